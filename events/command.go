@@ -1,0 +1,90 @@
+package events
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+
+	"example.com/orders/events/strictjson"
+)
+
+// Types of the commands and of what is answered to them. They travel over HTTP only.
+const (
+	OrderCreateType         = "order.create"
+	OrderAcceptedType       = "order.accepted"
+	OrderCancelType         = "order.cancel"
+	OrderCancelAcceptedType = "order.cancel.accepted"
+	OrderCancelRefusedType  = "order.cancel.refused"
+)
+
+// CreateOrder asks for an order.
+type CreateOrder struct {
+	CustomerEmail string `json:"customerEmail"`
+	Items         []Item `json:"items"`
+}
+
+// ParseCreateOrder reads the body of POST /api/orders, which is also the data of
+// order.create. The error is strictjson.Violations and names every bad field.
+func ParseCreateOrder(data []byte) (CreateOrder, error) {
+	o, err := strictjson.Parse(data)
+	if err != nil {
+		return CreateOrder{}, err
+	}
+	c := CreateOrder{CustomerEmail: o.String("customerEmail"), Items: readItems(o)}
+	if err := judge(o, c.Validate()); err != nil {
+		return CreateOrder{}, err
+	}
+	return c, nil
+}
+
+// Validate checks every bound, the total's too; it returns strictjson.Violations.
+func (c CreateOrder) Validate() error {
+	var bounds checks
+	bounds.email(c.CustomerEmail)
+	bounds.items(c.Items)
+	return bounds.err()
+}
+
+// Fingerprint is the SHA-256 of the decoded content: two requests that differ only in
+// white space, in the order of fields or in escapes have the same one. The order of
+// the lines counts.
+func (c CreateOrder) Fingerprint() [sha256.Size]byte {
+	b := appendText(nil, c.CustomerEmail)
+	for _, item := range c.Items {
+		b = appendText(b, item.SKU)
+		b = binary.BigEndian.AppendUint64(b, uint64(item.Quantity))
+		b = binary.BigEndian.AppendUint64(b, uint64(item.UnitPrice))
+	}
+	return sha256.Sum256(b)
+}
+
+// appendText puts the length first, so that no two contents run together alike.
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// CancelOrder asks for an order to be canceled.
+type CancelOrder struct {
+	OrderID string `json:"orderId"`
+}
+
+// ParseCancelOrder reads the data of order.cancel. The error is strictjson.Violations.
+func ParseCancelOrder(data []byte) (CancelOrder, error) {
+	o, err := strictjson.Parse(data)
+	if err != nil {
+		return CancelOrder{}, err
+	}
+	c := CancelOrder{OrderID: o.String("orderId")}
+	var bounds checks
+	bounds.orderID(c.OrderID)
+	if err := judge(o, bounds.err()); err != nil {
+		return CancelOrder{}, err
+	}
+	return c, nil
+}
+
+// OrderAnswer is what a command is answered with: the data of order.accepted and of
+// order.cancel.accepted, and the body of their HTTP counterparts.
+type OrderAnswer struct {
+	OrderID string `json:"orderId"`
+	Status  string `json:"status"`
+}

@@ -1,0 +1,74 @@
+package events
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/events/strictjson"
+)
+
+// ErrUnknownVersion is wrapped by Decode for data of a version that this reader does
+// not know: it was deployed before the reader that does.
+var ErrUnknownVersion = errors.New("unknown version")
+
+// Decode reads the data of e, which must be the fact T, in the version of T, with
+// exactly its fields, within bounds and about the order that e's subject names. Every
+// error is permanent: the same event will never be read. What is wrong with the data
+// itself is reported as strictjson.Violations.
+func Decode[T Data](e event.Event) (T, error) {
+	var fact T
+	d, err := decode(fact, e)
+	if err != nil {
+		return fact, fmt.Errorf("decode %s %q: %w", fact.Type(), e.ID(), err)
+	}
+	return d.(T), nil
+}
+
+func decode(want Data, e event.Event) (Data, error) {
+	if e.Type() != want.Type() {
+		return nil, fmt.Errorf("type is %q", e.Type())
+	}
+	if media := e.DataMediaType(); media != event.ApplicationJSON {
+		return nil, fmt.Errorf("data content type is %q, not %s", media, event.ApplicationJSON)
+	}
+	o, err := strictjson.Parse(e.Data())
+	if err != nil {
+		return nil, err
+	}
+	// The version comes first: another one makes every other complaint meaningless.
+	switch version := o.Int("version"); version {
+	case int64(want.Version()):
+	case 0:
+		o.Fail("version", "must be 1 or more")
+	default:
+		return nil, fmt.Errorf("%w %d", ErrUnknownVersion, version)
+	}
+	if schema := e.DataSchema(); schema != "" && schema != schemaURI(want) {
+		return nil, fmt.Errorf("data schema is %q, not %s", schema, schemaURI(want))
+	}
+	if o.String("eventType") != want.Type() {
+		o.Fail("eventType", "must be "+want.Type())
+	}
+	d := want.read(o)
+	if err := judge(o, d.Validate()); err != nil {
+		return nil, err
+	}
+	if d.Subject() != e.Subject() {
+		return nil, fmt.Errorf("orderId is %s, but the subject is %q", d.Subject(), e.Subject())
+	}
+	return d, nil
+}
+
+// judge adds what is out of bounds to what o has found of the wrong shape and
+// returns all of it.
+func judge(o *strictjson.Object, bounds error) error {
+	var violations strictjson.Violations
+	if errors.As(bounds, &violations) {
+		for _, v := range violations {
+			o.Fail(v.Field, v.Detail)
+		}
+	}
+	return o.Done()
+}

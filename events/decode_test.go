@@ -1,0 +1,234 @@
+package events_test
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/events"
+	"example.com/orders/events/strictjson"
+)
+
+// fieldsOf returns the names of the violations in err.
+func fieldsOf(t testing.TB, err error) []string {
+	t.Helper()
+	var violations strictjson.Violations
+	require.ErrorAs(t, err, &violations)
+	var fields []string
+	for _, v := range violations {
+		fields = append(fields, v.Field)
+	}
+	return fields
+}
+
+// Each field of each golden document, the lists' entries too, is spoiled in every
+// way that any field can be.
+func TestDecoderAndSchemaRefuseEverySpoiledField(t *testing.T) {
+	spoil := map[string]func(object map[string]any, name string){
+		"missing":        func(o map[string]any, name string) { delete(o, name) },
+		"null":           func(o map[string]any, name string) { o[name] = nil },
+		"an object":      func(o map[string]any, name string) { o[name] = map[string]any{} },
+		"a truth value":  func(o map[string]any, name string) { o[name] = true },
+		"the wrong case": func(o map[string]any, name string) { o[strings.ToUpper(name)] = o[name]; delete(o, name) },
+		"one beside it":  func(o map[string]any, name string) { o[name+"2"] = o[name] },
+	}
+	optional := "shortages of " + events.OrderFailedType
+	for typ := range samples {
+		schema := schemaOf(t, typ)
+		for how, change := range spoil {
+			for _, path := range pathsOf(t, golden(t, typ)) {
+				if path+" of "+typ == optional && how == "missing" {
+					continue
+				}
+				t.Run(typ+"/"+path+"/"+how, func(t *testing.T) {
+					var document map[string]any
+					require.NoError(t, json.Unmarshal(golden(t, typ), &document))
+					object, name := locate(document, path)
+					change(object, name)
+					data, err := json.Marshal(document)
+					require.NoError(t, err)
+					_, err = readers[typ](factOf(t, typ, data))
+					assert.NotEmpty(t, fieldsOf(t, err))
+					assert.Error(t, checkSchema(t, schema, data))
+				})
+			}
+		}
+	}
+}
+
+// pathsOf lists the fields of a document, those of the entries of its lists as "list.field".
+func pathsOf(t *testing.T, data []byte) []string {
+	var document map[string]any
+	require.NoError(t, json.Unmarshal(data, &document))
+	paths := slices.Collect(maps.Keys(document))
+	for name, v := range document {
+		if list, ok := v.([]any); ok {
+			for field := range list[0].(map[string]any) {
+				paths = append(paths, name+"."+field)
+			}
+		}
+	}
+	return paths
+}
+
+func locate(document map[string]any, path string) (map[string]any, string) {
+	list, field, nested := strings.Cut(path, ".")
+	if !nested {
+		return document, path
+	}
+	return document[list].([]any)[0].(map[string]any), field
+}
+
+func TestDecoderRefusesWhatIsOutOfBounds(t *testing.T) {
+	entries := func(n int, entry string) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(entry+",", n), ",") + "]"
+	}
+	created, reserved, rejected := events.OrderCreatedType, events.InventoryReservedType, events.InventoryRejectedType
+	item, quantity := `{"sku":"SKU-123","quantity":2,"unitPrice":1299}`, `{"sku":"SKU-123","quantity":2}`
+	tests := map[string]struct {
+		typ, old, new string
+		field         string
+		sum           bool // the total is then not the sum either
+		goOnly        bool // a JSON Schema cannot say it
+	}{
+		"order id in upper case":        {typ: created, old: orderID, new: strings.ToUpper(orderID), field: "orderId"},
+		"order id in braces":            {typ: created, old: orderID, new: "{" + orderID + "}", field: "orderId"},
+		"another type inside":           {typ: created, old: `"order.created"`, new: `"order.failed"`, field: "eventType"},
+		"version zero":                  {typ: created, old: `"version":1`, new: `"version":0`, field: "version"},
+		"version in quotes":             {typ: created, old: `"version":1`, new: `"version":"1"`, field: "version"},
+		"version with a fraction":       {typ: created, old: `"version":1`, new: `"version":1.0`, field: "version", goOnly: true},
+		"email without a domain":        {typ: created, old: "alice@example.com", new: "alice", field: "customerEmail"},
+		"email with a display name":     {typ: created, old: "alice@example.com", new: "Alice <alice@example.com>", field: "customerEmail"},
+		"email with a line break":       {typ: created, old: "alice@example.com", new: `alice@example.com\r\nBcc: b@example.com`, field: "customerEmail"},
+		"email too long":                {typ: created, old: "alice", new: strings.Repeat("a", 243), field: "customerEmail"},
+		"no items":                      {typ: created, old: "[" + item + "]", new: "[]", field: "items"},
+		"101 items":                     {typ: created, old: "[" + item + "]", new: entries(101, item), field: "items"},
+		"an item that is a number":      {typ: created, old: item, new: "5", field: "items[0]"},
+		"empty sku":                     {typ: created, old: `"SKU-123"`, new: `""`, field: "items[0].sku"},
+		"sku with a space":              {typ: created, old: `"SKU-123"`, new: `"SKU 123"`, field: "items[0].sku"},
+		"sku of 65":                     {typ: created, old: `SKU-123`, new: strings.Repeat("s", 65), field: "items[0].sku"},
+		"quantity zero":                 {typ: created, old: `"quantity":2`, new: `"quantity":0`, field: "items[0].quantity"},
+		"quantity over a million":       {typ: created, old: `"quantity":2`, new: `"quantity":1000001`, field: "items[0].quantity"},
+		"quantity beyond int64":         {typ: created, old: `"quantity":2`, new: `"quantity":9223372036854775808`, field: "items[0].quantity"},
+		"price below zero":              {typ: created, old: `1299`, new: `-1`, field: "items[0].unitPrice"},
+		"price above the bound":         {typ: created, old: `1299`, new: `1000000000001`, field: "items[0].unitPrice"},
+		"price with a fraction":         {typ: created, old: `1299`, new: `12.99`, field: "items[0].unitPrice", sum: true},
+		"price in quotes":               {typ: created, old: `1299`, new: `"1299"`, field: "items[0].unitPrice", sum: true},
+		"price with an exponent":        {typ: created, old: `1299`, new: `1e3`, field: "items[0].unitPrice", sum: true, goOnly: true},
+		"a total that is not the sum":   {typ: created, old: `2598`, new: `2599`, field: "totalAmount", goOnly: true},
+		"a field given twice":           {typ: created, old: `"version":1`, new: `"version":1,"version":1`, field: "version", goOnly: true},
+		"a time without a zone":         {typ: created, old: `01Z`, new: `01`, field: "createdAt"},
+		"a time that is a date":         {typ: created, old: `T10:23:01Z`, new: ``, field: "createdAt"},
+		"a time with a comma":           {typ: created, old: `01Z`, new: `01,5Z`, field: "createdAt"},
+		"a time with a one-digit hour":  {typ: created, old: `T10`, new: `T1`, field: "createdAt"},
+		"an offset of a day":            {typ: created, old: `01Z`, new: `01+24:00`, field: "createdAt"},
+		"a time before 1970":            {typ: created, old: `2025`, new: `0001`, field: "createdAt", goOnly: true},
+		"a total above the bound":       {typ: events.OrderConfirmedType, old: `2598`, new: `9007199254740992`, field: "totalAmount"},
+		"a reason of many words":        {typ: events.OrderFailedType, old: `out_of_stock`, new: `out of stock`, field: "reason"},
+		"a reason of 65":                {typ: events.OrderFailedType, old: `out_of_stock`, new: strings.Repeat("r", 65), field: "reason"},
+		"canceled after it had failed":  {typ: events.OrderCanceledType, old: `CONFIRMED`, new: `FAILED`, field: "previousStatus"},
+		"no reservations":               {typ: reserved, old: "[" + quantity + "]", new: "[]", field: "reservations"},
+		"a reservation of none":         {typ: reserved, old: `"quantity":2`, new: `"quantity":0`, field: "reservations[0].quantity"},
+		"a reservation above all lines": {typ: reserved, old: `"quantity":2`, new: `"quantity":100000001`, field: "reservations[0].quantity"},
+		"a sku reserved twice":          {typ: reserved, old: quantity, new: quantity + "," + quantity, field: "reservations[1].sku", goOnly: true},
+		"a sku released twice":          {typ: events.InventoryReleasedType, old: quantity, new: quantity + "," + quantity, field: "releases[1].sku", goOnly: true},
+		"a rejection of nothing":        {typ: rejected, old: `"requested":2`, new: `"requested":0`, field: "shortages[0].requested"},
+		"less than none available":      {typ: rejected, old: `"available":0`, new: `"available":-1`, field: "shortages[1].available"},
+		"a sku short twice":             {typ: rejected, old: `SKU-999`, new: `SKU-123`, field: "shortages[1].sku", goOnly: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			data := strings.Replace(string(golden(t, test.typ)), test.old, test.new, 1)
+			require.NotEqual(t, string(golden(t, test.typ)), data)
+			_, err := readers[test.typ](factOf(t, test.typ, []byte(data)))
+			want := []string{test.field}
+			if test.sum {
+				want = append(want, "totalAmount")
+			}
+			assert.Equal(t, want, fieldsOf(t, err))
+			if !test.goOnly {
+				assert.Error(t, checkSchema(t, schemaOf(t, test.typ), []byte(data)))
+			}
+		})
+	}
+}
+
+func TestDecodeTakesWhatIsJustWithinBounds(t *testing.T) {
+	tests := map[string]struct{ typ, old, new string }{
+		"a price of zero":           {events.OrderCreatedType, `1299}],"totalAmount":2598`, `0}],"totalAmount":0`},
+		"a fact without shortages":  {events.OrderFailedType, `"shortages":[{"sku":"SKU-123","requested":2,"available":1}],`, ``},
+		"an empty optional list":    {events.OrderFailedType, `{"sku":"SKU-123","requested":2,"available":1}`, ``},
+		"an email of 254":           {events.OrderCreatedType, `alice`, strings.Repeat("a", 242)},
+		"units of all lines summed": {events.InventoryReservedType, `"quantity":2`, `"quantity":100000000`},
+		"an escaped letter":         {events.OrderCreatedType, `alice`, `\u0061lice`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			data := strings.Replace(string(golden(t, test.typ)), test.old, test.new, 1)
+			require.NotEqual(t, string(golden(t, test.typ)), data)
+			_, err := readers[test.typ](factOf(t, test.typ, []byte(data)))
+			assert.NoError(t, err)
+			assert.NoError(t, checkSchema(t, schemaOf(t, test.typ), []byte(data)))
+		})
+	}
+}
+
+func TestDecodeNamesEveryViolationAtOnce(t *testing.T) {
+	_, err := events.Decode[events.OrderCreated](factOf(t, events.OrderCreatedType, []byte(
+		`{"eventType":"order.created","version":1,"orderId":"1","customerEmail":null,"total":3,
+		"items":[{"sku":"","quantity":0},7],"totalAmount":-1,"createdAt":"now"}`)))
+	assert.ElementsMatch(t, []string{
+		"orderId", "customerEmail", "items[0].sku", "items[0].quantity", "items[0].unitPrice", "items[1]",
+		"totalAmount", "createdAt", "total",
+	}, fieldsOf(t, err))
+}
+
+func TestDecodeReadsTimesAsUTCMicroseconds(t *testing.T) {
+	data := strings.Replace(string(golden(t, events.OrderCanceledType)), "10:24:01Z", "19:24:01.123456789+09:00", 1)
+	got, err := events.Decode[events.OrderCanceled](factOf(t, events.OrderCanceledType, []byte(data)))
+	require.NoError(t, err)
+	assert.Equal(t, "2025-08-12T10:24:01.123456Z", got.CreatedAt.Format("2006-01-02T15:04:05.999999999Z07:00"))
+}
+
+func TestDecodeRefusesAnotherVersion(t *testing.T) {
+	data := strings.Replace(string(golden(t, events.OrderCreatedType)), `"version":1`, `"version":2,"currency":"EUR"`, 1)
+	e := factOf(t, events.OrderCreatedType, []byte(data))
+	e.SetDataSchema("https://example.com/orders/schemas/order.created.v2.json")
+	_, err := events.Decode[events.OrderCreated](e)
+	assert.ErrorIs(t, err, events.ErrUnknownVersion)
+}
+
+func TestDecodeRefusesAttributesThatDoNotFitTheData(t *testing.T) {
+	tests := map[string]func(*event.Event){
+		"another type":         func(e *event.Event) { e.SetType(events.OrderFailedType) },
+		"another subject":      func(e *event.Event) { e.SetSubject("0" + orderID[1:]) },
+		"no subject":           func(e *event.Event) { e.SetSubject("") },
+		"another schema":       func(e *event.Event) { e.SetDataSchema("https://example.com/other.json") },
+		"another content type": func(e *event.Event) { e.SetDataContentType("application/xml") },
+		"no content type":      func(e *event.Event) { e.SetDataContentType("") },
+		"no data":              func(e *event.Event) { e.DataEncoded = nil },
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			e := factOf(t, events.OrderCreatedType, nil)
+			change(&e)
+			_, err := events.Decode[events.OrderCreated](e)
+			require.Error(t, err)
+			assert.NotErrorIs(t, err, events.ErrUnknownVersion)
+		})
+	}
+}
+
+func TestDecodeTakesAnEventWithoutSchemaAndWithCharset(t *testing.T) {
+	e := factOf(t, events.OrderCreatedType, nil)
+	e.SetDataSchema("")
+	e.SetDataContentType("application/json; charset=utf-8")
+	_, err := events.Decode[events.OrderCreated](e)
+	assert.NoError(t, err)
+}

@@ -1,0 +1,197 @@
+// Package events is what the services tell one another: the facts, the commands and
+// their answers. Typed data goes in and CloudEvents come out, and the other way
+// round; both ways hold the same bounds, and what breaks them is refused with every
+// violation named. README.md is the catalogue.
+package events
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
+
+	"example.com/orders/events/strictjson"
+)
+
+//go:embed schemas/*.json
+var schemas embed.FS
+
+// maxTracestate is the length that the W3C asks everybody to pass on.
+const maxTracestate = 512
+
+// Data is the data of a fact. The types of this package are all there are.
+type Data interface {
+	// Type is the CloudEvents type, which is also the topic and the eventType.
+	Type() string
+	// Version counts the shapes that this type's data has had.
+	Version() int
+	// Source names the service that tells the fact.
+	Source() string
+	// Subject is the order id.
+	Subject() string
+	// Validate returns strictjson.Violations, or nil.
+	Validate() error
+
+	read(*strictjson.Object) Data
+	// settled returns the data with its times as they travel.
+	settled() Data
+}
+
+// Types returns the types of all facts, which are the names of their topics.
+func Types() []string {
+	return []string{
+		InventoryRejectedType, InventoryReleasedType, InventoryReservedType,
+		OrderCanceledType, OrderConfirmedType, OrderCreatedType, OrderFailedType,
+	}
+}
+
+// Schemas returns the JSON Schemas: one file "<type>.v<version>.json" for each fact,
+// and one for the command order.create.
+func Schemas() fs.FS {
+	sub, err := fs.Sub(schemas, "schemas")
+	if err != nil {
+		panic(err) // only a name that is no path makes Sub fail
+	}
+	return sub
+}
+
+// Cause is where an event comes from: the flow that it belongs to and the event or
+// request that it answers. Every part may be empty.
+type Cause struct {
+	CorrelationID string // 1 to 128 printable ASCII characters
+	CausationID   string // the id of the causing event, bounded alike
+	Traceparent   string // W3C trace context; one that is not well-formed is not passed on
+	Tracestate    string
+}
+
+// CauseOf continues the flow of e: its correlation id, or its id when it has none,
+// and e itself as the cause. An id that is too long or not printable ASCII is stood
+// for by its SHA-256, so that a foreign event cannot make ours unstorable.
+func CauseOf(e event.Event) Cause {
+	correlation := attribute(e, "correlationid")
+	if correlation == "" {
+		correlation = e.ID()
+	}
+	return Cause{
+		CorrelationID: portable(correlation),
+		CausationID:   portable(e.ID()),
+		Traceparent:   attribute(e, "traceparent"),
+		Tracestate:    attribute(e, "tracestate"),
+	}
+}
+
+// New makes the nth fact (from 1) that d's source tells about d's order, as of at.
+// It fails on data out of bounds, on n < 1, on a time that cannot be written and on
+// ids in cause that are not within their bounds.
+func New(d Data, n int, at time.Time, cause Cause) (event.Event, error) {
+	e, err := build(d.settled(), n, wireTime(at), cause)
+	if err != nil {
+		return event.Event{}, fmt.Errorf("make %s %d of order %q: %w", d.Type(), n, d.Subject(), err)
+	}
+	return e, nil
+}
+
+func build(d Data, n int, at time.Time, cause Cause) (event.Event, error) {
+	e := event.New()
+	if err := d.Validate(); err != nil {
+		return e, err
+	}
+	if n < 1 {
+		return e, fmt.Errorf("facts count from 1, not %d", n)
+	}
+	if !validTime(at) {
+		return e, fmt.Errorf("time %s is not in the years 1970 to 9999", at)
+	}
+	for _, id := range []string{cause.CorrelationID, cause.CausationID} {
+		if id != portable(id) {
+			return e, fmt.Errorf("cause %q is not 1 to %d printable ASCII characters", id, maxCorrelationID)
+		}
+	}
+	data, err := encode(d)
+	if err != nil {
+		return e, err
+	}
+	e.SetID(d.Subject() + "#" + strconv.Itoa(n))
+	e.SetSource(d.Source())
+	e.SetType(d.Type())
+	e.SetSubject(d.Subject())
+	e.SetTime(at)
+	e.SetDataSchema(schemaURI(d))
+	e.SetDataContentType(event.ApplicationJSON)
+	e.DataEncoded = data // SetData would mark bytes as binary, and structured mode would write base64
+	e.SetExtension("partitionkey", d.Subject())
+	setUnlessEmpty(&e, "correlationid", cause.CorrelationID)
+	setUnlessEmpty(&e, "causationid", cause.CausationID)
+	if validTraceparent(cause.Traceparent) {
+		e.SetExtension("traceparent", cause.Traceparent)
+		if madeOf(cause.Tracestate, maxTracestate, func(b byte) bool { return b == ' ' || printable(b) }) {
+			e.SetExtension("tracestate", cause.Tracestate)
+		}
+	}
+	return e, e.Validate()
+}
+
+// encode writes eventType and version ahead of the fields of d: they come from the
+// Go type, so that no value can contradict it.
+func encode(d Data) ([]byte, error) {
+	fields, err := json.Marshal(d)
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	head := fmt.Sprintf(`{"eventType":%q,"version":%d,`, d.Type(), d.Version())
+	return append([]byte(head), fields[1:]...), nil
+}
+
+// ParseID splits an event id "{orderId}#{n}", n from 1 and without leading zeros.
+func ParseID(id string) (orderID string, n int, err error) {
+	orderID, count, found := strings.Cut(id, "#")
+	n, err = strconv.Atoi(count)
+	if !found || err != nil || n < 1 || strconv.Itoa(n) != count || !ValidOrderID(orderID) {
+		return "", 0, fmt.Errorf("event id %q is not {orderId}#{n}", id)
+	}
+	return orderID, n, nil
+}
+
+func schemaURI(d Data) string {
+	return fmt.Sprintf("https://example.com/orders/schemas/%s.v%d.json", d.Type(), d.Version())
+}
+
+func attribute(e event.Event, name string) string {
+	s, err := types.ToString(e.Extensions()[name])
+	if err != nil {
+		return ""
+	}
+	return s
+}
+
+func setUnlessEmpty(e *event.Event, name, s string) {
+	if s != "" {
+		e.SetExtension(name, s)
+	}
+}
+
+// portable returns id itself when it is empty or can travel and be stored as it is.
+func portable(id string) string {
+	if id == "" || madeOf(id, maxCorrelationID, printable) {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:])
+}
+
+func printable(b byte) bool { return '!' <= b && b <= '~' }
+
+// validTraceparent holds to version 00 of the W3C trace context, in which ids of
+// only zeros mean that there is no trace.
+func validTraceparent(s string) bool {
+	return fits(s, "00-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx") &&
+		strings.Trim(s[3:35], "0") != "" && strings.Trim(s[36:52], "0") != ""
+}

@@ -1,0 +1,212 @@
+package events
+
+import (
+	"errors"
+	"math/bits"
+	"time"
+
+	"example.com/orders/events/strictjson"
+)
+
+// OrdersSource is the CloudEvents source of the order family, and of the answers
+// to its commands.
+const OrdersSource = "/orders"
+
+// Types of the facts about orders.
+const (
+	OrderCreatedType   = "order.created"
+	OrderConfirmedType = "order.confirmed"
+	OrderFailedType    = "order.failed"
+	OrderCanceledType  = "order.canceled"
+)
+
+// Status of an order as it travels in events and answers.
+const (
+	StatusPending   = "PENDING"
+	StatusConfirmed = "CONFIRMED"
+	StatusFailed    = "FAILED"
+	StatusCanceled  = "CANCELED"
+)
+
+// ReasonTimeout is why an order failed that no answer reached in time.
+const ReasonTimeout = "timeout"
+
+// ErrTotalOverflow is returned by Total for a sum above MaxTotal.
+var ErrTotalOverflow = errors.New("the total exceeds 2^53-1")
+
+// Item is one line of an order. A SKU may stand on several lines, at different prices.
+type Item struct {
+	SKU       string `json:"sku"`
+	Quantity  int64  `json:"quantity"`  // 1 to MaxQuantity
+	UnitPrice int64  `json:"unitPrice"` // minor units, 0 to MaxUnitPrice
+}
+
+// Total returns the sum of all lines in minor units; ErrTotalOverflow if it exceeds
+// MaxTotal. Quantities and prices are taken to be within their bounds or at least
+// not negative.
+func Total(items []Item) (int64, error) {
+	var total uint64
+	for _, item := range items {
+		high, line := bits.Mul64(uint64(item.Quantity), uint64(item.UnitPrice))
+		sum, carry := bits.Add64(total, line, 0)
+		if high != 0 || carry != 0 || sum > MaxTotal {
+			return 0, ErrTotalOverflow
+		}
+		total = sum
+	}
+	return int64(total), nil
+}
+
+// OrderCreated says that an order was accepted; it is PENDING from now on.
+type OrderCreated struct {
+	OrderID       string    `json:"orderId"`
+	CustomerEmail string    `json:"customerEmail"`
+	Items         []Item    `json:"items"`
+	TotalAmount   int64     `json:"totalAmount"` // minor units, the Total of Items
+	CreatedAt     time.Time `json:"createdAt"`
+}
+
+// OrderConfirmed says that the stock of an order is held and the order stands.
+type OrderConfirmed struct {
+	OrderID       string    `json:"orderId"`
+	CustomerEmail string    `json:"customerEmail"`
+	TotalAmount   int64     `json:"totalAmount"`
+	CreatedAt     time.Time `json:"createdAt"`
+}
+
+// OrderFailed says that an order ended without success.
+type OrderFailed struct {
+	OrderID       string     `json:"orderId"`
+	CustomerEmail string     `json:"customerEmail"`
+	Reason        string     `json:"reason"`              // that of the rejection, or ReasonTimeout
+	Shortages     []Shortage `json:"shortages,omitempty"` // what was short, when stock was the reason
+	CreatedAt     time.Time  `json:"createdAt"`
+}
+
+// OrderCanceled says that the customer withdrew an order.
+type OrderCanceled struct {
+	OrderID        string    `json:"orderId"`
+	CustomerEmail  string    `json:"customerEmail"`
+	PreviousStatus string    `json:"previousStatus"` // StatusPending or StatusConfirmed
+	CreatedAt      time.Time `json:"createdAt"`
+}
+
+func (OrderCreated) Type() string      { return OrderCreatedType }
+func (OrderCreated) Version() int      { return 1 }
+func (OrderCreated) Source() string    { return OrdersSource }
+func (d OrderCreated) Subject() string { return d.OrderID }
+
+func (OrderConfirmed) Type() string      { return OrderConfirmedType }
+func (OrderConfirmed) Version() int      { return 1 }
+func (OrderConfirmed) Source() string    { return OrdersSource }
+func (d OrderConfirmed) Subject() string { return d.OrderID }
+
+func (OrderFailed) Type() string      { return OrderFailedType }
+func (OrderFailed) Version() int      { return 1 }
+func (OrderFailed) Source() string    { return OrdersSource }
+func (d OrderFailed) Subject() string { return d.OrderID }
+
+func (OrderCanceled) Type() string      { return OrderCanceledType }
+func (OrderCanceled) Version() int      { return 1 }
+func (OrderCanceled) Source() string    { return OrdersSource }
+func (d OrderCanceled) Subject() string { return d.OrderID }
+
+// Validate checks every bound, and that the items sum up to the total.
+func (d OrderCreated) Validate() error {
+	var c checks
+	c.orderID(d.OrderID)
+	c.email(d.CustomerEmail)
+	sum, ok := c.items(d.Items)
+	if c.total(d.TotalAmount) && ok && sum != d.TotalAmount {
+		c.fail("totalAmount", "must be the sum of the items")
+	}
+	c.time(d.CreatedAt)
+	return c.err()
+}
+
+// Validate checks every bound.
+func (d OrderConfirmed) Validate() error {
+	var c checks
+	c.orderID(d.OrderID)
+	c.email(d.CustomerEmail)
+	c.total(d.TotalAmount)
+	c.time(d.CreatedAt)
+	return c.err()
+}
+
+// Validate checks every bound. An order that timed out has no shortages.
+func (d OrderFailed) Validate() error {
+	var c checks
+	c.orderID(d.OrderID)
+	c.email(d.CustomerEmail)
+	c.reason(d.Reason)
+	if len(d.Shortages) > 0 {
+		c.shortages(d.Shortages)
+	}
+	c.time(d.CreatedAt)
+	return c.err()
+}
+
+// Validate checks every bound, and that the order was one that can be canceled.
+func (d OrderCanceled) Validate() error {
+	var c checks
+	c.orderID(d.OrderID)
+	c.email(d.CustomerEmail)
+	if d.PreviousStatus != StatusPending && d.PreviousStatus != StatusConfirmed {
+		c.fail("previousStatus", "must be PENDING or CONFIRMED")
+	}
+	c.time(d.CreatedAt)
+	return c.err()
+}
+
+func (OrderCreated) read(o *strictjson.Object) Data {
+	return OrderCreated{
+		OrderID:       o.String("orderId"),
+		CustomerEmail: o.String("customerEmail"),
+		Items:         readItems(o),
+		TotalAmount:   o.Int("totalAmount"),
+		CreatedAt:     readTime(o, "createdAt"),
+	}
+}
+
+func (OrderConfirmed) read(o *strictjson.Object) Data {
+	return OrderConfirmed{
+		OrderID:       o.String("orderId"),
+		CustomerEmail: o.String("customerEmail"),
+		TotalAmount:   o.Int("totalAmount"),
+		CreatedAt:     readTime(o, "createdAt"),
+	}
+}
+
+func (OrderFailed) read(o *strictjson.Object) Data {
+	return OrderFailed{
+		OrderID:       o.String("orderId"),
+		CustomerEmail: o.String("customerEmail"),
+		Reason:        o.String("reason"),
+		Shortages:     readShortages(o.OptionalObjects("shortages")),
+		CreatedAt:     readTime(o, "createdAt"),
+	}
+}
+
+func (OrderCanceled) read(o *strictjson.Object) Data {
+	return OrderCanceled{
+		OrderID:        o.String("orderId"),
+		CustomerEmail:  o.String("customerEmail"),
+		PreviousStatus: o.String("previousStatus"),
+		CreatedAt:      readTime(o, "createdAt"),
+	}
+}
+
+func (d OrderCreated) settled() Data   { d.CreatedAt = wireTime(d.CreatedAt); return d }
+func (d OrderConfirmed) settled() Data { d.CreatedAt = wireTime(d.CreatedAt); return d }
+func (d OrderFailed) settled() Data    { d.CreatedAt = wireTime(d.CreatedAt); return d }
+func (d OrderCanceled) settled() Data  { d.CreatedAt = wireTime(d.CreatedAt); return d }
+
+func readItems(o *strictjson.Object) []Item {
+	lines := o.Objects("items")
+	items := make([]Item, len(lines))
+	for i, line := range lines {
+		items[i] = Item{SKU: line.String("sku"), Quantity: line.Int("quantity"), UnitPrice: line.Int("unitPrice")}
+	}
+	return items
+}

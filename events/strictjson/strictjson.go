@@ -1,0 +1,241 @@
+// Package strictjson reads one JSON object strictly. Bytes of an HTTP body or of
+// an event's data go in; typed fields come out, or every violation at once.
+//
+// A reader names each field that it knows and calls Done at the end; whatever it
+// did not name is refused. Names match exactly, with their case, which is what
+// encoding/json does not offer.
+package strictjson
+
+import (
+	"strconv"
+	"strings"
+)
+
+// maxViolations bounds the list, so that a hostile document cannot make an
+// answer many times its own size. It holds three bad fields for each of 100 lines.
+const maxViolations = 500
+
+// Violation is one thing wrong with a document.
+type Violation struct {
+	// Field is a path such as "items[0].quantity", or "" for the document itself.
+	Field string `json:"field"`
+	// Detail completes the sentence that Field begins: "must be an integer".
+	Detail string `json:"detail"`
+}
+
+// Violations is everything wrong with a document, as an error.
+type Violations []Violation
+
+// Error joins the violations into one line.
+func (v Violations) Error() string {
+	var b strings.Builder
+	for i, violation := range v {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		if violation.Field == "" {
+			b.WriteString("the document")
+		} else {
+			b.WriteString(violation.Field)
+		}
+		b.WriteByte(' ')
+		b.WriteString(violation.Detail)
+	}
+	return b.String()
+}
+
+// Object is a JSON object whose fields are read by name. All objects of one
+// document share one list of violations.
+type Object struct {
+	doc     *document
+	path    string
+	members []member
+}
+
+type member struct {
+	name  string
+	value value
+	read  bool
+}
+
+type document struct {
+	violations Violations
+	opened     []*Object
+}
+
+// String returns a required string; a violation and "" when it is missing, null
+// or of another type.
+func (o *Object) String(name string) string {
+	v, ok := o.required(name)
+	if !ok {
+		return ""
+	}
+	return o.text(name, v)
+}
+
+// OptionalString returns "" when the field is absent. Null is refused: an
+// optional field is left out, never null.
+func (o *Object) OptionalString(name string) string {
+	v, ok := o.find(name)
+	if !ok {
+		return ""
+	}
+	return o.text(name, v)
+}
+
+// Int returns a required integer. Only an integer literal within int64 is one:
+// 12.99, 1e3, 1.0 and "1299" are refused.
+func (o *Object) Int(name string) int64 {
+	v, ok := o.required(name)
+	if !ok {
+		return 0
+	}
+	if v.kind != number || strings.ContainsAny(v.text, ".eE") {
+		o.Fail(name, "must be an integer")
+		return 0
+	}
+	n, err := strconv.ParseInt(v.text, 10, 64)
+	if err != nil {
+		o.Fail(name, "is out of range")
+		return 0
+	}
+	return n
+}
+
+// Object returns a required object. When there is none it returns an empty one,
+// so that a reader needs no branch: what is missing inside is not reported again.
+func (o *Object) Object(name string) *Object {
+	v, ok := o.required(name)
+	if ok && v.kind == object {
+		return o.open(v.object)
+	}
+	o.Fail(name, "must be an object")
+	return &Object{doc: o.doc, path: join(o.path, name)}
+}
+
+// Objects returns a required array of objects, one entry per element; an element
+// of another type is a violation and comes back empty.
+func (o *Object) Objects(name string) []*Object {
+	v, ok := o.required(name)
+	if !ok {
+		return nil
+	}
+	return o.objects(name, v)
+}
+
+// OptionalObjects is Objects for a field that may be absent. Null is refused.
+func (o *Object) OptionalObjects(name string) []*Object {
+	v, ok := o.find(name)
+	if !ok {
+		return nil
+	}
+	return o.objects(name, v)
+}
+
+// Fail adds a violation of the field name of this object, or of the object itself
+// when name is "". Called on the root it takes a whole path. The first violation
+// of a field stands, and covers everything inside that field.
+func (o *Object) Fail(name, detail string) {
+	o.doc.add(join(o.path, name), detail)
+}
+
+// Done refuses every field that was not read, in the root and in each object
+// handed out, and returns all Violations, or nil. It is called once, on the root.
+func (o *Object) Done() error {
+	for _, opened := range o.doc.opened {
+		for _, m := range opened.members {
+			if !m.read {
+				opened.Fail(clip(m.name), "is an unknown field")
+			}
+		}
+	}
+	if len(o.doc.violations) == 0 {
+		return nil
+	}
+	return o.doc.violations
+}
+
+func (o *Object) find(name string) (value, bool) {
+	for i := range o.members {
+		if o.members[i].name == name {
+			o.members[i].read = true
+			return o.members[i].value, true
+		}
+	}
+	return value{}, false
+}
+
+func (o *Object) required(name string) (value, bool) {
+	v, ok := o.find(name)
+	if !ok || v.kind == null {
+		o.Fail(name, "is required")
+		return value{}, false
+	}
+	return v, true
+}
+
+func (o *Object) text(name string, v value) string {
+	if v.kind != text {
+		o.Fail(name, "must be a string")
+		return ""
+	}
+	return v.text
+}
+
+func (o *Object) objects(name string, v value) []*Object {
+	if v.kind != array {
+		o.Fail(name, "must be an array of objects")
+		return nil
+	}
+	list := make([]*Object, len(v.array))
+	for i, element := range v.array {
+		if element.kind == object {
+			list[i] = o.open(element.object)
+			continue
+		}
+		path := name + "[" + strconv.Itoa(i) + "]"
+		o.Fail(path, "must be an object")
+		list[i] = &Object{doc: o.doc, path: join(o.path, path)}
+	}
+	return list
+}
+
+func (o *Object) open(child *Object) *Object {
+	o.doc.opened = append(o.doc.opened, child)
+	return child
+}
+
+func (d *document) add(field, detail string) {
+	if len(d.violations) == maxViolations {
+		return
+	}
+	for _, v := range d.violations {
+		if covers(v.Field, field) {
+			return
+		}
+	}
+	if len(d.violations) == maxViolations-1 {
+		field, detail = "", "has more violations than are listed"
+	}
+	d.violations = append(d.violations, Violation{Field: field, Detail: detail})
+}
+
+// covers says whether inner is outer or lies inside it.
+func covers(outer, inner string) bool {
+	if !strings.HasPrefix(inner, outer) {
+		return false
+	}
+	rest := inner[len(outer):]
+	return rest == "" || outer != "" && (rest[0] == '.' || rest[0] == '[')
+}
+
+func join(path, name string) string {
+	switch {
+	case path == "":
+		return name
+	case name == "":
+		return path
+	default:
+		return path + "." + name
+	}
+}

@@ -1,0 +1,97 @@
+// Package cancelorder takes orders back. Consumes the command order.cancel, as a CloudEvent or in-process from the
+// orders API; emits order.canceled and answers order.cancel.accepted or order.cancel.refused.
+package cancelorder
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/saga"
+	"example.com/orders/sql/orders"
+	"example.com/orders/sql/schema"
+)
+
+// Function takes orders back.
+type Function struct{ instance.Instance }
+
+// New returns the function as it is deployed.
+func New() *Function {
+	return &Function{instance.Instance{Name: "cancel-order", Schema: schema.Orders}}
+}
+
+// Handle answers an order.cancel. That an order can no longer be canceled is an answer and not an error: nobody shall
+// deliver the command again.
+func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, error) {
+	var answer *event.Event
+	err := f.Observe(ctx, e, func() (outcome string, err error) {
+		if e.Type() != events.OrderCancelType {
+			return "", delivery.Poison(fmt.Errorf("type %q is not %s", e.Type(), events.OrderCancelType))
+		}
+		command, err := events.ParseCancelOrder(e.Data())
+		if err != nil {
+			return "", delivery.Poison(err)
+		}
+		status, err := f.Cancel(ctx, command.OrderID, events.CauseOf(e))
+		answerType := events.OrderCancelAcceptedType
+		switch {
+		case errors.Is(err, ErrFailed):
+			answerType = events.OrderCancelRefusedType
+		case errors.Is(err, saga.ErrUnknownOrder):
+			return "", delivery.Poison(err)
+		case err != nil:
+			return "", err
+		}
+		answer, err = reply(e, answerType, command.OrderID, status)
+		return answerType, err
+	})
+	return answer, err
+}
+
+// ErrFailed means that the order had failed before: there is nothing to cancel.
+var ErrFailed = errors.New("the order has failed")
+
+// Cancel cancels a pending or confirmed order and emits order.canceled. An order that is canceled already stays so, and
+// nothing is emitted. It returns the status that the order then has; with ErrFailed that is FAILED. For an order that
+// there is not the error is saga.ErrUnknownOrder.
+func (f *Function) Cancel(ctx context.Context, orderID string, cause events.Cause) (orders.OrdersStatus, error) {
+	var before orders.LockOrderRow
+	err := f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) (fact []event.Event, err error) {
+		now := f.Now()
+		before, fact, err = saga.Apply(ctx, tx, saga.Change{
+			OrderID: orderID, To: orders.OrdersStatusCANCELED, At: now, Cause: cause,
+			Fact: func(o orders.LockOrderRow) events.Data {
+				return events.OrderCanceled{OrderID: o.ID, CustomerEmail: o.CustomerEmail, PreviousStatus: string(o.Status), CreatedAt: now}
+			},
+		})
+		return fact, err
+	})
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("cancel order: %w", err)
+	case before.Status == orders.OrdersStatusFAILED:
+		return before.Status, ErrFailed
+	default:
+		return orders.OrdersStatusCANCELED, nil
+	}
+}
+
+// reply is the answer to command e. Its id is made from the command's, so that a command sent again gets the same one.
+func reply(e event.Event, answerType, orderID string, status orders.OrdersStatus) (*event.Event, error) {
+	cause := events.CauseOf(e)
+	answer := event.New()
+	answer.SetID(e.ID() + "#answer")
+	answer.SetSource(events.OrdersSource)
+	answer.SetType(answerType)
+	answer.SetSubject(orderID)
+	answer.SetExtension("correlationid", cause.CorrelationID)
+	answer.SetExtension("causationid", cause.CausationID)
+	err := answer.SetData(event.ApplicationJSON, events.OrderAnswer{OrderID: orderID, Status: string(status)})
+	return &answer, err
+}

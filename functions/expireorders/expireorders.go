@@ -1,0 +1,101 @@
+// Package expireorders ends orders that nobody has ended in time. Consumes the ticks of a PingSource; emits
+// order.failed with reason timeout.
+package expireorders
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/uuid"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/saga"
+	"example.com/orders/sql/orders"
+	"example.com/orders/sql/schema"
+)
+
+// Function ends orders that are late.
+type Function struct {
+	instance.Instance
+	// Timeout is how long an order may be pending; SAGA_TIMEOUT sets it. It is longer than all the deliveries of an
+	// event may take.
+	Timeout time.Duration
+}
+
+// New returns the function as it is deployed.
+func New() *Function {
+	return &Function{Instance: instance.Instance{Name: "expire-orders", Schema: schema.Orders}}
+}
+
+// Start reads SAGA_TIMEOUT, a Go duration, and opens the database.
+func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
+	if f.Timeout == 0 {
+		if f.Timeout, err = instance.Duration(config, "SAGA_TIMEOUT", 15*time.Minute); err != nil {
+			return err
+		}
+	}
+	return f.Instance.Start(ctx, config)
+}
+
+// page is how many late orders one look finds, and maxPages how many looks there are at a tick.
+const (
+	page     = 100
+	maxPages = 100
+)
+
+// Handle ends the orders that are late by now, each in a transaction of its own. Ticks may overlap: the order's status
+// lets the second of two pass by.
+func (f *Function) Handle(ctx context.Context, e event.Event) error {
+	return f.Observe(ctx, e, func() (string, error) {
+		expired, err := f.expire(ctx)
+		return fmt.Sprintf("%d orders expired", expired), err
+	})
+}
+
+func (f *Function) expire(ctx context.Context) (expired int, err error) {
+	before := oldestID(f.Now().Add(-f.Timeout))
+	for range maxPages {
+		late, err := orders.New(f.DB).ListPendingBefore(ctx, orders.ListPendingBeforeParams{ID: before, Limit: page})
+		if err != nil {
+			return expired, fmt.Errorf("look for orders that are late: %w", err)
+		}
+		for _, id := range late {
+			if err := f.fail(ctx, id); err != nil {
+				return expired, fmt.Errorf("expire order %s: %w", id, err)
+			}
+			expired++
+		}
+		if len(late) < page {
+			break
+		}
+	}
+	return expired, nil
+}
+
+func (f *Function) fail(ctx context.Context, id string) error {
+	return f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+		now := f.Now()
+		_, fact, err := saga.Apply(ctx, tx, saga.Change{
+			OrderID: id, To: orders.OrdersStatusFAILED, Reason: events.ReasonTimeout, At: now,
+			Fact: func(o orders.LockOrderRow) events.Data {
+				return events.OrderFailed{OrderID: o.ID, CustomerEmail: o.CustomerEmail, Reason: events.ReasonTimeout, CreatedAt: now}
+			},
+		})
+		return fact, err
+	})
+}
+
+// oldestID is the lowest UUID of version 7 that is made at t: ids of orders are ordered by time (RFC 9562, 5.7).
+func oldestID(t time.Time) string {
+	var id uuid.UUID
+	milliseconds := uint64(t.UnixMilli())
+	for i := range 6 {
+		id[i] = byte(milliseconds >> (8 * (5 - i)))
+	}
+	id[6], id[8] = 0x70, 0x80
+	return id.String()
+}

@@ -1,0 +1,235 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/sql/messaging"
+	"example.com/orders/sql/schema"
+)
+
+// Publisher sends events to the topics that are named like their types.
+type Publisher interface {
+	// Publish sends a batch and waits for the broker's word on each event, within ctx; there is one outcome an
+	// event, in the order of the batch. The batch has at most one event of an aggregate.
+	Publish(ctx context.Context, batch []event.Event) []Outcome
+	Close() error
+}
+
+// Outcome is what became of one event of a batch. Without an error it is stored by the broker, on all in-sync
+// replicas. With one that wraps ErrRefused or ErrTooLarge it is not, for reasons of its own. With any other its fate
+// is unknown: it is sent again.
+type Outcome struct {
+	Partition int32
+	Offset    int64
+	Err       error
+}
+
+// ErrRefused is wrapped by the error of an event that the broker refused for what it is: it counts as an attempt.
+var ErrRefused = errors.New("refused by the broker")
+
+// ErrTooLarge is wrapped by the error of an event that is larger than the broker takes: no attempt will change that.
+var ErrTooLarge = errors.New("too large for the broker")
+
+const (
+	// publishTimeout bounds the wait for the broker, during which the relay holds its shard.
+	publishTimeout = 10 * time.Second
+	// batchSize is how many rows a relay reads at once.
+	batchSize = 500
+	// maxAttempts is how often a row may be refused before it is parked.
+	maxAttempts = 10
+
+	firstBackoff = time.Second
+	maxBackoff   = 5 * time.Minute
+)
+
+// Backoff is the wait after the n-th refusal, n from 1: one second doubled with each, at most five minutes, of which
+// jitter, from 0 up to but not 1, takes a share (full jitter).
+func Backoff(n int, jitter float64) time.Duration {
+	ceiling := maxBackoff
+	if shift := n - 1; shift < 9 {
+		ceiling = min(maxBackoff, firstBackoff<<shift)
+	}
+	return time.Duration(jitter * float64(ceiling))
+}
+
+// Relay sends stored events. Any number of relays may work on one outbox, in any number of processes.
+type Relay struct {
+	// DB is a pool of the outbox's schema whose connections the server closes after a short wait_timeout, so that a
+	// relay that froze loses its shard.
+	DB        *sql.DB
+	Publisher Publisher
+	Now       func() time.Time
+}
+
+// Sweep sends what is due in all shards, or in the given ones, until nothing is, and returns how many events the
+// broker took. It stops at the first error: the rows stay as they are and the next sweep finds them.
+func (r Relay) Sweep(ctx context.Context, shards ...uint8) (sent int, err error) {
+	if len(shards) == 0 {
+		if shards, err = messaging.New(r.DB).ListPendingShards(ctx); err != nil {
+			return 0, fmt.Errorf("look for events to send: %w", err)
+		}
+	}
+	for _, shard := range shards {
+		for {
+			found, taken, err := r.pass(ctx, shard)
+			sent += taken
+			if err != nil {
+				return sent, fmt.Errorf("relay shard %d: %w", shard, err)
+			}
+			if found == 0 {
+				break
+			}
+		}
+	}
+	return sent, nil
+}
+
+// row is an outbox row that is due.
+type row struct {
+	id       int64
+	attempts int
+	event    event.Event
+	err      error // the row cannot be turned into an event
+}
+
+// pass sends one batch of a shard in one transaction: claim the shard, read what is due, publish, mark each row by
+// its own outcome, commit. The claim lasts until the commit, so no other relay sends a later event of the same
+// aggregate meanwhile. Dying anywhere leaves the rows as they were: what was published is published again.
+func (r Relay) pass(ctx context.Context, shard uint8) (found, sent int, err error) {
+	tx, err := r.DB.BeginTx(ctx, schema.ReadCommitted)
+	if err != nil {
+		return 0, 0, fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
+	q := messaging.New(tx)
+
+	if _, err := q.ClaimShard(ctx, shard); errors.Is(err, sql.ErrNoRows) {
+		return 0, 0, nil // another relay has it, and reads on until it finds nothing
+	} else if err != nil {
+		return 0, 0, fmt.Errorf("claim: %w", err)
+	}
+	rows, err := due(ctx, q, shard)
+	if err != nil || len(rows) == 0 {
+		return 0, 0, err
+	}
+	outcomes := r.publish(ctx, rows)
+
+	var acknowledged []messaging.Sent
+	var unknown error
+	for i, row := range rows {
+		switch o := outcomes[i]; {
+		case o.Err == nil:
+			acknowledged = append(acknowledged, messaging.Sent{ID: row.id, Partition: o.Partition, Offset: o.Offset})
+		case errors.Is(o.Err, ErrTooLarge), errors.Is(o.Err, ErrRefused):
+			if err := refuse(ctx, q, row, o.Err); err != nil {
+				return len(rows), 0, err
+			}
+		default:
+			unknown = o.Err
+		}
+	}
+	if err := q.MarkSent(ctx, r.Now(), acknowledged); err != nil {
+		return len(rows), 0, fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
+	}
+	if err := tx.Commit(); err != nil {
+		return len(rows), 0, fmt.Errorf("commit: %w", err)
+	}
+	if unknown != nil {
+		return len(rows), len(acknowledged), fmt.Errorf("publish: %w", unknown)
+	}
+	return len(rows), len(acknowledged), nil
+}
+
+func (r Relay) publish(ctx context.Context, rows []row) []Outcome {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	outcomes := make([]Outcome, len(rows))
+	var batch []event.Event
+	var places []int
+	for i, row := range rows {
+		if row.err != nil {
+			outcomes[i].Err = fmt.Errorf("%w: %w", ErrRefused, row.err)
+			continue
+		}
+		batch = append(batch, row.event)
+		places = append(places, i)
+	}
+	if len(batch) == 0 {
+		return outcomes
+	}
+	for i, o := range r.Publisher.Publish(ctx, batch) {
+		outcomes[places[i]] = o
+	}
+	return outcomes
+}
+
+// refuse counts an attempt against a row, and parks it when no further one makes sense.
+func refuse(ctx context.Context, q *messaging.Queries, row row, reason error) error {
+	text := reason.Error()
+	// Cut to the column's width, and never inside a character, which the server would refuse.
+	text = strings.ToValidUTF8(text[:min(len(text), 500)], "")
+	n := row.attempts + 1
+	var err error
+	if n >= maxAttempts || errors.Is(reason, ErrTooLarge) {
+		err = q.Park(ctx, messaging.ParkParams{ID: row.id, LastError: &text})
+	} else {
+		err = q.RecordRefusal(ctx, messaging.RecordRefusalParams{
+			ID: row.id, LastError: &text, WaitMicros: int(Backoff(n, rand.Float64()).Microseconds()),
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("record that row %d was refused: %w", row.id, err)
+	}
+	return nil
+}
+
+// due reads the rows of a shard to send now, in order, at most one an aggregate: its first one that is not sent. A row
+// that waits for its retry holds back its aggregate; a parked one does not.
+func due(ctx context.Context, q *messaging.Queries, shard uint8) ([]row, error) {
+	retries, err := q.ListRetries(ctx, messaging.ListRetriesParams{Shard: shard, Limit: batchSize})
+	if err != nil {
+		return nil, fmt.Errorf("read the rows to retry: %w", err)
+	}
+	var rows []row
+	first := make(map[string]int64, batchSize) // aggregate -> its first row of those to retry
+	for _, w := range retries {
+		if _, seen := first[w.AggregateID]; seen {
+			continue
+		}
+		first[w.AggregateID] = w.ID
+		if w.Due {
+			rows = append(rows, newRow(w.ID, w.Attempts, w.Type, w.Payload, w.Headers))
+		}
+	}
+	for after := int64(0); len(rows) < batchSize; {
+		page, err := q.ListNew(ctx, messaging.ListNewParams{Shard: shard, ID: after, Limit: batchSize})
+		if err != nil {
+			return nil, fmt.Errorf("read the new rows: %w", err)
+		}
+		for _, n := range page {
+			after = n.ID
+			if _, seen := first[n.AggregateID]; seen {
+				continue
+			}
+			first[n.AggregateID] = n.ID
+			rows = append(rows, newRow(n.ID, 0, n.Type, n.Payload, n.Headers))
+		}
+		if len(page) < batchSize {
+			break
+		}
+	}
+	return rows, nil
+}
+
+func newRow(id int64, attempts int, eventType, payload, headers string) row {
+	e, err := decode(eventType, payload, headers)
+	return row{id: id, attempts: attempts, event: e, err: err}
+}

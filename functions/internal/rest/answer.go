@@ -1,0 +1,70 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"example.com/orders/sql/schema"
+)
+
+// requestTimeout bounds the work on a request. A client whose idempotency key is in use by a request that is still
+// open waits so long at most.
+const requestTimeout = 10 * time.Second
+
+// JSON sends v with a status.
+func JSON(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // it fails only when the client is gone
+	return nil
+}
+
+// Handler answers requests with what handle writes, or with the problem that its error is: a *Problem as it is; 503
+// with Retry-After for an error that a repeat may get over; 500, and an entry in the log, for any other.
+func Handler(log func() *slog.Logger, handle func(w http.ResponseWriter, r *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		err := handle(w, r.WithContext(ctx))
+		if err == nil {
+			return
+		}
+		problem, ok := errors.AsType[*Problem](err)
+		if !ok {
+			problem = classify(err)
+			log().LogAttrs(ctx, slog.LevelError, "request failed",
+				slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", problem.Status),
+				slog.String("correlation_id", w.Header().Get(CorrelationHeader)), slog.Any("error", err))
+		}
+		problem.write(w)
+	}
+}
+
+func classify(err error) *Problem {
+	if schema.IsTransient(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return Unavailable("the request was not carried out, or its outcome is not known: send it again with the same " + KeyHeader)
+	}
+	return NewProblem(http.StatusInternalServerError, "something broke on the server; its log has the reason under the correlation id")
+}
+
+// NotFound answers a path that there is not.
+func NotFound(http.ResponseWriter, *http.Request) error {
+	return NewProblem(http.StatusNotFound, "there is nothing at this path")
+}
+
+// NotAllowed answers a method that a path does not have; allow lists those that it has.
+func NotAllowed(allow string) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Allow", allow)
+		return NewProblem(http.StatusMethodNotAllowed, "this path takes "+allow)
+	}
+}

@@ -1,0 +1,66 @@
+// Package rest is what the HTTP functions share: bounded bodies, correlation ids and idempotency keys come in, JSON
+// and problem details go out.
+package rest
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"example.com/orders/events/strictjson"
+)
+
+// Problem is a problem details object of RFC 9457. Its type is about:blank: the title is that of the status.
+type Problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	// Detail says what was wrong with this request, and what to do.
+	Detail string `json:"detail,omitempty"`
+	// Errors names every field of the body that was refused.
+	Errors strictjson.Violations `json:"errors,omitempty"`
+
+	retryAfter time.Duration
+}
+
+// NewProblem returns a problem with a status, and a detail that says what to do.
+func NewProblem(status int, detail string) *Problem {
+	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
+}
+
+// Unavailable returns the 503 of a request that may succeed when it is sent again after a second.
+func Unavailable(detail string) *Problem {
+	p := NewProblem(http.StatusServiceUnavailable, detail)
+	p.retryAfter = time.Second
+	return p
+}
+
+// Invalid returns the 400 of a request whose content was refused; err names the fields when it is a
+// strictjson.Violations.
+func Invalid(err error) *Problem {
+	p := NewProblem(http.StatusBadRequest, "")
+	if violations, ok := errors.AsType[strictjson.Violations](err); ok {
+		p.Detail = "the fields named under errors were refused"
+		p.Errors = violations
+	} else {
+		p.Detail = err.Error()
+	}
+	return p
+}
+
+// Error makes a problem an error, so that what decides on it need not be what writes it.
+func (p *Problem) Error() string { return p.Title + ": " + p.Detail }
+
+// write sends the problem.
+func (p *Problem) write(w http.ResponseWriter) {
+	header := w.Header()
+	header.Set("Content-Type", "application/problem+json")
+	header.Set("Cache-Control", "no-store")
+	if p.retryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(int(p.retryAfter.Seconds())))
+	}
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // it fails only when the client is gone
+}

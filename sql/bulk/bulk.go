@@ -1,0 +1,36 @@
+// Package bulk makes the statement that inserts many rows out of the generated one that inserts a single row, so
+// that a query's text stands in one place: the .sql file.
+package bulk
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+)
+
+// Execer is the part of *sql.DB and *sql.Tx that runs a statement.
+type Execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// Insert runs a generated single-row INSERT for many rows at once: the list of placeholders that ends the query is
+// repeated for each row. It does nothing when there are no rows. The rows' arguments come from args, in the order of
+// the query's columns.
+func Insert[T any](ctx context.Context, db Execer, query string, rows []T, args func(T) []any) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	query = strings.TrimSpace(query)
+	placeholders := query[strings.LastIndexByte(query, '('):]
+	var text strings.Builder
+	text.Grow(len(query) + (len(placeholders)+2)*(len(rows)-1))
+	text.WriteString(query)
+	values := args(rows[0])
+	for _, row := range rows[1:] {
+		text.WriteString(", ")
+		text.WriteString(placeholders)
+		values = append(values, args(row)...)
+	}
+	_, err := db.ExecContext(ctx, text.String(), values...)
+	return err
+}

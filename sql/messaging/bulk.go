@@ -1,0 +1,49 @@
+package messaging
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"example.com/orders/sql/bulk"
+)
+
+// InsertEvents stores several events to be sent by one statement.
+func (q *Queries) InsertEvents(ctx context.Context, events []InsertEventParams) error {
+	return bulk.Insert(ctx, q.db, insertEvent, events, func(e InsertEventParams) []any {
+		return []any{e.Shard, e.AggregateType, e.AggregateID, e.Type, e.Payload, e.Headers, e.CreatedAt}
+	})
+}
+
+// Sent is where in its topic an outbox row has come to stand.
+type Sent struct {
+	ID        int64
+	Partition int32
+	Offset    int64
+}
+
+// markSent is written by hand since sqlc does not parse JSON_TABLE. The straight join makes every server look the
+// rows up by their primary key, and lock no others.
+const markSent = `UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
+    id BIGINT PATH '$[0]', kafka_partition INT PATH '$[1]', kafka_offset BIGINT PATH '$[2]')) s
+  STRAIGHT_JOIN outbox o ON o.id = s.id
+SET o.status = 'SENT', o.sent_at = ?, o.next_attempt_at = NULL,
+    o.kafka_partition = s.kafka_partition, o.kafka_offset = s.kafka_offset`
+
+// MarkSent marks rows as acknowledged by the broker, all by one statement.
+func (q *Queries) MarkSent(ctx context.Context, at time.Time, sent []Sent) error {
+	if len(sent) == 0 {
+		return nil
+	}
+	rows := make([][3]int64, len(sent))
+	for i, s := range sent {
+		rows[i] = [3]int64{s.ID, int64(s.Partition), s.Offset}
+	}
+	list, err := json.Marshal(rows)
+	if err != nil {
+		return fmt.Errorf("encode the list of sent rows: %w", err)
+	}
+	_, err = q.db.ExecContext(ctx, markSent, string(list), at)
+	return err
+}

@@ -1,0 +1,8 @@
+package messaging
+
+import "embed"
+
+// Migrations holds the schema's migrations in goose's format, in the folder migrations.
+//
+//go:embed migrations/*.sql
+var Migrations embed.FS

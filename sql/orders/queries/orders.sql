@@ -1,0 +1,48 @@
+-- InsertOrder stores a new order; error 1062 means that its idempotency key was used before.
+-- name: InsertOrder :exec
+INSERT INTO orders (id, customer_email, status, total_amount, currency, version, idempotency_key_hash, request_hash, correlation_id, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- InsertItem stores one line of an order; InsertItems stores many by one statement.
+-- name: InsertItem :exec
+INSERT INTO order_items (order_id, sku, unit_price, quantity)
+VALUES (?, ?, ?, ?);
+
+-- GetOrderByKey finds the order that an idempotency key made.
+-- name: GetOrderByKey :one
+SELECT id, request_hash, created_at FROM orders WHERE idempotency_key_hash = ?;
+
+-- GetOrder reads an order as customers see it.
+-- name: GetOrder :one
+SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
+FROM orders WHERE id = ?;
+
+-- ListItems reads the lines of orders, in the order in which they were given.
+-- name: ListItems :many
+SELECT order_id, sku, unit_price, quantity
+FROM order_items WHERE order_id IN (sqlc.slice(order_ids)) ORDER BY order_id, id;
+
+-- ListOrders pages through all orders, newest first; ids are ordered by time.
+-- name: ListOrders :many
+SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
+FROM orders WHERE id < sqlc.arg(before_id) ORDER BY id DESC LIMIT ?;
+
+-- ListOrdersByStatus pages through the orders of one status, newest first.
+-- name: ListOrdersByStatus :many
+SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
+FROM orders WHERE status = sqlc.arg(status) AND id < sqlc.arg(before_id) ORDER BY id DESC LIMIT ?;
+
+-- LockOrder reads what a change of status needs and keeps the order's row until the transaction ends.
+-- name: LockOrder :one
+SELECT id, customer_email, status, total_amount, version, correlation_id, failure_reason
+FROM orders WHERE id = ? FOR UPDATE;
+
+-- SetStatus moves an order on by one fact; it affects no row when the order is no longer at the expected version.
+-- name: SetStatus :execrows
+UPDATE orders
+SET status = sqlc.arg(status), failure_reason = sqlc.narg(failure_reason), version = version + 1, updated_at = sqlc.arg(updated_at)
+WHERE id = sqlc.arg(id) AND version = sqlc.arg(version);
+
+-- ListPendingBefore lists the oldest pending orders with an id below a bound; ids are ordered by time.
+-- name: ListPendingBefore :many
+SELECT id FROM orders WHERE status = 'PENDING' AND id < ? ORDER BY id LIMIT ?;

@@ -1,0 +1,149 @@
+// Package schema names the MySQL schemas of the services and connects to them. What goes in is the server's DSN;
+// what comes out is a pool whose connections all have the session settings that the queries rely on.
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// The schemas, one a service. No service reads another's.
+const (
+	Orders        = "orders"
+	Inventory     = "inventory"
+	Notifications = "notifications"
+)
+
+// All lists the schemas.
+var All = []string{Orders, Inventory, Notifications}
+
+// lockWait bounds how long a statement waits for a row that another transaction holds, in seconds.
+const lockWait = "5"
+
+// Server is a MySQL-compatible server and the prefix of the schemas' names on it.
+type Server struct {
+	// DSN is in the form of go-sql-driver/mysql, and names no database: "user:password@tcp(host:3306)/".
+	DSN string
+	// Prefix stands before every schema's name: tests and tenants share a server by it. At most 32 of [a-z0-9_].
+	Prefix string
+}
+
+var validPrefix = regexp.MustCompile(`^[a-z0-9_]{0,32}$`)
+
+// Config returns the driver's configuration of a connection to a schema; an empty name connects to no schema.
+// Times are UTC whatever the zone of the server or of this machine, statements are strict, and the affected count
+// of an update counts the rows that changed.
+func (s Server) Config(name string) (*mysql.Config, error) {
+	c, err := mysql.ParseDSN(s.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("parse MYSQL_DSN (like user:password@tcp(127.0.0.1:3306)/): %w", err)
+	}
+	if c.DBName != "" {
+		return nil, fmt.Errorf("MYSQL_DSN names the database %q: leave it out, each service has a schema of its own (to put a prefix before their names set MYSQL_SCHEMA_PREFIX)", c.DBName)
+	}
+	if !validPrefix.MatchString(s.Prefix) {
+		return nil, fmt.Errorf("MYSQL_SCHEMA_PREFIX %q: use at most 32 of a-z, 0-9 and _", s.Prefix)
+	}
+	if name != "" {
+		c.DBName = s.Prefix + name
+	}
+	c.ParseTime, c.Loc = true, time.UTC
+	c.ClientFoundRows = false
+	// One round trip a statement instead of three: nothing is prepared for a single use.
+	c.InterpolateParams = true
+	// Without an explicit collation the driver sends none: utf8mb4, which interpolation is safe with.
+	if c.Params == nil {
+		c.Params = map[string]string{}
+	}
+	c.Params["time_zone"] = "'+00:00'"
+	c.Params["sql_mode"] = "'STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
+	c.Params["innodb_lock_wait_timeout"] = lockWait
+	if c.Timeout == 0 {
+		c.Timeout = 5 * time.Second
+	}
+	if c.ReadTimeout == 0 {
+		c.ReadTimeout = 30 * time.Second
+	}
+	if c.WriteTimeout == 0 {
+		c.WriteTimeout = 30 * time.Second
+	}
+	return c, nil
+}
+
+// Open returns a pool of at most maxOpen connections to a schema. It does not connect: the first statement does, or
+// Ping.
+func (s Server) Open(name string, maxOpen int) (*sql.DB, error) {
+	c, err := s.Config(name)
+	if err != nil {
+		return nil, err
+	}
+	return open(c, maxOpen)
+}
+
+func open(c *mysql.Config, maxOpen int) (*sql.DB, error) {
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		return nil, fmt.Errorf("configure the connection to %s: %w", c.Addr, err)
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(maxOpen)
+	db.SetMaxIdleConns(maxOpen)
+	// Shorter than what servers and load balancers allow, so that a connection is renewed before it is cut.
+	db.SetConnMaxLifetime(5 * time.Minute)
+	db.SetConnMaxIdleTime(time.Minute)
+	return db, nil
+}
+
+// ReadCommitted is how every transaction of a service begins: locks are taken on the rows that are read for update
+// and on no gaps between them.
+var ReadCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+
+// Error numbers of MySQL and MariaDB.
+const (
+	duplicateEntry      = 1062
+	lockWaitTimeout     = 1205
+	deadlock            = 1213
+	serverShutdown      = 1053
+	tooManyConnections  = 1040
+	queryInterrupted    = 1317
+	readOnly            = 1290
+	readOnlyTransaction = 1792
+	connectionKilled    = 1927
+)
+
+// IsDuplicate tells whether an insert met a row with the same unique key.
+func IsDuplicate(err error) bool { return number(err) == duplicateEntry }
+
+// IsLockWaitTimeout tells whether a statement gave up waiting for a row that another transaction holds.
+func IsLockWaitTimeout(err error) bool { return number(err) == lockWaitTimeout }
+
+// IsTransient tells whether the same transaction may succeed when it is run again from its start: a deadlock, a lock
+// that took too long, a lost or refused connection, a server that shuts down or has become read-only. It is false
+// when the caller's context has ended.
+func IsTransient(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	switch number(err) {
+	case lockWaitTimeout, deadlock, serverShutdown, tooManyConnections, queryInterrupted, readOnly, readOnlyTransaction, connectionKilled:
+		return true
+	case 0:
+		return isConnectionLoss(err)
+	default:
+		return false
+	}
+}
+
+// number is the server's error number, 0 when err does not come from the server.
+func number(err error) uint16 {
+	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
+		return e.Number
+	}
+	return 0
+}
