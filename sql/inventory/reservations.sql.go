@@ -10,14 +10,17 @@ import (
 	"time"
 )
 
-const deleteReservationLog = `-- name: DeleteReservationLog :exec
+const deleteReservationLog = `-- name: DeleteReservationLog :execrows
 DELETE FROM reservation_log WHERE order_id = ?
 `
 
 // DeleteReservationLog forgets the log of an order.
-func (q *Queries) DeleteReservationLog(ctx context.Context, orderID string) error {
-	_, err := q.db.ExecContext(ctx, deleteReservationLog, orderID)
-	return err
+func (q *Queries) DeleteReservationLog(ctx context.Context, orderID string) (int64, error) {
+	result, err := q.db.ExecContext(ctx, deleteReservationLog, orderID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const insertReservationLog = `-- name: InsertReservationLog :exec

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -32,6 +33,9 @@ type Server struct {
 	DSN string
 	// Prefix stands before every schema's name: tests and tenants share a server by it. At most 32 of [a-z0-9_].
 	Prefix string
+	// Idle is how long the server lets a connection be silent before it closes it and with it ends its transaction;
+	// in whole seconds, zero for the server's own setting.
+	Idle time.Duration
 }
 
 var validPrefix = regexp.MustCompile(`^[a-z0-9_]{0,32}$`)
@@ -64,6 +68,9 @@ func (s Server) Config(name string) (*mysql.Config, error) {
 	c.Params["time_zone"] = "'+00:00'"
 	c.Params["sql_mode"] = "'STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
 	c.Params["innodb_lock_wait_timeout"] = lockWait
+	if s.Idle > 0 {
+		c.Params["wait_timeout"] = strconv.Itoa(int(s.Idle.Seconds()))
+	}
 	if c.Timeout == 0 {
 		c.Timeout = 5 * time.Second
 	}
@@ -83,10 +90,6 @@ func (s Server) Open(name string, maxOpen int) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(c, maxOpen)
-}
-
-func open(c *mysql.Config, maxOpen int) (*sql.DB, error) {
 	connector, err := mysql.NewConnector(c)
 	if err != nil {
 		return nil, fmt.Errorf("configure the connection to %s: %w", c.Addr, err)
@@ -96,7 +99,11 @@ func open(c *mysql.Config, maxOpen int) (*sql.DB, error) {
 	db.SetMaxIdleConns(maxOpen)
 	// Shorter than what servers and load balancers allow, so that a connection is renewed before it is cut.
 	db.SetConnMaxLifetime(5 * time.Minute)
-	db.SetConnMaxIdleTime(time.Minute)
+	idle := time.Minute
+	if s.Idle > 0 {
+		idle = min(idle, s.Idle/2)
+	}
+	db.SetConnMaxIdleTime(idle)
 	return db, nil
 }
 

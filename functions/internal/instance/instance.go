@@ -30,6 +30,8 @@ type Instance struct {
 	// Schema is the schema of the function's service.
 	Schema string
 
+	// Idle is how long the server lets a connection be silent; zero leaves it to the server.
+	Idle  time.Duration
 	DB    *sql.DB
 	Now   func() time.Time
 	NewID func() string
@@ -40,6 +42,9 @@ type Instance struct {
 	started atomic.Bool
 	opened  bool // DB was opened here and is closed here
 }
+
+// TickType is the type of the events of a PingSource.
+const TickType = "dev.knative.sources.ping"
 
 // ErrNotStarted answers what arrives before Start is done: the runtime serves while it starts.
 var ErrNotStarted = errors.New("the function has not started yet")
@@ -64,6 +69,7 @@ func (i *Instance) Start(_ context.Context, config map[string]string) error {
 		if err != nil {
 			return err
 		}
+		server.Idle = i.Idle
 		if i.DB, err = server.Open(i.Schema, maxOpen); err != nil {
 			return err
 		}
@@ -116,7 +122,12 @@ func (i *Instance) Stop(context.Context) error {
 func (i *Instance) Base() *Instance { return i }
 
 // Logger is the instance's log.
-func (i *Instance) Logger() *slog.Logger { return i.Log }
+func (i *Instance) Logger() *slog.Logger {
+	if i.Log == nil {
+		return slog.Default()
+	}
+	return i.Log
+}
 
 // Started is nil once Start is done, else ErrNotStarted.
 func (i *Instance) Started() error {

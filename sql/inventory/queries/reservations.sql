@@ -28,5 +28,5 @@ FROM reservation_log WHERE order_id = ? GROUP BY sku HAVING SUM(delta_reserved) 
 SELECT order_id, status, updated_at FROM reservations WHERE order_id > sqlc.arg(after_order_id) ORDER BY order_id LIMIT ?;
 
 -- DeleteReservationLog forgets the log of an order.
--- name: DeleteReservationLog :exec
+-- name: DeleteReservationLog :execrows
 DELETE FROM reservation_log WHERE order_id = ?;

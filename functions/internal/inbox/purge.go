@@ -1,0 +1,27 @@
+package inbox
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"example.com/orders/sql/messaging"
+)
+
+// purgeStep is how many rows one statement of the purge deletes: few enough that no writer waits for it.
+const purgeStep = 500
+
+// Purge forgets the events that were handled before a time, oldest first, and returns how many.
+func Purge(ctx context.Context, db *sql.DB, before time.Time) (deleted int64, err error) {
+	for {
+		n, err := messaging.New(db).DeleteHandledBefore(ctx, messaging.DeleteHandledBeforeParams{ProcessedAt: before, Limit: purgeStep})
+		if err != nil {
+			return deleted, fmt.Errorf("purge the inbox: %w", err)
+		}
+		deleted += n
+		if n < purgeStep {
+			return deleted, nil
+		}
+	}
+}

@@ -1,0 +1,40 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"example.com/orders/sql/messaging"
+)
+
+// purgeStep is how many ids one step of the purge covers: few enough that no writer waits for it.
+const purgeStep = 1000
+
+// Purge deletes the rows that were sent before a time, in steps by ranges of the primary key, from the oldest on, and
+// returns how many. It ends at the first range that is not wholly older than that. Other rows stay.
+func Purge(ctx context.Context, db *sql.DB, before time.Time) (deleted int64, err error) {
+	q := messaging.New(db)
+	from, err := q.FirstEvent(ctx)
+	for err == nil {
+		var last messaging.LastOfRangeRow
+		if last, err = q.LastOfRange(ctx, messaging.LastOfRangeParams{ID: from, Limit: purgeStep}); err != nil {
+			break
+		}
+		n, err := q.DeleteSentRange(ctx, messaging.DeleteSentRangeParams{FirstID: from, LastID: last.ID, SentBefore: &before})
+		if err != nil {
+			return deleted, fmt.Errorf("purge the outbox rows %d to %d: %w", from, last.ID, err)
+		}
+		deleted += n
+		if !last.CreatedAt.Before(before) {
+			return deleted, nil
+		}
+		from = last.ID + 1
+	}
+	if errors.Is(err, sql.ErrNoRows) {
+		return deleted, nil
+	}
+	return deleted, fmt.Errorf("walk through the outbox: %w", err)
+}

@@ -1,0 +1,156 @@
+// Package publishoutbox relays the outbox of one schema to Kafka, and forgets what was relayed long ago. Consumes the
+// pokes of writers and the ticks of PingSources; what comes out are the stored events, each on the topic of its type.
+package publishoutbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/inbox"
+	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/sql/schema"
+)
+
+// PokeType is the type of the event that wakes the relay. Its data may name the shards that have new rows.
+const PokeType = "outbox.poke"
+
+// Function relays one schema's outbox. It is deployed once a schema, as publish-outbox-<schema>.
+type Function struct {
+	instance.Instance
+	// Publisher is where the events go; KAFKA_BROKERS sets it.
+	Publisher outbox.Publisher
+	// SentRetention is how long a relayed row is kept, longer than its topic keeps the event; OUTBOX_RETENTION sets it.
+	SentRetention time.Duration
+	// HandledRetention is how long the inbox knows an event, longer than it can be delivered again, from its topic or
+	// from the dead letters; INBOX_RETENTION sets it.
+	HandledRetention time.Duration
+
+	connected bool // Publisher was made here and is closed here
+}
+
+// New returns the function as it is deployed.
+func New() *Function { return &Function{} }
+
+// relayWait is how long the server lets a relay's connection be silent, in which it may hold a shard: longer than the
+// relay waits for the broker, and short enough that a frozen relay does not hold up its shard for long.
+const relayWait = 20 * time.Second
+
+// Start reads OUTBOX_SCHEMA, KAFKA_BROKERS (a list with commas), OUTBOX_RETENTION and INBOX_RETENTION (Go durations),
+// and opens the database with connections of its own.
+func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
+	if f.Schema == "" {
+		f.Schema = config["OUTBOX_SCHEMA"]
+	}
+	if !slices.Contains([]string{schema.Orders, schema.Inventory}, f.Schema) {
+		return fmt.Errorf("OUTBOX_SCHEMA is %q: give %s or %s, the schemas that have an outbox", f.Schema, schema.Orders, schema.Inventory)
+	}
+	f.Name = "publish-outbox-" + f.Schema
+	if f.SentRetention == 0 {
+		if f.SentRetention, err = instance.Duration(config, "OUTBOX_RETENTION", 8*24*time.Hour); err != nil {
+			return err
+		}
+	}
+	if f.HandledRetention == 0 {
+		if f.HandledRetention, err = instance.Duration(config, "INBOX_RETENTION", 40*24*time.Hour); err != nil {
+			return err
+		}
+	}
+	if f.Publisher == nil {
+		brokers := config["KAFKA_BROKERS"]
+		if brokers == "" {
+			return errors.New("KAFKA_BROKERS is not set: give the brokers as host:port,host:port")
+		}
+		f.Publisher = kafka.NewProducer(strings.Split(brokers, ","), f.Logger())
+		f.connected = true
+	}
+	f.Idle = relayWait
+	return f.Instance.Start(ctx, config)
+}
+
+// Stop closes what Start opened.
+func (f *Function) Stop(ctx context.Context) error {
+	err := f.Instance.Stop(ctx)
+	if f.connected {
+		f.connected = false
+		err = errors.Join(err, f.Publisher.Close())
+	}
+	return err
+}
+
+// request is the data of a poke or of a tick.
+type request struct {
+	// Shards are those with new rows; all are looked through when there are none.
+	Shards []int `json:"shards"`
+	// Purge asks for what is past its retention to be forgotten instead.
+	Purge bool `json:"purge"`
+}
+
+// Handle relays what is due, until nothing is, or purges. It is retried when the broker or the database is away: the
+// rows stay as they are.
+func (f *Function) Handle(ctx context.Context, e event.Event) error {
+	if err := f.Started(); err != nil {
+		return delivery.Result(err)
+	}
+	wanted, err := parse(e)
+	if err != nil {
+		return f.Observe(ctx, e, func() (string, error) { return "", delivery.Poison(err) })
+	}
+	if wanted.Purge {
+		return f.Observe(ctx, e, func() (string, error) { return f.purge(ctx) })
+	}
+	shards := make([]uint8, len(wanted.Shards))
+	for i, shard := range wanted.Shards {
+		shards[i] = uint8(shard) //nolint:gosec // parse has checked the bounds
+	}
+	relay := outbox.Relay{DB: f.DB, Publisher: f.Publisher, Now: f.Now}
+	begin := time.Now()
+	sent, err := relay.Sweep(ctx, shards...)
+	if sent == 0 && err == nil {
+		return nil // most ticks find nothing: not worth a line in the log
+	}
+	return f.Observe(ctx, e, func() (string, error) {
+		return fmt.Sprintf("%d events sent in %s", sent, time.Since(begin).Round(time.Microsecond)), err
+	})
+}
+
+func parse(e event.Event) (request, error) {
+	var r request
+	if e.Type() != PokeType && e.Type() != instance.TickType {
+		return r, fmt.Errorf("type %q is neither %s nor %s", e.Type(), PokeType, instance.TickType)
+	}
+	if len(e.Data()) == 0 {
+		return r, nil
+	}
+	if err := json.Unmarshal(e.Data(), &r); err != nil {
+		return r, fmt.Errorf("data of %s: %w", e.Type(), err)
+	}
+	for _, shard := range r.Shards {
+		if shard < 0 || shard >= outbox.Shards {
+			return r, fmt.Errorf("shard %d is not one of 0 to %d", shard, outbox.Shards-1)
+		}
+	}
+	return r, nil
+}
+
+func (f *Function) purge(ctx context.Context) (string, error) {
+	now := f.Now()
+	sent, err := outbox.Purge(ctx, f.DB, now.Add(-f.SentRetention))
+	if err != nil {
+		return "", err
+	}
+	handled, err := inbox.Purge(ctx, f.DB, now.Add(-f.HandledRetention))
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d sent events and %d handled ones forgotten", sent, handled), nil
+}

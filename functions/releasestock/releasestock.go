@@ -1,0 +1,132 @@
+// Package releasestock gives reserved stock back. Consumes order.canceled, order.failed and the ticks of a PingSource;
+// emits inventory.released.
+package releasestock
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/instance"
+	"example.com/orders/sql/inventory"
+	"example.com/orders/sql/schema"
+)
+
+// Function gives reserved stock back.
+type Function struct {
+	instance.Instance
+	// Retention is how long the log of an order that holds nothing is kept; RESERVATION_LOG_RETENTION sets it. It is
+	// longer than an event can be delivered again, from its topic or from the dead letters.
+	Retention time.Duration
+
+	purged atomic.Pointer[string] // the order id up to which the current walk through the log has come
+}
+
+// New returns the function as it is deployed.
+func New() *Function {
+	return &Function{Instance: instance.Instance{Name: "release-stock", Schema: schema.Inventory}}
+}
+
+// Start reads RESERVATION_LOG_RETENTION, a Go duration, and opens the database.
+func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
+	if f.Retention == 0 {
+		if f.Retention, err = instance.Duration(config, "RESERVATION_LOG_RETENTION", 40*24*time.Hour); err != nil {
+			return err
+		}
+	}
+	return f.Instance.Start(ctx, config)
+}
+
+// Handle releases what an order holds, or at a tick forgets the log of orders that have held nothing for long.
+func (f *Function) Handle(ctx context.Context, e event.Event) error {
+	switch e.Type() {
+	case events.OrderCanceledType:
+		return instance.React(ctx, &f.Instance, e, f.canceled)
+	case events.OrderFailedType:
+		return instance.React(ctx, &f.Instance, e, f.failed)
+	case instance.TickType:
+		return f.Observe(ctx, e, func() (string, error) {
+			forgotten, err := f.purge(ctx)
+			return fmt.Sprintf("%d reservation logs forgotten", forgotten), err
+		})
+	default:
+		return f.Refuse(ctx, e)
+	}
+}
+
+func (f *Function) canceled(ctx context.Context, tx *sql.Tx, e event.Event, data events.OrderCanceled) ([]event.Event, error) {
+	return f.release(ctx, tx, e, data.OrderID, events.ReasonCanceled)
+}
+
+func (f *Function) failed(ctx context.Context, tx *sql.Tx, e event.Event, data events.OrderFailed) ([]event.Event, error) {
+	return f.release(ctx, tx, e, data.OrderID, events.ReasonFailed)
+}
+
+// release takes the order's row in reservations first, as reserving does. When there was none, the release came first:
+// the row stays as RELEASED, and the order.created that comes later finds it and reserves nothing.
+func (f *Function) release(ctx context.Context, tx *sql.Tx, e event.Event, orderID, reason string) ([]event.Event, error) {
+	q, now := inventory.New(tx), f.Now()
+	opened, err := q.OpenReservation(ctx, inventory.OpenReservationParams{OrderID: orderID, CreatedAt: now, UpdatedAt: now})
+	if err != nil {
+		return nil, fmt.Errorf("open the reservation of order %s: %w", orderID, err)
+	}
+	reservation, err := q.LockReservation(ctx, orderID)
+	if err != nil {
+		return nil, fmt.Errorf("lock the reservation of order %s: %w", orderID, err)
+	}
+	if opened == 0 && reservation.Status != inventory.ReservationsStatusRESERVED {
+		return nil, nil // rejected or released before: it holds nothing
+	}
+	var held []events.Quantity
+	version := reservation.Version
+	if reservation.Status == inventory.ReservationsStatusRESERVED {
+		if held, err = f.giveBack(ctx, q, e, orderID, now); err != nil {
+			return nil, err
+		}
+		version++
+	}
+	if err := q.SetReservation(ctx, inventory.SetReservationParams{
+		OrderID: orderID, Status: inventory.ReservationsStatusRELEASED, Version: version, UpdatedAt: now,
+	}); err != nil {
+		return nil, fmt.Errorf("set the reservation of order %s to RELEASED: %w", orderID, err)
+	}
+	if len(held) == 0 {
+		return nil, nil
+	}
+	told, err := events.New(events.InventoryReleased{OrderID: orderID, Releases: held, Reason: reason, CreatedAt: now},
+		version, now, events.CauseOf(e))
+	return []event.Event{told}, err
+}
+
+// giveBack returns exactly what the log holds for the order, SKU by SKU in order.
+func (f *Function) giveBack(ctx context.Context, q *inventory.Queries, e event.Event, orderID string, now time.Time) ([]events.Quantity, error) {
+	rows, err := q.ListHeld(ctx, orderID)
+	if err != nil {
+		return nil, fmt.Errorf("read what order %s holds: %w", orderID, err)
+	}
+	held := make([]events.Quantity, len(rows))
+	log := make([]inventory.InsertReservationLogParams, len(rows))
+	for i, row := range rows {
+		held[i] = events.Quantity{SKU: row.Sku, Quantity: row.Quantity}
+		log[i] = inventory.InsertReservationLogParams{
+			Source: e.Source(), EventID: e.ID(), Sku: row.Sku, OrderID: orderID,
+			DeltaReserved: -row.Quantity, Status: inventory.ReservationLogStatusRELEASED, CreatedAt: now,
+		}
+		returned, err := q.ReturnStock(ctx, inventory.ReturnStockParams{Sku: row.Sku, Quantity: row.Quantity, UpdatedAt: now})
+		if err != nil {
+			return nil, fmt.Errorf("return %d of %s: %w", row.Quantity, row.Sku, err)
+		}
+		if returned != 1 {
+			return nil, fmt.Errorf("return %d of %s: fewer are reserved; compare inventory with reservation_log", row.Quantity, row.Sku)
+		}
+	}
+	if err := q.InsertReservationLogs(ctx, log); err != nil {
+		return nil, fmt.Errorf("log the release of order %s: %w", orderID, err)
+	}
+	return held, nil
+}
