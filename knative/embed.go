@@ -1,0 +1,20 @@
+// Package knative is the wiring as data. The manifests of base/ go in; topics, consumer groups, retries, dead letters,
+// schedules and the environment of every function come out, checked against the rules that keep events safe.
+package knative
+
+import (
+	"embed"
+	"io/fs"
+)
+
+//go:embed base/*.yaml
+var manifests embed.FS
+
+// Base is the folder base/ as it is deployed, kustomization.yaml at its top.
+func Base() fs.FS {
+	base, err := fs.Sub(manifests, "base")
+	if err != nil {
+		panic(err) // only an invalid name does that, and it is a constant
+	}
+	return base
+}

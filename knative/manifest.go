@@ -1,0 +1,242 @@
+package knative
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"regexp"
+
+	"sigs.k8s.io/yaml"
+)
+
+// The manifests have the fields that the base uses and no others, so that a field that nobody acts out is refused.
+
+type kustomization struct {
+	APIVersion string   `json:"apiVersion"`
+	Kind       string   `json:"kind"`
+	Namespace  string   `json:"namespace"`
+	Resources  []string `json:"resources"`
+}
+
+type header struct {
+	APIVersion string   `json:"apiVersion"`
+	Kind       string   `json:"kind"`
+	Metadata   metadata `json:"metadata"`
+}
+
+type metadata struct {
+	Name        string            `json:"name"`
+	Labels      map[string]string `json:"labels"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+type serviceManifest struct {
+	header
+	Spec struct {
+		Template struct {
+			Metadata metadata `json:"metadata"`
+			Spec     struct {
+				ContainerConcurrency int         `json:"containerConcurrency"`
+				Containers           []container `json:"containers"`
+			} `json:"spec"`
+		} `json:"template"`
+	} `json:"spec"`
+}
+
+type container struct {
+	Image          string     `json:"image"`
+	Env            []variable `json:"env"`
+	ReadinessProbe probe      `json:"readinessProbe"`
+	LivenessProbe  probe      `json:"livenessProbe"`
+	Resources      resources  `json:"resources"`
+}
+
+type variable struct {
+	Name      string  `json:"name"`
+	Value     *string `json:"value"`
+	ValueFrom *struct {
+		SecretKeyRef    *keyReference `json:"secretKeyRef"`
+		ConfigMapKeyRef *keyReference `json:"configMapKeyRef"`
+	} `json:"valueFrom"`
+}
+
+type keyReference struct {
+	Name     string `json:"name"`
+	Key      string `json:"key"`
+	Optional bool   `json:"optional"`
+}
+
+type probe struct {
+	HTTPGet struct {
+		Path string `json:"path"`
+	} `json:"httpGet"`
+}
+
+type resources struct {
+	Requests allotment `json:"requests"`
+	Limits   allotment `json:"limits"`
+}
+
+type allotment struct {
+	CPU    string `json:"cpu"`
+	Memory string `json:"memory"`
+}
+
+type sourceManifest struct {
+	header
+	Spec struct {
+		BootstrapServers []string          `json:"bootstrapServers"`
+		Topics           []string          `json:"topics"`
+		ConsumerGroup    string            `json:"consumerGroup"`
+		Consumers        int               `json:"consumers"`
+		InitialOffset    string            `json:"initialOffset"`
+		Ordering         string            `json:"ordering"`
+		Delivery         *deliveryManifest `json:"delivery"`
+		CEOverrides      struct {
+			Extensions map[string]string `json:"extensions"`
+		} `json:"ceOverrides"`
+		Sink destination `json:"sink"`
+	} `json:"spec"`
+}
+
+type deliveryManifest struct {
+	Retry          *int         `json:"retry"`
+	BackoffPolicy  string       `json:"backoffPolicy"`
+	BackoffDelay   string       `json:"backoffDelay"`
+	Timeout        string       `json:"timeout"`
+	DeadLetterSink *destination `json:"deadLetterSink"`
+}
+
+type destination struct {
+	Ref reference `json:"ref"`
+}
+
+type reference struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Name       string `json:"name"`
+}
+
+type sinkManifest struct {
+	header
+	Spec struct {
+		Topic             string   `json:"topic"`
+		BootstrapServers  []string `json:"bootstrapServers"`
+		ContentMode       string   `json:"contentMode"`
+		NumPartitions     *int     `json:"numPartitions"`
+		ReplicationFactor *int     `json:"replicationFactor"`
+	} `json:"spec"`
+}
+
+type pingManifest struct {
+	header
+	Spec struct {
+		Schedule    string      `json:"schedule"`
+		ContentType string      `json:"contentType"`
+		Data        string      `json:"data"`
+		Sink        destination `json:"sink"`
+	} `json:"spec"`
+}
+
+type topicManifest struct {
+	header
+	Spec struct {
+		Partitions int32             `json:"partitions"`
+		Replicas   int16             `json:"replicas"`
+		Config     map[string]string `json:"config"`
+	} `json:"spec"`
+}
+
+// base is all manifests, decoded and not yet checked.
+type base struct {
+	namespace  string
+	namespaces []header
+	services   []serviceManifest
+	sources    []sourceManifest
+	sinks      []sinkManifest
+	pings      []pingManifest
+	topics     []topicManifest
+}
+
+const kustomizationFile = "kustomization.yaml"
+
+func read(fsys fs.FS) (*base, error) {
+	text, err := fs.ReadFile(fsys, kustomizationFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the wiring: %w", err)
+	}
+	var k kustomization
+	if err := yaml.UnmarshalStrict(text, &k); err != nil {
+		return nil, fmt.Errorf("%s: %w", kustomizationFile, err)
+	}
+	if k.Namespace == "" {
+		return nil, fmt.Errorf("%s: namespace is missing: every manifest gets it from there", kustomizationFile)
+	}
+	b := &base{namespace: k.Namespace}
+	for _, file := range k.Resources {
+		text, err := fs.ReadFile(fsys, file)
+		if err != nil {
+			return nil, fmt.Errorf("%s lists %s: %w", kustomizationFile, file, err)
+		}
+		for i, document := range documents(text) {
+			if err := b.add(document); err != nil {
+				return nil, fmt.Errorf("%s, document %d: %w", file, i+1, err)
+			}
+		}
+	}
+	return b, nil
+}
+
+var separator = regexp.MustCompile(`(?m)^---\s*$`)
+
+func documents(text []byte) (all [][]byte) {
+	for _, document := range separator.Split(string(text), -1) {
+		if len(bytes.TrimSpace([]byte(document))) > 0 {
+			all = append(all, []byte(document))
+		}
+	}
+	return all
+}
+
+// The kinds of the wiring, each in the one version that is decoded here.
+const (
+	kindNamespace = "v1 Namespace"
+	kindService   = "serving.knative.dev/v1 Service"
+	kindSource    = "sources.knative.dev/v1 KafkaSource"
+	kindSink      = "eventing.knative.dev/v1alpha1 KafkaSink"
+	kindPing      = "sources.knative.dev/v1 PingSource"
+	kindTopic     = "kafka.strimzi.io/v1 KafkaTopic"
+)
+
+func (b *base) add(document []byte) error {
+	var h header
+	if err := yaml.Unmarshal(document, &h); err != nil {
+		return err
+	}
+	switch kind := h.APIVersion + " " + h.Kind; kind {
+	case kindNamespace:
+		return decode(document, &b.namespaces)
+	case kindService:
+		return decode(document, &b.services)
+	case kindSource:
+		return decode(document, &b.sources)
+	case kindSink:
+		return decode(document, &b.sinks)
+	case kindPing:
+		return decode(document, &b.pings)
+	case kindTopic:
+		return decode(document, &b.topics)
+	default:
+		return fmt.Errorf("the kind %q is not one that the wiring knows: use %s, %s, %s, %s, %s or %s",
+			kind, kindNamespace, kindService, kindSource, kindSink, kindPing, kindTopic)
+	}
+}
+
+func decode[T any](document []byte, to *[]T) error {
+	var manifest T
+	if err := yaml.UnmarshalStrict(document, &manifest); err != nil {
+		return err
+	}
+	*to = append(*to, manifest)
+	return nil
+}

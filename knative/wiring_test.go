@@ -1,0 +1,136 @@
+package knative
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func load(t *testing.T) *Wiring {
+	t.Helper()
+	w, err := Load(Base())
+	require.NoError(t, err)
+	return w
+}
+
+func TestBaseRoutesEachTopicToItsFunctions(t *testing.T) {
+	routes := map[string][]string{}
+	for _, s := range load(t).Sources {
+		routes[s.Topic] = append(routes[s.Topic], s.Sink)
+	}
+	assert.Equal(t, map[string][]string{
+		"order.created":      {"reserve-stock"},
+		"inventory.reserved": {"finalize-order"},
+		"inventory.rejected": {"finalize-order"},
+		"order.confirmed":    {"notify"},
+		"order.failed":       {"release-stock", "notify"},
+		"order.canceled":     {"release-stock", "notify"},
+	}, routes)
+}
+
+func TestBaseDeliversWithRetriesForTenMinutes(t *testing.T) {
+	for _, s := range load(t).Sources {
+		assert.Equal(t, KafkaSource{
+			Name: s.Sink + "." + s.Topic, Namespace: "orders", Group: s.Sink + "." + s.Topic, Topic: s.Topic,
+			Consumers: 3, Earliest: true, Sink: s.Sink, Extensions: map[string]string{"consumer": s.Sink},
+			Delivery: Delivery{
+				Retry: 10, Exponential: true, Delay: 300 * time.Millisecond, Timeout: 30 * time.Second,
+				DeadLetter: s.Topic + ".dlq",
+			},
+		}, s)
+		assert.Equal(t, 613800*time.Millisecond, s.Delivery.waits())
+	}
+}
+
+func TestBaseDeploysEachFunction(t *testing.T) {
+	type deployed struct {
+		function string
+		public   bool
+		env      map[string]string
+	}
+	services := map[string]deployed{}
+	for _, s := range load(t).Services {
+		services[s.Name] = deployed{s.Function, s.Public, s.Env}
+	}
+	none := map[string]string{}
+	relay := func(schema string) map[string]string {
+		return map[string]string{"OUTBOX_SCHEMA": schema, "OUTBOX_RETENTION": "192h", "INBOX_RETENTION": "960h"}
+	}
+	assert.Equal(t, map[string]deployed{
+		"orders-api":               {"ordersapi", true, none},
+		"create-order":             {"createorder", true, none},
+		"cancel-order":             {"cancelorder", false, none},
+		"inventory-api":            {"inventoryapi", true, none},
+		"reserve-stock":            {"reservestock", false, none},
+		"release-stock":            {"releasestock", false, map[string]string{"RESERVATION_LOG_RETENTION": "960h"}},
+		"finalize-order":           {"finalizeorder", false, none},
+		"expire-orders":            {"expireorders", false, map[string]string{"SAGA_TIMEOUT": "15m"}},
+		"notify":                   {"notify", false, none},
+		"publish-outbox-orders":    {"publishoutbox", false, relay("orders")},
+		"publish-outbox-inventory": {"publishoutbox", false, relay("inventory")},
+	}, services)
+}
+
+func TestBaseSchedulesSweepsAndPurges(t *testing.T) {
+	const json, purge = "application/json", `{"purge":true}`
+	assert.ElementsMatch(t, []PingSource{
+		{"expire-orders", "orders", "*/10 * * * * *", "", "", "expire-orders"},
+		{"publish-outbox-orders-sweep", "orders", "*/2 * * * * *", "", "", "publish-outbox-orders"},
+		{"publish-outbox-orders-purge", "orders", "0 * * * * *", json, purge, "publish-outbox-orders"},
+		{"publish-outbox-inventory-sweep", "orders", "*/2 * * * * *", "", "", "publish-outbox-inventory"},
+		{"publish-outbox-inventory-purge", "orders", "0 * * * * *", json, purge, "publish-outbox-inventory"},
+		{"release-stock-purge", "orders", "0 */10 * * * *", json, purge, "release-stock"},
+	}, load(t).Pings)
+}
+
+func TestBaseDeclaresTopicsAndDeadLetters(t *testing.T) {
+	const week, month = "604800000", "2592000000"
+	kept := map[string]string{}
+	for _, topic := range load(t).Topics {
+		kept[topic.Name] = topic.Config["retention.ms"]
+		assert.EqualValues(t, 3, topic.Partitions)
+		assert.EqualValues(t, 3, topic.Replicas)
+	}
+	assert.Equal(t, map[string]string{
+		"order.created": week, "order.created.dlq": month,
+		"order.confirmed": week, "order.confirmed.dlq": month,
+		"order.failed": week, "order.failed.dlq": month,
+		"order.canceled": week, "order.canceled.dlq": month,
+		"inventory.reserved": week, "inventory.reserved.dlq": month,
+		"inventory.rejected": week, "inventory.rejected.dlq": month,
+		"inventory.released": week,
+	}, kept)
+	for _, sink := range load(t).Sinks {
+		assert.Equal(t, sink.Name, sink.Topic)
+	}
+}
+
+func TestBackoffWaitsAsKnativeDoes(t *testing.T) {
+	exponential := Delivery{Exponential: true, Delay: 300 * time.Millisecond}
+	assert.Equal(t, 600*time.Millisecond, exponential.Backoff(1))
+	assert.Equal(t, 1200*time.Millisecond, exponential.Backoff(2))
+	assert.Equal(t, 307200*time.Millisecond, exponential.Backoff(10))
+	assert.Equal(t, time.Duration(math.MaxInt64), exponential.Backoff(5000))
+
+	linear := Delivery{Delay: 300 * time.Millisecond}
+	assert.Equal(t, 300*time.Millisecond, linear.Backoff(1))
+	assert.Equal(t, 900*time.Millisecond, linear.Backoff(3))
+}
+
+func TestDurationsAreISO8601AndPositive(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"PT0.3S": 300 * time.Millisecond, "PT30S": 30 * time.Second, "PT1M30S": 90 * time.Second,
+		"PT2H": 2 * time.Hour, "P1D": 24 * time.Hour, "P1DT1S": 24*time.Hour + time.Second,
+	} {
+		got, err := parseDuration(text)
+		assert.NoError(t, err)
+		assert.Equal(t, want, got, text)
+	}
+	for _, text := range []string{"", "P", "PT", "P1DT", "PT0S", "PT-1S", "-PT1S", "0.3s", "PT.3S", "P1Y", "P1M", "PT1S ", "PT0.0000000001S", "P999999999D"} {
+		_, err := parseDuration(text)
+		assert.ErrorContains(t, err, "write it like", text)
+	}
+}
