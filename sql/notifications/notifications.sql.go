@@ -67,12 +67,13 @@ func (q *Queries) GetNotificationStatus(ctx context.Context, arg GetNotification
 }
 
 const lockConversation = `-- name: LockConversation :one
-SELECT version, CAST(claimed_until IS NOT NULL AND claimed_until > NOW(6) AS SIGNED) AS busy
+SELECT version, claim, CAST(claimed_until IS NOT NULL AND claimed_until > NOW(6) AS SIGNED) AS busy
 FROM conversations WHERE order_id = ? FOR UPDATE
 `
 
 type LockConversationRow struct {
 	Version int
+	Claim   *string
 	Busy    int64
 }
 
@@ -80,7 +81,7 @@ type LockConversationRow struct {
 func (q *Queries) LockConversation(ctx context.Context, orderID string) (LockConversationRow, error) {
 	row := q.db.QueryRowContext(ctx, lockConversation, orderID)
 	var i LockConversationRow
-	err := row.Scan(&i.Version, &i.Busy)
+	err := row.Scan(&i.Version, &i.Claim, &i.Busy)
 	return i, err
 }
 

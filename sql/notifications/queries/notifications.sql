@@ -5,7 +5,7 @@ ON DUPLICATE KEY UPDATE order_id = order_id;
 
 -- LockConversation reads the newest version that the customer knows of, and whether somebody is telling right now.
 -- name: LockConversation :one
-SELECT version, CAST(claimed_until IS NOT NULL AND claimed_until > NOW(6) AS SIGNED) AS busy
+SELECT version, claim, CAST(claimed_until IS NOT NULL AND claimed_until > NOW(6) AS SIGNED) AS busy
 FROM conversations WHERE order_id = ? FOR UPDATE;
 
 -- ClaimConversation marks that somebody is telling, for so many microseconds of the database's clock.

@@ -1,0 +1,42 @@
+// Package functions is the catalogue of all functions: what a Service of the wiring names is found here.
+package functions
+
+import (
+	"context"
+
+	"example.com/orders/functions/cancelorder"
+	"example.com/orders/functions/createorder"
+	"example.com/orders/functions/expireorders"
+	"example.com/orders/functions/finalizeorder"
+	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/inventoryapi"
+	"example.com/orders/functions/notify"
+	"example.com/orders/functions/ordersapi"
+	"example.com/orders/functions/publishoutbox"
+	"example.com/orders/functions/releasestock"
+	"example.com/orders/functions/reservestock"
+)
+
+// Function is an instanced function of func's runtime. Beside these methods it has a Handle, for HTTP requests or for
+// CloudEvents.
+type Function interface {
+	Start(ctx context.Context, config map[string]string) error
+	Ready(ctx context.Context) (bool, error)
+	Stop(ctx context.Context) error
+	// Base is what a host sets the shared parts of: see instance.Instance.
+	Base() *instance.Instance
+}
+
+// Catalogue has the constructor of each function by the name of its folder.
+var Catalogue = map[string]func() Function{
+	"cancelorder":   func() Function { return cancelorder.New() },
+	"createorder":   func() Function { return createorder.New() },
+	"expireorders":  func() Function { return expireorders.New() },
+	"finalizeorder": func() Function { return finalizeorder.New() },
+	"inventoryapi":  func() Function { return inventoryapi.New() },
+	"notify":        func() Function { return notify.New() },
+	"ordersapi":     func() Function { return ordersapi.New() },
+	"publishoutbox": func() Function { return publishoutbox.New() },
+	"releasestock":  func() Function { return releasestock.New() },
+	"reservestock":  func() Function { return reservestock.New() },
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// dataFolder is the folder of what lasts. One harness at a time has it.
+type dataFolder struct {
+	path      string
+	ephemeral bool
+	lock      *os.File
+}
+
+// runFile is how the other commands find a harness that is running.
+type runFile struct {
+	PID     int    `json:"pid"`
+	Addr    string `json:"addr"`
+	Brokers string `json:"brokers"`
+	DSN     string `json:"dsn"`
+}
+
+const (
+	lockName = "lock"
+	runName  = "harness.json"
+)
+
+// openData makes the folder and takes its lock, which ends with this process however it ends.
+func openData(o options) (*dataFolder, error) {
+	path := o.data
+	if o.ephemeral {
+		var err error
+		if path, err = os.MkdirTemp("", "orders-"); err != nil {
+			return nil, fmt.Errorf("make a temporary data folder: %w", err)
+		}
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock of the data folder: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("the data folder %s is in use by another harness%s: stop that one, or give another folder by --data", path, owner(path)), lock.Close())
+	}
+	return &dataFolder{path: path, ephemeral: o.ephemeral, lock: lock}, nil
+}
+
+// owner names the harness that has a folder, as far as it is known.
+func owner(path string) string {
+	run, err := readRun(path)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf(" (pid %d on %s)", run.PID, run.Addr)
+}
+
+func readRun(path string) (run runFile, err error) {
+	text, err := os.ReadFile(filepath.Join(path, runName))
+	if err != nil {
+		return run, err
+	}
+	return run, json.Unmarshal(text, &run)
+}
+
+// announce writes the run file, which nobody else may read: the DSN may hold a password.
+func (d *dataFolder) announce(run runFile) error {
+	text, err := json.Marshal(run)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(d.path, runName), text, 0o600)
+}
+
+// close gives the folder back, and removes it when it was a temporary one.
+func (d *dataFolder) close() error {
+	err := os.Remove(filepath.Join(d.path, runName))
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	if d.ephemeral {
+		err = os.RemoveAll(d.path)
+	}
+	return errors.Join(err, d.lock.Close())
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// options is what the flags and the environment say.
+type options struct {
+	addr      string
+	data      string
+	ephemeral bool
+	logFormat string
+	stock     bool
+	drain     time.Duration
+
+	environ map[string]string
+}
+
+func parseOptions(command string, args []string, stderr io.Writer) (options, error) {
+	o := options{environ: map[string]string{}}
+	for _, pair := range os.Environ() {
+		name, value, _ := strings.Cut(pair, "=")
+		o.environ[name] = value
+	}
+	flags := flag.NewFlagSet("harness "+command, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprint(stderr, usage)
+		flags.PrintDefaults()
+		fmt.Fprint(stderr, environment)
+	}
+	flags.StringVar(&o.addr, "addr", or(o.environ["HARNESS_ADDR"], "127.0.0.1:8080"), "`address` to serve HTTP on [HARNESS_ADDR]")
+	flags.StringVar(&o.data, "data", or(o.environ["HARNESS_DATA"], defaultData()), "`folder` of the data that lasts [HARNESS_DATA]")
+	flags.BoolVar(&o.ephemeral, "ephemeral", o.environ["HARNESS_EPHEMERAL"] == "true", "keep the data in a temporary folder that is removed at the end [HARNESS_EPHEMERAL=true]")
+	flags.StringVar(&o.logFormat, "log", or(o.environ["HARNESS_LOG"], "text"), "`format` of the log on standard error, text or json [HARNESS_LOG]")
+	flags.BoolVar(&o.stock, "sample-stock", o.environ["HARNESS_SAMPLE_STOCK"] != "false", "put a few SKUs on stock at the first start [HARNESS_SAMPLE_STOCK=false]")
+	flags.DurationVar(&o.drain, "drain", 10*time.Second, "how long events that are being handled may take to finish at the end")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q is not understood: see harness --help", flags.Arg(0))
+	}
+	if _, _, err := net.SplitHostPort(o.addr); err != nil {
+		return o, fmt.Errorf("--addr %q: give host:port: %w", o.addr, err)
+	}
+	if o.logFormat != "text" && o.logFormat != "json" {
+		return o, fmt.Errorf("--log %q: give text or json", o.logFormat)
+	}
+	return o, nil
+}
+
+func or(value, fallback string) string {
+	if value == "" {
+		return fallback
+	}
+	return value
+}
+
+// defaultData is a folder in the user's cache, or one beside the temporary files when the user has no cache.
+func defaultData() string {
+	base, err := os.UserCacheDir()
+	if err != nil {
+		base = os.TempDir()
+	}
+	return filepath.Join(base, "orders", "harness")
+}
+
+func (o options) logger(stderr io.Writer) *slog.Logger {
+	if o.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(stderr, nil))
+	}
+	return slog.New(slog.NewTextHandler(stderr, nil))
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"example.com/orders/functions/internal/instance"
+	"example.com/orders/sql/embedded"
+	"example.com/orders/sql/migrate"
+	"example.com/orders/sql/schema"
+)
+
+// servers are the Kafka and the database that the functions work with: real ones that the environment names, or ones
+// of our own.
+type servers struct {
+	config   map[string]string // the environment, with the addresses filled in
+	brokers  []string
+	kafka    string // for the banner
+	database string // for the banner
+
+	mysql *embedded.Server
+	kfake *kfake.Cluster
+}
+
+// firstKafkaPort is where the Kafka of our own listens, or on the first free port after it. It is below the range from
+// which outgoing connections take theirs, so that nothing else has it at the next start.
+const firstKafkaPort = 19092
+
+// startServers starts what the environment does not name.
+func startServers(ctx context.Context, o options, data *dataFolder, log *slog.Logger) (*servers, error) {
+	s := &servers{config: map[string]string{}}
+	for name, value := range o.environ {
+		s.config[name] = value
+	}
+	if err := s.startDatabase(ctx, o, data, log); err != nil {
+		return nil, errors.Join(err, s.stop(ctx))
+	}
+	if err := s.startKafka(o, data); err != nil {
+		return nil, errors.Join(err, s.stop(ctx))
+	}
+	return s, nil
+}
+
+func (s *servers) startDatabase(ctx context.Context, o options, data *dataFolder, log *slog.Logger) error {
+	if s.config["MYSQL_DSN"] != "" {
+		s.database = "the server of MYSQL_DSN"
+		return nil
+	}
+	server, err := embedded.Start(ctx, embedded.Options{
+		Dir: filepath.Join(data.path, "mysql"), Fast: o.ephemeral,
+		Progress: func(line string) { log.Info(line) },
+	})
+	if err != nil {
+		return fmt.Errorf("start a database server: %w", err)
+	}
+	s.mysql = server
+	s.config["MYSQL_DSN"] = server.DSN()
+	s.database = server.Version() + " of our own, " + server.DSN()
+	return nil
+}
+
+func (s *servers) startKafka(o options, data *dataFolder) error {
+	if brokers := s.config["KAFKA_BROKERS"]; brokers != "" {
+		s.brokers = strings.Split(brokers, ",")
+		s.kafka = brokers
+		return nil
+	}
+	port, err := freePort(firstKafkaPort)
+	if err != nil {
+		return err
+	}
+	settings := []kfake.Opt{kfake.NumBrokers(1), kfake.Ports(port), kfake.DataDir(filepath.Join(data.path, "kafka"))}
+	if !o.ephemeral {
+		settings = append(settings, kfake.SyncWrites())
+	}
+	if s.kfake, err = kfake.NewCluster(settings...); err != nil {
+		return fmt.Errorf("start Kafka in this process, kept in %s: %w", data.path, err)
+	}
+	s.brokers = s.kfake.ListenAddrs()
+	s.config["KAFKA_BROKERS"] = strings.Join(s.brokers, ",")
+	s.kafka = "in this process, " + s.config["KAFKA_BROKERS"]
+	return nil
+}
+
+// freePort is the first port on 127.0.0.1 from a given one on that nobody listens on.
+func freePort(from int) (int, error) {
+	for port := from; port < from+1000; port++ {
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, listener.Close()
+		}
+	}
+	return 0, fmt.Errorf("no port from %d to %d is free: set KAFKA_BROKERS", from, from+999)
+}
+
+// migrate brings the schemas to their newest version.
+func (s *servers) migrate(ctx context.Context) (schema.Server, []migrate.Applied, error) {
+	server, _, err := instance.Server(s.config)
+	if err != nil {
+		return server, nil, err
+	}
+	applied, err := migrate.Up(ctx, server)
+	return server, applied, err
+}
+
+// stop ends the servers of our own.
+func (s *servers) stop(ctx context.Context) error {
+	if s.kfake != nil {
+		s.kfake.Close()
+	}
+	if s.mysql != nil {
+		return s.mysql.Stop(ctx)
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"example.com/orders/knative"
+)
+
+// EnsureTopics creates the topics that the cluster does not have, with their partitions and configuration, on at most
+// as many replicas as there are brokers, and waits until each partition has a leader. Topics that are there stay as
+// they are. It tries again while the cluster cannot be reached, within ctx.
+func EnsureTopics(ctx context.Context, brokers []string, topics []knative.Topic) error {
+	for {
+		err := ensureTopics(brokers, topics)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("create the topics at %v: %w", brokers, err)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func ensureTopics(brokers []string, topics []knative.Topic) error {
+	client, err := sarama.NewClient(brokers, config("orders-topics"))
+	if err != nil {
+		return err
+	}
+	admin, err := sarama.NewClusterAdminFromClient(client)
+	if err != nil {
+		return errors.Join(err, client.Close())
+	}
+	defer func() { _ = admin.Close() }() // closes the client too; nothing is lost when it fails
+	known, err := admin.ListTopics()
+	if err != nil {
+		return err
+	}
+	replicas := int16(len(client.Brokers())) //nolint:gosec // no cluster has 32768 brokers
+	for _, t := range topics {
+		if _, ok := known[t.Name]; ok {
+			continue
+		}
+		detail := &sarama.TopicDetail{NumPartitions: t.Partitions, ReplicationFactor: max(1, min(t.Replicas, replicas)), ConfigEntries: map[string]*string{}}
+		for name, value := range t.Config {
+			detail.ConfigEntries[name] = &value
+		}
+		if err := admin.CreateTopic(t.Name, detail, false); err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
+			return fmt.Errorf("create topic %s: %w", t.Name, err)
+		}
+	}
+	return awaitLeaders(client, topics)
+}
+
+func awaitLeaders(client sarama.Client, topics []knative.Topic) error {
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		names[i] = t.Name
+	}
+	if err := client.RefreshMetadata(names...); err != nil {
+		return err
+	}
+	for _, name := range names {
+		partitions, err := client.Partitions(name)
+		if err != nil {
+			return fmt.Errorf("partitions of %s: %w", name, err)
+		}
+		for _, partition := range partitions {
+			if _, err := client.Leader(name, partition); err != nil {
+				return fmt.Errorf("leader of %s/%d: %w", name, partition, err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+// Package inventoryapi is the REST API of the stock. HTTP requests come in; levels are read from and written to the
+// inventory schema, each change with its line in stock_log.
+package inventoryapi
+
+import (
+	"net/http"
+	"strconv"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/rest"
+	"example.com/orders/sql/inventory"
+	"example.com/orders/sql/schema"
+)
+
+// Function serves /api/inventory.
+type Function struct {
+	instance.Instance
+	routes *http.ServeMux
+}
+
+// New returns the function as it is deployed.
+func New() *Function {
+	f := &Function{
+		Instance: instance.Instance{Name: "inventory-api", Schema: schema.Inventory},
+		routes:   http.NewServeMux(),
+	}
+	f.route("GET /api/inventory", f.list)
+	f.route("/api/inventory", rest.NotAllowed("GET"))
+	f.route("GET /api/inventory/{sku}", f.get)
+	f.route("PUT /api/inventory/{sku}", f.put)
+	f.route("/api/inventory/{sku}", rest.NotAllowed("GET, PUT"))
+	f.route("POST /api/inventory/{sku}/adjustments", f.adjust)
+	f.route("/api/inventory/{sku}/adjustments", rest.NotAllowed("POST"))
+	f.route("/", rest.NotFound)
+	return f
+}
+
+func (f *Function) route(pattern string, handle func(http.ResponseWriter, *http.Request) error) {
+	f.routes.HandleFunc(pattern, rest.Handler(f.Logger, func(w http.ResponseWriter, r *http.Request) error {
+		if err := f.Started(); err != nil {
+			return rest.Unavailable(err.Error())
+		}
+		return handle(w, r)
+	}))
+}
+
+// Handle serves a request.
+func (f *Function) Handle(w http.ResponseWriter, r *http.Request) { f.routes.ServeHTTP(w, r) }
+
+// level is the stock of one SKU.
+type level struct {
+	SKU          string `json:"sku"`
+	AvailableQty int64  `json:"availableQty"`
+	ReservedQty  int64  `json:"reservedQty"`
+
+	version int64
+}
+
+func newLevel(row inventory.GetStockRow) level {
+	return level{SKU: row.Sku, AvailableQty: row.AvailableQty, ReservedQty: row.ReservedQty, version: row.Version}
+}
+
+// etag is the entity tag of a level: it changes with every change of the row.
+func (l level) etag() string { return `"` + strconv.FormatInt(l.version, 10) + `"` }
+
+func (l level) write(w http.ResponseWriter, status int) error {
+	w.Header().Set("ETag", l.etag())
+	return rest.JSON(w, status, l)
+}
+
+// validSKU is the SKU in the path; the error is a *rest.Problem.
+func validSKU(r *http.Request) (string, error) {
+	sku := r.PathValue("sku")
+	if !events.ValidSKU(sku) {
+		return "", rest.NewProblem(http.StatusBadRequest, "a SKU is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
+	}
+	return sku, nil
+}

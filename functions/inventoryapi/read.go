@@ -1,0 +1,73 @@
+package inventoryapi
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/rest"
+	"example.com/orders/sql/inventory"
+)
+
+// get answers GET /api/inventory/{sku}.
+func (f *Function) get(w http.ResponseWriter, r *http.Request) error {
+	sku, err := validSKU(r)
+	if err != nil {
+		return err
+	}
+	row, err := inventory.New(f.DB).GetStock(r.Context(), sku)
+	if errors.Is(err, sql.ErrNoRows) {
+		return unknown(sku)
+	}
+	if err != nil {
+		return fmt.Errorf("read the stock of %s: %w", sku, err)
+	}
+	return newLevel(row).write(w, http.StatusOK)
+}
+
+func unknown(sku string) *rest.Problem {
+	return rest.NewProblem(http.StatusNotFound, "there is no SKU "+sku+": PUT /api/inventory/"+sku+" makes it")
+}
+
+// list answers GET /api/inventory?limit=&after=, in the order of the SKUs. after is the last SKU of the page before;
+// next is the path of the following page and is missing on the last one.
+func (f *Function) list(w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	limit, after := 100, ""
+	for name := range query {
+		value, ok := query.Get(name), false
+		switch name {
+		case "after":
+			after, ok = value, events.ValidSKU(value)
+		case "limit":
+			var err error
+			limit, err = strconv.Atoi(value)
+			ok = err == nil && limit >= 1 && limit <= 1000
+		}
+		if !ok {
+			return rest.NewProblem(http.StatusBadRequest, "take limit (1 to 1000) and after (a SKU), each once")
+		}
+	}
+	// One more than asked for tells whether there is another page.
+	rows, err := inventory.New(f.DB).ListStock(r.Context(), inventory.ListStockParams{AfterSku: after, Limit: int32(limit) + 1}) //nolint:gosec // at most 1001
+	if err != nil {
+		return fmt.Errorf("list the stock: %w", err)
+	}
+	var answer struct {
+		Inventory []level `json:"inventory"`
+		Next      string  `json:"next,omitempty"`
+	}
+	answer.Inventory = make([]level, len(rows))
+	for i, row := range rows {
+		answer.Inventory[i] = newLevel(inventory.GetStockRow(row))
+	}
+	if len(rows) > limit {
+		answer.Inventory = answer.Inventory[:limit]
+		query.Set("after", rows[limit-1].Sku)
+		answer.Next = "/api/inventory?" + query.Encode()
+	}
+	return rest.JSON(w, http.StatusOK, answer)
+}

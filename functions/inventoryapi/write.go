@@ -1,0 +1,226 @@
+package inventoryapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/events/strictjson"
+	"example.com/orders/functions/internal/rest"
+	"example.com/orders/sql/inventory"
+	"example.com/orders/sql/schema"
+)
+
+// maxLevel is the highest level of a SKU, in units, and maxReason the longest reason, in characters.
+const (
+	maxLevel  = 1_000_000_000_000
+	maxReason = 64
+)
+
+// put answers PUT /api/inventory/{sku}: the units that are free become availableQty.
+func (f *Function) put(w http.ResponseWriter, r *http.Request) error {
+	return f.change(w, r, func(o *strictjson.Object) request {
+		target := o.Int("availableQty")
+		if target < 0 || target > maxLevel {
+			o.Fail("availableQty", fmt.Sprintf("must be 0 to %d", int64(maxLevel)))
+		}
+		return request{
+			reason:  "set",
+			content: fmt.Sprint("put ", target),
+			delta:   func(available int64) int64 { return target - available },
+			create:  true,
+			ifMatch: r.Header.Values("If-Match"),
+		}
+	})
+}
+
+// adjust answers POST /api/inventory/{sku}/adjustments: units come in or go out.
+func (f *Function) adjust(w http.ResponseWriter, r *http.Request) error {
+	return f.change(w, r, func(o *strictjson.Object) request {
+		delta, reason := o.Int("delta"), o.String("reason")
+		if delta == 0 || delta < -maxLevel || delta > maxLevel {
+			o.Fail("delta", fmt.Sprintf("must be -%d to %d and not 0", int64(maxLevel), int64(maxLevel)))
+		}
+		if !validReason(reason) {
+			o.Fail("reason", fmt.Sprintf("must be 1 to %d printable characters", maxReason))
+		}
+		return request{
+			reason:  reason,
+			content: fmt.Sprint("adjust ", delta, " ", reason),
+			delta:   func(int64) int64 { return delta },
+		}
+	})
+}
+
+func validReason(reason string) bool {
+	n := utf8.RuneCountInString(reason)
+	return n >= 1 && n <= maxReason && !strings.ContainsFunc(reason, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// request is a change of the level of a SKU.
+type request struct {
+	sku           string
+	reason        string
+	content       string                      // equal for requests that are the same after decoding
+	delta         func(available int64) int64 // by how many units the level changes
+	create        bool                        // the SKU is made when there is none
+	ifMatch       []string
+	key           []byte
+	correlationID string
+}
+
+// change reads a request, carries it out once, and answers with the level after it.
+func (f *Function) change(w http.ResponseWriter, r *http.Request, parse func(*strictjson.Object) request) error {
+	correlationID, _ := rest.Correlation(w, r, f.NewID)
+	sku, err := validSKU(r)
+	if err != nil {
+		return err
+	}
+	key, err := rest.IdempotencyKey(r)
+	if err != nil {
+		return err
+	}
+	body, err := rest.Body(w, r)
+	if err != nil {
+		return err
+	}
+	o, err := strictjson.Parse(body)
+	if err != nil {
+		return rest.Invalid(err)
+	}
+	c := parse(o)
+	if err := o.Done(); err != nil {
+		return rest.Invalid(err)
+	}
+	c.sku, c.correlationID = sku, correlationID
+	own := key == ""
+	if own {
+		// A key of our own, so that a commit of unknown outcome is not carried out twice.
+		key = f.NewID()
+	}
+	c.key = rest.KeyHash(r.Method, r.URL.Path, rest.Anonymous, key)
+	after, created, err := f.apply(r.Context(), c)
+	replayed := errors.Is(err, errReplay) || schema.IsDuplicate(err)
+	if replayed {
+		after, created, err = f.replay(r.Context(), c)
+	}
+	if err != nil {
+		return err
+	}
+	if replayed && !own {
+		w.Header().Set(rest.ReplayedHeader, "true")
+	}
+	if created {
+		w.Header().Set("Location", "/api/inventory/"+sku)
+		return after.write(w, http.StatusCreated)
+	}
+	return after.write(w, http.StatusOK)
+}
+
+// apply changes the level under the lock of its row, with its line in stock_log. Error 1062 means that the key has done
+// so before; the transaction is undone then.
+func (f *Function) apply(ctx context.Context, c request) (after level, created bool, err error) {
+	err = f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+		q, now := inventory.New(tx), f.Now()
+		// Before anything else: a repeated request is answered as the first one, whatever has happened since.
+		if _, err := q.GetStockLogByKey(ctx, c.key); err == nil {
+			return nil, errReplay
+		} else if !errors.Is(err, sql.ErrNoRows) {
+			return nil, fmt.Errorf("look for an earlier request: %w", err)
+		}
+		before, isNew, err := f.lock(ctx, q, c)
+		if err != nil {
+			return nil, err
+		}
+		delta := c.delta(before.AvailableQty)
+		available := before.AvailableQty + delta
+		if available < 0 || available > maxLevel {
+			return nil, rest.NewProblem(http.StatusConflict, fmt.Sprintf("%d units are free: the level would become %d", before.AvailableQty, available))
+		}
+		if _, err := q.AdjustStock(ctx, inventory.AdjustStockParams{Sku: c.sku, Delta: delta, UpdatedAt: now}); err != nil {
+			return nil, fmt.Errorf("change the stock of %s by %d: %w", c.sku, delta, err)
+		}
+		created = isNew
+		after = level{SKU: c.sku, AvailableQty: available, ReservedQty: before.ReservedQty, version: before.Version + 1}
+		content := sha256.Sum256([]byte(c.content))
+		if err := q.InsertStockLog(ctx, inventory.InsertStockLogParams{
+			Sku: c.sku, Delta: delta, Reason: c.reason, AvailableAfter: after.AvailableQty, ReservedAfter: after.ReservedQty,
+			VersionAfter: after.version, Created: created, IdempotencyKeyHash: c.key, RequestHash: content[:],
+			CorrelationID: c.correlationID, CreatedAt: now,
+		}); err != nil {
+			return nil, fmt.Errorf("log the change of %s: %w", c.sku, err)
+		}
+		return nil, nil
+	})
+	if err == nil {
+		f.Log.InfoContext(ctx, "stock changed", "function", f.Name, "sku", c.sku, "available", after.AvailableQty, "correlation_id", c.correlationID)
+	}
+	return after, created, err
+}
+
+// lock takes the SKU's row, making it when the request may, and checks the request's entity tags against it.
+func (f *Function) lock(ctx context.Context, q *inventory.Queries, c request) (before inventory.LockStockRow, created bool, err error) {
+	before, err = q.LockStock(ctx, c.sku)
+	if errors.Is(err, sql.ErrNoRows) {
+		if len(c.ifMatch) > 0 {
+			return before, false, stale() // RFC 9110, 13.1.1: no representation matches
+		}
+		if !c.create {
+			return before, false, unknown(c.sku)
+		}
+		made, err := q.EnsureStock(ctx, inventory.EnsureStockParams{Sku: c.sku, UpdatedAt: f.Now()})
+		if err != nil {
+			return before, false, fmt.Errorf("make the SKU %s: %w", c.sku, err)
+		}
+		before, err = q.LockStock(ctx, c.sku)
+		return before, made == 1, err
+	}
+	if err != nil {
+		return before, false, fmt.Errorf("lock the stock of %s: %w", c.sku, err)
+	}
+	if !matches(c.ifMatch, newLevel(inventory.GetStockRow(before)).etag()) {
+		return before, false, stale()
+	}
+	return before, false, nil
+}
+
+func stale() *rest.Problem {
+	return rest.NewProblem(http.StatusPreconditionFailed, "the level has changed: GET it again and send its ETag as If-Match")
+}
+
+// matches tells whether If-Match, where there is one, names the entity tag.
+func matches(ifMatch []string, etag string) bool {
+	if len(ifMatch) == 0 {
+		return true
+	}
+	for _, tag := range strings.Split(strings.Join(ifMatch, ","), ",") {
+		if tag = strings.TrimSpace(tag); tag == "*" || tag == etag {
+			return true
+		}
+	}
+	return false
+}
+
+// errReplay means that the key is there already.
+var errReplay = errors.New("the request was carried out before")
+
+// replay answers a request whose key is there already as the first time.
+func (f *Function) replay(ctx context.Context, c request) (after level, created bool, err error) {
+	first, err := inventory.New(f.DB).GetStockLogByKey(ctx, c.key)
+	if err != nil {
+		return after, false, fmt.Errorf("read an earlier request: %w", err)
+	}
+	content := sha256.Sum256([]byte(c.content))
+	if string(first.RequestHash) != string(content[:]) {
+		return after, false, rest.NewProblem(http.StatusUnprocessableEntity, "this "+rest.KeyHeader+" was used before with another body: take a new key for another change")
+	}
+	return level{SKU: first.Sku, AvailableQty: first.AvailableAfter, ReservedQty: first.ReservedAfter, version: first.VersionAfter}, first.Created, nil
+}

@@ -1,0 +1,81 @@
+package ordersapi
+
+import (
+	"errors"
+	"net/http"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/cancelorder"
+	"example.com/orders/functions/createorder"
+	"example.com/orders/functions/internal/rest"
+	"example.com/orders/functions/internal/saga"
+)
+
+// create answers POST /api/orders.
+func (f *Function) create(w http.ResponseWriter, r *http.Request) error {
+	correlationID, _ := rest.Correlation(w, r, f.NewID)
+	key, err := rest.IdempotencyKey(r)
+	if err != nil {
+		return err
+	}
+	body, err := rest.Body(w, r)
+	if err != nil {
+		return err
+	}
+	order, err := events.ParseCreateOrder(body)
+	if err != nil {
+		return rest.Invalid(err)
+	}
+	command := createorder.Command{Order: order, Cause: rest.Cause(r, correlationID)}
+	if key != "" {
+		command.KeyHash = createorder.KeyHash(key)
+	}
+	accepted, err := f.Create.Create(r.Context(), command)
+	if errors.Is(err, createorder.ErrKeyReused) {
+		return createorder.KeyReused()
+	}
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", accepted.Location())
+	if accepted.Replayed {
+		w.Header().Set(rest.ReplayedHeader, "true")
+	}
+	return rest.JSON(w, http.StatusCreated, accepted.OrderAnswer)
+}
+
+// cancel answers POST /api/orders/{id}/cancel. Without a correlation id of the client's own the cancellation belongs
+// to the flow of the order.
+func (f *Function) cancel(w http.ResponseWriter, r *http.Request) error {
+	correlationID, given := rest.Correlation(w, r, f.NewID)
+	if !given {
+		correlationID = ""
+	}
+	id, err := orderID(r)
+	if err != nil {
+		return err
+	}
+	status, err := f.Cancel.Cancel(r.Context(), id, rest.Cause(r, correlationID))
+	switch {
+	case errors.Is(err, cancelorder.ErrFailed):
+		return rest.NewProblem(http.StatusConflict, "the order has failed: there is nothing to cancel")
+	case errors.Is(err, saga.ErrUnknownOrder):
+		return unknown(id)
+	case err != nil:
+		return err
+	}
+	return rest.JSON(w, http.StatusOK, events.OrderAnswer{OrderID: id, Status: string(status)})
+}
+
+// orderID is the id in the path; the error is a *rest.Problem.
+func orderID(r *http.Request) (string, error) {
+	id := r.PathValue("id")
+	if !events.ValidOrderID(id) {
+		return "", rest.NewProblem(http.StatusBadRequest, "an order id is a UUID in lower case")
+	}
+	return id, nil
+}
+
+func unknown(id string) *rest.Problem {
+	return rest.NewProblem(http.StatusNotFound, "there is no order "+id)
+}

@@ -1,0 +1,208 @@
+// Package embedded runs a private MySQL-compatible server for laptops and tests. A folder goes in; the address of a
+// MariaDB or MySQL server that keeps its data there comes out. The server is the machine's own or, on Debian and
+// Ubuntu, one fetched with apt into the user's cache. It listens on a unix socket only and ends with the program that
+// started it, also when that is killed.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// ErrNoServer tells that this machine has no usable server and that none could be fetched.
+var ErrNoServer = errors.New("no MySQL-compatible server: install MariaDB (10.6 or newer; apt-get install mariadb-server-core, " +
+	"brew install mariadb) or MySQL (8.0 or newer), or set MYSQL_DSN to a server that runs")
+
+// ErrInUse tells that another Start, here or in another process, has a server on the folder.
+var ErrInUse = errors.New("the folder is in use by another program: stop that one or choose another folder")
+
+const (
+	startWithin    = 60 * time.Second // from launch to the first answer; recovery after a crash is part of it
+	folderWithin   = 3 * time.Second  // a program on its way out still holds its folder
+	shutdownWithin = 10 * time.Second // from TERM to KILL
+)
+
+// Options say where a server lives. Only Dir is required.
+type Options struct {
+	// Dir keeps the server's data, log and, when its path is short, socket. It is created, readable by this user
+	// alone, since root of the server has no password. There is one server per folder at a time.
+	Dir string
+	// Cache is where a fetched server is kept; by default orders/mariadb in the user's cache folder.
+	Cache string
+	// Fast gives up durability for speed: no flush at commit, no doublewrite. A crash may lose or damage everything,
+	// so it is for tests and never for data that matters.
+	Fast bool
+	// RemoveOnExit removes Dir when the server has ended, also when this process is killed, and when Start fails.
+	RemoveOnExit bool
+	// Progress takes one line about what takes long. It may be nil.
+	Progress func(string)
+
+	folders []string // searched after PATH; nil means usualFolders
+}
+
+// Server is a running server. It belongs to the process that started it.
+type Server struct {
+	dir     string
+	socket  string
+	version string
+	process *supervised
+	done    chan struct{}
+	stop    sync.Once
+}
+
+// Start returns a server that answers on Dir. On a new folder it first makes the system tables. A server that an
+// earlier, killed program left on the folder is ended first; a folder that a live program uses gives ErrInUse; a
+// machine without a server ErrNoServer. When the server ends before it answers, the error carries the end of its log.
+// ctx bounds the start, not the life of the server.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	dir, err := makeFolder(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockFolder(ctx, dir)
+	if err != nil {
+		return nil, fmt.Errorf("start a database server in %s: %w", dir, err)
+	}
+	s := &Server{dir: dir, done: make(chan struct{})}
+	if err := s.start(ctx, o, lock); err != nil {
+		return nil, fmt.Errorf("start a database server in %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// start takes over lock: it is released when the server has ended or could not be started.
+func (s *Server) start(ctx context.Context, o Options, lock *os.File) error {
+	abandon := func(err error) error {
+		if o.RemoveOnExit {
+			err = errors.Join(err, os.RemoveAll(s.dir))
+		}
+		return errors.Join(err, lock.Close())
+	}
+	if err := endServers(ctx, s.dir); err != nil {
+		return abandon(err)
+	}
+	found, err := locate(ctx, o, madeBy(s.dir))
+	if err != nil {
+		return abandon(err)
+	}
+	if err := initialise(ctx, found, s.dir, o); err != nil {
+		return abandon(err)
+	}
+	socket, sockets, err := placeSocket(s.dir, os.TempDir())
+	if err != nil {
+		return abandon(err)
+	}
+	s.socket = socket
+	log := filepath.Join(s.dir, logName)
+	if err := os.Rename(log, log+".old"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return abandon(fmt.Errorf("set the former log aside: %w", err))
+	}
+	remove := ""
+	if o.RemoveOnExit {
+		remove = s.dir
+	}
+	s.process, err = supervise(order{
+		command:   append([]string{found.path}, serverArguments(found, s.dir, socket, o.Fast)...),
+		libraries: found.libraries,
+		input:     os.DevNull,
+		log:       log,
+		grace:     shutdownWithin,
+		folder:    remove,
+		sockets:   sockets,
+	})
+	if err != nil {
+		return abandon(err)
+	}
+	go s.await(lock, remove, sockets)
+	if s.version, err = s.ready(ctx); err != nil {
+		// Before the folder goes: the log is the explanation.
+		err = fmt.Errorf("%w\n%s", err, s.process.tail())
+		s.process.release()
+		<-s.done
+		return err
+	}
+	return nil
+}
+
+// await closes done when the server is gone and has left nothing behind.
+func (s *Server) await(lock *os.File, folders ...string) {
+	<-s.process.ended
+	// The supervisor may have been killed. Then its watch or, failing that, this ends the server.
+	_ = endServers(context.Background(), s.dir)
+	for _, folder := range folders {
+		if folder != "" {
+			_ = os.RemoveAll(folder)
+		}
+	}
+	_ = lock.Close()
+	close(s.done)
+}
+
+// DSN is the data source name for go-sql-driver, as root, without a database.
+func (s *Server) DSN() string { return "root@unix(" + s.socket + ")/" }
+
+// Pid is the process id of the server itself.
+func (s *Server) Pid() int { return s.process.pid }
+
+// Version is the server's name and version, like "MariaDB 10.11.14".
+func (s *Server) Version() string { return s.version }
+
+// Done is closed when the server has ended, for whatever reason, and its folder is free again.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Stop shuts the server down and returns when it has ended. A server that has not ended after ten seconds, or when ctx
+// ends, is killed and an error says so; what was committed is recovered at the next start. Stopping again, or stopping
+// a server that has ended by itself, does nothing.
+func (s *Server) Stop(ctx context.Context) error {
+	var err error
+	s.stop.Do(func() { err = s.shutdown(ctx) })
+	<-s.done
+	return err
+}
+
+func (s *Server) shutdown(ctx context.Context) error {
+	select {
+	case <-s.done:
+		return nil
+	default:
+	}
+	s.process.release()
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		signalServers(s.dir, syscall.SIGKILL)
+		<-s.done
+	}
+	if s.process.err != nil {
+		return fmt.Errorf("the database server in %s had to be killed, or failed, while it shut down (%w); "+
+			"the next start recovers what was committed", s.dir, s.process.err)
+	}
+	return nil
+}
+
+// makeFolder creates dir and returns its one true path, by which a server left on it is recognised.
+func makeFolder(dir string) (string, error) {
+	if dir == "" {
+		return "", errors.New("start a database server: Options.Dir is empty")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("create the folder of the database server: %w", err)
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("find the folder of the database server: %w", err)
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return "", fmt.Errorf("find the folder of the database server: %w", err)
+	}
+	return dir, nil
+}

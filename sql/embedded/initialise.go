@@ -1,0 +1,190 @@
+package embedded
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+const (
+	dataName   = "data"
+	logName    = "server.log"
+	madeByName = "made-by"
+	// maxSocket is a length of a socket's path that every system takes: some allow 104 bytes.
+	maxSocket = 90
+)
+
+// madeBy is the flavour of the server that has made the data in dir, empty when there is none yet.
+func madeBy(dir string) flavour {
+	text, err := os.ReadFile(filepath.Join(dir, dataName, madeByName))
+	if err != nil {
+		return ""
+	}
+	return flavour(strings.TrimSpace(string(text)))
+}
+
+// initialise makes the system tables of a new folder: in a folder beside it that takes its place when it is complete,
+// so that one that was interrupted is begun again.
+func initialise(ctx context.Context, s server, dir string, o Options) error {
+	data := filepath.Join(dir, dataName)
+	if madeBy(dir) != "" {
+		return nil
+	}
+	fresh := filepath.Join(dir, dataName+".new")
+	for _, stale := range []string{fresh, data} {
+		if err := os.RemoveAll(stale); err != nil {
+			return fmt.Errorf("clear the folder of the database server: %w", err)
+		}
+	}
+	command := append([]string{s.path}, commonArguments(s, fresh)...)
+	input := os.DevNull
+	if s.flavour == mariadb {
+		if err := os.MkdirAll(filepath.Join(fresh, "mysql"), 0o700); err != nil {
+			return fmt.Errorf("make the data folder: %w", err)
+		}
+		input = filepath.Join(dir, "system-tables.sql")
+		if err := writeSystemTables(s, input); err != nil {
+			return err
+		}
+		defer func() { _ = os.Remove(input) }() // it is written anew when it is needed
+		command = append(command, "--bootstrap", "--log-warnings=0", "--max-allowed-packet=8M", "--net-buffer-length=16K",
+			logFileSize, "--innodb-flush-log-at-trx-commit=0")
+	} else {
+		command = append(command, "--initialize-insecure")
+	}
+	p, err := supervise(order{
+		command: command, libraries: s.libraries, input: input, log: filepath.Join(dir, "initialise.log"), grace: shutdownWithin,
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-p.ended:
+	case <-ctx.Done():
+		p.release()
+		<-p.ended
+		return fmt.Errorf("make the system tables: %w", ctx.Err())
+	}
+	if p.err != nil {
+		return fmt.Errorf("make the system tables: %w\n%s", p.err, p.tail())
+	}
+	if err := os.WriteFile(filepath.Join(fresh, madeByName), []byte(s.flavour+"\n"), 0o600); err != nil {
+		return fmt.Errorf("mark the data folder: %w", err)
+	}
+	return os.Rename(fresh, data)
+}
+
+// writeSystemTables writes what mariadb-install-db feeds to the server, without the help tables.
+func writeSystemTables(s server, path string) error {
+	var text strings.Builder
+	text.WriteString("CREATE DATABASE IF NOT EXISTS mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\nSET @skip_auth_anonymous=1;\n")
+	for _, name := range []string{"system_tables", "performance_tables", "system_tables_data"} {
+		script := systemTables(s.share, name)
+		if script == "" {
+			continue // not every version has all of them
+		}
+		content, err := os.ReadFile(script)
+		if err != nil {
+			return fmt.Errorf("read the system tables: %w", err)
+		}
+		text.Write(content)
+		text.WriteByte('\n')
+	}
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		return fmt.Errorf("write the system tables: %w", err)
+	}
+	return nil
+}
+
+// logFileSize is the same at every start: servers before 10.9 do not take another one for the same data.
+const logFileSize = "--innodb-log-file-size=48M"
+
+// commonArguments are those of every run on a data folder.
+func commonArguments(s server, data string) []string {
+	arguments := []string{
+		"--no-defaults", "--basedir=" + s.base, "--datadir=" + data,
+		"--lc-messages-dir=" + s.share, "--character-sets-dir=" + filepath.Join(s.share, "charsets"),
+	}
+	if u, err := user.Current(); err == nil && u.Uid == "0" {
+		arguments = append(arguments, "--user=root") // a server refuses to run as root unless it is told to
+	}
+	if s.flavour == mysqld {
+		arguments = append(arguments, "--secure-file-priv=NULL")
+	}
+	return arguments
+}
+
+// serverArguments are those of a server that serves.
+func serverArguments(s server, dir, socket string, fast bool) []string {
+	arguments := append(commonArguments(s, filepath.Join(dir, dataName)),
+		"--socket="+socket, "--pid-file="+filepath.Join(dir, "server.pid"),
+		"--skip-networking", "--skip-name-resolve", "--character-set-server=utf8mb4", "--max-connections=300",
+		"--performance-schema=OFF")
+	if s.flavour == mariadb {
+		// Without skip-ssl the server of 11.4 and later makes keys at every start, which takes seconds.
+		arguments = append(arguments, "--skip-log-bin", "--skip-ssl", logFileSize)
+	} else {
+		arguments = append(arguments, "--disable-log-bin", "--mysqlx=OFF")
+	}
+	if fast {
+		return append(arguments, "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0")
+	}
+	return append(arguments, "--innodb-buffer-pool-size=128M", "--innodb-flush-log-at-trx-commit=1")
+}
+
+// placeSocket chooses the path of the socket: in dir when that is short enough for a socket, or else in a folder of
+// its own under temporary, which is returned to be removed.
+func placeSocket(dir, temporary string) (socket, folder string, err error) {
+	socket = filepath.Join(dir, "mysql.sock")
+	if len(socket) <= maxSocket {
+		return socket, "", nil
+	}
+	if len(temporary) > maxSocket/2 {
+		temporary = "/tmp"
+	}
+	if folder, err = os.MkdirTemp(temporary, "orders-"); err != nil {
+		return "", "", fmt.Errorf("make a folder for the server's socket: %w", err)
+	}
+	return filepath.Join(folder, "mysql.sock"), folder, nil
+}
+
+// ready waits until the server answers and returns its name and version.
+func (s *Server) ready(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	c := mysql.NewConfig()
+	c.User, c.Net, c.Addr = "root", "unix", s.socket
+	c.Logger = &mysql.NopLogger{} // refused connections are what is waited for
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		return "", err
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	var version string
+	err = poll(ctx, func() bool {
+		select {
+		case <-s.process.ended:
+			return true
+		default:
+		}
+		return db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version) == nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("the server does not answer: %w", err)
+	}
+	if version == "" {
+		return "", errors.Join(errors.New("the server has ended"), s.process.err)
+	}
+	if number, _, found := strings.Cut(version, "-MariaDB"); found {
+		return "MariaDB " + number, nil
+	}
+	return "MySQL " + version, nil
+}
