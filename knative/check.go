@@ -188,7 +188,7 @@ func (c *checker) source(m sourceManifest, namespace string) {
 	c.require(m.Metadata.Labels[keyTypeLabel] == "string", h, "label %s must be string: keys are order ids", keyTypeLabel)
 	c.wiring.Sources = append(c.wiring.Sources, KafkaSource{
 		Name: m.Metadata.Name, Namespace: namespace, Group: spec.ConsumerGroup, Topic: topic,
-		Consumers: spec.Consumers, Ordered: spec.Ordering == "ordered", Earliest: spec.InitialOffset == "earliest",
+		Consumers: spec.Consumers, Ordered: spec.Ordering == "ordered",
 		Sink: sink, Extensions: maps.Clone(spec.CEOverrides.Extensions), Delivery: c.delivery(h, topic, spec.Delivery),
 	})
 }

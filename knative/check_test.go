@@ -32,16 +32,21 @@ func TestLoadRefusesBrokenManifests(t *testing.T) {
 	const reserve, release, topics, letters = "reserve-stock.yaml", "release-stock.yaml", "topics.yaml", "dead-letters.yaml"
 	const relay = "publish-outbox-orders.yaml"
 	for name, broken := range map[string]struct{ file, old, replacement, says string }{
-		"file that is not there":         {"kustomization.yaml", "- notify.yaml", "- other.yaml", "kustomization.yaml lists other.yaml"},
-		"no namespace":                   {"kustomization.yaml", "namespace: orders\n", "", "namespace is missing"},
-		"other namespace":                {"kustomization.yaml", "namespace: orders", "namespace: shop", "give both one name"},
-		"unknown field of kustomization": {"kustomization.yaml", "resources:", "bases: []\nresources:", `unknown field "bases"`},
-		"unknown kind":                   {reserve, "kind: KafkaSource", "kind: Trigger", `the kind "sources.knative.dev/v1 Trigger" is not one`},
-		"unknown version":                {reserve, "apiVersion: sources.knative.dev/v1\n", "apiVersion: sources.knative.dev/v1beta1\n", "is not one that the wiring knows"},
-		"unknown field":                  {reserve, "  ordering:", "  order: x\n  ordering:", `reserve-stock.yaml, document 2: error unmarshaling JSON: while decoding JSON: json: unknown field "order"`},
-		"field given twice":              {reserve, "  ordering:", "  ordering: ordered\n  ordering:", "already set in map"},
-		"name taken":                     {relay, "name: publish-outbox-orders-purge", "name: publish-outbox-orders-sweep", "PingSource publish-outbox-orders-sweep: the name is taken"},
-		"no name":                        {topics, "name: order.created\n", "name: \"\"\n", "metadata.name is missing"},
+		"file that is not there":                       {"kustomization.yaml", "- notify.yaml", "- other.yaml", "kustomization.yaml lists other.yaml"},
+		"no namespace":                                 {"kustomization.yaml", "namespace: orders\n", "", "namespace is missing"},
+		"other namespace":                              {"kustomization.yaml", "namespace: orders", "namespace: shop", "give both one name"},
+		"unknown field of kustomization":               {"kustomization.yaml", "resources:", "bases: []\nresources:", `unknown field "bases"`},
+		"unknown kind":                                 {reserve, "kind: KafkaSource", "kind: Trigger", `the kind "sources.knative.dev/v1 Trigger" is not one`},
+		"unknown version":                              {reserve, "apiVersion: sources.knative.dev/v1\n", "apiVersion: sources.knative.dev/v1beta1\n", "is not one that the wiring knows"},
+		"unknown field":                                {reserve, "  ordering:", "  order: x\n  ordering:", `reserve-stock.yaml, document 2: error unmarshaling JSON: while decoding JSON: json: unknown field "order"`},
+		"field in other letter case":                   {reserve, "  consumerGroup:", "  consumergroup:", `unknown field "consumergroup"`},
+		"field of a list's entry in other letter case": {reserve, "valueFrom:", "ValueFrom:", `unknown field "ValueFrom"`},
+		"field of kustomization in other letter case":  {"kustomization.yaml", "resources:", "Resources:", `unknown field "Resources"`},
+		"end of a document":                            {reserve, "---\n", "...\n---\n", `reserve-stock.yaml: "..." ends a document`},
+		"start of a document with its content":         {reserve, "---\n", "--- !!map\n", `"--- !!map" ends a document`},
+		"field given twice":                            {reserve, "  ordering:", "  ordering: ordered\n  ordering:", "already set in map"},
+		"name taken":                                   {relay, "name: publish-outbox-orders-purge", "name: publish-outbox-orders-sweep", "PingSource publish-outbox-orders-sweep: the name is taken"},
+		"no name":                                      {topics, "name: order.created\n", "name: \"\"\n", "metadata.name is missing"},
 
 		"topic of no cluster":      {topics, "strimzi.io/cluster", "cluster", "name the Kafka cluster"},
 		"topic without partitions": {topics, "partitions: 3", "partitions: 0", "partitions is 0: give 1 or more"},
@@ -65,7 +70,7 @@ func TestLoadRefusesBrokenManifests(t *testing.T) {
 		"structured dead letters":     {letters, "contentMode: binary", "contentMode: structured", "give binary"},
 		"dead letters own the topic":  {letters, "contentMode: binary", "contentMode: binary\n  numPartitions: 3", "leave out numPartitions and replicationFactor"},
 		"dead letters own replicas":   {letters, "contentMode: binary", "contentMode: binary\n  replicationFactor: 3", "leave out numPartitions and replicationFactor"},
-		"dead letters of no brokers":  {letters, "    - orders-kafka-bootstrap:9092\n", "", "bootstrapServers is missing"},
+		"dead letters of no brokers":  {letters, "    - orders-kafka-bootstrap.kafka:9092\n", "", "bootstrapServers is missing"},
 		"dead letters of no topic":    {letters, "topic: order.created.dlq", "topic: lost", `topic "lost" is not declared`},
 		"dead letters to wrong topic": {letters, "topic: order.created.dlq", "topic: order.failed.dlq", "its dead letters go to order.failed.dlq"},
 
@@ -77,8 +82,8 @@ func TestLoadRefusesBrokenManifests(t *testing.T) {
 		"function of another version":  {reserve, "apiVersion: serving.knative.dev/v1\n      kind", "apiVersion: v1\n      kind", "refer to a Service"},
 		"random group":                 {reserve, "consumerGroup: reserve-stock.order.created", "consumerGroup: \"\"", "give reserve-stock.order.created"},
 		"shared group":                 {release, "consumerGroup: release-stock.order.canceled", "consumerGroup: release-stock.order.failed", "is that of KafkaSource release-stock.order.failed too"},
-		"source of no brokers":         {reserve, "    - orders-kafka-bootstrap:9092\n", "", "bootstrapServers is missing"},
-		"no consumers":                 {reserve, "consumers: 3", "consumers: 0", "consumers is 0: give 1 or more"},
+		"source of no brokers":         {reserve, "    - orders-kafka-bootstrap.kafka:9092\n", "", "bootstrapServers is missing"},
+		"no consumers":                 {reserve, "consumers: 4", "consumers: 0", "consumers is 0: give 1 or more"},
 		"latest":                       {reserve, "initialOffset: earliest", "initialOffset: latest", "give earliest"},
 		"no ordering":                  {reserve, "  ordering: unordered\n", "", "give unordered, or ordered"},
 		"no consumer in the overrides": {reserve, "consumer: reserve-stock", "by: reserve-stock", "a dead letter does not say who failed"},
@@ -115,7 +120,13 @@ func TestLoadRefusesBrokenManifests(t *testing.T) {
 }
 
 func TestLoadNamesEveryProblemAtOnce(t *testing.T) {
-	_, err := Load(edited(t, "reserve-stock.yaml", "consumers: 3\n  initialOffset: earliest", "consumers: 0\n  initialOffset: latest"))
+	_, err := Load(edited(t, "reserve-stock.yaml", "consumers: 4\n  initialOffset: earliest", "consumers: 0\n  initialOffset: latest"))
 	assert.ErrorContains(t, err, "consumers is 0")
 	assert.ErrorContains(t, err, `initialOffset is "latest"`)
+}
+
+func TestLoadReadsEveryDocumentBehindACommentedSeparator(t *testing.T) {
+	wiring, err := Load(edited(t, "reserve-stock.yaml", "---\n", "--- # its source\n"))
+	require.NoError(t, err)
+	assert.Equal(t, load(t), wiring)
 }

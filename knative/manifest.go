@@ -1,10 +1,10 @@
 package knative
 
 import (
-	"bytes"
 	"fmt"
 	"io/fs"
 	"regexp"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 )
@@ -166,7 +166,7 @@ func read(fsys fs.FS) (*base, error) {
 		return nil, fmt.Errorf("read the wiring: %w", err)
 	}
 	var k kustomization
-	if err := yaml.UnmarshalStrict(text, &k); err != nil {
+	if err := strict(text, &k); err != nil {
 		return nil, fmt.Errorf("%s: %w", kustomizationFile, err)
 	}
 	if k.Namespace == "" {
@@ -178,7 +178,11 @@ func read(fsys fs.FS) (*base, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s lists %s: %w", kustomizationFile, file, err)
 		}
-		for i, document := range documents(text) {
+		all, err := documents(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		for i, document := range all {
 			if err := b.add(document); err != nil {
 				return nil, fmt.Errorf("%s, document %d: %w", file, i+1, err)
 			}
@@ -187,15 +191,22 @@ func read(fsys fs.FS) (*base, error) {
 	return b, nil
 }
 
-var separator = regexp.MustCompile(`(?m)^---\s*$`)
+var (
+	separator = regexp.MustCompile(`(?m)^---[ \t]*(?:#.*)?\r?$`)
+	// marker is what ends a document in YAML: the decoder reads no further, so one that is left would hide the rest.
+	marker = regexp.MustCompile(`(?m)^(?:---|\.\.\.)(?:\s.*)?$`)
+)
 
-func documents(text []byte) (all [][]byte) {
+func documents(text []byte) (all [][]byte, err error) {
 	for _, document := range separator.Split(string(text), -1) {
-		if len(bytes.TrimSpace([]byte(document))) > 0 {
+		if found := marker.FindString(document); found != "" {
+			return nil, fmt.Errorf("%q ends a document: separate them by a line of --- alone", strings.TrimSpace(found))
+		}
+		if strings.TrimSpace(document) != "" {
 			all = append(all, []byte(document))
 		}
 	}
-	return all
+	return all, nil
 }
 
 // The kinds of the wiring, each in the one version that is decoded here.
@@ -234,7 +245,7 @@ func (b *base) add(document []byte) error {
 
 func decode[T any](document []byte, to *[]T) error {
 	var manifest T
-	if err := yaml.UnmarshalStrict(document, &manifest); err != nil {
+	if err := strict(document, &manifest); err != nil {
 		return err
 	}
 	*to = append(*to, manifest)

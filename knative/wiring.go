@@ -37,8 +37,6 @@ type KafkaSource struct {
 	Consumers int
 	// Ordered blocks a partition until its event has been handled, through all retries.
 	Ordered bool
-	// Earliest starts a new group at the first record, not at the next one.
-	Earliest bool
 	// Sink is the name of the Service.
 	Sink string
 	// Extensions are set on every event that is delivered.

@@ -35,7 +35,7 @@ func TestBaseDeliversWithRetriesForTenMinutes(t *testing.T) {
 	for _, s := range load(t).Sources {
 		assert.Equal(t, KafkaSource{
 			Name: s.Sink + "." + s.Topic, Namespace: "orders", Group: s.Sink + "." + s.Topic, Topic: s.Topic,
-			Consumers: 3, Earliest: true, Sink: s.Sink, Extensions: map[string]string{"consumer": s.Sink},
+			Consumers: 4, Sink: s.Sink, Extensions: map[string]string{"consumer": s.Sink},
 			Delivery: Delivery{
 				Retry: 10, Exponential: true, Delay: 300 * time.Millisecond, Timeout: 30 * time.Second,
 				DeadLetter: s.Topic + ".dlq",
@@ -79,9 +79,9 @@ func TestBaseSchedulesSweepsAndPurges(t *testing.T) {
 	assert.ElementsMatch(t, []PingSource{
 		{"expire-orders", "orders", "*/10 * * * * *", "", "", "expire-orders"},
 		{"publish-outbox-orders-sweep", "orders", "*/2 * * * * *", "", "", "publish-outbox-orders"},
-		{"publish-outbox-orders-purge", "orders", "0 * * * * *", json, purge, "publish-outbox-orders"},
+		{"publish-outbox-orders-purge", "orders", "30 * * * * *", json, purge, "publish-outbox-orders"},
 		{"publish-outbox-inventory-sweep", "orders", "*/2 * * * * *", "", "", "publish-outbox-inventory"},
-		{"publish-outbox-inventory-purge", "orders", "0 * * * * *", json, purge, "publish-outbox-inventory"},
+		{"publish-outbox-inventory-purge", "orders", "30 * * * * *", json, purge, "publish-outbox-inventory"},
 		{"release-stock-purge", "orders", "0 */10 * * * *", json, purge, "release-stock"},
 	}, load(t).Pings)
 }
