@@ -38,7 +38,8 @@ type Options struct {
 	// Fast gives up durability for speed: no flush at commit, no doublewrite. A crash may lose or damage everything,
 	// so it is for tests and never for data that matters.
 	Fast bool
-	// RemoveOnExit removes Dir when the server has ended, also when this process is killed, and when Start fails.
+	// RemoveOnExit removes Dir when the server has ended, also when this process is killed, and when Start fails on a
+	// folder that nobody else uses.
 	RemoveOnExit bool
 	// Progress takes one line about what takes long. It may be nil.
 	Progress func(string)
@@ -64,13 +65,9 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
-	dir, err := makeFolder(o.Dir)
+	dir, lock, err := claim(ctx, o.Dir)
 	if err != nil {
-		return nil, err
-	}
-	lock, err := lockFolder(ctx, dir)
-	if err != nil {
-		return nil, fmt.Errorf("start a database server in %s: %w", dir, err)
+		return nil, fmt.Errorf("start a database server in %q: %w", o.Dir, err)
 	}
 	s := &Server{dir: dir, done: make(chan struct{})}
 	if err := s.start(ctx, o, lock); err != nil {
@@ -86,9 +83,6 @@ func (s *Server) start(ctx context.Context, o Options, lock *os.File) error {
 			err = errors.Join(err, os.RemoveAll(s.dir))
 		}
 		return errors.Join(err, lock.Close())
-	}
-	if err := endServers(ctx, s.dir); err != nil {
-		return abandon(err)
 	}
 	found, err := locate(ctx, o, madeBy(s.dir))
 	if err != nil {
@@ -189,10 +183,37 @@ func (s *Server) shutdown(ctx context.Context) error {
 	return nil
 }
 
+// claim makes dir this process's own: it exists, is locked, and no server of a former program works on it.
+func claim(ctx context.Context, dir string) (string, *os.File, error) {
+	for {
+		path, err := makeFolder(dir)
+		if err != nil {
+			return "", nil, err
+		}
+		lock, err := lockFolder(ctx, path)
+		if errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
+			continue // a former server's RemoveOnExit has taken the folder away
+		}
+		if err != nil {
+			return "", nil, err
+		}
+		if err := endServers(ctx, path); err != nil {
+			return "", nil, errors.Join(err, lock.Close())
+		}
+		if named(lock) {
+			return path, lock, nil
+		}
+		// The same, after the lock was taken.
+		if err := lock.Close(); err != nil {
+			return "", nil, fmt.Errorf("give back a lock that is void: %w", err)
+		}
+	}
+}
+
 // makeFolder creates dir and returns its one true path, by which a server left on it is recognised.
 func makeFolder(dir string) (string, error) {
 	if dir == "" {
-		return "", errors.New("start a database server: Options.Dir is empty")
+		return "", errors.New("Options.Dir is empty")
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("create the folder of the database server: %w", err)

@@ -6,9 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	_ "github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/assert"
@@ -16,11 +18,15 @@ import (
 )
 
 // childFolder makes the test binary a program that starts a server on the folder and waits to be killed.
-const childFolder = "EMBEDDED_TEST_CHILD_FOLDER"
+// childRemoves, when set, makes that server one that takes its folder with it.
+const (
+	childFolder  = "EMBEDDED_TEST_CHILD_FOLDER"
+	childRemoves = "EMBEDDED_TEST_CHILD_REMOVES"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childFolder); dir != "" {
-		if _, err := Start(context.Background(), Options{Dir: dir, Fast: true}); err != nil {
+		if _, err := Start(context.Background(), Options{Dir: dir, Fast: true, RemoveOnExit: os.Getenv(childRemoves) != ""}); err != nil {
 			panic(err)
 		}
 		_, _ = os.Stdout.WriteString("started\n")
@@ -49,13 +55,13 @@ func open(t *testing.T, s *Server) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("mysql", s.DSN())
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = db.Close() })
 	return db
 }
 
 func write(t *testing.T, s *Server) {
 	t.Helper()
 	db := open(t, s)
+	defer db.Close()
 	for _, statement := range []string{"CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY)", "INSERT INTO d.t VALUES (7)"} {
 		_, err := db.ExecContext(t.Context(), statement)
 		require.NoError(t, err)
@@ -64,8 +70,10 @@ func write(t *testing.T, s *Server) {
 
 func requireWritten(t *testing.T, s *Server) {
 	t.Helper()
+	db := open(t, s)
+	defer db.Close()
 	var a int
-	require.NoError(t, open(t, s).QueryRowContext(t.Context(), "SELECT a FROM d.t").Scan(&a))
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT a FROM d.t").Scan(&a))
 	assert.Equal(t, 7, a)
 }
 
@@ -86,24 +94,143 @@ func TestDataSurviveAStopAndAKill(t *testing.T) {
 	requireWritten(t, start(t, Options{Dir: dir}))
 }
 
-func TestServerGoesWithAProgramThatIsKilled(t *testing.T) {
-	needsServer(t)
-	dir := t.TempDir()
+// startChild runs a program of its own with a server on dir.
+func startChild(t *testing.T, dir string, environment ...string) *exec.Cmd {
+	t.Helper()
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), childFolder+"="+dir)
+	child.Env = append(append(os.Environ(), childFolder+"="+dir), environment...)
 	out, err := child.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, child.Start())
-	line := make([]byte, len("started\n"))
-	_, err = out.Read(line)
+	t.Cleanup(func() { _ = child.Process.Kill() })
+	_, err = out.Read(make([]byte, len("started\n")))
 	require.NoError(t, err)
 	require.NotEmpty(t, processesOn(dir))
+	return child
+}
+
+func kill(t *testing.T, child *exec.Cmd) {
+	t.Helper()
 	require.NoError(t, child.Process.Kill())
 	_ = child.Wait()
+}
 
+// killSupervisors kills the watch before the supervisor that has started it: the other way round the program, which sees
+// its supervisor end, could have the watch end the server.
+func killSupervisors(dir string) {
+	processes := processesOn(dir)
+	slices.SortFunc(processes, func(a, b process) int { return b.pid - a.pid })
+	for _, p := range processes {
+		if p.supervisor {
+			_ = syscall.Kill(p.pid, syscall.SIGKILL)
+		}
+	}
+}
+
+func requireNoProcesses(t *testing.T, dir string) {
+	t.Helper()
+	require.Eventually(t, func() bool { return len(processesOn(dir)) == 0 }, 20*time.Second, 20*time.Millisecond)
+}
+
+func TestServerGoesWithAProgramThatIsKilled(t *testing.T) {
+	needsServer(t)
+	dir := t.TempDir()
+	kill(t, startChild(t, dir))
+	requireNoProcesses(t, dir)
+	write(t, start(t, Options{Dir: dir, Fast: true}))
+}
+
+func TestStartWaitsForTheServerOfAKilledProgram(t *testing.T) {
+	needsServer(t)
+	for name, environment := range map[string][]string{
+		"that keeps its folder":         nil,
+		"that takes its folder with it": {childRemoves + "=yes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "dir")
+			kill(t, startChild(t, dir, environment...))
+			s := start(t, Options{Dir: dir, Fast: true})
+			write(t, s)
+			require.NoError(t, s.Stop(t.Context()))
+			assert.Empty(t, processesOn(dir))
+		})
+	}
+}
+
+func TestStartEndsAServerThatNobodyEnds(t *testing.T) {
+	needsServer(t)
+	dir := t.TempDir()
+	child := startChild(t, dir)
+	killSupervisors(dir)
+	kill(t, child)
+	left := processesOn(dir)
+	require.Len(t, left, 1, "the server has lost its program and its supervisor")
 	s := start(t, Options{Dir: dir, Fast: true})
-	require.NoError(t, s.Stop(t.Context()))
+	assert.NotEqual(t, left[0].pid, s.Pid())
+	write(t, s)
+}
+
+func TestServerGoesWhenItsSupervisorIsKilled(t *testing.T) {
+	needsServer(t)
+	dir := t.TempDir()
+	s := start(t, Options{Dir: dir, Fast: true})
+	killSupervisors(dir)
+	<-s.Done()
 	assert.Empty(t, processesOn(dir))
+}
+
+func TestFolderGoesWithAProgramThatIsKilled(t *testing.T) {
+	needsServer(t)
+	dir := filepath.Join(t.TempDir(), "gone")
+	kill(t, startChild(t, dir, childRemoves+"=yes"))
+	requireNoProcesses(t, dir)
+	assert.NoDirExists(t, dir)
+}
+
+func TestStrangerOnAFolderIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	stranger := exec.Command("/bin/sh", "-c", "read -r _; exit 7", "stranger", "--datadir="+filepath.Join(dir, dataName))
+	hold, err := stranger.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, stranger.Start())
+	require.NoError(t, endServers(t.Context(), dir))
+	require.NoError(t, hold.Close())
+	var exit *exec.ExitError
+	require.ErrorAs(t, stranger.Wait(), &exit)
+	assert.Equal(t, 7, exit.ExitCode(), "it ended by itself and by no signal")
+}
+
+func TestServerThatCannotStartSaysWhy(t *testing.T) {
+	needsServer(t)
+	dir := t.TempDir()
+	require.NoError(t, start(t, Options{Dir: dir, Fast: true}).Stop(t.Context()))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, dataName, "ibdata1"), []byte("no tablespace"), 0o600))
+	_, err := Start(t.Context(), Options{Dir: dir, Fast: true})
+	require.ErrorContains(t, err, "the server has ended")
+	assert.ErrorContains(t, err, "ibdata1", "the log tells the reason")
+	assert.Empty(t, processesOn(dir))
+}
+
+func TestForeignDataAreNeverRemoved(t *testing.T) {
+	needsServer(t)
+	dir := t.TempDir()
+	mine := filepath.Join(dir, dataName, "thesis.txt")
+	require.NoError(t, os.Mkdir(filepath.Dir(mine), 0o700))
+	require.NoError(t, os.WriteFile(mine, nil, 0o600))
+	_, err := Start(t.Context(), Options{Dir: dir, Fast: true})
+	require.ErrorContains(t, err, "choose another folder")
+	assert.FileExists(t, mine)
+}
+
+func TestStartEndsWithItsContext(t *testing.T) {
+	needsServer(t)
+	dir := filepath.Join(t.TempDir(), "dir")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := Start(ctx, Options{Dir: dir, Fast: true, RemoveOnExit: true})
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Empty(t, processesOn(dir))
+	assert.NoDirExists(t, dir)
 }
 
 func TestFolderGoesWithAServerThatIsToRemoveIt(t *testing.T) {

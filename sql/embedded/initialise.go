@@ -37,11 +37,13 @@ func initialise(ctx context.Context, s server, dir string, o Options) error {
 	if madeBy(dir) != "" {
 		return nil
 	}
+	// Data without the mark is not ours, or lost it in a crash of the machine: never remove what may be of value.
+	if err := os.Remove(data); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s was not made by this program: move it away or choose another folder: %w", data, err)
+	}
 	fresh := filepath.Join(dir, dataName+".new")
-	for _, stale := range []string{fresh, data} {
-		if err := os.RemoveAll(stale); err != nil {
-			return fmt.Errorf("clear the folder of the database server: %w", err)
-		}
+	if err := os.RemoveAll(fresh); err != nil {
+		return fmt.Errorf("clear the folder of the database server: %w", err)
 	}
 	command := append([]string{s.path}, commonArguments(s, fresh)...)
 	input := os.DevNull
@@ -78,7 +80,10 @@ func initialise(ctx context.Context, s server, dir string, o Options) error {
 	if err := os.WriteFile(filepath.Join(fresh, madeByName), []byte(s.flavour+"\n"), 0o600); err != nil {
 		return fmt.Errorf("mark the data folder: %w", err)
 	}
-	return os.Rename(fresh, data)
+	if err := os.Rename(fresh, data); err != nil {
+		return fmt.Errorf("put the data folder in place: %w", err)
+	}
+	return nil
 }
 
 // writeSystemTables writes what mariadb-install-db feeds to the server, without the help tables.

@@ -76,8 +76,13 @@ func installed(folder string, f flavour) (server, bool) {
 
 // complete finds what a server needs beside its program.
 func complete(s server) (server, bool) {
-	for _, share := range []string{"share/mysql", "share/mariadb", "share"} {
-		s.share = filepath.Join(s.base, share)
+	shares := []string{filepath.Join(s.base, "share/mysql"), filepath.Join(s.base, "share/mariadb"), filepath.Join(s.base, "share")}
+	// Oracle's own packages put the release into the name, like share/mysql-8.4.
+	if versioned, err := filepath.Glob(filepath.Join(s.base, "share/mysql-[0-9]*")); err == nil {
+		shares = append(shares, versioned...)
+	}
+	for _, share := range shares {
+		s.share = share
 		if s.flavour == mysqld {
 			if _, err := os.Stat(filepath.Join(s.share, "charsets")); err == nil {
 				return s, true

@@ -62,16 +62,21 @@ func tryLock(path string) (*os.File, error) {
 		return nil, err
 	}
 	// The holder before us may have removed the file: a lock on a file without a name keeps nobody out.
-	held, err := file.Stat()
-	if err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	if named, err := os.Stat(path); err != nil || !os.SameFile(held, named) {
+	if !named(file) {
 		_ = file.Close()
 		return nil, nil
 	}
 	return file, nil
+}
+
+// named tells whether the path that file was opened by still leads to it.
+func named(file *os.File) bool {
+	held, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	now, err := os.Stat(file.Name())
+	return err == nil && os.SameFile(held, now)
 }
 
 // lockFolder makes this process the only one with a server on dir.

@@ -93,7 +93,7 @@ func endServers(ctx context.Context, dir string) error {
 	steps := []struct {
 		patience time.Duration
 		then     syscall.Signal
-	}{{time.Second, syscall.SIGTERM}, {shutdownWithin, syscall.SIGKILL}, {5 * time.Second, 0}}
+	}{{folderWithin, syscall.SIGTERM}, {shutdownWithin, syscall.SIGKILL}, {5 * time.Second, 0}}
 	for _, step := range steps {
 		bounded, cancel := context.WithTimeout(ctx, step.patience)
 		err := poll(bounded, func() bool { return len(processesOn(dir)) == 0 })
