@@ -121,3 +121,11 @@ func (s *servers) stop(ctx context.Context) error {
 	}
 	return nil
 }
+
+// lost is closed when the database server of our own ends by itself.
+func (s *servers) lost() <-chan struct{} {
+	if s.mysql == nil {
+		return nil
+	}
+	return s.mysql.Done()
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"database/sql"
+	"errors"
+
+	"example.com/orders/functions/internal/instance"
+	"example.com/orders/sql/schema"
+)
+
+// pools has one pool of connections a schema, which all its functions share.
+type pools struct {
+	server  schema.Server
+	maxOpen int
+	open    map[string]*sql.DB
+}
+
+func newPools(config map[string]string) (*pools, error) {
+	server, maxOpen, err := instance.Server(config)
+	return &pools{server: server, maxOpen: maxOpen, open: map[string]*sql.DB{}}, err
+}
+
+func (p *pools) get(name string) (*sql.DB, error) {
+	if db, ok := p.open[name]; ok {
+		return db, nil
+	}
+	db, err := p.server.Open(name, p.maxOpen)
+	if err != nil {
+		return nil, err
+	}
+	p.open[name] = db
+	return db, nil
+}
+
+func (p *pools) close() error {
+	var errs []error
+	for _, db := range p.open {
+		errs = append(errs, db.Close())
+	}
+	return errors.Join(errs...)
+}

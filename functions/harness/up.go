@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/functions"
+	"example.com/orders/functions/internal/host"
+	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/knative"
+)
+
+// harness is all functions in one process, and the wiring of knative/ acted out between them.
+type harness struct {
+	log     *slog.Logger
+	wiring  *knative.Wiring
+	servers *servers
+
+	pools       *pools
+	functions   map[string]functions.Function                       // by their deployed names
+	handlers    map[string]http.Handler                             // the same, as HTTP handlers
+	deliver     map[string]func(context.Context, event.Event) error // those that take CloudEvents
+	pokers      map[string]*poker                                   // by schema
+	sources     []*kafka.Source
+	deadLetters *kafka.Producer
+}
+
+// stopWithin bounds the end of what is not an event under way.
+const stopWithin = 15 * time.Second
+
+// up starts everything, serves until ctx ends, and drains.
+func up(ctx context.Context, o options, stderr io.Writer) (err error) {
+	begin := time.Now()
+	log := o.logger(stderr)
+	wiring, err := knative.Load(knative.Base())
+	if err != nil {
+		return err
+	}
+	// Before the servers, so that an address that is taken is told of at once.
+	listener, err := net.Listen("tcp", o.addr)
+	if err != nil {
+		return fmt.Errorf("%w: stop what listens there, or give another address by --addr", err)
+	}
+	defer func() { _ = listener.Close() }() // the HTTP server has closed it when it ran
+	data, err := openData(o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, data.close()) }()
+	servers, err := startServers(ctx, o, data, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+		defer cancel()
+		err = errors.Join(err, servers.stop(stopping))
+	}()
+	if err := prepare(ctx, servers, wiring, log); err != nil {
+		return err
+	}
+	h := &harness{log: log, wiring: wiring, servers: servers}
+	if err := h.start(ctx, o); err != nil {
+		return errors.Join(err, h.stop(ctx))
+	}
+	if err := data.announce(runFile{
+		PID: pid(), Addr: listener.Addr().String(), Brokers: servers.config["KAFKA_BROKERS"], DSN: servers.config["MYSQL_DSN"],
+	}); err != nil {
+		return errors.Join(err, h.stop(ctx))
+	}
+	return h.serve(ctx, o, listener, func() {
+		banner(stderr, h, listener.Addr().String(), data, time.Since(begin))
+	})
+}
+
+// prepare migrates the schemas and creates the topics, at the same time.
+func prepare(ctx context.Context, s *servers, wiring *knative.Wiring, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	topics := make(chan error, 1)
+	go func() { topics <- kafka.EnsureTopics(ctx, s.brokers, wiring.Topics) }()
+	_, applied, err := s.migrate(ctx)
+	for _, a := range applied {
+		log.Info("migration applied", "schema", a.Schema, "version", a.Version, "name", a.Name)
+	}
+	return errors.Join(err, <-topics)
+}
+
+// start makes and starts every function of the wiring.
+func (h *harness) start(ctx context.Context, o options) error {
+	sarama.Logger = saramaLog{h.log}
+	h.functions, h.handlers = map[string]functions.Function{}, map[string]http.Handler{}
+	h.deliver, h.pokers = map[string]func(context.Context, event.Event) error{}, map[string]*poker{}
+	var err error
+	if h.pools, err = newPools(h.servers.config); err != nil {
+		return err
+	}
+	for _, service := range h.wiring.Services {
+		if err := h.add(ctx, service); err != nil {
+			return fmt.Errorf("start %s: %w", service.Name, err)
+		}
+	}
+	h.deadLetters = kafka.NewProducer(h.servers.brokers, h.log)
+	for _, spec := range h.wiring.Sources {
+		deliver, ok := h.deliver[spec.Sink]
+		if !ok {
+			return fmt.Errorf("KafkaSource %s: the function %s takes no CloudEvents", spec.Name, spec.Sink)
+		}
+		f := h.functions[spec.Sink]
+		h.sources = append(h.sources, kafka.NewSource(kafka.SourceOptions{
+			Brokers: h.servers.brokers, Spec: spec, Deliver: deliver,
+			Ready: func(ctx context.Context) bool {
+				ready, err := f.Ready(ctx)
+				return ready && err == nil
+			},
+			DeadLetters: h.deadLetters, Log: h.log, Drain: o.drain,
+		}))
+	}
+	return nil
+}
+
+// add makes and starts the function of a Service, with the environment of its manifest under that of this process.
+func (h *harness) add(ctx context.Context, service knative.Service) error {
+	construct, ok := functions.Catalogue[service.Function]
+	if !ok {
+		return fmt.Errorf("the catalogue has no function %q", service.Function)
+	}
+	f := construct()
+	config := map[string]string{}
+	for _, source := range []map[string]string{service.Env, h.servers.config} {
+		for name, value := range source {
+			config[name] = value
+		}
+	}
+	base := f.Base()
+	base.Log, base.Poke = h.log, h.poke
+	if base.Schema != "" { // the relay has a pool of its own
+		var err error
+		if base.DB, err = h.pools.get(base.Schema); err != nil {
+			return err
+		}
+	}
+	if err := f.Start(ctx, config); err != nil {
+		return err
+	}
+	h.functions[service.Name] = f
+	handler, err := host.Handler(f)
+	if err != nil {
+		return err
+	}
+	h.handlers[service.Name] = handler
+	if deliver, err := host.Deliver(f); err == nil {
+		h.deliver[service.Name] = deliver
+		if service.Function == "publishoutbox" {
+			h.pokers[base.Schema] = newPoker(deliver)
+		}
+	}
+	return nil
+}
+
+// poke wakes the relay of a schema.
+func (h *harness) poke(schema string, shards ...uint8) {
+	if p, ok := h.pokers[schema]; ok {
+		p.poke(shards...)
+	}
+}
+
+// serve runs the sources, the relays, the PingSources and the HTTP server until ctx ends. Then what comes in ends
+// first and what it depends on last: HTTP, ticks, sources with the events under way, relays, functions.
+func (h *harness) serve(ctx context.Context, o options, listener net.Listener, ready func()) error {
+	running, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	relaying, endRelays := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRelays()
+	for _, p := range h.pokers {
+		p.run(relaying)
+	}
+	var sources sync.WaitGroup
+	for _, source := range h.sources {
+		sources.Go(func() { source.Run(running) })
+	}
+	schedule, err := schedulePings(running, h.wiring.Pings, h.deliver)
+	if err != nil {
+		return err
+	}
+	schedule.Start()
+	server := &http.Server{Handler: h.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 16}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+
+	err = h.awaitReady(ctx, listener.Addr().String(), o)
+	if err == nil {
+		ready()
+		select {
+		case <-ctx.Done():
+		case err = <-failed:
+		case <-h.servers.lost():
+			err = errors.New("the database server of our own has ended: see its log in the data folder")
+		}
+	}
+	h.log.Info("stopping, events under way are finished", "within", o.drain)
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	if shutdown := server.Shutdown(stopping); shutdown != nil {
+		err = errors.Join(err, fmt.Errorf("end HTTP: %w", shutdown))
+	}
+	<-schedule.Stop().Done()
+	end()
+	sources.Wait()
+	endRelays()
+	for _, p := range h.pokers {
+		p.wait()
+	}
+	return errors.Join(err, h.stop(stopping))
+}
+
+// stop ends the functions and closes what they share.
+func (h *harness) stop(ctx context.Context) error {
+	var errs []error
+	for name, f := range h.functions {
+		if err := f.Stop(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", name, err))
+		}
+	}
+	if h.deadLetters != nil {
+		errs = append(errs, h.deadLetters.Close())
+	}
+	if h.pools != nil {
+		errs = append(errs, h.pools.close())
+	}
+	return errors.Join(errs...)
+}
