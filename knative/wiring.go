@@ -1,8 +1,11 @@
 package knative
 
 import (
+	"fmt"
 	"io/fs"
 	"math"
+	"regexp"
+	"slices"
 	"time"
 )
 
@@ -117,4 +120,27 @@ func Load(fsys fs.FS) (*Wiring, error) {
 		return nil, err
 	}
 	return m.check()
+}
+
+var validTopicPrefix = regexp.MustCompile(`^[a-zA-Z0-9._-]{0,64}$`)
+
+// WithTopicPrefix returns the wiring with prefix before the name of every topic and consumer group: tests and tenants
+// share a cluster by it. It fails for a prefix that is not at most 64 of [a-zA-Z0-9._-].
+func (w *Wiring) WithTopicPrefix(prefix string) (*Wiring, error) {
+	if !validTopicPrefix.MatchString(prefix) {
+		return nil, fmt.Errorf("the topic prefix %q: use at most 64 of a-z, A-Z, 0-9, dot, underscore and hyphen", prefix)
+	}
+	prefixed := *w
+	prefixed.Topics, prefixed.Sources, prefixed.Sinks = slices.Clone(w.Topics), slices.Clone(w.Sources), slices.Clone(w.Sinks)
+	for i := range prefixed.Topics {
+		prefixed.Topics[i].Name = prefix + prefixed.Topics[i].Name
+	}
+	for i := range prefixed.Sinks {
+		prefixed.Sinks[i].Topic = prefix + prefixed.Sinks[i].Topic
+	}
+	for i := range prefixed.Sources {
+		s := &prefixed.Sources[i]
+		s.Topic, s.Group, s.Delivery.DeadLetter = prefix+s.Topic, prefix+s.Group, prefix+s.Delivery.DeadLetter
+	}
+	return &prefixed, nil
 }

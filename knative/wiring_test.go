@@ -134,3 +134,25 @@ func TestDurationsAreISO8601AndPositive(t *testing.T) {
 		assert.ErrorContains(t, err, "write it like", text)
 	}
 }
+
+func TestTopicPrefixIsBeforeEveryTopicAndGroup(t *testing.T) {
+	plain, err := Load(Base())
+	require.NoError(t, err)
+
+	prefixed, err := plain.WithTopicPrefix("t1.")
+
+	require.NoError(t, err)
+	for i, topic := range plain.Topics {
+		assert.Equal(t, "t1."+topic.Name, prefixed.Topics[i].Name)
+	}
+	for i, source := range plain.Sources {
+		assert.Equal(t, "t1."+source.Topic, prefixed.Sources[i].Topic)
+		assert.Equal(t, "t1."+source.Group, prefixed.Sources[i].Group)
+		assert.Equal(t, "t1."+source.Delivery.DeadLetter, prefixed.Sources[i].Delivery.DeadLetter)
+	}
+	for i, sink := range plain.Sinks {
+		assert.Equal(t, "t1."+sink.Topic, prefixed.Sinks[i].Topic)
+	}
+	_, err = plain.WithTopicPrefix("no space")
+	assert.ErrorContains(t, err, "no space")
+}

@@ -42,6 +42,7 @@ More of the environment:
   MYSQL_SCHEMA_PREFIX  stands before the names of the schemas
   MYSQL_MAX_CONNS      connections to each schema at most (default 8)
   KAFKA_BROKERS        host:port,host:port; not set: Kafka in this process, kept in the data folder
+  KAFKA_TOPIC_PREFIX   stands before the names of the topics and of the consumer groups
   SMTP_ADDR            host:port of a mail relay; not set: mails are lines of the log only
   SMTP_FROM            the sender's address (default orders@example.com)
   CURRENCY             ISO 4217 code of all amounts (default EUR)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/rs/zerolog"
 
 	"example.com/orders/functions"
 	"example.com/orders/functions/internal/host"
@@ -44,6 +45,9 @@ func up(ctx context.Context, o options, stderr io.Writer) (err error) {
 	log := o.logger(stderr)
 	wiring, err := knative.Load(knative.Base())
 	if err != nil {
+		return err
+	}
+	if wiring, err = wiring.WithTopicPrefix(o.environ["KAFKA_TOPIC_PREFIX"]); err != nil {
 		return err
 	}
 	// Before the servers, so that an address that is taken is told of at once.
@@ -99,6 +103,7 @@ func prepare(ctx context.Context, s *servers, wiring *knative.Wiring, log *slog.
 // start makes and starts every function of the wiring.
 func (h *harness) start(ctx context.Context, o options) error {
 	sarama.Logger = saramaLog{h.log}
+	zerolog.SetGlobalLevel(zerolog.WarnLevel) // func's runtime tells of every function that it has a Start
 	h.functions, h.handlers = map[string]functions.Function{}, map[string]http.Handler{}
 	h.deliver, h.pokers = map[string]func(context.Context, event.Event) error{}, map[string]*poker{}
 	var err error
@@ -110,7 +115,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 			return fmt.Errorf("start %s: %w", service.Name, err)
 		}
 	}
-	h.deadLetters = kafka.NewProducer(h.servers.brokers, h.log)
+	h.deadLetters = kafka.NewProducer(h.servers.brokers, "", h.log) // their topics have the prefix already
 	for _, spec := range h.wiring.Sources {
 		deliver, ok := h.deliver[spec.Sink]
 		if !ok {

@@ -45,8 +45,8 @@ func New() *Function { return &Function{} }
 // relay waits for the broker, and short enough that a frozen relay does not hold up its shard for long.
 const relayWait = 20 * time.Second
 
-// Start reads OUTBOX_SCHEMA, KAFKA_BROKERS (a list with commas), OUTBOX_RETENTION and INBOX_RETENTION (Go durations),
-// and opens the database with connections of its own.
+// Start reads OUTBOX_SCHEMA, KAFKA_BROKERS (a list with commas), KAFKA_TOPIC_PREFIX (before the topics' names),
+// OUTBOX_RETENTION and INBOX_RETENTION (Go durations), and opens the database with connections of its own.
 func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
 	if f.Schema == "" {
 		f.Schema = config["OUTBOX_SCHEMA"]
@@ -70,7 +70,7 @@ func (f *Function) Start(ctx context.Context, config map[string]string) (err err
 		if brokers == "" {
 			return errors.New("KAFKA_BROKERS is not set: give the brokers as host:port,host:port")
 		}
-		f.Publisher = kafka.NewProducer(strings.Split(brokers, ","), f.Logger())
+		f.Publisher = kafka.NewProducer(strings.Split(brokers, ","), config["KAFKA_TOPIC_PREFIX"], f.Logger())
 		f.connected = true
 	}
 	f.Idle = relayWait
@@ -98,28 +98,24 @@ type request struct {
 // Handle relays what is due, until nothing is, or purges. It is retried when the broker or the database is away: the
 // rows stay as they are.
 func (f *Function) Handle(ctx context.Context, e event.Event) error {
-	if err := f.Started(); err != nil {
-		return delivery.Result(err)
-	}
-	wanted, err := parse(e)
-	if err != nil {
-		return f.Observe(ctx, e, func() (string, error) { return "", delivery.Poison(err) })
-	}
-	if wanted.Purge {
-		return f.Observe(ctx, e, func() (string, error) { return f.purge(ctx) })
-	}
-	shards := make([]uint8, len(wanted.Shards))
-	for i, shard := range wanted.Shards {
-		shards[i] = uint8(shard) //nolint:gosec // parse has checked the bounds
-	}
-	relay := outbox.Relay{DB: f.DB, Publisher: f.Publisher, Now: f.Now}
-	begin := time.Now()
-	sent, err := relay.Sweep(ctx, shards...)
-	if sent == 0 && err == nil {
-		return nil // most ticks find nothing: not worth a line in the log
-	}
 	return f.Observe(ctx, e, func() (string, error) {
-		return fmt.Sprintf("%d events sent in %s", sent, time.Since(begin).Round(time.Microsecond)), err
+		wanted, err := parse(e)
+		if err != nil {
+			return "", delivery.Poison(err)
+		}
+		if wanted.Purge {
+			return f.purge(ctx)
+		}
+		shards := make([]uint8, len(wanted.Shards))
+		for i, shard := range wanted.Shards {
+			shards[i] = uint8(shard) //nolint:gosec // parse has checked the bounds
+		}
+		relay := outbox.Relay{DB: f.DB, Publisher: f.Publisher, Now: f.Now}
+		sent, err := relay.Sweep(ctx, shards...)
+		if sent > 0 {
+			f.Log.DebugContext(ctx, "events sent", "function", f.Name, "count", sent)
+		}
+		return "", err
 	})
 }
 

@@ -200,16 +200,23 @@ func emits(emitted []event.Event) string {
 	return emitted[0].Type()
 }
 
-// Observe runs the handling of one event, logs its outcome once, and turns its error into the function's answer.
+// Observe runs the handling of one event, logs its outcome once, and turns its error into the function's answer. An
+// empty outcome is not worth a line.
 func (i *Instance) Observe(ctx context.Context, e event.Event, handle func() (outcome string, err error)) error {
 	if err := i.Started(); err != nil {
 		return delivery.Result(err)
 	}
 	begin := time.Now()
 	outcome, err := handle()
+	if err == nil && outcome == "" {
+		return nil
+	}
 	attributes := []any{
-		"function", i.Name, "event_id", e.ID(), "event_type", e.Type(), "order_id", e.Subject(),
+		"function", i.Name, "event_id", e.ID(), "event_type", e.Type(),
 		"correlation_id", events.CauseOf(e).CorrelationID, "duration", time.Since(begin).Round(time.Microsecond),
+	}
+	if e.Subject() != "" {
+		attributes = append(attributes, "order_id", e.Subject())
 	}
 	switch {
 	case err == nil:

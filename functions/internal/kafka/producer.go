@@ -16,8 +16,9 @@ import (
 // Producer sends records, waits for acks=all, and can be used by many goroutines. It connects at the first record, and
 // anew after a failure that was not a record's own: sarama's idempotent producer does not get over one reliably.
 type Producer struct {
-	brokers []string
-	log     *slog.Logger
+	brokers     []string
+	topicPrefix string
+	log         *slog.Logger
 
 	mu      sync.Mutex
 	current *connection
@@ -31,14 +32,15 @@ type connection struct {
 	retired bool
 }
 
-// NewProducer returns a producer to the brokers, each host:port. It does not connect yet.
-func NewProducer(brokers []string, log *slog.Logger) *Producer {
-	return &Producer{brokers: brokers, log: log}
+// NewProducer returns a producer to the brokers, each host:port. It does not connect yet. topicPrefix stands before the
+// names of the topics to which Publish sends.
+func NewProducer(brokers []string, topicPrefix string, log *slog.Logger) *Producer {
+	return &Producer{brokers: brokers, topicPrefix: topicPrefix, log: log}
 }
 
 var errClosed = errors.New("the producer is closed")
 
-// Publish sends events to the topics that are named like their types: see outbox.Publisher.
+// Publish sends events to the topics that are named like their types, after the prefix: see outbox.Publisher.
 func (p *Producer) Publish(ctx context.Context, batch []event.Event) []outbox.Outcome {
 	outcomes := make([]outbox.Outcome, len(batch))
 	var messages []*sarama.ProducerMessage
@@ -49,6 +51,7 @@ func (p *Producer) Publish(ctx context.Context, batch []event.Event) []outbox.Ou
 			outcomes[i].Err = fmt.Errorf("%w: %w", outbox.ErrRefused, err)
 			continue
 		}
+		m.Topic = p.topicPrefix + m.Topic
 		messages = append(messages, m)
 		places = append(places, i)
 	}

@@ -29,7 +29,9 @@ func EnsureTopics(ctx context.Context, brokers []string, topics []knative.Topic)
 }
 
 func ensureTopics(brokers []string, topics []knative.Topic) error {
-	client, err := sarama.NewClient(brokers, config("orders-topics"))
+	c := config("orders-topics")
+	c.Metadata.Full = true // the whole cluster's, for the number of brokers
+	client, err := sarama.NewClient(brokers, c)
 	if err != nil {
 		return err
 	}
