@@ -111,8 +111,9 @@ func validTime(t time.Time) bool {
 // an offset of 24 hours pass.
 var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
-// readTime reads an RFC 3339 time and returns it as it travels.
-func readTime(o *strictjson.Object, name string) time.Time {
+// readCreatedAt reads the RFC 3339 time of a fact and returns it as it travels.
+func readCreatedAt(o *strictjson.Object) time.Time {
+	const name = "createdAt"
 	s := o.String(name)
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil || !rfc3339.MatchString(s) {

@@ -61,13 +61,13 @@ func TestParseCreateOrderNamesEveryBadField(t *testing.T) {
 }
 
 func TestFingerprintIsThatOfTheDecodedContent(t *testing.T) {
-	print := func(body string) [32]byte {
+	printOf := func(body string) [32]byte {
 		c, err := events.ParseCreateOrder([]byte(body))
 		require.NoError(t, err)
 		return c.Fingerprint()
 	}
-	first := print(`{"customerEmail":"a@b.com","items":[{"sku":"A","quantity":1,"unitPrice":2},{"sku":"B","quantity":1,"unitPrice":2}]}`)
-	assert.Equal(t, first, print(` {"items":[{"unitPrice":2,"quantity":1,"sku":"\u0041"},
+	first := printOf(`{"customerEmail":"a@b.com","items":[{"sku":"A","quantity":1,"unitPrice":2},{"sku":"B","quantity":1,"unitPrice":2}]}`)
+	assert.Equal(t, first, printOf(` {"items":[{"unitPrice":2,"quantity":1,"sku":"\u0041"},
 		{"sku":"B","quantity":1,"unitPrice":2}], "customerEmail":"a@b.com"}`))
 	others := map[string]string{
 		"another email":    `{"customerEmail":"a@b.org","items":[{"sku":"A","quantity":1,"unitPrice":2},{"sku":"B","quantity":1,"unitPrice":2}]}`,
@@ -77,7 +77,7 @@ func TestFingerprintIsThatOfTheDecodedContent(t *testing.T) {
 		"one line less":    `{"customerEmail":"a@b.com","items":[{"sku":"A","quantity":1,"unitPrice":2}]}`,
 	}
 	for name, body := range others {
-		assert.NotEqual(t, first, print(body), name)
+		assert.NotEqual(t, first, printOf(body), name)
 	}
 }
 

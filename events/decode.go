@@ -23,7 +23,7 @@ func Decode[T Data](e event.Event) (T, error) {
 	if err != nil {
 		return fact, fmt.Errorf("decode %s %q: %w", fact.Type(), e.ID(), err)
 	}
-	return d.(T), nil
+	return d.(T), nil //nolint:forcetypeassert // decode returns what it is given the type of
 }
 
 func decode(want Data, e event.Event) (Data, error) {

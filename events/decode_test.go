@@ -64,6 +64,7 @@ func TestDecoderAndSchemaRefuseEverySpoiledField(t *testing.T) {
 
 // pathsOf lists the fields of a document, those of the entries of its lists as "list.field".
 func pathsOf(t *testing.T, data []byte) []string {
+	t.Helper()
 	var document map[string]any
 	require.NoError(t, json.Unmarshal(data, &document))
 	paths := slices.Collect(maps.Keys(document))

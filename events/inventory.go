@@ -120,7 +120,7 @@ func (InventoryRejected) read(o *strictjson.Object) Data {
 		OrderID:   o.String("orderId"),
 		Reason:    o.String("reason"),
 		Shortages: readShortages(o.Objects("shortages")),
-		CreatedAt: readTime(o, "createdAt"),
+		CreatedAt: readCreatedAt(o),
 	}
 }
 
@@ -129,7 +129,7 @@ func (InventoryReleased) read(o *strictjson.Object) Data {
 		OrderID:   o.String("orderId"),
 		Releases:  readQuantities(o, "releases"),
 		Reason:    o.String("reason"),
-		CreatedAt: readTime(o, "createdAt"),
+		CreatedAt: readCreatedAt(o),
 	}
 }
 

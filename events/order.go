@@ -165,7 +165,7 @@ func (OrderCreated) read(o *strictjson.Object) Data {
 		CustomerEmail: o.String("customerEmail"),
 		Items:         readItems(o),
 		TotalAmount:   o.Int("totalAmount"),
-		CreatedAt:     readTime(o, "createdAt"),
+		CreatedAt:     readCreatedAt(o),
 	}
 }
 
@@ -174,7 +174,7 @@ func (OrderConfirmed) read(o *strictjson.Object) Data {
 		OrderID:       o.String("orderId"),
 		CustomerEmail: o.String("customerEmail"),
 		TotalAmount:   o.Int("totalAmount"),
-		CreatedAt:     readTime(o, "createdAt"),
+		CreatedAt:     readCreatedAt(o),
 	}
 }
 
@@ -184,7 +184,7 @@ func (OrderFailed) read(o *strictjson.Object) Data {
 		CustomerEmail: o.String("customerEmail"),
 		Reason:        o.String("reason"),
 		Shortages:     readShortages(o.OptionalObjects("shortages")),
-		CreatedAt:     readTime(o, "createdAt"),
+		CreatedAt:     readCreatedAt(o),
 	}
 }
 
@@ -193,7 +193,7 @@ func (OrderCanceled) read(o *strictjson.Object) Data {
 		OrderID:        o.String("orderId"),
 		CustomerEmail:  o.String("customerEmail"),
 		PreviousStatus: o.String("previousStatus"),
-		CreatedAt:      readTime(o, "createdAt"),
+		CreatedAt:      readCreatedAt(o),
 	}
 }
 

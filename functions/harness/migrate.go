@@ -27,7 +27,7 @@ func migrateCommand(ctx context.Context, o options, stdout, stderr io.Writer) (e
 		}
 		defer func() { err = errors.Join(err, s.stop(ctx)) }()
 	}
-	_, applied, err := s.migrate(ctx)
+	applied, err := s.migrate(ctx)
 	for _, a := range applied {
 		fmt.Fprintf(stdout, "%s: applied %s\n", a.Schema, a.Name)
 	}

@@ -15,7 +15,6 @@ import (
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/sql/embedded"
 	"example.com/orders/sql/migrate"
-	"example.com/orders/sql/schema"
 )
 
 // servers are the Kafka and the database that the functions work with: real ones that the environment names, or ones
@@ -102,13 +101,12 @@ func freePort(from int) (int, error) {
 }
 
 // migrate brings the schemas to their newest version.
-func (s *servers) migrate(ctx context.Context) (schema.Server, []migrate.Applied, error) {
+func (s *servers) migrate(ctx context.Context) ([]migrate.Applied, error) {
 	server, _, err := instance.Server(s.config)
 	if err != nil {
-		return server, nil, err
+		return nil, err
 	}
-	applied, err := migrate.Up(ctx, server)
-	return server, applied, err
+	return migrate.Up(ctx, server)
 }
 
 // stop ends the servers of our own.

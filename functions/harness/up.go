@@ -93,7 +93,7 @@ func prepare(ctx context.Context, s *servers, wiring *knative.Wiring, log *slog.
 	defer cancel()
 	topics := make(chan error, 1)
 	go func() { topics <- kafka.EnsureTopics(ctx, s.brokers, wiring.Topics) }()
-	_, applied, err := s.migrate(ctx)
+	applied, err := s.migrate(ctx)
 	for _, a := range applied {
 		log.Info("migration applied", "schema", a.Schema, "version", a.Version, "name", a.Name)
 	}

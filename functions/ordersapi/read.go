@@ -122,7 +122,7 @@ func (f *Function) page(ctx context.Context, status orders.OrdersStatus, after s
 	q := orders.New(f.DB)
 	found := []order{}
 	if status == "" {
-		rows, err := q.ListOrders(ctx, orders.ListOrdersParams{BeforeID: after, Limit: int32(limit)}) //nolint:gosec // at most 101
+		rows, err := q.ListOrders(ctx, orders.ListOrdersParams{BeforeID: after, Limit: int32(limit)})
 		if err != nil {
 			return nil, fmt.Errorf("list orders: %w", err)
 		}
@@ -131,7 +131,7 @@ func (f *Function) page(ctx context.Context, status orders.OrdersStatus, after s
 		}
 		return found, nil
 	}
-	rows, err := q.ListOrdersByStatus(ctx, orders.ListOrdersByStatusParams{Status: status, BeforeID: after, Limit: int32(limit)}) //nolint:gosec // at most 101
+	rows, err := q.ListOrdersByStatus(ctx, orders.ListOrdersByStatusParams{Status: status, BeforeID: after, Limit: int32(limit)})
 	if err != nil {
 		return nil, fmt.Errorf("list %s orders: %w", status, err)
 	}

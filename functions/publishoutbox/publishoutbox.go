@@ -108,7 +108,7 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 		}
 		shards := make([]uint8, len(wanted.Shards))
 		for i, shard := range wanted.Shards {
-			shards[i] = uint8(shard) //nolint:gosec // parse has checked the bounds
+			shards[i] = uint8(shard) // parse has checked the bounds
 		}
 		relay := outbox.Relay{DB: f.DB, Publisher: f.Publisher, Now: f.Now}
 		sent, err := relay.Sweep(ctx, shards...)

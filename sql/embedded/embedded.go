@@ -88,7 +88,7 @@ func (s *Server) start(ctx context.Context, o Options, lock *os.File) error {
 	if err != nil {
 		return abandon(err)
 	}
-	if err := initialise(ctx, found, s.dir, o); err != nil {
+	if err := initialise(ctx, found, s.dir); err != nil {
 		return abandon(err)
 	}
 	socket, sockets, err := placeSocket(s.dir, os.TempDir())

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -106,7 +107,7 @@ func download(ctx context.Context, work string, as []string) error {
 	if err != nil {
 		return err
 	}
-	command := append(as, "download")
+	command := append(slices.Clone(as), "download")
 	n := len(command)
 	for line := range strings.Lines(plan) {
 		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "Inst" {

@@ -32,7 +32,7 @@ func madeBy(dir string) flavour {
 
 // initialise makes the system tables of a new folder: in a folder beside it that takes its place when it is complete,
 // so that one that was interrupted is begun again.
-func initialise(ctx context.Context, s server, dir string, o Options) error {
+func initialise(ctx context.Context, s server, dir string) error {
 	data := filepath.Join(dir, dataName)
 	if madeBy(dir) != "" {
 		return nil

@@ -64,14 +64,14 @@ func installed(folder string, f flavour) (server, bool) {
 	if err != nil || !filepath.IsAbs(path) {
 		return server{}, false
 	}
-	real, err := filepath.EvalSymlinks(path)
+	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return server{}, false
 	}
-	if strings.HasSuffix(real, "mariadbd") {
+	if strings.HasSuffix(resolved, "mariadbd") {
 		f = mariadb // mysqld is another name of it on some systems
 	}
-	return complete(server{flavour: f, path: real, base: filepath.Dir(filepath.Dir(real))})
+	return complete(server{flavour: f, path: resolved, base: filepath.Dir(filepath.Dir(resolved))})
 }
 
 // complete finds what a server needs beside its program.

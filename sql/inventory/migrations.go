@@ -1,3 +1,4 @@
+// Package inventory is the schema of the inventory service: its queries, generated from queries/ by sqlc, and its migrations.
 package inventory
 
 import "embed"

@@ -1,3 +1,5 @@
+// Package messaging is the outbox and the inbox that orders and inventory each have: the queries over them, generated from queries/ by sqlc,
+// and their migrations.
 package messaging
 
 import "embed"

@@ -1,3 +1,4 @@
+// Package notifications is the schema of the notifications service: its queries, generated from queries/ by sqlc, and its migrations.
 package notifications
 
 import "embed"

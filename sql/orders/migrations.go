@@ -1,3 +1,4 @@
+// Package orders is the schema of the orders service: its queries, generated from queries/ by sqlc, and its migrations.
 package orders
 
 import "embed"

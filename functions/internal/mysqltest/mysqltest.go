@@ -64,6 +64,7 @@ func Empty(t testing.TB) schema.Server {
 }
 
 func drop(t testing.TB, s schema.Server) {
+	t.Helper()
 	db, err := s.Open("", 1)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
