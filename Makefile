@@ -1,0 +1,20 @@
+.PHONY: help run test generate lint bench
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## run everything on this machine: http://127.0.0.1:8080
+	go run ./functions/harness
+
+test: ## run all tests; MYSQL_DSN and KAFKA_BROKERS point them at real servers
+	go test ./...
+
+generate: ## generate the Go code of the SQL queries (the first time builds sqlc: some minutes)
+	go tool -modfile=.ci/tools/go.mod sqlc generate
+
+lint: ## vet, and golangci-lint with the rules of .golangci.yml (the first time builds it: a minute)
+	go vet ./...
+	go tool -modfile=.ci/tools/go.mod golangci-lint run ./...
+
+bench: ## measure encoding, and one order at a time from POST to CONFIRMED
+	go test -run '^$$' -bench . -benchmem ./events ./functions/harness
