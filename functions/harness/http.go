@@ -65,6 +65,9 @@ func (h *harness) health(w http.ResponseWriter, r *http.Request) {
 		Status  string            `json:"status"`
 		Reasons map[string]string `json:"reasons,omitempty"`
 	}{Status: "UP", Reasons: h.unready(r.Context())}
+	if !h.stocked.Load() {
+		answer.Reasons["harness"] = "the sample stock is not there yet"
+	}
 	status := http.StatusOK
 	if len(answer.Reasons) > 0 {
 		answer.Status, status = "DOWN", http.StatusServiceUnavailable
@@ -86,14 +89,17 @@ func (h *harness) awaitReady(ctx context.Context, addr string, o options) error 
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	if !o.stock {
-		return nil
+	if o.stock {
+		if err := sampleStock(ctx, addr); err != nil {
+			return err
+		}
 	}
-	return sampleStock(ctx, addr)
+	h.stocked.Store(true)
+	return nil
 }
 
 // sampleStock puts a few SKUs on stock, once for a database: the idempotency key makes any later time a repetition.

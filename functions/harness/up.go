@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -34,6 +35,7 @@ type harness struct {
 	pokers      map[string]*poker                                   // by schema
 	sources     []*kafka.Source
 	deadLetters *kafka.Producer
+	stocked     atomic.Bool // the sample stock, when it is wanted, is there
 }
 
 // stopWithin bounds the end of what is not an event under way.
@@ -204,7 +206,9 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 	go func() { failed <- server.Serve(listener) }()
 
 	err = h.awaitReady(ctx, listener.Addr().String(), o)
-	if err == nil {
+	if ctx.Err() != nil {
+		err = nil // asked to stop before it was ready
+	} else if err == nil {
 		ready()
 		select {
 		case <-ctx.Done():
