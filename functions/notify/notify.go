@@ -10,7 +10,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
+	"math"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -59,8 +59,8 @@ const (
 	lease = 30 * time.Second
 )
 
-// errBusy makes the event come again: another one about the same order is being told right now.
-var errBusy = errors.New("the customer is being told other news of this order")
+// errBusy makes the event come again: it, or another one about the same order, is being told right now.
+var errBusy = errors.New("the customer is being told of this order by another delivery")
 
 // Handle tells the customer once, and not what newer news have overtaken.
 func (f *Function) Handle(ctx context.Context, e event.Event) error {
@@ -71,8 +71,13 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 		}
 		claim := f.NewID()
 		status, err := f.claim(ctx, n, claim)
-		if err != nil || status != notifications.NotificationsStatusCLAIMED {
-			return strings.ToLower(string(status)), err
+		switch {
+		case err != nil:
+			return "", err
+		case status == notifications.NotificationsStatusSENT:
+			return "duplicate", nil
+		case status == notifications.NotificationsStatusSUPPRESSED:
+			return "suppressed", nil
 		}
 		if err := f.send(ctx, n); err != nil {
 			return "", errors.Join(err, f.release(ctx, n, claim))
@@ -112,9 +117,18 @@ func read(e event.Event) (news, error) {
 	if err != nil {
 		return n, err
 	}
-	// The id of a fact counts the facts of its order: that is the order's version (events.New).
-	n.orderID, n.version, err = events.ParseID(e.ID())
-	return n, err
+	// The id of a fact counts the facts of its order (events.New): that is the order's version. It says what is newer
+	// only among the facts of one source.
+	if e.Source() != events.OrdersSource {
+		return n, fmt.Errorf("the source is %q, not %s", e.Source(), events.OrdersSource)
+	}
+	if n.orderID, n.version, err = events.ParseID(e.ID()); err != nil {
+		return n, err
+	}
+	if n.orderID != e.Subject() || n.version > math.MaxInt32 {
+		return n, fmt.Errorf("event id %q is not that of a fact about order %s", e.ID(), e.Subject())
+	}
+	return n, nil
 }
 
 // claim makes this event the one that is being told, under the lock of the order's row. It returns CLAIMED when it is,

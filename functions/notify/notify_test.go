@@ -1,0 +1,470 @@
+package notify
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/functiontest"
+	"example.com/orders/functions/internal/mysqltest"
+	"example.com/orders/sql/schema"
+)
+
+// mailbox is a Mailer that keeps what it is given.
+type mailbox struct {
+	mu    sync.Mutex
+	mails []Mail
+	// before is called ahead of taking a mail, which is refused with its error; after, when the mail is taken.
+	before func(Mail) error
+	after  func(Mail)
+}
+
+func (m *mailbox) Send(_ context.Context, sent Mail) error {
+	if m.before != nil {
+		if err := m.before(sent); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	m.mails = append(m.mails, sent)
+	m.mu.Unlock()
+	if m.after != nil {
+		m.after(sent)
+	}
+	return nil
+}
+
+func (m *mailbox) subjects() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	subjects := make([]string, len(m.mails))
+	for i, sent := range m.mails {
+		subjects[i] = sent.Subject
+	}
+	return subjects
+}
+
+// start starts the function with a mailbox.
+func start(t *testing.T) (*Function, *mailbox) {
+	t.Helper()
+	box := &mailbox{}
+	f := New()
+	f.Mailer = box
+	return functiontest.Start(t, f, nil), box
+}
+
+const customer = "alice@example.com"
+
+func confirmed(orderID string) events.OrderConfirmed {
+	return events.OrderConfirmed{OrderID: orderID, CustomerEmail: customer, TotalAmount: 2598, CreatedAt: time.Now()}
+}
+
+func failed(orderID string) events.OrderFailed {
+	return events.OrderFailed{OrderID: orderID, CustomerEmail: customer, Reason: events.ReasonOutOfStock, CreatedAt: time.Now()}
+}
+
+func canceled(orderID string) events.OrderCanceled {
+	return events.OrderCanceled{OrderID: orderID, CustomerEmail: customer, PreviousStatus: events.StatusConfirmed, CreatedAt: time.Now()}
+}
+
+// notification is the row of an event.
+type notification struct {
+	status   string
+	attempts int
+	sent     bool
+}
+
+func rowOf(t *testing.T, db *sql.DB, e event.Event) (n notification) {
+	t.Helper()
+	require.NoError(t, db.QueryRowContext(t.Context(),
+		"SELECT status, attempts, sent_at IS NOT NULL FROM notifications WHERE source = ? AND event_id = ?", e.Source(), e.ID()).
+		Scan(&n.status, &n.attempts, &n.sent))
+	return n
+}
+
+func assertRetried(t *testing.T, err error) {
+	t.Helper()
+	assert.Equal(t, http.StatusServiceUnavailable, delivery.Status(err), "%v", err)
+}
+
+// expire lets the lease of a claim end, as the clock of the database would.
+func expire(t *testing.T, db *sql.DB) {
+	t.Helper()
+	_, err := db.ExecContext(t.Context(), "UPDATE conversations SET claimed_until = TIMESTAMPADD(SECOND, -1, NOW(6)) WHERE claim IS NOT NULL")
+	require.NoError(t, err)
+}
+
+func TestNotifyTellsTheCustomerInTheLog(t *testing.T) {
+	orderID := functiontest.OrderID()
+	tests := map[string]struct {
+		fact events.Data
+		line string
+	}{
+		"confirmed": {confirmed(orderID), "Email to alice@example.com: your order " + orderID + " is CONFIRMED"},
+		"failed":    {failed(orderID), "Email to alice@example.com: your order " + orderID + " is FAILED (out_of_stock)"},
+		"canceled":  {canceled(orderID), "Email to alice@example.com: your order " + orderID + " is CANCELED"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			f := New()
+			f.Log = slog.New(slog.NewTextHandler(&log, nil))
+			f = functiontest.Start(t, f, nil)
+			e := functiontest.Event(t, test.fact, 2)
+
+			require.NoError(t, f.Handle(t.Context(), e))
+
+			assert.Contains(t, log.String(), fmt.Sprintf("msg=%q", test.line))
+			for line := range strings.Lines(log.String()) {
+				assert.Contains(t, line, "correlation_id="+functiontest.CorrelationID)
+			}
+			assert.Equal(t, notification{status: "SENT", attempts: 1, sent: true}, rowOf(t, f.DB, e))
+			assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications"))
+		})
+	}
+}
+
+func TestNotifyTellsOnceWhenDeliveredAgain(t *testing.T) {
+	var log bytes.Buffer
+	f, box := New(), &mailbox{}
+	f.Mailer, f.Log = box, slog.New(slog.NewTextHandler(&log, nil))
+	f = functiontest.Start(t, f, nil)
+	e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
+
+	for range 3 {
+		require.NoError(t, f.Handle(t.Context(), e))
+	}
+
+	assert.Equal(t, []string{"Your order is CONFIRMED"}, box.subjects())
+	assert.Equal(t, 1, strings.Count(log.String(), "Email to "))
+	assert.Equal(t, 1, strings.Count(log.String(), "outcome=sent"))
+	assert.Equal(t, 2, strings.Count(log.String(), "outcome=duplicate"))
+	assert.Equal(t, notification{status: "SENT", attempts: 1, sent: true}, rowOf(t, f.DB, e))
+}
+
+func TestNotifyTellsOnceWhenDeliveredAgainMeanwhile(t *testing.T) {
+	f, box := start(t)
+	sending, goOn := make(chan struct{}), make(chan struct{})
+	box.before = func(Mail) error {
+		close(sending)
+		<-goOn
+		return nil
+	}
+	e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
+	first := make(chan error, 1)
+	go func() { first <- f.Handle(context.Background(), e) }()
+	<-sending
+
+	var others sync.WaitGroup
+	for range 4 {
+		others.Go(func() {
+			err := f.Handle(context.Background(), e)
+			assertRetried(t, err)
+			assert.ErrorIs(t, err, errBusy)
+		})
+	}
+	others.Wait()
+	close(goOn)
+	require.NoError(t, <-first)
+	require.NoError(t, f.Handle(t.Context(), e))
+
+	assert.Equal(t, []string{"Your order is CONFIRMED"}, box.subjects())
+	assert.Equal(t, notification{status: "SENT", attempts: 1, sent: true}, rowOf(t, f.DB, e))
+}
+
+func TestNotifyTellsEachOrderOnceUnderManyDeliveries(t *testing.T) {
+	f, box := start(t)
+	const orders, deliveries = 6, 4
+	var all sync.WaitGroup
+	for range orders {
+		e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
+		for range deliveries {
+			all.Go(func() {
+				for { // as a KafkaSource does, and each refusal waits for a transaction of the database
+					err := f.Handle(context.Background(), e)
+					if err == nil {
+						return
+					}
+					if !assert.ErrorIs(t, err, errBusy) {
+						return
+					}
+				}
+			})
+		}
+	}
+	all.Wait()
+
+	assert.Len(t, box.subjects(), orders)
+	assert.Equal(t, orders, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications WHERE status = 'SENT'"))
+	assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM conversations WHERE claim IS NOT NULL"))
+}
+
+func TestNotifyRefusesWhatItCannotTell(t *testing.T) {
+	orderID := functiontest.OrderID()
+	rewritten := func(part, with string) func(event.Event) event.Event {
+		return func(e event.Event) event.Event {
+			e = e.Clone()
+			e.DataEncoded = bytes.Replace(e.DataEncoded, []byte(part), []byte(with), 1)
+			return e
+		}
+	}
+	changed := func(change func(*event.Event)) func(event.Event) event.Event {
+		return func(e event.Event) event.Event {
+			e = e.Clone()
+			change(&e)
+			return e
+		}
+	}
+	tests := map[string]func(event.Event) event.Event{
+		"data that is not JSON":              functiontest.Broken,
+		"an unknown version":                 rewritten(`"version":1`, `"version":2`),
+		"an unknown field":                   rewritten(`"version":1`, `"version":1,"surprise":true`),
+		"an address that adds a header":      rewritten(customer, `a@example.com\r\nBcc: eve@example.com`),
+		"an address that adds a recipient":   rewritten(customer, `a@example.com> NOTIFY=NEVER,<eve@example.com`),
+		"an address with a name":             rewritten(customer, `Alice <alice@example.com>`),
+		"a type that it does not handle":     changed(func(e *event.Event) { e.SetType(events.OrderCreatedType) }),
+		"a type that is not that of data":    changed(func(e *event.Event) { e.SetType(events.OrderFailedType) }),
+		"an id that counts nothing":          changed(func(e *event.Event) { e.SetID("1") }),
+		"an id that counts too far":          changed(func(e *event.Event) { e.SetID(orderID + "#4294967296") }),
+		"the id of another order's fact":     changed(func(e *event.Event) { e.SetID(functiontest.OrderID() + "#2") }),
+		"a source that counts other facts":   changed(func(e *event.Event) { e.SetSource(events.InventorySource) }),
+		"a subject that is not that of data": changed(func(e *event.Event) { e.SetSubject(functiontest.OrderID()) }),
+	}
+	f, box := start(t)
+	good := functiontest.Event(t, confirmed(orderID), 2)
+	for name, spoil := range tests {
+		t.Run(name, func(t *testing.T) {
+			functiontest.AssertPoison(t, f.Handle(t.Context(), spoil(good)))
+		})
+	}
+	assert.Empty(t, box.subjects())
+	assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications"))
+	require.NoError(t, f.Handle(t.Context(), good), "what was refused stands in nobody's way")
+}
+
+func TestNotifyIsRetriedBeforeItHasStarted(t *testing.T) {
+	assertRetried(t, New().Handle(t.Context(), functiontest.Event(t, confirmed(functiontest.OrderID()), 2)))
+}
+
+func TestNotifyRefusesSettingsThatCannotWork(t *testing.T) {
+	for name, config := range map[string]map[string]string{
+		"SMTP_ADDR": {"SMTP_ADDR": "mail.example.com"},
+		"SMTP_FROM": {"SMTP_ADDR": "127.0.0.1:25", "SMTP_FROM": "orders@example.com\r\nBcc: eve@example.com"},
+		"MYSQL_DSN": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := New()
+			require.ErrorContains(t, f.Start(t.Context(), config), name)
+			require.NoError(t, f.Stop(t.Context()))
+		})
+	}
+}
+
+// permutations lists every order of the numbers from 0 to n-1.
+func permutations(n int) [][]int {
+	if n == 0 {
+		return [][]int{{}}
+	}
+	var all [][]int
+	for _, shorter := range permutations(n - 1) {
+		for at := range n {
+			all = append(all, slices.Insert(slices.Clone(shorter), at, n-1))
+		}
+	}
+	return all
+}
+
+func TestNotifyEndsWithTheNewestNewsInEveryOrderOfArrival(t *testing.T) {
+	f, box := start(t)
+	subjects := []string{"Your order is CONFIRMED", "Your order is CANCELED", "Your order is FAILED (out_of_stock)"}
+	for _, order := range permutations(len(subjects)) {
+		t.Run(fmt.Sprint(order), func(t *testing.T) {
+			orderID := functiontest.OrderID()
+			facts := []event.Event{
+				functiontest.Event(t, confirmed(orderID), 2), functiontest.Event(t, canceled(orderID), 3), functiontest.Event(t, failed(orderID), 4),
+			}
+			box.mails = nil
+			newest := -1
+			var want []string
+			for _, i := range order {
+				row := notification{status: "SUPPRESSED", attempts: 1}
+				if i > newest {
+					newest = i
+					want = append(want, subjects[i])
+					row = notification{status: "SENT", attempts: 1, sent: true}
+				}
+
+				require.NoError(t, f.Handle(t.Context(), facts[i]))
+
+				assert.Equal(t, row, rowOf(t, f.DB, facts[i]))
+			}
+			for _, i := range order { // all of them once more
+				require.NoError(t, f.Handle(t.Context(), facts[i]))
+			}
+			assert.Equal(t, want, box.subjects())
+			assert.Equal(t, len(facts), mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications WHERE order_id = ?", orderID))
+		})
+	}
+}
+
+func TestNotifyTellsNewerNewsAfterTheOlderThatIsBeingTold(t *testing.T) {
+	f, box := start(t)
+	orderID := functiontest.OrderID()
+	older, newer := functiontest.Event(t, confirmed(orderID), 2), functiontest.Event(t, canceled(orderID), 3)
+	sending, goOn := make(chan struct{}), make(chan struct{})
+	box.before = func(m Mail) error {
+		if strings.HasSuffix(m.Subject, "CONFIRMED") {
+			close(sending)
+			<-goOn
+		}
+		return nil
+	}
+	told := make(chan error, 1)
+	go func() { told <- f.Handle(context.Background(), older) }()
+	<-sending
+
+	assertRetried(t, f.Handle(t.Context(), newer))
+	close(goOn)
+	require.NoError(t, <-told)
+	require.NoError(t, f.Handle(t.Context(), newer))
+
+	assert.Equal(t, []string{"Your order is CONFIRMED", "Your order is CANCELED"}, box.subjects())
+}
+
+func TestNotifyTellsAgainAfterASendThatFailed(t *testing.T) {
+	f, box := start(t)
+	e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
+	box.before = func(Mail) error { return errors.New("the relay is away") }
+	assertRetried(t, f.Handle(t.Context(), e))
+	assert.Equal(t, notification{status: "CLAIMED", attempts: 1}, rowOf(t, f.DB, e))
+
+	box.before = nil
+	require.NoError(t, f.Handle(t.Context(), e), "the claim was given back, so nobody waits for its end")
+
+	assert.Equal(t, []string{"Your order is CONFIRMED"}, box.subjects())
+	assert.Equal(t, notification{status: "SENT", attempts: 2, sent: true}, rowOf(t, f.DB, e))
+}
+
+func TestNotifySuppressesNewsThatWereOvertakenBeforeTheyCouldBeTold(t *testing.T) {
+	f, box := start(t)
+	orderID := functiontest.OrderID()
+	older, newer := functiontest.Event(t, confirmed(orderID), 2), functiontest.Event(t, canceled(orderID), 3)
+	box.before = func(Mail) error { return errors.New("the relay is away") }
+	assertRetried(t, f.Handle(t.Context(), older))
+	box.before = nil
+
+	require.NoError(t, f.Handle(t.Context(), newer))
+	require.NoError(t, f.Handle(t.Context(), older))
+
+	assert.Equal(t, []string{"Your order is CANCELED"}, box.subjects())
+	assert.Equal(t, notification{status: "SUPPRESSED", attempts: 2}, rowOf(t, f.DB, older))
+}
+
+func TestNotifyMarksWhatWasSentThoughTheDeliveryHasEnded(t *testing.T) {
+	f, box := start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	box.after = func(Mail) { cancel() }
+	e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
+
+	require.NoError(t, f.Handle(ctx, e))
+	require.NoError(t, f.Handle(t.Context(), e))
+
+	assert.Len(t, box.subjects(), 1)
+	assert.Equal(t, notification{status: "SENT", attempts: 1, sent: true}, rowOf(t, f.DB, e))
+}
+
+func TestNotifyMarksWhatWasSentThoughTheMarkingConnectionIsKilled(t *testing.T) {
+	server := mysqltest.Server(t)
+	f, box := New(), &mailbox{}
+	f.Mailer, f.DB = box, mysqltest.Pool(t, server, schema.Notifications)
+	f = functiontest.Start(t, f, nil)
+	e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
+	killed := make(chan error, 1)
+	box.after = func(Mail) {
+		// The mark waits for the row that is locked here, and is killed while it waits.
+		other := mysqltest.Pool(t, server, schema.Notifications)
+		lock, err := other.BeginTx(t.Context(), schema.ReadCommitted)
+		require.NoError(t, err)
+		_, err = lock.ExecContext(t.Context(), "UPDATE conversations SET version = version + 1")
+		require.NoError(t, err)
+		go func() { killed <- errors.Join(killUpdate(t.Context(), other), lock.Rollback()) }()
+	}
+
+	require.NoError(t, f.Handle(t.Context(), e))
+	require.NoError(t, <-killed)
+	require.NoError(t, f.Handle(t.Context(), e))
+
+	assert.Len(t, box.subjects(), 1)
+	assert.Equal(t, notification{status: "SENT", attempts: 1, sent: true}, rowOf(t, f.DB, e))
+}
+
+// killUpdate waits for a connection that updates conversations in the schema of db, and ends it.
+func killUpdate(ctx context.Context, db *sql.DB) error {
+	for {
+		var id int64
+		err := db.QueryRowContext(ctx, "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE '%UPDATE conversations%' AND id <> CONNECTION_ID() LIMIT 1").Scan(&id)
+		if err == nil {
+			_, err = db.ExecContext(ctx, fmt.Sprintf("KILL CONNECTION %d", id))
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+	}
+}
+
+func TestNotifyTellsAgainWithTheSameMessageIDAfterItDiedBetweenSendAndMark(t *testing.T) {
+	server := mysqltest.Server(t)
+	dying, box := New(), &mailbox{}
+	dying.Mailer, dying.DB = box, mysqltest.Pool(t, server, schema.Notifications)
+	dying = functiontest.Start(t, dying, nil)
+	// A process that has died can mark nothing more.
+	box.after = func(Mail) { assert.NoError(t, dying.DB.Close()) }
+	e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
+	assertRetried(t, dying.Handle(t.Context(), e))
+	require.Len(t, box.subjects(), 1)
+	box.after = nil
+
+	f := New()
+	f.Mailer, f.DB = box, mysqltest.Pool(t, server, schema.Notifications)
+	f = functiontest.Start(t, f, nil)
+	assertRetried(t, f.Handle(t.Context(), e))
+	require.Len(t, box.subjects(), 1, "the dead one's claim holds until its lease ends")
+	assert.Equal(t, notification{status: "CLAIMED", attempts: 1}, rowOf(t, f.DB, e))
+	expire(t, f.DB)
+	require.NoError(t, f.Handle(t.Context(), e))
+	require.NoError(t, f.Handle(t.Context(), e))
+
+	require.Len(t, box.mails, 2, "at least once: twice here, and then no more")
+	assert.Equal(t, box.mails[0], box.mails[1])
+	assert.Equal(t, notification{status: "SENT", attempts: 2, sent: true}, rowOf(t, f.DB, e))
+}
+
+func TestALeaseOutlastsASend(t *testing.T) {
+	assert.Greater(t, lease, sendTimeout+5*time.Second, "a send, and the mark after it")
+}
+
+func TestALeaseIsAsLongAsItSaysByTheClockOfTheDatabase(t *testing.T) {
+	f, box := start(t)
+	var seconds float64
+	box.after = func(Mail) {
+		require.NoError(t, f.DB.QueryRowContext(t.Context(),
+			"SELECT TIMESTAMPDIFF(MICROSECOND, NOW(6), claimed_until) / 1000000 FROM conversations").Scan(&seconds))
+	}
+	require.NoError(t, f.Handle(t.Context(), functiontest.Event(t, confirmed(functiontest.OrderID()), 2)))
+	assert.InDelta(t, lease.Seconds(), seconds, 5)
+}
