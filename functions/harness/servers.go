@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
@@ -29,9 +29,12 @@ type servers struct {
 	kfake *kfake.Cluster
 }
 
-// firstKafkaPort is where the Kafka of our own listens, or on the first free port after it. It is below the range from
-// which outgoing connections take theirs, so that nothing else has it at the next start.
-const firstKafkaPort = 19092
+// The Kafka of our own listens on the first of these ports that is free. They are below the range from which outgoing
+// connections take theirs, so that nothing else has it at the next start.
+const (
+	firstKafkaPort = 19092
+	kafkaPorts     = 1000
+)
 
 // startServers starts what the environment does not name.
 func startServers(ctx context.Context, o options, data *dataFolder, log *slog.Logger) (*servers, error) {
@@ -72,32 +75,25 @@ func (s *servers) startKafka(o options, data *dataFolder) error {
 		s.kafka = brokers
 		return nil
 	}
-	port, err := freePort(firstKafkaPort)
-	if err != nil {
-		return err
-	}
-	settings := []kfake.Opt{kfake.NumBrokers(1), kfake.Ports(port), kfake.DataDir(filepath.Join(data.path, "kafka"))}
+	settings := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(filepath.Join(data.path, "kafka"))}
 	if !o.ephemeral {
 		settings = append(settings, kfake.SyncWrites())
 	}
-	if s.kfake, err = kfake.NewCluster(settings...); err != nil {
-		return fmt.Errorf("start Kafka in this process, kept in %s: %w", data.path, err)
+	var err error
+	for port := firstKafkaPort; port < firstKafkaPort+kafkaPorts; port++ {
+		s.kfake, err = kfake.NewCluster(append(slices.Clone(settings), kfake.Ports(port))...)
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("start Kafka in this process, kept in %s, on a port from %d to %d (or set KAFKA_BROKERS): %w",
+			data.path, firstKafkaPort, firstKafkaPort+kafkaPorts-1, err)
 	}
 	s.brokers = s.kfake.ListenAddrs()
 	s.config["KAFKA_BROKERS"] = strings.Join(s.brokers, ",")
 	s.kafka = "in this process, " + s.config["KAFKA_BROKERS"]
 	return nil
-}
-
-// freePort is the first port on 127.0.0.1 from a given one on that nobody listens on.
-func freePort(from int) (int, error) {
-	for port := from; port < from+1000; port++ {
-		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			return port, listener.Close()
-		}
-	}
-	return 0, fmt.Errorf("no port from %d to %d is free: set KAFKA_BROKERS", from, from+999)
 }
 
 // migrate brings the schemas to their newest version.

@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	dataName   = "data"
-	logName    = "server.log"
-	madeByName = "made-by"
+	dataName      = "data"
+	temporaryName = "tmp"
+	logName       = "server.log"
+	madeByName    = "made-by"
 	// maxSocket is a length of a socket's path that every system takes: some allow 104 bytes.
 	maxSocket = 90
 )
@@ -33,6 +34,9 @@ func madeBy(dir string) flavour {
 // initialise makes the system tables of a new folder: in a folder beside it that takes its place when it is complete,
 // so that one that was interrupted is begun again.
 func initialise(ctx context.Context, s server, dir string) error {
+	if err := os.MkdirAll(filepath.Join(dir, temporaryName), 0o700); err != nil {
+		return fmt.Errorf("make the folder for the server's temporary tables: %w", err)
+	}
 	data := filepath.Join(dir, dataName)
 	if madeBy(dir) != "" {
 		return nil
@@ -45,7 +49,7 @@ func initialise(ctx context.Context, s server, dir string) error {
 	if err := os.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("clear the folder of the database server: %w", err)
 	}
-	command := append([]string{s.path}, commonArguments(s, fresh)...)
+	command := append([]string{s.path}, commonArguments(s, dir, fresh)...)
 	input := os.DevNull
 	if s.flavour == mariadb {
 		if err := os.MkdirAll(filepath.Join(fresh, "mysql"), 0o700); err != nil {
@@ -111,10 +115,12 @@ func writeSystemTables(s server, path string) error {
 // logFileSize is the same at every start: servers before 10.9 do not take another one for the same data.
 const logFileSize = "--innodb-log-file-size=48M"
 
-// commonArguments are those of every run on a data folder.
-func commonArguments(s server, data string) []string {
+// commonArguments are those of every run on a data folder of dir.
+func commonArguments(s server, dir, data string) []string {
 	arguments := []string{
 		"--no-defaults", "--basedir=" + s.base, "--datadir=" + data,
+		// Not the machine's: a server that starts removes the temporary tables of others from there.
+		"--tmpdir=" + filepath.Join(dir, temporaryName),
 		"--lc-messages-dir=" + s.share, "--character-sets-dir=" + filepath.Join(s.share, "charsets"),
 	}
 	if u, err := user.Current(); err == nil && u.Uid == "0" {
@@ -128,7 +134,7 @@ func commonArguments(s server, data string) []string {
 
 // serverArguments are those of a server that serves.
 func serverArguments(s server, dir, socket string, fast bool) []string {
-	arguments := append(commonArguments(s, filepath.Join(dir, dataName)),
+	arguments := append(commonArguments(s, dir, filepath.Join(dir, dataName)),
 		"--socket="+socket, "--pid-file="+filepath.Join(dir, "server.pid"),
 		"--skip-networking", "--skip-name-resolve", "--character-set-server=utf8mb4", "--max-connections=300",
 		"--performance-schema=OFF")

@@ -48,8 +48,8 @@ func consumerConfig(clientID string) *sarama.Config {
 	c.Consumer.Offsets.AutoCommit.Interval = 500 * time.Millisecond
 	c.Consumer.Return.Errors = true
 	c.Consumer.Fetch.Min = 1
-	// A long poll: an idle source asks every two seconds and hears of a new record at once.
-	c.Consumer.MaxWaitTime = 2 * time.Second
+	// A long poll: a source hears of a new record at once. It is also how long a source takes to end.
+	c.Consumer.MaxWaitTime = 250 * time.Millisecond
 	c.Consumer.MaxProcessingTime = time.Second
 	c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRange()}
 	c.Consumer.Group.Rebalance.Timeout = 20 * time.Second

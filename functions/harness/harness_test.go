@@ -1,0 +1,377 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/kafkatest"
+	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/knative"
+)
+
+func body(sku string, quantity int) string {
+	return fmt.Sprintf(`{"customerEmail":"alice@example.com","items":[{"sku":%q,"quantity":%d,"unitPrice":1299}]}`, sku, quantity)
+}
+
+func (p *process) place(t testing.TB, sku string, quantity int) order {
+	t.Helper()
+	var o order
+	require.Equal(t, http.StatusCreated, p.do(t, http.MethodPost, "/api/orders", nil, body(sku, quantity), &o))
+	require.Equal(t, "PENDING", o.Status)
+	return o
+}
+
+func TestOrderGoesFromPostToMail(t *testing.T) {
+	t.Parallel()
+	p := newStack(t).up(t)
+
+	o := p.place(t, "SKU-123", 2)
+
+	p.awaitStatus(t, o.OrderID, "CONFIRMED")
+	p.awaitLog(t, "Email to alice@example.com: your order "+o.OrderID+" is CONFIRMED")
+	assert.Equal(t, int64(2598), p.order(t, o.OrderID).TotalAmount)
+	assert.Equal(t, level{98, 2}, p.level(t, "SKU-123"))
+	p.stop(t)
+	assert.NotContains(t, p.log.String(), "level=ERROR")
+}
+
+func TestOrderOfMoreThanThereIsFails(t *testing.T) {
+	t.Parallel()
+	p := newStack(t).up(t)
+
+	o := p.place(t, "SKU-789", 6)
+
+	p.awaitStatus(t, o.OrderID, "FAILED")
+	p.awaitLog(t, "Email to alice@example.com: your order "+o.OrderID+" is FAILED")
+	assert.Equal(t, "out_of_stock", p.order(t, o.OrderID).Reason)
+	assert.Equal(t, level{5, 0}, p.level(t, "SKU-789"))
+}
+
+func TestCanceledOrderGivesItsStockBack(t *testing.T) {
+	t.Parallel()
+	p := newStack(t).up(t)
+	o := p.place(t, "SKU-123", 2)
+	p.awaitStatus(t, o.OrderID, "CONFIRMED")
+
+	for range 3 {
+		var canceled order
+		require.Equal(t, http.StatusOK, p.do(t, http.MethodPost, "/api/orders/"+o.OrderID+"/cancel", nil, "", &canceled))
+		assert.Equal(t, order{OrderID: o.OrderID, Status: "CANCELED"}, canceled)
+	}
+
+	p.await(t, "the stock is back", func() bool { return p.level(t, "SKU-123") == level{100, 0} })
+	p.awaitLog(t, "Email to alice@example.com: your order "+o.OrderID+" is CANCELED")
+}
+
+func TestEveryFunctionIsServedAsWhenItIsDeployed(t *testing.T) {
+	t.Parallel()
+	p := newStack(t).up(t)
+	var o order
+	event := http.Header{"Ce-Specversion": {"1.0"}, "Ce-Type": {"order.create"}, "Ce-Source": {"/test"}, "Ce-Id": {"1"}}
+	require.Equal(t, http.StatusCreated, p.do(t, http.MethodPost, "/functions/create-order", event, body("SKU-456", 1), &o))
+	p.awaitStatus(t, o.OrderID, "CONFIRMED")
+	require.Equal(t, http.StatusOK, p.get(t, "/functions/orders-api/api/orders/"+o.OrderID, &o))
+
+	event.Set("Ce-Type", "nobody.knows")
+	wiring, err := knative.Load(knative.Base())
+	require.NoError(t, err)
+	for _, service := range wiring.Services {
+		want := http.StatusUnprocessableEntity
+		switch service.Function {
+		case "createorder":
+			want = http.StatusBadRequest
+		case "ordersapi", "inventoryapi":
+			want = http.StatusNotFound // at /, where they have nothing
+		}
+		assert.Equal(t, want, p.do(t, http.MethodPost, "/functions/"+service.Name, event, "{}", nil), service.Name)
+	}
+}
+
+func TestOneCorrelationIDIsInEveryRecordAndLogLineOfAnOrder(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	p := s.up(t)
+	var o order
+	header := http.Header{"X-Correlation-Id": {"my-flow.1"}}
+	require.Equal(t, http.StatusCreated, p.do(t, http.MethodPost, "/api/orders", header, body("SKU-123", 1), &o))
+	p.awaitLog(t, "your order "+o.OrderID+" is CONFIRMED")
+
+	topics := kafkatest.Cluster{Brokers: p.brokers(t, s), Prefix: s.topicPrefix()}
+	for _, topic := range []string{"order.created", "inventory.reserved", "order.confirmed"} {
+		record := topics.Records(t, topics.Prefix+topic, 1)[0]
+		assert.Equal(t, o.OrderID, string(record.Key), topic)
+		headers := map[string]string{}
+		for _, h := range record.Headers {
+			headers[string(h.Key)] = string(h.Value)
+		}
+		assert.Equal(t, "my-flow.1", headers["ce_correlationid"], topic)
+		assert.Equal(t, o.OrderID, headers["ce_subject"], topic)
+		assert.Equal(t, topic, headers["ce_type"])
+	}
+	for line := range strings.Lines(p.log.String()) {
+		if strings.Contains(line, o.OrderID) {
+			assert.Contains(t, line, "correlation_id=my-flow.1")
+		}
+	}
+}
+
+// brokers finds the Kafka of a running harness as other commands do.
+func (p *process) brokers(t *testing.T, s stack) []string {
+	t.Helper()
+	run, err := readRun(s.data)
+	require.NoError(t, err)
+	return strings.Split(run.Brokers, ",")
+}
+
+func (s stack) topicPrefix() string {
+	for _, pair := range s.environ {
+		if prefix, ok := strings.CutPrefix(pair, "KAFKA_TOPIC_PREFIX="); ok {
+			return prefix
+		}
+	}
+	return ""
+}
+
+func TestStockIsNeverOversold(t *testing.T) {
+	t.Parallel()
+	p := newStack(t).up(t)
+	const units, orders, clients = 40, 200, 16
+	require.Equal(t, http.StatusCreated, p.do(t, http.MethodPut, "/api/inventory/FEW", nil, fmt.Sprintf(`{"availableQty":%d}`, units), nil))
+
+	var mu sync.Mutex
+	var ids []string
+	var group sync.WaitGroup
+	var next atomic.Int32
+	for range clients {
+		group.Go(func() {
+			for next.Add(1) <= orders {
+				o := p.place(t, "FEW", 1)
+				mu.Lock()
+				ids = append(ids, o.OrderID)
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+
+	confirmed := 0
+	for _, id := range ids {
+		p.await(t, "order "+id+" has ended", func() bool { return p.order(t, id).Status != "PENDING" })
+		if p.order(t, id).Status == "CONFIRMED" {
+			confirmed++
+		}
+	}
+	assert.Equal(t, units, confirmed)
+	assert.Equal(t, level{0, units}, p.level(t, "FEW"))
+}
+
+func TestAcceptedOrdersSurviveKillAndRestart(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	p := s.up(t)
+	var mu sync.Mutex
+	var accepted []string
+	var group sync.WaitGroup
+	enough := make(chan struct{})
+	for range 8 {
+		group.Go(func() {
+			for {
+				var o order
+				if p.do(t, http.MethodPost, "/api/orders", nil, body("SKU-123", 1), &o) != http.StatusCreated {
+					return // killed
+				}
+				mu.Lock()
+				accepted = append(accepted, o.OrderID)
+				if len(accepted) == 60 {
+					close(enough)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	<-enough
+	p.kill(t)
+	group.Wait()
+
+	p = s.up(t)
+
+	confirmed := 0
+	for _, id := range accepted {
+		p.await(t, "order "+id+" has ended", func() bool { return p.order(t, id).Status != "PENDING" })
+		if p.order(t, id).Status == "CONFIRMED" {
+			confirmed++
+		}
+	}
+	// Orders of which no answer came may be there too.
+	p.await(t, "no order is pending", func() bool {
+		var page struct {
+			Orders []order `json:"orders"`
+		}
+		return p.get(t, "/api/orders?status=PENDING", &page) == http.StatusOK && len(page.Orders) == 0
+	})
+	l := p.level(t, "SKU-123")
+	assert.Equal(t, 100, l.AvailableQty+l.ReservedQty)
+	assert.GreaterOrEqual(t, l.ReservedQty, confirmed)
+	assert.GreaterOrEqual(t, confirmed, min(60, 100))
+	p.stop(t)
+
+	p = s.up(t)
+	assert.Equal(t, l, p.level(t, "SKU-123"), "the sample stock is made once")
+}
+
+func TestSecondHarnessOnAFolderIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	first := s.up(t)
+
+	second := launch(t, s.environ, "--addr", porttest.Address(t), "--data", s.data)
+
+	<-second.ended
+	require.Error(t, second.err)
+	assert.Contains(t, second.log.String(), fmt.Sprintf("in use by another harness (pid %d on %s)", first.cmd.Process.Pid, strings.TrimPrefix(first.url, "http://")))
+	assert.Contains(t, second.log.String(), "--data")
+}
+
+func TestEphemeralLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.environ = append(s.environ, "TMPDIR="+s.data)
+	p := s.up(t, "--ephemeral")
+	left, err := filepath.Glob(filepath.Join(s.data, "orders-*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, left)
+
+	p.stop(t)
+
+	left, err = filepath.Glob(filepath.Join(s.data, "orders-*"))
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
+
+func TestHarnessEndsWithItsDatabase(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("MYSQL_DSN") != "" {
+		t.Skip("the server of MYSQL_DSN is not the harness's own")
+	}
+	s := newStack(t)
+	p := s.up(t)
+	pids := childrenOf(t, filepath.Join(s.data, "mysql"))
+	require.NotEmpty(t, pids)
+
+	for _, pid := range pids {
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+
+	<-p.ended
+	require.Error(t, p.err)
+	assert.Contains(t, p.log.String(), "database server of our own has ended")
+}
+
+// childrenOf lists the server processes whose command line names a folder.
+func childrenOf(t *testing.T, folder string) (pids []int) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		arguments := strings.Split(string(text), "\x00")
+		for _, argument := range arguments {
+			if strings.HasPrefix(argument, "--datadir="+folder) && strings.Contains(arguments[0], "d") && !strings.HasSuffix(arguments[0], "/sh") {
+				var pid int
+				_, err := fmt.Sscanf(file, "/proc/%d/cmdline", &pid)
+				require.NoError(t, err)
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+func TestMigrateWorksAloneAndBesideARunningHarness(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	migrate := func() string {
+		m := launch(t, s.environ, "migrate", "--data", s.data)
+		<-m.ended
+		require.NoError(t, m.err, m.log.String())
+		return m.stdout.String()
+	}
+	assert.Contains(t, migrate(), "5 migrations applied")
+	assert.Contains(t, migrate(), "0 migrations applied")
+
+	s.up(t)
+	assert.Contains(t, migrate(), "0 migrations applied")
+}
+
+func TestHealthIsDownWithTheDatabaseAway(t *testing.T) {
+	t.Parallel()
+	// No server: nothing listens there. The harness fails to migrate and says what it cannot reach.
+	p := launch(t, []string{"MYSQL_DSN=root@tcp(" + porttest.Address(t) + ")/"}, "migrate", "--data", t.TempDir())
+	<-p.ended
+	require.Error(t, p.err)
+	assert.Contains(t, p.log.String(), "connection refused")
+}
+
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		args []string
+		says string
+		ok   bool
+	}{
+		"help":               {args: []string{"--help"}, says: "KAFKA_BROKERS", ok: true},
+		"help of a command":  {args: []string{"migrate", "--help"}, says: "-data", ok: true},
+		"an unknown command": {args: []string{"down"}, says: `no command "down"`},
+		"an unknown flag":    {args: []string{"--nope"}, says: "-nope"},
+		"a word too much":    {args: []string{"up", "now"}, says: `"now" is not understood`},
+		"a bad address":      {args: []string{"--addr", "8080"}, says: "give host:port"},
+		"a bad log format":   {args: []string{"--log", "xml"}, says: "give text or json"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := launch(t, nil, test.args...)
+			<-p.ended
+			assert.Equal(t, test.ok, p.err == nil)
+			assert.Contains(t, p.log.String(), test.says)
+		})
+	}
+}
+
+func TestAddressThatIsTakenIsToldOf(t *testing.T) {
+	t.Parallel()
+	address := porttest.Address(t)
+	server := http.Server{Addr: address}
+	taken := make(chan error, 1)
+	go func() { taken <- server.ListenAndServe() }()
+	t.Cleanup(func() {
+		require.NoError(t, server.Shutdown(context.WithoutCancel(t.Context())))
+		require.ErrorIs(t, <-taken, http.ErrServerClosed)
+	})
+	require.Eventually(t, func() bool {
+		response, err := http.Get("http://" + address)
+		if err != nil {
+			return false
+		}
+		return response.Body.Close() == nil
+	}, 10e9, 1e6)
+
+	p := launch(t, nil, "--addr", address, "--data", t.TempDir())
+
+	<-p.ended
+	require.Error(t, p.err)
+	assert.Contains(t, p.log.String(), "give another address by --addr")
+}

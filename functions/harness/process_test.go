@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/kafkatest"
+	"example.com/orders/functions/internal/mysqltest"
+	"example.com/orders/functions/internal/porttest"
+)
+
+// asHarness makes the test binary the harness, so that tests run it as users do: as a process that can be killed.
+const asHarness = "HARNESS_TEST_IS_HARNESS"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asHarness) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// stack is where the harnesses of one test keep their data: in a folder, or on the servers of the environment under
+// prefixes of their own.
+type stack struct {
+	data    string
+	environ []string
+}
+
+func newStack(t testing.TB) stack {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a database server: run without -short")
+	}
+	s := stack{data: t.TempDir()}
+	if os.Getenv("MYSQL_DSN") != "" {
+		s.environ = append(s.environ, "MYSQL_SCHEMA_PREFIX="+mysqltest.Empty(t).Prefix)
+	}
+	if os.Getenv("KAFKA_BROKERS") != "" {
+		s.environ = append(s.environ, "KAFKA_TOPIC_PREFIX="+kafkatest.Start(t).Prefix)
+	}
+	return s
+}
+
+// process is a harness that runs.
+type process struct {
+	url    string
+	cmd    *exec.Cmd
+	stdout bytes.Buffer
+	log    logText
+	ended  chan struct{}
+	err    error // once ended is closed
+}
+
+// launch starts a harness and does not wait for it. It is ended with the test.
+func launch(t testing.TB, environ []string, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.CommandContext(context.Background(), os.Args[0], args...), ended: make(chan struct{})}
+	p.cmd.Env = append(append(os.Environ(), asHarness+"=1"), environ...)
+	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.log
+	require.NoError(t, p.cmd.Start())
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		<-p.ended
+		if t.Failed() {
+			t.Logf("the log of a harness:\n%s", p.log.String())
+		}
+	})
+	return p
+}
+
+// up starts a harness on the data of s and waits until it is ready.
+func (s stack) up(t testing.TB, args ...string) *process {
+	t.Helper()
+	address := porttest.Address(t)
+	p := launch(t, s.environ, append([]string{"up", "--addr", address, "--data", s.data}, args...)...)
+	p.url = "http://" + address
+	p.await(t, "it is ready", func() bool { return p.get(t, "/health", nil) == http.StatusOK })
+	return p
+}
+
+// stop ends a harness by SIGTERM; it must end well.
+func (p *process) stop(t testing.TB) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	<-p.ended
+	require.NoError(t, p.err)
+}
+
+// kill ends a harness by SIGKILL.
+func (p *process) kill(t testing.TB) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Kill())
+	<-p.ended
+}
+
+// await polls until true, which must be within a minute and while the harness runs.
+func (p *process) await(t testing.TB, what string, true func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(time.Minute)
+	for !true() {
+		select {
+		case <-tick.C:
+		case <-p.ended:
+			require.FailNow(t, "the harness has ended", "before %s: %v", what, p.err)
+		case <-deadline:
+			require.FailNow(t, "a minute is over", "before %s", what)
+		}
+	}
+}
+
+// get reads JSON into answer and returns the status, 0 when nobody listens.
+func (p *process) get(t testing.TB, path string, answer any) int {
+	t.Helper()
+	return p.do(t, http.MethodGet, path, nil, "", answer)
+}
+
+// do sends a request with a JSON body and reads the JSON of a good answer.
+func (p *process) do(t testing.TB, method, path string, header http.Header, body string, answer any) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, p.url+path, strings.NewReader(body))
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", "application/json")
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0
+	}
+	defer func() { assert.NoError(t, response.Body.Close()) }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0 // killed while it answered
+	}
+	if answer != nil && response.StatusCode < http.StatusMultipleChoices {
+		require.NoError(t, json.Unmarshal(text, answer), string(text))
+	}
+	return response.StatusCode
+}
+
+// order is an order in answers.
+type order struct {
+	OrderID     string `json:"orderId"`
+	Status      string `json:"status"`
+	TotalAmount int64  `json:"totalAmount"`
+	Reason      string `json:"failureReason"`
+}
+
+// level is a stock level in answers.
+type level struct {
+	AvailableQty int `json:"availableQty"`
+	ReservedQty  int `json:"reservedQty"`
+}
+
+func (p *process) order(t testing.TB, id string) (o order) {
+	t.Helper()
+	require.Equal(t, http.StatusOK, p.get(t, "/api/orders/"+id, &o))
+	return o
+}
+
+func (p *process) level(t testing.TB, sku string) (l level) {
+	t.Helper()
+	require.Equal(t, http.StatusOK, p.get(t, "/api/inventory/"+sku, &l))
+	return l
+}
+
+func (p *process) awaitStatus(t testing.TB, id, status string) {
+	t.Helper()
+	p.await(t, "order "+id+" is "+status, func() bool { return p.order(t, id).Status == status })
+}
+
+func (p *process) awaitLog(t testing.TB, text string) {
+	t.Helper()
+	p.await(t, "the log has "+text, func() bool { return strings.Contains(p.log.String(), text) })
+}
+
+// logText keeps what a harness writes to standard error.
+type logText struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logText) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
