@@ -50,6 +50,9 @@ const (
 // Handle ends the orders that are late by now, each in a transaction of its own. Ticks may overlap: the order's status
 // lets the second of two pass by.
 func (f *Function) Handle(ctx context.Context, e event.Event) error {
+	if e.Type() != instance.TickType {
+		return f.Refuse(ctx, e)
+	}
 	return f.Observe(ctx, e, func() (string, error) {
 		expired, err := f.expire(ctx)
 		if expired == 0 {
@@ -67,10 +70,13 @@ func (f *Function) expire(ctx context.Context) (expired int, err error) {
 			return expired, fmt.Errorf("look for orders that are late: %w", err)
 		}
 		for _, id := range late {
-			if err := f.fail(ctx, id); err != nil {
+			failed, err := f.fail(ctx, id)
+			if err != nil {
 				return expired, fmt.Errorf("expire order %s: %w", id, err)
 			}
-			expired++
+			if failed {
+				expired++
+			}
 		}
 		if len(late) < page {
 			break
@@ -79,8 +85,9 @@ func (f *Function) expire(ctx context.Context) (expired int, err error) {
 	return expired, nil
 }
 
-func (f *Function) fail(ctx context.Context, id string) error {
-	return f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+// fail ends one order and tells whether it did: the order may have ended since it was found.
+func (f *Function) fail(ctx context.Context, id string) (failed bool, err error) {
+	err = f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
 		now := f.Now()
 		_, fact, err := saga.Apply(ctx, tx, saga.Change{
 			OrderID: id, To: orders.OrdersStatusFAILED, Reason: events.ReasonTimeout, At: now,
@@ -88,8 +95,10 @@ func (f *Function) fail(ctx context.Context, id string) error {
 				return events.OrderFailed{OrderID: o.ID, CustomerEmail: o.CustomerEmail, Reason: events.ReasonTimeout, CreatedAt: now}
 			},
 		})
+		failed = len(fact) > 0
 		return fact, err
 	})
+	return failed, err
 }
 
 // oldestID is the lowest UUID of version 7 that is made at t: ids of orders are ordered by time (RFC 9562, 5.7).

@@ -4,6 +4,7 @@ package functiontest
 import (
 	"context"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,4 +72,20 @@ func AssertPoison(t testing.TB, err error) {
 	t.Helper()
 	assert.Equal(t, http.StatusUnprocessableEntity, delivery.Status(err), "%v", err)
 	assert.Equal(t, delivery.DeadLetter, delivery.Judge(delivery.Status(err)))
+}
+
+// AssertRetried asserts that a function's answer has its event delivered again.
+func AssertRetried(t testing.TB, err error) {
+	t.Helper()
+	assert.Equal(t, http.StatusServiceUnavailable, delivery.Status(err), "%v", err)
+	assert.Equal(t, delivery.Retry, delivery.Judge(delivery.Status(err)))
+}
+
+// Concurrently calls do with 0 to n-1, all at the same time, and returns when all have returned.
+func Concurrently(n int, do func(i int)) {
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { do(i) })
+	}
+	all.Wait()
 }
