@@ -3,6 +3,7 @@
 package cancelorder
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -38,7 +39,7 @@ func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, err
 		if err != nil {
 			return "", delivery.Poison(err)
 		}
-		status, err := f.Cancel(ctx, command.OrderID, events.CauseOf(e))
+		canceled, err := f.Cancel(ctx, command.OrderID, events.CauseOf(e))
 		answerType := events.OrderCancelAcceptedType
 		switch {
 		case errors.Is(err, ErrFailed):
@@ -48,7 +49,7 @@ func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, err
 		case err != nil:
 			return "", err
 		}
-		answer, err = reply(e, answerType, command.OrderID, status)
+		answer, err = reply(e, answerType, canceled.OrderAnswer)
 		return answerType, err
 	})
 	return answer, err
@@ -57,10 +58,16 @@ func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, err
 // ErrFailed means that the order had failed before: there is nothing to cancel.
 var ErrFailed = errors.New("the order has failed")
 
+// Canceled is the answer to a cancellation. With ErrFailed its status is FAILED.
+type Canceled struct {
+	events.OrderAnswer
+	// CorrelationID names the flow that the cancellation belongs to: that of its cause, else that of the order.
+	CorrelationID string
+}
+
 // Cancel cancels a pending or confirmed order and emits order.canceled. An order that is canceled already stays so, and
-// nothing is emitted. It returns the status that the order then has; with ErrFailed that is FAILED. For an order that
-// there is not the error is saga.ErrUnknownOrder.
-func (f *Function) Cancel(ctx context.Context, orderID string, cause events.Cause) (orders.OrdersStatus, error) {
+// nothing is emitted. For an order that there is not the error is saga.ErrUnknownOrder.
+func (f *Function) Cancel(ctx context.Context, orderID string, cause events.Cause) (Canceled, error) {
 	var before orders.LockOrderRow
 	err := f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) (fact []event.Event, err error) {
 		now := f.Now()
@@ -72,26 +79,27 @@ func (f *Function) Cancel(ctx context.Context, orderID string, cause events.Caus
 		})
 		return fact, err
 	})
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("cancel order: %w", err)
-	case before.Status == orders.OrdersStatusFAILED:
-		return before.Status, ErrFailed
-	default:
-		return orders.OrdersStatusCANCELED, nil
+	if err != nil {
+		return Canceled{}, fmt.Errorf("cancel order: %w", err)
 	}
+	answer := Canceled{events.OrderAnswer{OrderID: orderID, Status: events.StatusCanceled}, cmp.Or(cause.CorrelationID, before.CorrelationID)}
+	if before.Status == orders.OrdersStatusFAILED {
+		answer.Status = events.StatusFailed
+		return answer, ErrFailed
+	}
+	return answer, nil
 }
 
 // reply is the answer to command e. Its id is made from the command's, so that a command sent again gets the same one.
-func reply(e event.Event, answerType, orderID string, status orders.OrdersStatus) (*event.Event, error) {
+func reply(e event.Event, answerType string, data events.OrderAnswer) (*event.Event, error) {
 	cause := events.CauseOf(e)
 	answer := event.New()
 	answer.SetID(e.ID() + "#answer")
 	answer.SetSource(events.OrdersSource)
 	answer.SetType(answerType)
-	answer.SetSubject(orderID)
+	answer.SetSubject(data.OrderID)
 	answer.SetExtension("correlationid", cause.CorrelationID)
 	answer.SetExtension("causationid", cause.CausationID)
-	err := answer.SetData(event.ApplicationJSON, events.OrderAnswer{OrderID: orderID, Status: string(status)})
+	err := answer.SetData(event.ApplicationJSON, data)
 	return &answer, err
 }

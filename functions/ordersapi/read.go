@@ -65,7 +65,10 @@ const newestID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 // list answers GET /api/orders?status=&limit=&after=, newest first. after is the id of the last order of the page
 // before; next is the path of the following page and is missing on the last one.
 func (f *Function) list(w http.ResponseWriter, r *http.Request) error {
-	query := r.URL.Query()
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return badList()
+	}
 	status, after, limit, err := parseList(query)
 	if err != nil {
 		return err
@@ -93,8 +96,8 @@ func (f *Function) list(w http.ResponseWriter, r *http.Request) error {
 
 func parseList(query url.Values) (status orders.OrdersStatus, after string, limit int, err error) {
 	after, limit = newestID, 20
-	for name := range query {
-		value := query.Get(name)
+	for name, values := range query {
+		value := values[0]
 		ok := false
 		switch name {
 		case "status":
@@ -110,12 +113,16 @@ func parseList(query url.Values) (status orders.OrdersStatus, after string, limi
 			limit, err = strconv.Atoi(value)
 			ok = err == nil && limit >= 1 && limit <= 100
 		}
-		if !ok {
-			return "", "", 0, rest.NewProblem(http.StatusBadRequest,
-				"take status (PENDING, CONFIRMED, FAILED or CANCELED), limit (1 to 100) and after (an order id), each once")
+		if !ok || len(values) > 1 {
+			return "", "", 0, badList()
 		}
 	}
 	return status, after, limit, nil
+}
+
+func badList() *rest.Problem {
+	return rest.NewProblem(http.StatusBadRequest,
+		"take status (PENDING, CONFIRMED, FAILED or CANCELED), limit (1 to 100) and after (an order id), each once")
 }
 
 func (f *Function) page(ctx context.Context, status orders.OrdersStatus, after string, limit int) ([]order, error) {

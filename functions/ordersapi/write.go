@@ -13,7 +13,6 @@ import (
 
 // create answers POST /api/orders.
 func (f *Function) create(w http.ResponseWriter, r *http.Request) error {
-	correlationID, _ := rest.Correlation(w, r, f.NewID)
 	key, err := rest.IdempotencyKey(r)
 	if err != nil {
 		return err
@@ -26,7 +25,7 @@ func (f *Function) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return rest.Invalid(err)
 	}
-	command := createorder.Command{Order: order, Cause: rest.Cause(r, correlationID)}
+	command := createorder.Command{Order: order, Cause: rest.Cause(r, w.Header().Get(rest.CorrelationHeader))}
 	if key != "" {
 		command.KeyHash = createorder.KeyHash(key)
 	}
@@ -45,17 +44,17 @@ func (f *Function) create(w http.ResponseWriter, r *http.Request) error {
 }
 
 // cancel answers POST /api/orders/{id}/cancel. Without a correlation id of the client's own the cancellation belongs
-// to the flow of the order.
+// to the flow of the order, which the answer then names.
 func (f *Function) cancel(w http.ResponseWriter, r *http.Request) error {
-	correlationID, given := rest.Correlation(w, r, f.NewID)
-	if !given {
+	correlationID := r.Header.Get(rest.CorrelationHeader)
+	if !events.ValidCorrelationID(correlationID) {
 		correlationID = ""
 	}
 	id, err := orderID(r)
 	if err != nil {
 		return err
 	}
-	status, err := f.Cancel.Cancel(r.Context(), id, rest.Cause(r, correlationID))
+	canceled, err := f.Cancel.Cancel(r.Context(), id, rest.Cause(r, correlationID))
 	switch {
 	case errors.Is(err, cancelorder.ErrFailed):
 		return rest.NewProblem(http.StatusConflict, "the order has failed: there is nothing to cancel")
@@ -64,7 +63,8 @@ func (f *Function) cancel(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	}
-	return rest.JSON(w, http.StatusOK, events.OrderAnswer{OrderID: id, Status: string(status)})
+	w.Header().Set(rest.CorrelationHeader, canceled.CorrelationID)
+	return rest.JSON(w, http.StatusOK, canceled.OrderAnswer)
 }
 
 // orderID is the id in the path; the error is a *rest.Problem.
