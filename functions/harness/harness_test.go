@@ -343,6 +343,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := launch(t, nil, test.args...)
 			<-p.ended
 			assert.Equal(t, test.ok, p.err == nil)

@@ -111,13 +111,13 @@ func (p *process) kill(t testing.TB) {
 	<-p.ended
 }
 
-// await polls until true, which must be within a minute and while the harness runs.
-func (p *process) await(t testing.TB, what string, true func() bool) {
+// await polls until something holds, which must be within a minute and while the harness runs.
+func (p *process) await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(time.Minute)
-	for !true() {
+	for !holds() {
 		select {
 		case <-tick.C:
 		case <-p.ended:
