@@ -28,6 +28,7 @@ Runs all functions of the order system in one process.
 
 Commands:
   up        start everything and serve until SIGINT or SIGTERM (the default)
+  health    ask the harness on --addr how it is, and fail unless all of it can work
   migrate   create the schemas that a server lacks, bring them to the newest version, and end
 
 Flags (each can be set by the environment variable in brackets):
@@ -60,6 +61,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	switch command {
 	case "up":
 		return up(ctx, o, stderr)
+	case "health":
+		return healthCommand(ctx, o, stdout)
 	case "migrate":
 		return migrateCommand(ctx, o, stdout, stderr)
 	default:

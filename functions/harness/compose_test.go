@@ -1,0 +1,412 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+
+	"example.com/orders/sql/schema"
+)
+
+const root = "../.."
+
+// composition is docker-compose.yml, with the fields that it uses.
+type composition struct {
+	Name     string             `json:"name"`
+	Services map[string]service `json:"services"`
+	Volumes  map[string]any     `json:"volumes"`
+}
+
+type service struct {
+	Image string `json:"image"`
+	Build struct {
+		Context    string `json:"context"`
+		Dockerfile string `json:"dockerfile"`
+	} `json:"build"`
+	DependsOn map[string]struct {
+		Condition string `json:"condition"`
+	} `json:"depends_on"`
+	Environment map[string]any `json:"environment"`
+	Volumes     []string       `json:"volumes"`
+	Ports       []string       `json:"ports"`
+	Healthcheck struct {
+		Test     []string `json:"test"`
+		Interval string   `json:"interval"`
+		Timeout  string   `json:"timeout"`
+		Retries  int      `json:"retries"`
+	} `json:"healthcheck"`
+	CapDrop         []string `json:"cap_drop"`
+	SecurityOpt     []string `json:"security_opt"`
+	Restart         string   `json:"restart"`
+	StopGracePeriod string   `json:"stop_grace_period"`
+}
+
+var variable = regexp.MustCompile(`\$\{(\w+)(:-([^}]*))?\}|\$\$`)
+
+// composed reads docker-compose.yml with the values of an .env file.
+func composed(t *testing.T, env map[string]string) composition {
+	t.Helper()
+	text := variable.ReplaceAllStringFunc(readFile(t, "docker-compose.yml"), func(found string) string {
+		if found == "$$" {
+			return "$"
+		}
+		parts := variable.FindStringSubmatch(found)
+		return or(env[parts[1]], parts[3])
+	})
+	var c composition
+	require.NoError(t, yaml.UnmarshalStrict([]byte(text), &c))
+	return c
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, path))
+	require.NoError(t, err)
+	return string(text)
+}
+
+// value is a variable of a service's environment.
+func (s service) value(t *testing.T, name string) string {
+	t.Helper()
+	require.Contains(t, s.Environment, name)
+	text, err := yaml.Marshal(s.Environment[name])
+	require.NoError(t, err)
+	return strings.Trim(strings.TrimSpace(string(text)), `"'`)
+}
+
+// published is the address on this machine at which a port of the container is found.
+func (s service) published(t *testing.T, port string) string {
+	t.Helper()
+	for _, p := range s.Ports {
+		if host, ok := strings.CutSuffix(p, ":"+port); ok {
+			return host
+		}
+	}
+	require.Failf(t, "not published", "port %s is not among %v", port, s.Ports)
+	return ""
+}
+
+// instruction is a line of a Dockerfile.
+type instruction struct{ name, argument string }
+
+// stages reads a Dockerfile: each stage begins with its FROM.
+func stages(t *testing.T, path string) (stages [][]instruction) {
+	t.Helper()
+	text := strings.ReplaceAll(readFile(t, path), "\\\n", " ")
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, argument, _ := strings.Cut(line, " ")
+		if name == "FROM" {
+			stages = append(stages, nil)
+		}
+		require.NotEmpty(t, stages, "a Dockerfile begins with FROM")
+		last := len(stages) - 1
+		stages[last] = append(stages[last], instruction{name, argument})
+	}
+	return stages
+}
+
+// argument is that of the one instruction of this name in a stage.
+func argument(t *testing.T, stage []instruction, name string) string {
+	t.Helper()
+	at := slices.IndexFunc(stage, func(i instruction) bool { return i.name == name })
+	require.NotEqual(t, -1, at, "%s is missing", name)
+	require.False(t, slices.ContainsFunc(stage[at+1:], func(i instruction) bool { return i.name == name }), "%s stands twice", name)
+	return stage[at].argument
+}
+
+// image is what the Dockerfile of the harness says of its last stage.
+type image struct {
+	stage []instruction
+	env   map[string]string
+}
+
+func harnessImage(t *testing.T) image {
+	t.Helper()
+	all := stages(t, "functions/harness/Dockerfile")
+	i := image{stage: all[len(all)-1], env: map[string]string{}}
+	for _, pair := range strings.Fields(argument(t, i.stage, "ENV")) {
+		name, value, _ := strings.Cut(pair, "=")
+		i.env[name] = value
+	}
+	return i
+}
+
+// settings are those that an .env file may give.
+var settings = map[string]map[string]string{
+	"as it comes": {},
+	"all set": {
+		"MYSQL_PASSWORD": "p@ss:w/rd", "MYSQL_ROOT_PASSWORD": "other", "HARNESS_PORT": "18080", "MYSQL_PORT": "13306",
+		"KAFKA_PORT": "19092", "SMTP_ADDR": "mail.example.com:25", "SMTP_FROM": "shop@example.com",
+	},
+}
+
+func TestComposeGivesTheHarnessOnlyWhatItKnows(t *testing.T) {
+	var help bytes.Buffer
+	require.ErrorIs(t, run(t.Context(), []string{"--help"}, &help, &help), flag.ErrHelp)
+	c := composed(t, nil)
+	for name := range c.Services["harness"].Environment {
+		assert.Regexp(t, `\b`+name+`\b`, help.String())
+	}
+	for name := range harnessImage(t).env {
+		assert.Regexp(t, `\b`+name+`\b`, help.String())
+	}
+}
+
+func TestComposePublishesThePortThatTheHarnessListensOn(t *testing.T) {
+	i := harnessImage(t)
+	host, port, err := net.SplitHostPort(i.env["HARNESS_ADDR"])
+	require.NoError(t, err)
+	assert.Equal(t, "0.0.0.0", host, "a port is published to an address of the container that is not its loopback one")
+	assert.Equal(t, port, argument(t, i.stage, "EXPOSE"))
+	c := composed(t, nil)
+	assert.NotContains(t, c.Services["harness"].Environment, "HARNESS_ADDR", "the image says it")
+	assert.Equal(t, "127.0.0.1:8080", c.Services["harness"].published(t, port))
+}
+
+func TestComposePublishesToThisMachineOnly(t *testing.T) {
+	for name, env := range settings {
+		t.Run(name, func(t *testing.T) {
+			for name, s := range composed(t, env).Services {
+				require.NotEmpty(t, s.Ports, name)
+				for _, port := range s.Ports {
+					assert.Regexp(t, `^127\.0\.0\.1:\d+:\d+$`, port)
+				}
+			}
+		})
+	}
+}
+
+func TestComposeDescribesKafkaToItsClients(t *testing.T) {
+	for name, env := range settings {
+		t.Run(name, func(t *testing.T) {
+			c := composed(t, env)
+			kafka := c.Services["kafka"]
+			endpoints := func(variable string) map[string]*url.URL {
+				byName := map[string]*url.URL{}
+				for text := range strings.SplitSeq(kafka.value(t, variable), ",") {
+					endpoint, err := url.Parse(text)
+					require.NoError(t, err)
+					byName[strings.ToUpper(endpoint.Scheme)] = endpoint
+				}
+				return byName
+			}
+			listeners, advertised := endpoints("KAFKA_LISTENERS"), endpoints("KAFKA_ADVERTISED_LISTENERS")
+
+			inside := kafka.value(t, "KAFKA_INTER_BROKER_LISTENER_NAME")
+			require.Contains(t, advertised, inside)
+			assert.Equal(t, c.Services["harness"].value(t, "KAFKA_BROKERS"), advertised[inside].Host)
+			assert.Equal(t, "kafka", advertised[inside].Hostname(), "the name of the service")
+			assert.Equal(t, listeners[inside].Port(), advertised[inside].Port())
+
+			require.Contains(t, advertised, "EXTERNAL")
+			assert.Equal(t, kafka.published(t, listeners["EXTERNAL"].Port()), advertised["EXTERNAL"].Host)
+
+			controller := kafka.value(t, "KAFKA_CONTROLLER_LISTENER_NAMES")
+			assert.NotContains(t, advertised, controller)
+			assert.Equal(t, kafka.value(t, "KAFKA_NODE_ID")+"@localhost:"+listeners[controller].Port(), kafka.value(t, "KAFKA_CONTROLLER_QUORUM_VOTERS"))
+			for listener := range listeners {
+				assert.Contains(t, kafka.value(t, "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"), listener+":PLAINTEXT")
+			}
+			for variable := range kafka.Environment {
+				if strings.HasSuffix(variable, "_REPLICATION_FACTOR") || strings.HasSuffix(variable, "_MIN_ISR") {
+					assert.Equal(t, "1", kafka.value(t, variable), variable)
+				}
+			}
+			assert.Contains(t, kafka.Volumes, "kafka-data:"+kafka.value(t, "KAFKA_LOG_DIRS"))
+			assert.Contains(t, kafka.Healthcheck.Test[1], advertised[inside].Host)
+		})
+	}
+}
+
+func TestComposeConnectsTheHarnessAsTheUserOfMySQL(t *testing.T) {
+	for name, env := range settings {
+		t.Run(name, func(t *testing.T) {
+			c := composed(t, env)
+			server := c.Services["mysql"]
+			dsn, err := mysql.ParseDSN(c.Services["harness"].value(t, "MYSQL_DSN"))
+			require.NoError(t, err)
+			assert.Equal(t, server.value(t, "MYSQL_USER"), dsn.User)
+			assert.NotEqual(t, "root", dsn.User)
+			assert.Equal(t, server.value(t, "MYSQL_PASSWORD"), dsn.Passwd)
+			assert.Equal(t, "mysql:3306", dsn.Addr)
+			assert.Empty(t, dsn.DBName)
+			assert.NotEmpty(t, server.published(t, "3306"))
+			assert.Contains(t, server.Volumes, "mysql-data:/var/lib/mysql")
+		})
+	}
+}
+
+func TestComposeGrantsTheUserItsSchemasAndNoMore(t *testing.T) {
+	const script = "sql/compose/grants.sql"
+	server := composed(t, nil).Services["mysql"]
+	assert.Contains(t, server.Volumes, "./"+script+":/docker-entrypoint-initdb.d/grants.sql:ro")
+	grant := regexp.MustCompile("^GRANT [A-Z, ]+ ON `([a-z]+)`\\.\\* TO '(\\w+)'@'%';$")
+	var granted []string
+	for line := range strings.Lines(readFile(t, script)) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "--") {
+			continue
+		}
+		parts := grant.FindStringSubmatch(line)
+		require.NotNil(t, parts, "not a grant on one schema: %s", line)
+		assert.NotContains(t, line, "GRANT OPTION")
+		assert.Equal(t, server.value(t, "MYSQL_USER"), parts[2])
+		granted = append(granted, parts[1])
+	}
+	assert.ElementsMatch(t, schema.All, granted)
+}
+
+func TestComposeWaitsForWhatIsHealthy(t *testing.T) {
+	c := composed(t, nil)
+	for name, s := range c.Services {
+		require.GreaterOrEqual(t, len(s.Healthcheck.Test), 2, "%s has no health check", name)
+		assert.Contains(t, []string{"CMD", "CMD-SHELL"}, s.Healthcheck.Test[0])
+		assert.Positive(t, duration(t, s.Healthcheck.Interval))
+		assert.Positive(t, s.Healthcheck.Retries)
+		assert.Equal(t, "unless-stopped", s.Restart, name)
+		for other, d := range s.DependsOn {
+			assert.Contains(t, c.Services, other)
+			assert.Equal(t, "service_healthy", d.Condition)
+		}
+	}
+	h := c.Services["harness"]
+	assert.Len(t, h.DependsOn, 2)
+	assert.Equal(t, "["+`"`+h.Healthcheck.Test[1]+`"]`, argument(t, harnessImage(t).stage, "ENTRYPOINT"))
+	assert.Equal(t, []string{"CMD", "/harness", "health"}, h.Healthcheck.Test)
+	assert.Greater(t, duration(t, h.Healthcheck.Timeout), healthWithin, "the command says why it failed before it is killed")
+}
+
+func duration(t *testing.T, text string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(text)
+	require.NoError(t, err)
+	return d
+}
+
+func TestComposeLetsTheHarnessDrain(t *testing.T) {
+	o, err := parseOptions("up", nil, os.Stderr)
+	require.NoError(t, err)
+	assert.Greater(t, duration(t, composed(t, nil).Services["harness"].StopGracePeriod), o.drain+2*stopWithin,
+		"events under way, then the functions, then the servers")
+}
+
+func TestComposePinsImages(t *testing.T) {
+	c := composed(t, nil)
+	var images []string
+	for name, s := range c.Services {
+		if s.Build.Context == "" {
+			images = append(images, s.Image)
+			continue
+		}
+		assert.Equal(t, "harness", name)
+		assert.Equal(t, ".", s.Build.Context)
+		for _, stage := range stages(t, s.Build.Dockerfile) {
+			if from := strings.Fields(stage[0].argument)[0]; from != "scratch" {
+				images = append(images, from)
+			}
+		}
+	}
+	assert.Len(t, images, 3)
+	for _, image := range images {
+		assert.Regexp(t, `^[a-z/]+:\d+\.\d+[\w.-]*$`, image)
+	}
+	assert.Contains(t, images, "golang:"+regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(readFile(t, "go.mod"))[1])
+}
+
+func TestComposeUsesOnlyVolumesThatAreDeclared(t *testing.T) {
+	c := composed(t, nil)
+	used := map[string]any{}
+	for _, s := range c.Services {
+		for _, v := range s.Volumes {
+			source, _, _ := strings.Cut(v, ":")
+			if strings.HasPrefix(source, ".") {
+				assert.FileExists(t, filepath.Join(root, source))
+				continue
+			}
+			used[source] = nil
+		}
+	}
+	assert.Equal(t, used, c.Volumes)
+}
+
+func TestTheExampleOfEnvHasEverySettingOfComposeWithItsDefault(t *testing.T) {
+	example := map[string]string{}
+	for line := range strings.Lines(readFile(t, ".env.example")) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(name, "#") {
+			example[name] = value
+		}
+	}
+	inCompose := map[string]string{}
+	for _, parts := range variable.FindAllStringSubmatch(readFile(t, "docker-compose.yml"), -1) {
+		if parts[1] == "" {
+			continue
+		}
+		if earlier, ok := inCompose[parts[1]]; ok {
+			assert.Equal(t, earlier, parts[3], "two defaults of %s", parts[1])
+		}
+		inCompose[parts[1]] = parts[3]
+	}
+	assert.Equal(t, inCompose, example)
+	for name := range inCompose {
+		assert.Contains(t, settings["all set"], name)
+	}
+}
+
+func TestTheImageRunsAStaticBinaryAsAUserWithoutPrivileges(t *testing.T) {
+	i := harnessImage(t)
+	user := argument(t, i.stage, "USER")
+	assert.Regexp(t, `^[1-9]\d*:[1-9]\d*$`, user, "a number, by which Kubernetes can tell that it is not root")
+	assert.Contains(t, i.stage, instruction{"COPY", "--from=build --chown=" + user + " /out/data " + i.env["HARNESS_DATA"]}, "the data folder is the user's")
+	build := stages(t, "functions/harness/Dockerfile")[0]
+	assert.True(t, slices.ContainsFunc(build, func(i instruction) bool {
+		return strings.Contains(i.argument, "CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'")
+	}))
+}
+
+func TestTheImageIsBuiltFromAllThatTheHarnessNeeds(t *testing.T) {
+	var copied []string
+	for _, i := range stages(t, "functions/harness/Dockerfile")[0] {
+		if i.name == "COPY" {
+			fields := strings.Fields(i.argument)
+			copied = append(copied, fields[:len(fields)-1]...)
+		}
+	}
+	ignore := strings.Split(readFile(t, ".dockerignore"), "\n")
+	for _, source := range copied {
+		assert.Contains(t, ignore, "!"+source, "what is copied is in the build context")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, "go", "list", "-deps", "-f", `{{if .Module}}{{if .Module.Main}}{{.ImportPath}}{{range .EmbedFiles}} {{.}}{{end}}{{end}}{{end}}`, ".")
+	out, err := command.Output()
+	require.NoError(t, err)
+	packages := strings.Split(strings.TrimSpace(string(out)), "\n")
+	require.Greater(t, len(packages), 10)
+	for _, line := range packages {
+		fields := strings.Fields(line)
+		folder, _, _ := strings.Cut(strings.TrimPrefix(fields[0], "example.com/orders/"), "/")
+		assert.Contains(t, copied, folder, fields[0])
+		for _, embedded := range fields[1:] {
+			assert.NotRegexp(t, `\.md$|testdata`, embedded, "the build context leaves it out")
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// healthWithin bounds the health command, so that a harness that hangs is told from one that is well.
+const healthWithin = 4 * time.Second
+
+// healthCommand asks the harness at o.addr how it is, and fails unless every function can work. An image without a
+// shell or curl is checked by it.
+func healthCommand(ctx context.Context, o options, stdout io.Writer) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, healthWithin)
+	defer cancel()
+	url := "http://" + reachable(o.addr) + "/health"
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", url, err)
+	}
+	// Straight to it: a proxy of the environment is for the world outside.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("no harness answers: %w", err)
+	}
+	defer func() { err = errors.Join(err, response.Body.Close()) }()
+	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<16))
+	if err != nil {
+		return fmt.Errorf("read the answer of %s: %w", url, err)
+	}
+	answer := strings.TrimSpace(string(text))
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s: %s", url, response.Status, answer)
+	}
+	fmt.Fprintln(stdout, answer)
+	return nil
+}
+
+// reachable is the address at which a server that listens on addr is found from the same machine: one that listens on
+// all addresses is found at the loopback one.
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if ip != nil && ip.To4() == nil {
+			host = "::1"
+		}
+	}
+	return net.JoinHostPort(host, port)
+}
