@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -161,7 +162,7 @@ var settings = map[string]map[string]string{
 
 func TestComposeGivesTheHarnessOnlyWhatItKnows(t *testing.T) {
 	var help bytes.Buffer
-	require.ErrorIs(t, run(t.Context(), []string{"--help"}, &help, &help), flag.ErrHelp)
+	require.ErrorIs(t, run(t.Context(), []string{"--help"}, streams{&help, &help}), flag.ErrHelp)
 	c := composed(t, nil)
 	for name := range c.Services["harness"].Environment {
 		assert.Regexp(t, `\b`+name+`\b`, help.String())
@@ -303,7 +304,9 @@ func duration(t *testing.T, text string) time.Duration {
 }
 
 func TestComposeLetsTheHarnessDrain(t *testing.T) {
-	o, err := parseOptions("up", nil, os.Stderr)
+	c, rest, err := find(nil)
+	require.NoError(t, err)
+	o, err := parseOptions(flag.NewFlagSet(c.name, flag.ContinueOnError), c, rest, io.Discard)
 	require.NoError(t, err)
 	assert.Greater(t, duration(t, composed(t, nil).Services["harness"].StopGracePeriod), o.drain+2*stopWithin,
 		"events under way, then the functions, then the servers")

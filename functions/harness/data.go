@@ -51,6 +51,22 @@ func openData(o options) (*dataFolder, error) {
 	return &dataFolder{path: path, ephemeral: o.ephemeral, lock: lock}, nil
 }
 
+// isFree tells whether no harness has the folder.
+func isFree(path string) (bool, error) {
+	lock, err := os.Open(filepath.Join(path, lockName))
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for a harness on %s: %w", path, err)
+	}
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) // given back by Close
+	if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
+		return false, errors.Join(fmt.Errorf("look for a harness on %s: %w", path, err), lock.Close())
+	}
+	return err == nil, lock.Close()
+}
+
 // owner names the harness that has a folder, as far as it is known.
 func owner(path string) string {
 	run, err := readRun(path)

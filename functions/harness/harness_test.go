@@ -336,6 +336,7 @@ func TestCommandLine(t *testing.T) {
 		"help":               {args: []string{"--help"}, says: "KAFKA_BROKERS", ok: true},
 		"help of a command":  {args: []string{"migrate", "--help"}, says: "-data", ok: true},
 		"an unknown command": {args: []string{"down"}, says: `no command "down"`},
+		"two unknown words":  {args: []string{"down", "now"}, says: `no command "down now"`},
 		"an unknown flag":    {args: []string{"--nope"}, says: "-nope"},
 		"a word too much":    {args: []string{"up", "now"}, says: `"now" is not understood`},
 		"a bad address":      {args: []string{"--addr", "8080"}, says: "give host:port"},

@@ -16,7 +16,7 @@ const healthWithin = 4 * time.Second
 
 // healthCommand asks the harness at o.addr how it is, and fails unless every function can work. An image without a
 // shell or curl is checked by it.
-func healthCommand(ctx context.Context, o options, stdout io.Writer) (err error) {
+func healthCommand(ctx context.Context, o options, out streams) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, healthWithin)
 	defer cancel()
 	url := "http://" + reachable(o.addr) + "/health"
@@ -39,7 +39,7 @@ func healthCommand(ctx context.Context, o options, stdout io.Writer) (err error)
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s answers %s: %s", url, response.Status, answer)
 	}
-	fmt.Fprintln(stdout, answer)
+	fmt.Fprintln(out.stdout, answer)
 	return nil
 }
 

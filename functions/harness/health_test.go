@@ -41,13 +41,13 @@ func TestHealthTellsThatAHarnessIsWell(t *testing.T) {
 	for name, asked := range map[string]string{"its address": addr, "all addresses": "0.0.0.0:" + port, "no host": ":" + port} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			require.NoError(t, run(t.Context(), []string{"health", "--addr", asked}, &out, io.Discard))
+			require.NoError(t, run(t.Context(), []string{"health", "--addr", asked}, streams{&out, io.Discard}))
 			assert.JSONEq(t, `{"status":"UP"}`, out.String())
 		})
 	}
 	t.Run("HARNESS_ADDR", func(t *testing.T) {
 		t.Setenv("HARNESS_ADDR", addr)
-		assert.NoError(t, run(t.Context(), []string{"health"}, io.Discard, io.Discard))
+		assert.NoError(t, run(t.Context(), []string{"health"}, streams{io.Discard, io.Discard}))
 	})
 }
 
@@ -57,14 +57,14 @@ func TestHealthFailsWithWhatCannotWork(t *testing.T) {
 		_, _ = io.WriteString(w, `{"status":"DOWN","reasons":{"notify":"has not started yet"}}`)
 	})
 	var out bytes.Buffer
-	err := run(t.Context(), []string{"health", "--addr", addr}, &out, io.Discard)
+	err := run(t.Context(), []string{"health", "--addr", addr}, streams{&out, io.Discard})
 	require.ErrorContains(t, err, "503")
 	require.ErrorContains(t, err, "notify")
 	assert.Empty(t, out.String())
 }
 
 func TestHealthFailsWhereNoHarnessIs(t *testing.T) {
-	err := run(t.Context(), []string{"health", "--addr", porttest.Address(t)}, io.Discard, io.Discard)
+	err := run(t.Context(), []string{"health", "--addr", porttest.Address(t)}, streams{io.Discard, io.Discard})
 	assert.ErrorContains(t, err, "no harness answers")
 }
 
@@ -72,7 +72,7 @@ func TestHealthDoesNotWaitForAHarnessThatHangs(t *testing.T) {
 	addr := answering(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	err := run(ctx, []string{"health", "--addr", addr}, io.Discard, io.Discard)
+	err := run(ctx, []string{"health", "--addr", addr}, streams{io.Discard, io.Discard})
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
 }
 

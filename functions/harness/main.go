@@ -10,29 +10,18 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // so that a second signal ends the process at once
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr}); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "harness:", err)
 		os.Exit(1)
 	}
 }
-
-const usage = `Usage: harness [command] [flags]
-
-Runs all functions of the order system in one process.
-
-Commands:
-  up        start everything and serve until SIGINT or SIGTERM (the default)
-  health    ask the harness on --addr how it is, and fail unless all of it can work
-  migrate   create the schemas that a server lacks, bring them to the newest version, and end
-
-Flags (each can be set by the environment variable in brackets):
-`
 
 const environment = `
 More of the environment:
@@ -48,24 +37,76 @@ More of the environment:
   SAGA_TIMEOUT         how long an order may be pending; overrides the manifest
 `
 
-// run is the program. stdout takes what a command is asked for, stderr the log and all that is about running.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	command := "up"
-	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
-		command, args = args[0], args[1:]
+// command is one thing that the program does.
+type command struct {
+	name string // one word or two
+	does string // for --help
+	// prepare adds the command's own flags to the common ones, and returns what runs it once they are parsed.
+	prepare func(*flag.FlagSet) runner
+}
+
+type runner func(ctx context.Context, o options, out streams) error
+
+// streams are where a command writes: what it was asked for to standard output, the log and all that is about running
+// to standard error.
+type streams struct{ stdout, stderr io.Writer }
+
+// plain is a command without flags of its own.
+func plain(run runner) func(*flag.FlagSet) runner {
+	return func(*flag.FlagSet) runner { return run }
+}
+
+// commands lists all commands; the first is the default.
+func commands() []command {
+	return []command{
+		{"up", "start everything and serve until SIGINT or SIGTERM (the default)", plain(up)},
+		{"health", "ask the harness on --addr how it is, and fail unless all of it can work", plain(healthCommand)},
+		{"migrate", "create the schemas that a server lacks, bring them to the newest version, and end", plain(migrateCommand)},
 	}
-	o, err := parseOptions(command, args, stderr)
+}
+
+// find takes the command's name, of one or two words, from the arguments.
+func find(args []string) (c command, rest []string, err error) {
+	all := commands()
+	words := 0
+	for words < len(args) && words < 2 && !strings.HasPrefix(args[words], "-") {
+		words++
+	}
+	if words == 0 {
+		return all[0], args, nil
+	}
+	for n := words; n > 0; n-- {
+		name := strings.Join(args[:n], " ")
+		for _, c := range all {
+			if c.name == name {
+				return c, args[n:], nil
+			}
+		}
+	}
+	return c, nil, fmt.Errorf("there is no command %q: see harness --help", strings.Join(args[:words], " "))
+}
+
+func run(ctx context.Context, args []string, out streams) error {
+	c, args, err := find(args)
 	if err != nil {
 		return err
 	}
-	switch command {
-	case "up":
-		return up(ctx, o, stderr)
-	case "health":
-		return healthCommand(ctx, o, stdout)
-	case "migrate":
-		return migrateCommand(ctx, o, stdout, stderr)
-	default:
-		return fmt.Errorf("there is no command %q: see harness --help", command)
+	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	start := c.prepare(flags)
+	o, err := parseOptions(flags, c, args, out.stderr)
+	if err != nil {
+		return err
 	}
+	return start(ctx, o, out)
+}
+
+// help writes how the program is used: all commands, and the flags of the one that was asked about.
+func help(w io.Writer, flags *flag.FlagSet, c command) {
+	fmt.Fprint(w, "Usage: harness [command] [flags]\n\nRuns all functions of the order system in one process.\n\nCommands:\n")
+	for _, each := range commands() {
+		fmt.Fprintf(w, "  %-20s %s\n", each.name, each.does)
+	}
+	fmt.Fprintf(w, "\nFlags of %s (the environment sets those with a variable in brackets):\n", c.name)
+	flags.PrintDefaults()
+	fmt.Fprint(w, environment)
 }

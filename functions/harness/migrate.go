@@ -4,35 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 )
 
-// migrateCommand brings the schemas to their newest version and says what it did: on the server of MYSQL_DSN, on that
-// of a harness that is running on the data folder, or on one of our own.
-func migrateCommand(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
-	if o.environ["MYSQL_DSN"] == "" && !o.ephemeral {
-		if run, err := readRun(o.data); err == nil {
-			o.environ["MYSQL_DSN"] = run.DSN
-		}
+// migrateCommand brings the schemas to their newest version and says what it did.
+func migrateCommand(ctx context.Context, o options, out streams) (err error) {
+	s, release, err := reach(ctx, o, out, needsDatabase)
+	if err != nil {
+		return err
 	}
-	s := &servers{config: o.environ}
-	if o.environ["MYSQL_DSN"] == "" {
-		data, err := openData(o)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, data.close()) }()
-		if err := s.startDatabase(ctx, o, data, o.logger(stderr)); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, s.stop(ctx)) }()
-	}
+	defer func() { err = errors.Join(err, release()) }()
 	applied, err := s.migrate(ctx)
 	for _, a := range applied {
-		fmt.Fprintf(stdout, "%s: applied %s\n", a.Schema, a.Name)
+		fmt.Fprintf(out.stdout, "%s: applied %s\n", a.Schema, a.Name)
 	}
 	if err == nil {
-		fmt.Fprintf(stdout, "%d migrations applied, all schemas are at their newest version\n", len(applied))
+		fmt.Fprintf(out.stdout, "%d migrations applied, all schemas are at their newest version\n", len(applied))
 	}
 	return err
 }

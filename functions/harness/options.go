@@ -24,19 +24,14 @@ type options struct {
 	environ map[string]string
 }
 
-func parseOptions(command string, args []string, stderr io.Writer) (options, error) {
+func parseOptions(flags *flag.FlagSet, c command, args []string, stderr io.Writer) (options, error) {
 	o := options{environ: map[string]string{}}
 	for _, pair := range os.Environ() {
 		name, value, _ := strings.Cut(pair, "=")
 		o.environ[name] = value
 	}
-	flags := flag.NewFlagSet("harness "+command, flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.Usage = func() {
-		fmt.Fprint(stderr, usage)
-		flags.PrintDefaults()
-		fmt.Fprint(stderr, environment)
-	}
+	flags.Usage = func() { help(stderr, flags, c) }
 	flags.StringVar(&o.addr, "addr", or(o.environ["HARNESS_ADDR"], "127.0.0.1:8080"), "`address` to serve HTTP on [HARNESS_ADDR]")
 	flags.StringVar(&o.data, "data", or(o.environ["HARNESS_DATA"], defaultData()), "`folder` of the data that lasts [HARNESS_DATA]")
 	flags.BoolVar(&o.ephemeral, "ephemeral", o.environ["HARNESS_EPHEMERAL"] == "true", "keep the data in a temporary folder that is removed at the end [HARNESS_EPHEMERAL=true]")

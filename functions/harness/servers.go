@@ -24,6 +24,7 @@ type servers struct {
 	brokers  []string
 	kafka    string // for the banner
 	database string // for the banner
+	api      string // http://host:port of the harness that is running already, for the commands beside it
 
 	mysql *embedded.Server
 	kfake *kfake.Cluster

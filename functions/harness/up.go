@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -42,9 +41,9 @@ type harness struct {
 const stopWithin = 15 * time.Second
 
 // up starts everything, serves until ctx ends, and drains.
-func up(ctx context.Context, o options, stderr io.Writer) (err error) {
+func up(ctx context.Context, o options, out streams) (err error) {
 	begin := time.Now()
-	log := o.logger(stderr)
+	log := o.logger(out.stderr)
 	wiring, err := knative.Load(knative.Base())
 	if err != nil {
 		return err
@@ -85,7 +84,7 @@ func up(ctx context.Context, o options, stderr io.Writer) (err error) {
 		return errors.Join(err, h.stop(ctx))
 	}
 	return h.serve(ctx, o, listener, func() {
-		banner(stderr, h, listener.Addr().String(), data, time.Since(begin))
+		banner(out.stderr, h, listener.Addr().String(), data, time.Since(begin))
 	})
 }
 
