@@ -70,6 +70,13 @@ func (r *relay) answer(replies map[string]string) {
 	r.replies = replies
 }
 
+// empty forgets the mails that were taken.
+func (r *relay) empty() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mails = nil
+}
+
 func (r *relay) taken() []received {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -171,6 +178,7 @@ func TestNotifySendsFromTheDefaultAddress(t *testing.T) {
 }
 
 func TestNotifyRetriesWhatTheRelayRefusesForNow(t *testing.T) {
+	f, r := startMailing(t)
 	for name, replies := range map[string]map[string]string{
 		"busy at the greeting":      {"greeting": "421 come back later"},
 		"sender deferred":           {"MAIL": "451 come back later"},
@@ -182,7 +190,7 @@ func TestNotifyRetriesWhatTheRelayRefusesForNow(t *testing.T) {
 		"no SMTP at all":            {"greeting": "HTTP/1.1 400 Bad Request"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, r := startMailing(t)
+			r.empty()
 			r.answer(replies)
 			e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
 			assertRetried(t, f.Handle(t.Context(), e))
@@ -204,12 +212,13 @@ func TestNotifyRetriesWhileTheRelayIsAway(t *testing.T) {
 }
 
 func TestNotifyGivesUpWhatTheRelayRefusesForGood(t *testing.T) {
+	f, r := startMailing(t)
 	for name, replies := range map[string]map[string]string{
 		"unknown recipient": {"RCPT": "550 5.1.1 no such mailbox"},
 		"refused content":   {"end of data": "554 5.7.1 refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, r := startMailing(t)
+			r.empty()
 			r.answer(replies)
 			e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
 			functiontest.AssertPoison(t, f.Handle(t.Context(), e))
@@ -226,9 +235,10 @@ func TestNotifyGivesUpWhatTheRelayRefusesForGood(t *testing.T) {
 }
 
 func TestAMailThatWasTakenIsSentWhateverTheFarewell(t *testing.T) {
+	f, r := startMailing(t)
 	for name, farewell := range map[string]string{"refused": "500 what", "cut": ""} {
 		t.Run(name, func(t *testing.T) {
-			f, r := startMailing(t)
+			r.empty()
 			r.answer(map[string]string{"QUIT": farewell})
 			e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
 

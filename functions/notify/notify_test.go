@@ -110,21 +110,22 @@ func expire(t *testing.T, db *sql.DB) {
 }
 
 func TestNotifyTellsTheCustomerInTheLog(t *testing.T) {
-	orderID := functiontest.OrderID()
+	var log bytes.Buffer
+	f := New()
+	f.Log = slog.New(slog.NewTextHandler(&log, nil))
+	f = functiontest.Start(t, f, nil)
+	confirmedID, failedID, canceledID := functiontest.OrderID(), functiontest.OrderID(), functiontest.OrderID()
 	tests := map[string]struct {
 		fact events.Data
 		line string
 	}{
-		"confirmed": {confirmed(orderID), "Email to alice@example.com: your order " + orderID + " is CONFIRMED"},
-		"failed":    {failed(orderID), "Email to alice@example.com: your order " + orderID + " is FAILED (out_of_stock)"},
-		"canceled":  {canceled(orderID), "Email to alice@example.com: your order " + orderID + " is CANCELED"},
+		"confirmed": {confirmed(confirmedID), "Email to alice@example.com: your order " + confirmedID + " is CONFIRMED"},
+		"failed":    {failed(failedID), "Email to alice@example.com: your order " + failedID + " is FAILED (out_of_stock)"},
+		"canceled":  {canceled(canceledID), "Email to alice@example.com: your order " + canceledID + " is CANCELED"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			var log bytes.Buffer
-			f := New()
-			f.Log = slog.New(slog.NewTextHandler(&log, nil))
-			f = functiontest.Start(t, f, nil)
+			log.Reset()
 			e := functiontest.Event(t, test.fact, 2)
 
 			require.NoError(t, f.Handle(t.Context(), e))
@@ -134,7 +135,7 @@ func TestNotifyTellsTheCustomerInTheLog(t *testing.T) {
 				assert.Contains(t, line, "correlation_id="+functiontest.CorrelationID)
 			}
 			assert.Equal(t, notification{status: "SENT", attempts: 1, sent: true}, rowOf(t, f.DB, e))
-			assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications"))
+			assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications WHERE order_id = ?", e.Subject()))
 		})
 	}
 }
