@@ -14,8 +14,11 @@ import (
 
 // Encode makes the record of an event, in the binary mode of the Kafka binding of CloudEvents: the value is exactly
 // the event's data, the attributes are headers, the key is the extension partitionkey, and the topic is named like the
-// event's type.
+// event's type. What breaks the rules of CloudEvents is an error, since no consumer could read it as an event.
 func Encode(ctx context.Context, e event.Event) (*sarama.ProducerMessage, error) {
+	if err := e.Validate(); err != nil {
+		return nil, fmt.Errorf("encode event %q: %w", e.ID(), err)
+	}
 	m := &sarama.ProducerMessage{Topic: e.Type()}
 	if err := kafka_sarama.WriteProducerMessage(binding.WithForceBinary(ctx), (*binding.EventMessage)(&e), m); err != nil {
 		return nil, fmt.Errorf("encode event %s: %w", e.ID(), err)

@@ -42,8 +42,13 @@ func producerConfig() *sarama.Config {
 	return c
 }
 
-func consumerConfig(clientID string) *sarama.Config {
+// consumerConfig is for members that need up to drain to give their partitions up.
+func consumerConfig(clientID string, drain time.Duration) *sarama.Config {
 	c := config(clientID)
+	// A member that takes longer is thrown out of the group, and what it finished is delivered again.
+	c.Consumer.Group.Rebalance.Timeout = drain + 10*time.Second
+	// The broker answers a member that joins only when all others have given up theirs.
+	c.Net.ReadTimeout = c.Consumer.Group.Rebalance.Timeout + 10*time.Second
 	c.Consumer.Offsets.Initial = sarama.OffsetOldest
 	c.Consumer.Offsets.AutoCommit.Interval = 500 * time.Millisecond
 	c.Consumer.Return.Errors = true
@@ -52,6 +57,5 @@ func consumerConfig(clientID string) *sarama.Config {
 	c.Consumer.MaxWaitTime = 250 * time.Millisecond
 	c.Consumer.MaxProcessingTime = time.Second
 	c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRange()}
-	c.Consumer.Group.Rebalance.Timeout = 20 * time.Second
 	return c
 }

@@ -20,22 +20,23 @@ type partition struct {
 	places  chan struct{}   // one token an attempt that is under way
 	room    chan struct{}   // signalled when a record is finished
 	workers sync.WaitGroup
+	ended   <-chan struct{} // closed with the session, or when the claim ends before it: nothing begins after that
+	end     context.CancelFunc
 
 	mu       sync.Mutex
 	waiting  map[string][]*sarama.ConsumerMessage // key -> records behind the one being worked on
 	order    []*sarama.ConsumerMessage            // all records that are not committed, by offset
 	finished map[int64]bool
-	ended    chan struct{}
 }
 
 func newPartition(s *Source, session sarama.ConsumerGroupSession, work context.Context) *partition {
+	claim, end := context.WithCancel(session.Context())
 	return &partition{
-		source: s, session: session, work: work,
+		source: s, session: session, work: work, ended: claim.Done(), end: end,
 		places:   make(chan struct{}, max(1, s.o.Spec.Consumers)),
 		room:     make(chan struct{}, 1),
 		waiting:  map[string][]*sarama.ConsumerMessage{},
 		finished: map[int64]bool{},
-		ended:    make(chan struct{}),
 	}
 }
 
@@ -106,19 +107,23 @@ func (p *partition) enter() bool {
 
 func (p *partition) leave() { <-p.places }
 
-// sleep gives the place up for a while, so that other keys go on. It returns false when the claim ends.
+// sleep gives the place up for a while, so that other keys go on. It returns false when the claim has ended, also while
+// it waited for a place again: another attempt would be one that begins after the end.
 func (p *partition) sleep(d time.Duration) bool {
 	p.leave()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	ended := false
 	select {
 	case <-timer.C:
 	case <-p.ended:
-		ended = true
 	}
 	p.places <- struct{}{} // run leaves it again
-	return !ended
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
 }
 
 // finish marks the offsets that have no unfinished one before them, and returns the next record of the key.
@@ -153,6 +158,6 @@ func (p *partition) finish(m *sarama.ConsumerMessage, key string, ordered bool) 
 
 // drain lets nothing new begin and waits for the attempts that are under way.
 func (p *partition) drain() {
-	close(p.ended)
+	p.end()
 	p.workers.Wait()
 }

@@ -22,7 +22,14 @@ type Producer struct {
 
 	mu      sync.Mutex
 	current *connection
+	dialing *dial // nil when nobody is connecting
 	closed  bool
+}
+
+// dial is one try to connect, for all callers that wait for it.
+type dial struct {
+	done chan struct{}
+	err  error // read only after done is closed
 }
 
 // connection is a sarama producer and how many callers are using it: it is closed after the last one.
@@ -57,8 +64,8 @@ func (p *Producer) Publish(ctx context.Context, batch []event.Event) []outbox.Ou
 	}
 	errs := p.Write(ctx, messages)
 	for i, err := range errs {
-		if errors.Is(err, outbox.ErrTooLarge) && len(messages) > 1 {
-			// The broker refuses a whole batch for one record that is too large: find out which one it is.
+		if refused(err) && len(messages) > 1 {
+			// The broker refuses a whole batch for one of its records, or for its sum: find out which one it is.
 			err = p.Write(ctx, messages[i:i+1])[0]
 		}
 		outcomes[places[i]].Err = err
@@ -75,7 +82,7 @@ func (p *Producer) Write(ctx context.Context, messages []*sarama.ProducerMessage
 	if len(messages) == 0 {
 		return errs
 	}
-	c, err := p.acquire()
+	c, err := p.acquire(ctx)
 	if err != nil {
 		return fill(errs, err)
 	}
@@ -112,7 +119,7 @@ func (p *Producer) sort(c *connection, messages []*sarama.ProducerMessage, faile
 	}
 	for _, f := range failed {
 		err := classify(f.Err)
-		if !errors.Is(err, outbox.ErrRefused) && !errors.Is(err, outbox.ErrTooLarge) {
+		if !refused(err) {
 			p.retire(c)
 		}
 		if i, ok := place[f.Msg]; ok {
@@ -136,6 +143,11 @@ func classify(err error) error {
 	}
 }
 
+// refused tells whether classify found that the broker does not take the record.
+func refused(err error) bool {
+	return errors.Is(err, outbox.ErrRefused) || errors.Is(err, outbox.ErrTooLarge)
+}
+
 func fill(errs []error, err error) []error {
 	for i := range errs {
 		errs[i] = err
@@ -143,21 +155,63 @@ func fill(errs []error, err error) []error {
 	return errs
 }
 
-func (p *Producer) acquire() (*connection, error) {
+// acquire returns the connection, to be given back by release, and makes one when there is none. sarama knows no ctx
+// and may take long about a broker that does not answer: callers wait for it no longer than their ctx, and Close not at
+// all.
+func (p *Producer) acquire(ctx context.Context) (*connection, error) {
+	for {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("send to Kafka at %v: %w", p.brokers, ctx.Err())
+		}
+		c, d, err := p.connection()
+		if c != nil || err != nil {
+			return c, err
+		}
+		select {
+		case <-d.done:
+			if d.err != nil {
+				return nil, d.err
+			}
+		case <-ctx.Done():
+			return nil, fmt.Errorf("connect to Kafka at %v: %w", p.brokers, ctx.Err())
+		}
+	}
+}
+
+// connection returns the current connection, or the try to make one.
+func (p *Producer) connection() (*connection, *dial, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, errClosed
+		return nil, nil, errClosed
 	}
-	if p.current == nil {
-		producer, err := sarama.NewSyncProducer(p.brokers, producerConfig())
-		if err != nil {
-			return nil, fmt.Errorf("connect to Kafka at %v: %w", p.brokers, err)
-		}
+	if p.current != nil {
+		p.current.users++
+		return p.current, nil, nil
+	}
+	if p.dialing == nil {
+		p.dialing = &dial{done: make(chan struct{})}
+		go p.connect(p.dialing)
+	}
+	return nil, p.dialing, nil
+}
+
+func (p *Producer) connect(d *dial) {
+	producer, err := sarama.NewSyncProducer(p.brokers, producerConfig())
+	if err != nil {
+		d.err = fmt.Errorf("connect to Kafka at %v: %w", p.brokers, err)
+	}
+	p.mu.Lock()
+	p.dialing = nil
+	closed := p.closed
+	if err == nil && !closed {
 		p.current = &connection{SyncProducer: producer}
 	}
-	p.current.users++
-	return p.current, nil
+	p.mu.Unlock()
+	close(d.done)
+	if err == nil && closed {
+		p.shut(producer)
+	}
 }
 
 // release gives a connection back, and closes it when it is retired and nobody uses it.
@@ -167,7 +221,7 @@ func (p *Producer) release(c *connection) {
 	last := c.retired && c.users == 0
 	p.mu.Unlock()
 	if last {
-		p.shut(c)
+		p.shut(c.SyncProducer)
 	}
 }
 
@@ -181,12 +235,12 @@ func (p *Producer) retire(c *connection) {
 	c.retired = true
 	p.mu.Unlock()
 	if last {
-		p.shut(c)
+		p.shut(c.SyncProducer)
 	}
 }
 
-func (p *Producer) shut(c *connection) {
-	if err := c.SyncProducer.Close(); err != nil {
+func (p *Producer) shut(producer sarama.SyncProducer) {
+	if err := producer.Close(); err != nil {
 		p.log.Debug("producer closed with an error", "error", err)
 	}
 }

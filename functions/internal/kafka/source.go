@@ -76,7 +76,7 @@ func (s *Source) Run(ctx context.Context) {
 
 // consume is one life of the consumer group's client. joined is called when it has become a member.
 func (s *Source) consume(ctx context.Context, joined func()) error {
-	group, err := sarama.NewConsumerGroup(s.o.Brokers, s.o.Spec.Group, consumerConfig(s.o.Spec.Name))
+	group, err := sarama.NewConsumerGroup(s.o.Brokers, s.o.Spec.Group, consumerConfig(s.o.Spec.Name, s.o.Drain))
 	if err != nil {
 		return fmt.Errorf("join group %s: %w", s.o.Spec.Group, err)
 	}
@@ -88,7 +88,7 @@ func (s *Source) consume(ctx context.Context, joined func()) error {
 	}()
 	for ctx.Err() == nil {
 		// Consume returns at every rebalance; after an error the client is made anew.
-		if err := group.Consume(ctx, []string{s.o.Spec.Topic}, &member{source: s, joined: joined, parent: ctx}); err != nil {
+		if err := group.Consume(ctx, []string{s.o.Spec.Topic}, &member{source: s, joined: joined}); err != nil {
 			return err
 		}
 	}
@@ -99,7 +99,6 @@ func (s *Source) consume(ctx context.Context, joined func()) error {
 type member struct {
 	source *Source
 	joined func()
-	parent context.Context //nolint:containedctx // sarama hands the handler to the session and not the caller's ctx
 }
 
 func (m *member) Setup(sarama.ConsumerGroupSession) error {
@@ -176,14 +175,14 @@ func (s *Source) process(work context.Context, record *sarama.ConsumerMessage, s
 		if work.Err() != nil {
 			return false // the failure may be the shutdown's own: the next owner delivers again
 		}
-		if verdict == delivery.Retry && attempts <= s.o.Spec.Delivery.Retry {
-			if !s.o.Ready(work) {
-				// The function cannot work now: not this event's fault, so not an attempt against it.
-				if !s.await(work, log, sleep) {
-					return false
-				}
-				continue
+		if verdict == delivery.Retry && !s.o.Ready(work) {
+			// The function cannot work now: not this event's fault, so not an attempt against it, the last one included.
+			if !s.await(work, log, sleep) {
+				return false
 			}
+			continue
+		}
+		if verdict == delivery.Retry && attempts <= s.o.Spec.Delivery.Retry {
 			wait := s.o.Spec.Delivery.Backoff(attempts)
 			log.Warn("delivery failed, to be tried again", "attempt", attempts, "status", status, "wait", wait, "error", err)
 			if !sleep(wait) {
@@ -209,9 +208,11 @@ func (s *Source) await(work context.Context, log *slog.Logger, sleep func(time.D
 	}
 }
 
-// setAside writes the dead letter, again and again until a broker has acknowledged it: only then is the record done.
+// setAside writes the dead letter, again and again until a broker has acknowledged it: only then is the record done. It
+// logs the first failure and the success only.
 func (s *Source) setAside(work context.Context, log *slog.Logger, record *sarama.ConsumerMessage, f failure, sleep func(time.Duration) bool) bool {
 	log = log.With("attempts", f.attempts, "status", f.status, "dead_letter", s.o.Spec.Delivery.DeadLetter)
+	level := slog.LevelWarn
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		ctx, cancel := context.WithTimeout(work, 10*time.Second)
 		err := s.o.DeadLetters.Write(ctx, []*sarama.ProducerMessage{deadLetter(s.o.Spec.Delivery.DeadLetter, record, f)})[0]
@@ -220,7 +221,8 @@ func (s *Source) setAside(work context.Context, log *slog.Logger, record *sarama
 			log.Error("record set aside as a dead letter", "error", f.err)
 			return true
 		}
-		log.Warn("dead letter not written, trying again", "error", err, "wait", wait)
+		log.Log(work, level, "dead letter not written, trying again", "error", err)
+		level = slog.LevelDebug
 		if !sleep(wait) {
 			return false
 		}

@@ -13,12 +13,16 @@ import (
 
 // EnsureTopics creates the topics that the cluster does not have, with their partitions and configuration, on at most
 // as many replicas as there are brokers, and waits until each partition has a leader. Topics that are there stay as
-// they are. It tries again while the cluster cannot be reached, within ctx.
+// they are. It tries again while the cluster cannot be reached, within ctx; what the cluster refuses for good, such as a
+// configuration that it does not know, is an error at once.
 func EnsureTopics(ctx context.Context, brokers []string, topics []knative.Topic) error {
 	for {
 		err := ensureTopics(brokers, topics)
 		if err == nil {
 			return nil
+		}
+		if refusedTopic(err) {
+			return fmt.Errorf("create the topics at %v: %w", brokers, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -26,6 +30,19 @@ func EnsureTopics(ctx context.Context, brokers []string, topics []knative.Topic)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// refusedTopic tells whether a topic will not be created however often it is tried.
+func refusedTopic(err error) bool {
+	for _, refusal := range []sarama.KError{
+		sarama.ErrInvalidTopic, sarama.ErrInvalidPartitions, sarama.ErrInvalidConfig, sarama.ErrPolicyViolation,
+		sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed,
+	} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
 }
 
 func ensureTopics(brokers []string, topics []knative.Topic) error {
