@@ -3,7 +3,6 @@ package createorder
 import (
 	"context"
 	"errors"
-	"mime"
 	"net/http"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
@@ -32,30 +31,35 @@ func (f *Function) answer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	command, err := f.command(w, r, e)
+	f.correlate(w, r, e)
+	asked, err := command(w, e)
 	if err != nil {
 		return err
 	}
-	accepted, err := f.Create(r.Context(), command)
+	accepted, err := f.Create(r.Context(), asked)
 	if errors.Is(err, ErrKeyReused) {
 		return KeyReused()
 	}
 	if err != nil {
 		return err
 	}
-	return writeAccepted(r.Context(), w, accepted, command.Cause)
+	return writeAccepted(r.Context(), w, accepted, asked.Cause)
 }
 
 // readEvent reads the CloudEvent of a request; the error is a *rest.Problem.
 func readEvent(w http.ResponseWriter, r *http.Request) (event.Event, error) {
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err == nil && media == event.ApplicationCloudEventsBatchJSON {
-		return event.Event{}, rest.NewProblem(http.StatusUnsupportedMediaType, "send one CloudEvent a request: batches are not taken")
+	// The SDK panics on a header that is a CloudEvents prefix without a name.
+	if _, nameless := r.Header["Ce-"]; nameless {
+		return event.Event{}, rest.NewProblem(http.StatusBadRequest, "the header ce- names no attribute")
 	}
 	rest.Bound(w, r)
 	message := cehttp.NewMessageFromHttpRequest(r)
 	defer func() { _ = message.Finish(nil) }()
-	if message.ReadEncoding() == binding.EncodingUnknown {
+	switch message.ReadEncoding() {
+	case binding.EncodingBinary, binding.EncodingStructured:
+	case binding.EncodingBatch:
+		return event.Event{}, rest.NewProblem(http.StatusUnsupportedMediaType, "send one CloudEvent a request: batches are not taken")
+	default:
 		return event.Event{}, rest.NewProblem(http.StatusUnsupportedMediaType,
 			"send a CloudEvent: with ce-id, ce-source, ce-type and ce-specversion headers (binary mode), or as Content-Type: "+event.ApplicationCloudEventsJSON)
 	}
@@ -71,7 +75,7 @@ func readEvent(w http.ResponseWriter, r *http.Request) (event.Event, error) {
 
 // command is the order that an event asks for. Its identity, source and id, is its idempotency key, unless it has the
 // extension idempotencykey, which is the same key as the header of the orders API.
-func (f *Function) command(w http.ResponseWriter, r *http.Request, e event.Event) (Command, error) {
+func command(w http.ResponseWriter, e event.Event) (Command, error) {
 	if e.Type() != events.OrderCreateType {
 		return Command{}, rest.NewProblem(http.StatusBadRequest, "the type of the CloudEvent must be "+events.OrderCreateType)
 	}
@@ -92,12 +96,18 @@ func (f *Function) command(w http.ResponseWriter, r *http.Request, e event.Event
 		hash = KeyHash(key)
 	}
 	cause := events.CauseOf(e)
-	if id, _ := e.Extensions()["correlationid"].(string); !events.ValidCorrelationID(id) {
-		cause.CorrelationID, _ = rest.Correlation(w, r, f.NewID)
-	} else {
-		w.Header().Set(rest.CorrelationHeader, id)
-	}
+	cause.CorrelationID = w.Header().Get(rest.CorrelationHeader)
 	return Command{Order: order, KeyHash: hash, Cause: cause}, nil
+}
+
+// correlate puts the flow of the event into the answer's headers: that of its extension, else that of the request, else
+// a new one.
+func (f *Function) correlate(w http.ResponseWriter, r *http.Request, e event.Event) {
+	if extension, ok := e.Extensions()["correlationid"]; ok {
+		text, _ := types.Format(extension) // an extension that was decoded has a text
+		r.Header.Set(rest.CorrelationHeader, text)
+	}
+	rest.Correlation(w, r, f.NewID)
 }
 
 // KeyHash is what is stored of an idempotency key for orders, however the order comes in.
