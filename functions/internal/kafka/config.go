@@ -56,6 +56,8 @@ func consumerConfig(clientID string, drain time.Duration) *sarama.Config {
 	// A long poll: a source hears of a new record at once. It is also how long a source takes to end.
 	c.Consumer.MaxWaitTime = 250 * time.Millisecond
 	c.Consumer.MaxProcessingTime = time.Second
+	// A member hears of a rebalance, or that its broker is gone, by its heartbeat.
+	c.Consumer.Group.Heartbeat.Interval = time.Second
 	c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRange()}
 	return c
 }

@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net"
 	"strconv"
 	"sync"
@@ -139,4 +140,10 @@ func (l *logbook) count(message string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.counts[message]
+}
+
+func (l *logbook) all() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.counts)
 }

@@ -246,13 +246,14 @@ func TestPublishGivesUpOnABrokerThatFallsSilent(t *testing.T) {
 }
 
 func TestPublishRecoversWithItsBroker(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t)
 	name := topic(t, b.Cluster, "order.created", 1)
 	p := newProducer(t, b.Cluster)
 	publish(t, p, fact("1", "k", "x"))
 	b.stop()
 	for range 3 {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		err := p.Publish(ctx, []event.Event{fact("2", "k", "x")})[0].Err
 		cancel()
 		require.Error(t, err)

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -44,41 +45,16 @@ func NewSource(o SourceOptions) *Source {
 	return &Source{o: o}
 }
 
-// Joined tells whether the source is a member of its consumer group at this moment.
+// Joined tells whether the source is a member of its consumer group at this moment, and at work on its partitions.
 func (s *Source) Joined() bool { return s.joined.Load() }
 
 // Run consumes until ctx ends. It joins again, with growing waits, when the brokers are away, and logs the first
 // failure and the recovery only.
 func (s *Source) Run(ctx context.Context) {
-	away := false
-	for wait := 100 * time.Millisecond; ctx.Err() == nil; {
-		err := s.consume(ctx, func() {
-			wait = 100 * time.Millisecond
-			if away {
-				s.o.Log.Info("source is back")
-			}
-			away = false
-		})
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil && !away {
-			away = true
-			s.o.Log.Warn("source lost its brokers, trying again", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
-		wait = min(2*wait, 5*time.Second)
-	}
-}
-
-// consume is one life of the consumer group's client. joined is called when it has become a member.
-func (s *Source) consume(ctx context.Context, joined func()) error {
-	group, err := sarama.NewConsumerGroup(s.o.Brokers, s.o.Spec.Group, consumerConfig(s.o.Spec.Name, s.o.Drain))
-	if err != nil {
-		return fmt.Errorf("join group %s: %w", s.o.Spec.Group, err)
+	lost := &absence{log: s.o.Log, wait: shortestWait}
+	group := s.connect(ctx, lost)
+	if group == nil {
+		return
 	}
 	defer func() { _ = group.Close() }() // leaving the group is best effort: its session times out
 	go func() {
@@ -87,34 +63,100 @@ func (s *Source) consume(ctx context.Context, joined func()) error {
 		}
 	}()
 	for ctx.Err() == nil {
-		// Consume returns at every rebalance; after an error the client is made anew.
-		if err := group.Consume(ctx, []string{s.o.Spec.Topic}, &member{source: s, joined: joined}); err != nil {
-			return err
+		// Consume returns at every rebalance. The client stays the same through failures: a new one would be another
+		// member, and the group would wait for the old one until its session times out.
+		m := &member{source: s, joined: lost.over}
+		if err := errors.Join(group.Consume(ctx, []string{s.o.Spec.Topic}, m), m.err); err != nil {
+			lost.again(ctx, err)
 		}
 	}
+}
+
+// connect returns the client of the consumer group, nil when ctx ended before there was one.
+func (s *Source) connect(ctx context.Context, lost *absence) sarama.ConsumerGroup {
+	for ctx.Err() == nil {
+		group, err := sarama.NewConsumerGroup(s.o.Brokers, s.o.Spec.Group, consumerConfig(s.o.Spec.Name, s.o.Drain))
+		if err == nil {
+			return group
+		}
+		lost.again(ctx, err)
+	}
 	return nil
+}
+
+const shortestWait, longestWait = 100 * time.Millisecond, 5 * time.Second
+
+// absence is a time without a place in the group.
+type absence struct {
+	log  *slog.Logger
+	away bool
+	wait time.Duration // before the next try
+}
+
+// again waits before the next try.
+func (a *absence) again(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	if !a.away {
+		a.log.Warn("source lost its brokers, trying again", "error", err)
+	}
+	a.away = true
+	timer := time.NewTimer(a.wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	a.wait = min(2*a.wait, longestWait)
+}
+
+// over is called when the source is at work.
+func (a *absence) over() {
+	if a.away {
+		a.log.Info("source is back")
+	}
+	a.away, a.wait = false, shortestWait
 }
 
 // member is the source in one session of its group.
 type member struct {
 	source *Source
 	joined func()
+	idle   atomic.Int64 // partitions on which the work has not begun
+	err    error        // set by Cleanup
 }
 
-func (m *member) Setup(sarama.ConsumerGroupSession) error {
-	m.joined()
-	m.source.joined.Store(true)
+func (m *member) Setup(session sarama.ConsumerGroupSession) error {
+	partitions := session.Claims()[m.source.o.Spec.Topic]
+	m.idle.Store(int64(len(partitions)))
+	if len(partitions) == 0 {
+		m.atWork()
+	}
 	return nil
 }
 
-func (m *member) Cleanup(sarama.ConsumerGroupSession) error {
+func (m *member) atWork() {
+	m.joined()
+	m.source.joined.Store(true)
+}
+
+// Cleanup notes when the session ended since the work on a partition could not begin or go on: joining again at once
+// would make the whole group rebalance without end.
+func (m *member) Cleanup(session sarama.ConsumerGroupSession) error {
 	m.source.joined.Store(false)
+	if cause := context.Cause(session.Context()); errors.Is(cause, sarama.ErrSessionConsumeClaimExited) {
+		m.err = cause
+	}
 	return nil
 }
 
 // ConsumeClaim works on one partition until the session ends. Attempts get a ctx that outlives the session by Drain, so
 // that those under way end well; what had not begun is left for the next owner.
 func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+	if m.idle.Add(-1) == 0 {
+		m.atWork()
+	}
 	work, stop := context.WithCancel(context.WithoutCancel(session.Context()))
 	defer stop()
 	p := newPartition(m.source, session, work)
