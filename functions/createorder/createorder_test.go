@@ -136,6 +136,7 @@ func cutOthers(t *testing.T, db *sql.DB) {
 	defer func() { require.NoError(t, own.Close()) }()
 	rows, err := own.QueryContext(t.Context(), "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
 	require.NoError(t, err)
+	defer func() { require.NoError(t, rows.Close()) }()
 	var others []int64
 	for rows.Next() {
 		var id int64
@@ -143,7 +144,6 @@ func cutOthers(t *testing.T, db *sql.DB) {
 		others = append(others, id)
 	}
 	require.NoError(t, rows.Err())
-	require.NoError(t, rows.Close())
 	require.NotEmpty(t, others)
 	for _, id := range others {
 		_, _ = own.ExecContext(t.Context(), "KILL CONNECTION ?", id) // it fails when the session has ended by itself
@@ -222,7 +222,7 @@ func TestCreateWaitsForItsKeyAndThenDecides(t *testing.T) {
 					answers <- accepted
 				}()
 			}
-			mysqltest.AwaitRunning(t, f.DB, "%INSERT INTO orders%", cap(answers))
+			mysqltest.AwaitRunning(t, f.DB, "name: InsertOrder ", cap(answers))
 
 			if committed {
 				require.NoError(t, first.Commit())

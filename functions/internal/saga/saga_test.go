@@ -170,7 +170,7 @@ func TestTwoStepsThatMeetAtTheOrderEndAsOneAfterTheOther(t *testing.T) {
 			done := make(chan error, 2)
 			for waiting, step := range []string{first, second} {
 				go func() { done <- steps[step].do(t.Context(), s, orderID) }()
-				mysqltest.AwaitRunning(t, s.db, "%LockOrder%FOR UPDATE%", waiting+1)
+				mysqltest.AwaitRunning(t, s.db, "name: LockOrder ", waiting+1)
 			}
 
 			require.NoError(t, holder.Commit())
@@ -207,7 +207,7 @@ func TestAStepThatComesBeforeTheCommitOfAnotherSeesIt(t *testing.T) {
 			require.Len(t, fact, 1)
 			done := make(chan error, 1)
 			go func() { done <- steps[second].do(t.Context(), s, orderID) }()
-			mysqltest.AwaitRunning(t, s.db, "%LockOrder%FOR UPDATE%", 1)
+			mysqltest.AwaitRunning(t, s.db, "name: LockOrder ", 1)
 
 			require.NoError(t, tx.Commit())
 			require.NoError(t, <-done)
