@@ -36,11 +36,13 @@ func New() *Function {
 	return f
 }
 
+// route serves a pattern. Every answer names its flow, in the header that rest.Correlation sets.
 func (f *Function) route(pattern string, handle func(http.ResponseWriter, *http.Request) error) {
 	f.routes.HandleFunc(pattern, rest.Handler(f.Logger, func(w http.ResponseWriter, r *http.Request) error {
 		if err := f.Started(); err != nil {
 			return rest.Unavailable(err.Error())
 		}
+		rest.Correlation(w, r, f.NewID)
 		return handle(w, r)
 	}))
 }

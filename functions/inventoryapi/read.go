@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"example.com/orders/events"
@@ -35,20 +36,22 @@ func unknown(sku string) *rest.Problem {
 // list answers GET /api/inventory?limit=&after=, in the order of the SKUs. after is the last SKU of the page before;
 // next is the path of the following page and is missing on the last one.
 func (f *Function) list(w http.ResponseWriter, r *http.Request) error {
-	query := r.URL.Query()
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return badList()
+	}
 	limit, after := 100, ""
-	for name := range query {
-		value, ok := query.Get(name), false
+	for name, values := range query {
+		value, ok := values[0], false
 		switch name {
 		case "after":
 			after, ok = value, events.ValidSKU(value)
 		case "limit":
-			var err error
 			limit, err = strconv.Atoi(value)
 			ok = err == nil && limit >= 1 && limit <= 1000
 		}
-		if !ok {
-			return rest.NewProblem(http.StatusBadRequest, "take limit (1 to 1000) and after (a SKU), each once")
+		if !ok || len(values) > 1 {
+			return badList()
 		}
 	}
 	// One more than asked for tells whether there is another page.
@@ -70,4 +73,8 @@ func (f *Function) list(w http.ResponseWriter, r *http.Request) error {
 		answer.Next = "/api/inventory?" + query.Encode()
 	}
 	return rest.JSON(w, http.StatusOK, answer)
+}
+
+func badList() *rest.Problem {
+	return rest.NewProblem(http.StatusBadRequest, "take limit (1 to 1000) and after (a SKU), each once")
 }

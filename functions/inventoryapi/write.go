@@ -1,6 +1,7 @@
 package inventoryapi
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -16,7 +17,6 @@ import (
 	"example.com/orders/events/strictjson"
 	"example.com/orders/functions/internal/rest"
 	"example.com/orders/sql/inventory"
-	"example.com/orders/sql/schema"
 )
 
 // maxLevel is the highest level of a SKU, in units, and maxReason the longest reason, in characters.
@@ -77,9 +77,10 @@ type request struct {
 	correlationID string
 }
 
+func (c request) hash() [sha256.Size]byte { return sha256.Sum256([]byte(c.content)) }
+
 // change reads a request, carries it out once, and answers with the level after it.
 func (f *Function) change(w http.ResponseWriter, r *http.Request, parse func(*strictjson.Object) request) error {
-	correlationID, _ := rest.Correlation(w, r, f.NewID)
 	sku, err := validSKU(r)
 	if err != nil {
 		return err
@@ -100,74 +101,63 @@ func (f *Function) change(w http.ResponseWriter, r *http.Request, parse func(*st
 	if err := o.Done(); err != nil {
 		return rest.Invalid(err)
 	}
-	c.sku, c.correlationID = sku, correlationID
+	c.sku, c.correlationID = sku, w.Header().Get(rest.CorrelationHeader)
 	own := key == ""
 	if own {
 		// A key of our own, so that a commit of unknown outcome is not carried out twice.
 		key = f.NewID()
 	}
 	c.key = rest.KeyHash(r.Method, r.URL.Path, rest.Anonymous, key)
-	after, created, err := f.apply(r.Context(), c)
-	replayed := errors.Is(err, errReplay) || schema.IsDuplicate(err)
-	if replayed {
-		after, created, err = f.replay(r.Context(), c)
-	}
+	done, err := f.apply(r.Context(), c)
 	if err != nil {
 		return err
 	}
-	if replayed && !own {
+	if done.replayed && !own {
 		w.Header().Set(rest.ReplayedHeader, "true")
 	}
-	if created {
+	if done.created {
 		w.Header().Set("Location", "/api/inventory/"+sku)
-		return after.write(w, http.StatusCreated)
+		return done.after.write(w, http.StatusCreated)
 	}
-	return after.write(w, http.StatusOK)
+	return done.after.write(w, http.StatusOK)
 }
 
-// apply changes the level under the lock of its row, with its line in stock_log. Error 1062 means that the key has done
-// so before; the transaction is undone then.
-func (f *Function) apply(ctx context.Context, c request) (after level, created bool, err error) {
+// outcome is what a request came to: the level after it, whether it made the SKU, and whether it was carried out
+// before.
+type outcome struct {
+	after             level
+	created, replayed bool
+}
+
+// apply changes the level under the lock of its row, with its line in stock_log.
+func (f *Function) apply(ctx context.Context, c request) (done outcome, err error) {
 	err = f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
-		q, now := inventory.New(tx), f.Now()
-		// Before anything else: a repeated request is answered as the first one, whatever has happened since.
-		if _, err := q.GetStockLogByKey(ctx, c.key); err == nil {
-			return nil, errReplay
-		} else if !errors.Is(err, sql.ErrNoRows) {
-			return nil, fmt.Errorf("look for an earlier request: %w", err)
-		}
+		q := inventory.New(tx)
 		before, isNew, err := f.lock(ctx, q, c)
 		if err != nil {
 			return nil, err
 		}
-		delta := c.delta(before.AvailableQty)
-		available := before.AvailableQty + delta
-		if available < 0 || available > maxLevel {
-			return nil, rest.NewProblem(http.StatusConflict, fmt.Sprintf("%d units are free: the level would become %d", before.AvailableQty, available))
+		// Under the lock, since the first request with the key may have held it until now, and before the request is
+		// judged: a repeated one is answered as the first one, whatever has happened to the level since.
+		first, err := q.GetStockLogByKey(ctx, c.key)
+		switch {
+		case err == nil:
+			done, err = again(first, c)
+		case errors.Is(err, sql.ErrNoRows):
+			done, err = f.write(ctx, q, c, before, isNew)
+		default:
+			err = fmt.Errorf("look for an earlier request: %w", err)
 		}
-		if _, err := q.AdjustStock(ctx, inventory.AdjustStockParams{Sku: c.sku, Delta: delta, UpdatedAt: now}); err != nil {
-			return nil, fmt.Errorf("change the stock of %s by %d: %w", c.sku, delta, err)
-		}
-		created = isNew
-		after = level{SKU: c.sku, AvailableQty: available, ReservedQty: before.ReservedQty, version: before.Version + 1}
-		content := sha256.Sum256([]byte(c.content))
-		if err := q.InsertStockLog(ctx, inventory.InsertStockLogParams{
-			Sku: c.sku, Delta: delta, Reason: c.reason, AvailableAfter: after.AvailableQty, ReservedAfter: after.ReservedQty,
-			VersionAfter: after.version, Created: created, IdempotencyKeyHash: c.key, RequestHash: content[:],
-			CorrelationID: c.correlationID, CreatedAt: now,
-		}); err != nil {
-			return nil, fmt.Errorf("log the change of %s: %w", c.sku, err)
-		}
-		return nil, nil
+		return nil, err
 	})
-	if err == nil {
-		f.Log.InfoContext(ctx, "stock changed", "function", f.Name, "sku", c.sku, "available", after.AvailableQty, "correlation_id", c.correlationID)
+	if err == nil && !done.replayed {
+		f.Log.InfoContext(ctx, "stock changed", "function", f.Name, "sku", c.sku, "available", done.after.AvailableQty, "correlation_id", c.correlationID)
 	}
-	return after, created, err
+	return done, err
 }
 
-// lock takes the SKU's row, making it when the request may, and checks the request's entity tags against it.
-func (f *Function) lock(ctx context.Context, q *inventory.Queries, c request) (before inventory.LockStockRow, created bool, err error) {
+// lock takes the SKU's row, making it when the request may.
+func (f *Function) lock(ctx context.Context, q *inventory.Queries, c request) (before inventory.LockStockRow, isNew bool, err error) {
 	before, err = q.LockStock(ctx, c.sku)
 	if errors.Is(err, sql.ErrNoRows) {
 		if len(c.ifMatch) > 0 {
@@ -180,16 +170,51 @@ func (f *Function) lock(ctx context.Context, q *inventory.Queries, c request) (b
 		if err != nil {
 			return before, false, fmt.Errorf("make the SKU %s: %w", c.sku, err)
 		}
+		isNew = made == 1
 		before, err = q.LockStock(ctx, c.sku)
-		return before, made == 1, err
+		if err != nil {
+			return before, false, fmt.Errorf("lock the stock of %s: %w", c.sku, err)
+		}
+		return before, isNew, nil
 	}
 	if err != nil {
 		return before, false, fmt.Errorf("lock the stock of %s: %w", c.sku, err)
 	}
-	if !matches(c.ifMatch, newLevel(inventory.GetStockRow(before)).etag()) {
-		return before, false, stale()
-	}
 	return before, false, nil
+}
+
+// again is the outcome of a request whose key is there already: that of the first time.
+func again(first inventory.GetStockLogByKeyRow, c request) (outcome, error) {
+	if content := c.hash(); !bytes.Equal(first.RequestHash, content[:]) {
+		return outcome{}, rest.NewProblem(http.StatusUnprocessableEntity, "this "+rest.KeyHeader+" was used before with another body: take a new key for another change")
+	}
+	after := level{SKU: first.Sku, AvailableQty: first.AvailableAfter, ReservedQty: first.ReservedAfter, version: first.VersionAfter}
+	return outcome{after: after, created: first.Created, replayed: true}, nil
+}
+
+// write changes a level whose row is locked, when the request's entity tags and the units that are free allow it.
+func (f *Function) write(ctx context.Context, q *inventory.Queries, c request, before inventory.LockStockRow, isNew bool) (outcome, error) {
+	if !matches(c.ifMatch, newLevel(inventory.GetStockRow(before)).etag()) {
+		return outcome{}, stale()
+	}
+	now, delta := f.Now(), c.delta(before.AvailableQty)
+	available := before.AvailableQty + delta
+	if available < 0 || available > maxLevel {
+		return outcome{}, rest.NewProblem(http.StatusConflict, fmt.Sprintf("%d units are free: the level would become %d", before.AvailableQty, available))
+	}
+	if _, err := q.AdjustStock(ctx, inventory.AdjustStockParams{Sku: c.sku, Delta: delta, UpdatedAt: now}); err != nil {
+		return outcome{}, fmt.Errorf("change the stock of %s by %d: %w", c.sku, delta, err)
+	}
+	after := level{SKU: c.sku, AvailableQty: available, ReservedQty: before.ReservedQty, version: before.Version + 1}
+	content := c.hash()
+	if err := q.InsertStockLog(ctx, inventory.InsertStockLogParams{
+		Sku: c.sku, Delta: delta, Reason: c.reason, AvailableAfter: after.AvailableQty, ReservedAfter: after.ReservedQty,
+		VersionAfter: after.version, Created: isNew, IdempotencyKeyHash: c.key, RequestHash: content[:],
+		CorrelationID: c.correlationID, CreatedAt: now,
+	}); err != nil {
+		return outcome{}, fmt.Errorf("log the change of %s: %w", c.sku, err)
+	}
+	return outcome{after: after, created: isNew}, nil
 }
 
 func stale() *rest.Problem {
@@ -207,20 +232,4 @@ func matches(ifMatch []string, etag string) bool {
 		}
 	}
 	return false
-}
-
-// errReplay means that the key is there already.
-var errReplay = errors.New("the request was carried out before")
-
-// replay answers a request whose key is there already as the first time.
-func (f *Function) replay(ctx context.Context, c request) (after level, created bool, err error) {
-	first, err := inventory.New(f.DB).GetStockLogByKey(ctx, c.key)
-	if err != nil {
-		return after, false, fmt.Errorf("read an earlier request: %w", err)
-	}
-	content := sha256.Sum256([]byte(c.content))
-	if string(first.RequestHash) != string(content[:]) {
-		return after, false, rest.NewProblem(http.StatusUnprocessableEntity, "this "+rest.KeyHeader+" was used before with another body: take a new key for another change")
-	}
-	return level{SKU: first.Sku, AvailableQty: first.AvailableAfter, ReservedQty: first.ReservedAfter, version: first.VersionAfter}, first.Created, nil
 }
