@@ -163,8 +163,11 @@ func TestStartEndsAServerThatNobodyEnds(t *testing.T) {
 	child := startChild(t, dir)
 	killSupervisors(dir)
 	kill(t, child)
-	left := processesOn(dir)
-	require.Len(t, left, 1, "the server has lost its program and its supervisor")
+	var left []process
+	require.Eventually(t, func() bool {
+		left = processesOn(dir)
+		return len(left) == 1
+	}, 20*time.Second, 20*time.Millisecond, "the server has lost its program and its supervisor")
 	s := start(t, Options{Dir: dir, Fast: true})
 	assert.NotEqual(t, left[0].pid, s.Pid())
 	write(t, s)
