@@ -3,6 +3,7 @@ package events
 import (
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -13,7 +14,10 @@ import (
 // not know: it was deployed before the reader that does.
 var ErrUnknownVersion = errors.New("unknown version")
 
-// Decode reads the data of e, which must be the fact T, in the version of T, with
+// MaxEventID is the longest id of a fact, in characters: consumers record it.
+const MaxEventID = 128
+
+// Decode reads the data of e, which must be the fact T told by T's source, in the version of T, with
 // exactly its fields, within bounds and about the order that e's subject names. Every
 // error is permanent: the same event will never be read. What is wrong with the data
 // itself is reported as strictjson.Violations.
@@ -29,6 +33,12 @@ func Decode[T Data](e event.Event) (T, error) {
 func decode(want Data, e event.Event) (Data, error) {
 	if e.Type() != want.Type() {
 		return nil, fmt.Errorf("type is %q", e.Type())
+	}
+	if e.Source() != want.Source() {
+		return nil, fmt.Errorf("source is %q: only %s tells this", e.Source(), want.Source())
+	}
+	if utf8.RuneCountInString(e.ID()) > MaxEventID {
+		return nil, fmt.Errorf("id is longer than %d characters", MaxEventID)
 	}
 	if media := e.DataMediaType(); media != event.ApplicationJSON {
 		return nil, fmt.Errorf("data content type is %q, not %s", media, event.ApplicationJSON)

@@ -210,6 +210,8 @@ func TestDecodeRefusesAttributesThatDoNotFitTheData(t *testing.T) {
 		"another type":         func(e *event.Event) { e.SetType(events.OrderFailedType) },
 		"another subject":      func(e *event.Event) { e.SetSubject("0" + orderID[1:]) },
 		"no subject":           func(e *event.Event) { e.SetSubject("") },
+		"another source":       func(e *event.Event) { e.SetSource("/elsewhere") },
+		"an id that is long":   func(e *event.Event) { e.SetID(strings.Repeat("é", 129)) },
 		"another schema":       func(e *event.Event) { e.SetDataSchema("https://example.com/other.json") },
 		"another content type": func(e *event.Event) { e.SetDataContentType("application/xml") },
 		"no content type":      func(e *event.Event) { e.SetDataContentType("") },
