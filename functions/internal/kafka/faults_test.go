@@ -46,6 +46,7 @@ func TestSourceLosesNothingWhileDeadLettersCannotBeWritten(t *testing.T) {
 	assert.Contains(t, []int64{-1, 0}, committed(t, c, o), "not before the dead letter is acknowledged")
 	assert.Equal(t, 1, book.count("dead letter not written, trying again"), "one failure is told, not each")
 
+	o.Drain = 10 * time.Second // the letter is in Kafka before the source has heard so
 	r = start(t, o)
 	hits(t, fault, fault.Hits()+2)
 	fault.Remove()
@@ -152,4 +153,32 @@ func TestSourceDoesNotHurryWhenAClaimCannotBegin(t *testing.T) {
 	fault.Remove()
 	p.awaitHandled(t, "1")
 	assert.Equal(t, map[string]int{"source lost its brokers, trying again": 1, "source is back": 1}, book.all())
+}
+
+func TestSourceFinishesWhatIsUnderWayBeforeItHandsOver(t *testing.T) {
+	t.Parallel()
+	c := kafkatest.Fake(t)
+	name := topic(t, c, "order.created", 1)
+	publish(t, newProducer(t, c), fact("slow", "a", "x"), fact("behind", "a", "x"))
+	slow := newHold("slow")
+	p := newProbe(slow.handle)
+	o := options(t, c, name, p)
+	o.Drain = patience
+	start(t, o)
+	p.awaitBegun(t, "slow")
+	joining := c.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Group: o.Spec.Group, Count: -1, Observe: true})
+	start(t, o)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err := c.Fake.WaitGroupInfo(ctx, o.Spec.Group, func(info *kfake.GroupInfo) bool { return info.State == "PreparingRebalance" })
+	require.NoError(t, err)
+	// The first heartbeat tells the first member to give its partition up; by the third it is waiting for the slow one.
+	hits(t, joining, joining.Hits()+3)
+	assert.Equal(t, []string{"slow"}, p.deliveries())
+	close(slow.letGo)
+
+	p.awaitHandled(t, "slow", "behind")
+	_, err = c.Fake.WaitGroupStable(ctx, o.Spec.Group, 2)
+	require.NoError(t, err)
+	assert.Equal(t, 1, p.attempts["slow"], "it was committed before the partition went on")
 }

@@ -50,7 +50,7 @@ func TestPublishAnswersForEachEventInItsOrder(t *testing.T) {
 	p := newProducer(t, c)
 	var batch []event.Event
 	for i := range 200 {
-		batch = append(batch, fact(fmt.Sprint(i), fmt.Sprintf("key-%d", i), "x"))
+		batch = append(batch, fact(strconv.Itoa(i), fmt.Sprintf("key-%d", i), "x"))
 	}
 	outcomes := p.Publish(t.Context(), batch)
 	type place struct {
@@ -92,7 +92,7 @@ func TestPublishFindsTheOneThatIsTooLarge(t *testing.T) {
 	p := newProducer(t, c)
 	var batch []event.Event
 	for i := range 20 {
-		batch = append(batch, fact(fmt.Sprint(i), fmt.Sprintf("key-%d", i), "small"))
+		batch = append(batch, fact(strconv.Itoa(i), fmt.Sprintf("key-%d", i), "small"))
 	}
 	batch[7] = fact("7", "key-7", strings.Repeat("x", 2<<20))
 
@@ -113,7 +113,7 @@ func TestPublishTakesABatchThatIsTooLargeOnlyInSum(t *testing.T) {
 	topic(t, c, "order.created", 1)
 	var batch []event.Event
 	for i := range 5 {
-		batch = append(batch, fact(fmt.Sprint(i), "", strings.Repeat("x", 400<<10)))
+		batch = append(batch, fact(strconv.Itoa(i), "", strings.Repeat("x", 400<<10)))
 	}
 	publish(t, newProducer(t, c), batch...)
 }
@@ -122,7 +122,7 @@ func TestPublishFindsTheOneThatIsRefused(t *testing.T) {
 	c := kafkatest.Fake(t)
 	name := topic(t, c, "order.created", 1)
 	c.Fake.Fault(kfake.Fault{Keys: produce, Topic: name, Err: kerr.InvalidRecord, Count: -1, When: func(request kmsg.Request) bool {
-		for _, topic := range request.(*kmsg.ProduceRequest).Topics { //nolint:forcetypeassert // Keys says so
+		for _, topic := range request.(*kmsg.ProduceRequest).Topics {
 			for _, partition := range topic.Partitions {
 				if bytes.Contains(partition.Records, []byte("offence")) {
 					return true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -278,7 +279,7 @@ func TestSourceBoundsWhatIsOutstanding(t *testing.T) {
 	name := topic(t, c, "order.created", 1)
 	batch := []event.Event{fact("slow", "slow", "x")}
 	for i := len(batch); i < all; i++ {
-		batch = append(batch, fact(fmt.Sprint(i), fmt.Sprintf("key-%d", i), "x"))
+		batch = append(batch, fact(strconv.Itoa(i), fmt.Sprintf("key-%d", i), "x"))
 	}
 	publish(t, newProducer(t, c), batch...)
 	slow := newHold("slow")
@@ -359,7 +360,7 @@ func TestSourceLosesNothingWhenMembersComeAndGo(t *testing.T) {
 			require.True(t, time.Now().Before(deadline), what)
 			var batch []event.Event
 			for range 20 {
-				batch = append(batch, fact(fmt.Sprint(published), fmt.Sprintf("key-%d", published%50), "x"))
+				batch = append(batch, fact(strconv.Itoa(published), fmt.Sprintf("key-%d", published%50), "x"))
 				published++
 			}
 			publish(t, producer, batch...)

@@ -30,10 +30,11 @@ func TestEnsureTopicsCreatesWhatIsMissing(t *testing.T) {
 	require.NoError(t, err)
 	assert.EqualValues(t, 3, topics[one.Name].NumPartitions, "a topic that is there stays as it is")
 	assert.EqualValues(t, 1, topics[two.Name].NumPartitions)
-	entries, err := a.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: one.Name, ConfigNames: []string{"retention.ms"}})
+	described, err := a.DescribeConfigs([]*sarama.ConfigResource{{Type: sarama.TopicResource, Name: one.Name, ConfigNames: []string{"retention.ms"}}}, sarama.DescribeConfigsOptions{})
 	require.NoError(t, err)
-	require.Len(t, entries, 1)
-	assert.Equal(t, "604800000", entries[0].Value)
+	require.Len(t, described, 1)
+	require.Len(t, described[0].Configs, 1)
+	assert.Equal(t, "604800000", described[0].Configs[0].Value)
 }
 
 func TestEnsureTopicsWaitsForTheBrokers(t *testing.T) {
