@@ -121,7 +121,9 @@ const (
 	queryInterrupted    = 1317
 	readOnly            = 1290
 	readOnlyTransaction = 1792
-	connectionKilled    = 1927
+	connectionKilled    = 1927 // by MariaDB
+	sessionKilled       = 3169 // by MySQL
+	sessionSilent       = 4031 // MySQL's word on a connection that it has closed for wait_timeout
 )
 
 // IsDuplicate tells whether an insert met a row with the same unique key.
@@ -138,7 +140,8 @@ func IsTransient(err error) bool {
 		return false
 	}
 	switch number(err) {
-	case lockWaitTimeout, deadlock, serverShutdown, tooManyConnections, queryInterrupted, readOnly, readOnlyTransaction, connectionKilled:
+	case lockWaitTimeout, deadlock, serverShutdown, tooManyConnections, queryInterrupted, readOnly, readOnlyTransaction,
+		connectionKilled, sessionKilled, sessionSilent:
 		return true
 	case 0:
 		return isConnectionLoss(err)

@@ -1,0 +1,111 @@
+package migrate_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/sql/migrate"
+	"example.com/orders/sql/schema"
+	"example.com/orders/sql/servertest"
+)
+
+func TestUpMakesEverySchemaAndThenFindsNothingToDo(t *testing.T) {
+	server := servertest.Empty(t)
+
+	fresh, err := migrate.Up(t.Context(), server)
+	require.NoError(t, err)
+	again, err := migrate.Up(t.Context(), server)
+	require.NoError(t, err)
+
+	assert.Empty(t, again)
+	touched := map[string]bool{}
+	for _, a := range fresh {
+		assert.Positive(t, a.Version)
+		assert.NotEmpty(t, a.Name)
+		touched[a.Schema] = true
+	}
+	for _, name := range schema.All {
+		assert.True(t, touched[name], "schema %s", name)
+	}
+	assert.Subset(t, tables(t, server, schema.Orders), []string{"orders", "order_items", "outbox", "outbox_shards", "inbox"})
+	assert.Subset(t, tables(t, server, schema.Inventory), []string{"inventory", "reservation_log", "reservations", "stock_log", "outbox", "outbox_shards", "inbox"})
+	assert.Contains(t, tables(t, server, schema.Notifications), "notifications")
+}
+
+func tables(t *testing.T, server schema.Server, name string) (found []string) {
+	t.Helper()
+	db, err := server.Open(name, 1)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	rows, err := db.QueryContext(t.Context(), "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
+	require.NoError(t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var table string
+		require.NoError(t, rows.Scan(&table))
+		found = append(found, table)
+	}
+	require.NoError(t, rows.Err())
+	return found
+}
+
+func TestTwoUpsAtOnceDoTheWorkOnce(t *testing.T) {
+	server := servertest.Empty(t)
+	once, err := migrate.Up(t.Context(), servertest.Empty(t))
+	require.NoError(t, err)
+
+	const n = 3
+	var applied [n][]migrate.Applied
+	var errs [n]error
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { applied[i], errs[i] = migrate.Up(t.Context(), server) })
+	}
+	all.Wait()
+
+	var together []migrate.Applied
+	for i := range n {
+		assert.NoError(t, errs[i])
+		together = append(together, applied[i]...)
+	}
+	assert.ElementsMatch(t, once, together)
+}
+
+func TestUpWaitsForAnotherAsLongAsItsContextLasts(t *testing.T) {
+	server := servertest.Empty(t)
+	admin, err := server.Open("", 1)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, admin.Close()) }()
+	var got int
+	require.NoError(t, admin.QueryRowContext(t.Context(), "SELECT GET_LOCK(?, 0)", server.Prefix+"orders.migrate").Scan(&got))
+	require.Equal(t, 1, got)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	applied, err := migrate.Up(ctx, server)
+
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.ErrorContains(t, err, "another migration")
+	assert.Empty(t, applied)
+}
+
+func TestUpSaysWhyItCannotUseAServer(t *testing.T) {
+	cases := map[string]struct {
+		server schema.Server
+		says   string
+	}{
+		"a database in the DSN": {schema.Server{DSN: "root@tcp(127.0.0.1:1)/orders"}, "leave it out"},
+		"nobody listens":        {schema.Server{DSN: "root@tcp(127.0.0.1:1)/"}, "connect to the database server"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			_, err := migrate.Up(t.Context(), c.server)
+			assert.ErrorContains(t, err, c.says)
+		})
+	}
+}

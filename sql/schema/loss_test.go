@@ -1,0 +1,122 @@
+package schema_test
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/sql/schema"
+	"example.com/orders/sql/servertest"
+)
+
+func TestTransientIsWhatMaySucceedWhenRunAgain(t *testing.T) {
+	server := func(number uint16) error { return &mysql.MySQLError{Number: number, Message: "no"} }
+	cases := map[string]struct {
+		err  error
+		want bool
+	}{
+		"no error":                        {nil, false},
+		"deadlock":                        {server(1213), true},
+		"lock wait":                       {server(1205), true},
+		"server shuts down":               {server(1053), true},
+		"too many connections":            {server(1040), true},
+		"statement killed":                {server(1317), true},
+		"read-only server":                {server(1290), true},
+		"read-only transaction":           {server(1792), true},
+		"connection killed, MariaDB":      {server(1927), true},
+		"connection killed, MySQL":        {server(3169), true},
+		"connection idle, MySQL":          {server(4031), true},
+		"wrapped":                         {fmt.Errorf("take stock: %w", server(1213)), true},
+		"duplicate":                       {server(1062), false},
+		"check failed":                    {server(3819), false},
+		"data too long":                   {server(1406), false},
+		"access denied":                   {server(1045), false},
+		"bad connection":                  {driver.ErrBadConn, true},
+		"invalid connection":              {mysql.ErrInvalidConn, true},
+		"cut off":                         {fmt.Errorf("read: %w", io.ErrUnexpectedEOF), true},
+		"refused":                         {&net.OpError{Op: "dial", Err: errors.New("connection refused")}, true},
+		"the caller gave up":              {context.Canceled, false},
+		"the caller's time is over":       {fmt.Errorf("read: %w", context.DeadlineExceeded), false},
+		"deadlock as the caller gives up": {errors.Join(server(1213), context.Canceled), false},
+		"anything else":                   {errors.New("no such order"), false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, schema.IsTransient(c.err)) })
+	}
+}
+
+func TestErrorsOfARealServerAreKnown(t *testing.T) {
+	server := servertest.Empty(t)
+	db := open(t, server)
+	exec(t, db, "INSERT INTO facts (id) VALUES (1)")
+
+	_, err := db.ExecContext(t.Context(), "INSERT INTO facts (id) VALUES (1)")
+	assert.True(t, schema.IsDuplicate(err), "%v", err)
+	assert.False(t, schema.IsTransient(err))
+
+	holder, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+	require.NoError(t, err)
+	defer func() { _ = holder.Rollback() }()
+	exec(t, holder, "UPDATE facts SET name = 'x' WHERE id = 1")
+	conn, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	exec(t, conn, "SET innodb_lock_wait_timeout = 1")
+	_, err = conn.ExecContext(t.Context(), "UPDATE facts SET name = 'y' WHERE id = 1")
+	assert.True(t, schema.IsLockWaitTimeout(err), "%v", err)
+	assert.True(t, schema.IsTransient(err))
+	assert.False(t, schema.IsDuplicate(err))
+
+	away, err := schema.Server{DSN: "root@tcp(127.0.0.1:1)/"}.Open(schema.Orders, 1)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, away.Close()) }()
+	assert.True(t, schema.IsTransient(away.PingContext(t.Context())))
+}
+
+func TestAKilledConnectionIsTransient(t *testing.T) {
+	cases := map[string]string{"between statements": "DO 1", "during a statement": "SELECT SLEEP(30)"}
+	for name, statement := range cases {
+		t.Run(name, func(t *testing.T) {
+			db := open(t, servertest.Empty(t))
+			conn, err := db.Conn(t.Context())
+			require.NoError(t, err)
+			defer func() { _ = conn.Close() }()
+			var id int
+			require.NoError(t, conn.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id))
+			// A transaction, since outside of one the pool itself takes another connection.
+			tx, err := conn.BeginTx(t.Context(), schema.ReadCommitted)
+			require.NoError(t, err)
+			defer func() { _ = tx.Rollback() }()
+
+			killed := make(chan error, 1)
+			kill := func() {
+				_, err := db.ExecContext(t.Context(), "KILL ?", id)
+				killed <- err
+			}
+			if statement == "DO 1" {
+				kill()
+			} else {
+				go func() {
+					for running := 0; running == 0; {
+						if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ? AND info LIKE 'SELECT SLEEP%'", id).Scan(&running); err != nil {
+							killed <- err
+							return
+						}
+					}
+					kill()
+				}()
+			}
+			_, err = tx.ExecContext(t.Context(), statement)
+			assert.True(t, schema.IsTransient(err), "%v", err)
+			require.NoError(t, <-killed)
+		})
+	}
+}

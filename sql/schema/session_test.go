@@ -1,0 +1,124 @@
+package schema_test
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/sql/schema"
+	"example.com/orders/sql/servertest"
+)
+
+// open makes the orders schema of a server, with one table, and returns a pool of connections to it.
+func open(t *testing.T, server schema.Server) *sql.DB {
+	t.Helper()
+	admin, err := server.Open("", 1)
+	require.NoError(t, err)
+	_, err = admin.ExecContext(t.Context(), "CREATE DATABASE "+server.Prefix+schema.Orders)
+	require.NoError(t, err)
+	require.NoError(t, admin.Close())
+
+	db, err := server.Open(schema.Orders, 4)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err = db.ExecContext(t.Context(), "CREATE TABLE facts (id INT PRIMARY KEY, name VARCHAR(4) NULL, at DATETIME(6) NULL) ENGINE = InnoDB")
+	require.NoError(t, err)
+	return db
+}
+
+func exec(t *testing.T, db interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}, query string, args ...any) int64 {
+	t.Helper()
+	result, err := db.ExecContext(t.Context(), query, args...)
+	require.NoError(t, err)
+	affected, err := result.RowsAffected()
+	require.NoError(t, err)
+	return affected
+}
+
+func TestSessionHasTheSettingsThatTheQueriesRelyOn(t *testing.T) {
+	server := servertest.Empty(t)
+	// What a DSN says otherwise does not count.
+	server.DSN += "?clientFoundRows=true&loc=Asia%2FTokyo&parseTime=false&time_zone=%27%2B05%3A00%27&sql_mode=%27%27"
+	server.Idle = 7 * time.Second
+	db := open(t, server)
+
+	var zone, mode string
+	var lockWait, idle int
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT @@time_zone, @@sql_mode, @@innodb_lock_wait_timeout, @@wait_timeout").Scan(&zone, &mode, &lockWait, &idle))
+	assert.Equal(t, "+00:00", zone)
+	assert.Contains(t, mode, "STRICT_TRANS_TABLES")
+	assert.Equal(t, 5, lockWait)
+	assert.Equal(t, 7, idle)
+
+	exec(t, db, "INSERT INTO facts (id, name) VALUES (1, 'four')")
+	_, err := db.ExecContext(t.Context(), "INSERT INTO facts (id, name) VALUES (2, 'fives')")
+	assert.Error(t, err, "what does not fit is refused and not cut")
+	_, err = db.ExecContext(t.Context(), "INSERT INTO facts (id, at) VALUES (2, '0000-00-00')")
+	assert.Error(t, err, "a zero date is refused")
+	assert.Zero(t, exec(t, db, "UPDATE facts SET name = 'four' WHERE id = 1"), "a row that stays as it is does not count")
+	assert.EqualValues(t, 1, exec(t, db, "UPDATE facts SET name = 'six' WHERE id = 1"))
+	assert.Zero(t, exec(t, db, "INSERT INTO facts (id) VALUES (1) ON DUPLICATE KEY UPDATE id = id"), "a duplicate does not count")
+}
+
+func TestTimesAreUTCInAnyZone(t *testing.T) {
+	db := open(t, servertest.Empty(t))
+	tokyo, err := time.LoadLocation("Asia/Tokyo")
+	require.NoError(t, err)
+	here := time.Local
+	time.Local = tokyo
+	t.Cleanup(func() { time.Local = here })
+
+	at := time.Date(2026, 3, 29, 2, 30, 0, 123456000, time.Local)
+	exec(t, db, "INSERT INTO facts (id, at) VALUES (1, ?)", at)
+
+	var read time.Time
+	var text string
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT at, CAST(at AS CHAR) FROM facts").Scan(&read, &text))
+	assert.Equal(t, "2026-03-28 17:30:00.123456", text)
+	assert.Equal(t, at.UTC(), read)
+	var server time.Time
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT NOW(6)").Scan(&server))
+	assert.WithinDuration(t, time.Now(), server, time.Minute, "the server's clock is read as UTC too")
+}
+
+func TestReadCommittedSeesWhatOthersCommit(t *testing.T) {
+	db := open(t, servertest.Empty(t))
+	exec(t, db, "INSERT INTO facts (id, name) VALUES (1, 'old')")
+	name := func(tx *sql.Tx) (name string) {
+		require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT name FROM facts WHERE id = 1").Scan(&name))
+		return name
+	}
+	tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback() }()
+
+	require.Equal(t, "old", name(tx))
+	exec(t, db, "UPDATE facts SET name = 'new' WHERE id = 1")
+	assert.Equal(t, "new", name(tx))
+	// And no gap is locked: another may insert where this one has looked.
+	var ids int
+	require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM (SELECT id FROM facts WHERE id >= 1 FOR UPDATE) l").Scan(&ids))
+	exec(t, db, "INSERT INTO facts (id) VALUES (2)")
+}
+
+func TestASilentConnectionIsClosedByTheServer(t *testing.T) {
+	server := servertest.Empty(t)
+	server.Idle = time.Second
+	db := open(t, server)
+	tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback() }()
+	exec(t, tx, "INSERT INTO facts (id) VALUES (1)")
+
+	// The insert waits for the row of the silent transaction, until the server has ended that one.
+	exec(t, db, "INSERT INTO facts (id) VALUES (1)")
+
+	_, err = tx.ExecContext(t.Context(), "UPDATE facts SET name = 'late' WHERE id = 1")
+	assert.True(t, schema.IsTransient(err), "%v", err)
+}
