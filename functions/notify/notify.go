@@ -117,11 +117,7 @@ func read(e event.Event) (news, error) {
 	if err != nil {
 		return n, err
 	}
-	// The id of a fact counts the facts of its order (events.New): that is the order's version. It says what is newer
-	// only among the facts of one source.
-	if e.Source() != events.OrdersSource {
-		return n, fmt.Errorf("the source is %q, not %s", e.Source(), events.OrdersSource)
-	}
+	// The id of a fact counts the facts of its order in its source (events.New): that is the order's version.
 	if n.orderID, n.version, err = events.ParseID(e.ID()); err != nil {
 		return n, err
 	}
