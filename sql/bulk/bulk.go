@@ -13,24 +13,26 @@ type Execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// Insert runs a generated single-row INSERT for many rows at once: the list of placeholders that ends the query is
-// repeated for each row. It does nothing when there are no rows. The rows' arguments come from args, in the order of
-// the query's columns.
+// Insert runs a generated single-row INSERT for many rows at once: the list of placeholders behind VALUES is repeated
+// for each row, and what follows it stays. It does nothing when there are no rows. The rows' arguments come from args,
+// in the order of the query's columns.
 func Insert[T any](ctx context.Context, db Execer, query string, rows []T, args func(T) []any) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	query = strings.TrimSpace(query)
-	placeholders := query[strings.LastIndexByte(query, '('):]
+	begin := strings.Index(query, "VALUES (") + len("VALUES ")
+	end := begin + strings.IndexByte(query[begin:], ')') + 1
+	placeholders := query[begin:end]
 	var text strings.Builder
 	text.Grow(len(query) + (len(placeholders)+2)*(len(rows)-1))
-	text.WriteString(query)
+	text.WriteString(query[:end])
 	values := args(rows[0])
 	for _, row := range rows[1:] {
 		text.WriteString(", ")
 		text.WriteString(placeholders)
 		values = append(values, args(row)...)
 	}
+	text.WriteString(query[end:])
 	_, err := db.ExecContext(ctx, text.String(), values...)
 	return err
 }

@@ -7,6 +7,7 @@ package inventory
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -21,6 +22,24 @@ func (q *Queries) DeleteReservationLog(ctx context.Context, orderID string) (int
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const insertReservation = `-- name: InsertReservation :exec
+INSERT INTO reservations (order_id, status, version, created_at, updated_at)
+VALUES (?, 'PENDING', 0, ?, ?)
+`
+
+type InsertReservationParams struct {
+	OrderID   string
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// InsertReservation makes the row of an order that has none: error 1062 means that it has. InsertReservations makes many
+// by one statement.
+func (q *Queries) InsertReservation(ctx context.Context, arg InsertReservationParams) error {
+	_, err := q.db.ExecContext(ctx, insertReservation, arg.OrderID, arg.CreatedAt, arg.UpdatedAt)
+	return err
 }
 
 const insertReservationLog = `-- name: InsertReservationLog :exec
@@ -143,6 +162,44 @@ func (q *Queries) LockReservation(ctx context.Context, orderID string) (LockRese
 	return i, err
 }
 
+const lockReservations = `-- name: LockReservations :many
+SELECT order_id FROM reservations FORCE INDEX (PRIMARY) WHERE order_id IN (/*SLICE:order_ids*/?) ORDER BY order_id FOR UPDATE
+`
+
+// LockReservations finds which of some orders have a row, and keeps those until the transaction ends.
+func (q *Queries) LockReservations(ctx context.Context, orderIds []string) ([]string, error) {
+	query := lockReservations
+	var queryParams []interface{}
+	if len(orderIds) > 0 {
+		for _, v := range orderIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", strings.Repeat(",?", len(orderIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var order_id string
+		if err := rows.Scan(&order_id); err != nil {
+			return nil, err
+		}
+		items = append(items, order_id)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const openReservation = `-- name: OpenReservation :execrows
 INSERT INTO reservations (order_id, status, version, created_at, updated_at)
 VALUES (?, 'PENDING', 0, ?, ?)
@@ -163,6 +220,35 @@ func (q *Queries) OpenReservation(ctx context.Context, arg OpenReservationParams
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const setFirstReservations = `-- name: SetFirstReservations :exec
+UPDATE reservations FORCE INDEX (PRIMARY) SET status = ?, version = 1, updated_at = ?
+WHERE order_id IN (/*SLICE:order_ids*/?)
+`
+
+type SetFirstReservationsParams struct {
+	Status    ReservationsStatus
+	UpdatedAt time.Time
+	OrderIds  []string
+}
+
+// SetFirstReservations writes what became of the stock of several orders that have one fact each now.
+func (q *Queries) SetFirstReservations(ctx context.Context, arg SetFirstReservationsParams) error {
+	query := setFirstReservations
+	var queryParams []interface{}
+	queryParams = append(queryParams, arg.Status)
+	queryParams = append(queryParams, arg.UpdatedAt)
+	if len(arg.OrderIds) > 0 {
+		for _, v := range arg.OrderIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", strings.Repeat(",?", len(arg.OrderIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
+	}
+	_, err := q.db.ExecContext(ctx, query, queryParams...)
+	return err
 }
 
 const setReservation = `-- name: SetReservation :exec

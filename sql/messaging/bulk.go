@@ -47,3 +47,10 @@ func (q *Queries) MarkSent(ctx context.Context, at time.Time, sent []Sent) error
 	_, err = q.db.ExecContext(ctx, markSent, string(list), at)
 	return err
 }
+
+// InsertAllHandled records several events as handled by one statement.
+func (q *Queries) InsertAllHandled(ctx context.Context, events []InsertNewlyHandledParams) error {
+	return bulk.Insert(ctx, q.db, insertNewlyHandled, events, func(e InsertNewlyHandledParams) []any {
+		return []any{e.Consumer, e.Source, e.EventID, e.ProcessedAt}
+	})
+}

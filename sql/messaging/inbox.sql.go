@@ -7,6 +7,7 @@ package messaging
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -53,4 +54,77 @@ func (q *Queries) InsertHandled(ctx context.Context, arg InsertHandledParams) (i
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const insertNewlyHandled = `-- name: InsertNewlyHandled :exec
+INSERT INTO inbox (consumer, source, event_id, processed_at)
+VALUES (?, ?, ?, ?)
+`
+
+type InsertNewlyHandledParams struct {
+	Consumer    string
+	Source      string
+	EventID     string
+	ProcessedAt time.Time
+}
+
+// InsertNewlyHandled records that a consumer handles an event that it has not handled before: error 1062 means that it
+// has. InsertAllHandled records many by one statement.
+func (q *Queries) InsertNewlyHandled(ctx context.Context, arg InsertNewlyHandledParams) error {
+	_, err := q.db.ExecContext(ctx, insertNewlyHandled,
+		arg.Consumer,
+		arg.Source,
+		arg.EventID,
+		arg.ProcessedAt,
+	)
+	return err
+}
+
+const listHandled = `-- name: ListHandled :many
+SELECT source, event_id FROM inbox WHERE event_id IN (/*SLICE:event_ids*/?) AND consumer = ?
+`
+
+type ListHandledParams struct {
+	EventIds []string
+	Consumer string
+}
+
+type ListHandledRow struct {
+	Source  string
+	EventID string
+}
+
+// ListHandled lists which of some events a consumer has handled; an id may be there from several sources.
+func (q *Queries) ListHandled(ctx context.Context, arg ListHandledParams) ([]ListHandledRow, error) {
+	query := listHandled
+	var queryParams []interface{}
+	if len(arg.EventIds) > 0 {
+		for _, v := range arg.EventIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:event_ids*/?", strings.Repeat(",?", len(arg.EventIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:event_ids*/?", "NULL", 1)
+	}
+	queryParams = append(queryParams, arg.Consumer)
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListHandledRow
+	for rows.Next() {
+		var i ListHandledRow
+		if err := rows.Scan(&i.Source, &i.EventID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -352,6 +352,63 @@ func (q *Queries) LockOrder(ctx context.Context, id string) (LockOrderRow, error
 	return i, err
 }
 
+const lockOrders = `-- name: LockOrders :many
+SELECT id, customer_email, status, total_amount, version, correlation_id, failure_reason
+FROM orders FORCE INDEX (PRIMARY) WHERE id IN (/*SLICE:ids*/?) ORDER BY id FOR UPDATE
+`
+
+type LockOrdersRow struct {
+	ID            string
+	CustomerEmail string
+	Status        OrdersStatus
+	TotalAmount   int64
+	Version       int
+	CorrelationID string
+	FailureReason *string
+}
+
+// LockOrders is LockOrder for several orders, whose rows are taken in the order of their ids.
+func (q *Queries) LockOrders(ctx context.Context, ids []string) ([]LockOrdersRow, error) {
+	query := lockOrders
+	var queryParams []interface{}
+	if len(ids) > 0 {
+		for _, v := range ids {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:ids*/?", strings.Repeat(",?", len(ids))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:ids*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockOrdersRow
+	for rows.Next() {
+		var i LockOrdersRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.CustomerEmail,
+			&i.Status,
+			&i.TotalAmount,
+			&i.Version,
+			&i.CorrelationID,
+			&i.FailureReason,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const setStatus = `-- name: SetStatus :execrows
 UPDATE orders
 SET status = ?, failure_reason = ?, version = version + 1, updated_at = ?
@@ -375,6 +432,41 @@ func (q *Queries) SetStatus(ctx context.Context, arg SetStatusParams) (int64, er
 		arg.ID,
 		arg.Version,
 	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const setStatuses = `-- name: SetStatuses :execrows
+UPDATE orders FORCE INDEX (PRIMARY)
+SET status = ?, failure_reason = ?, version = version + 1, updated_at = ?
+WHERE id IN (/*SLICE:ids*/?)
+`
+
+type SetStatusesParams struct {
+	Status        OrdersStatus
+	FailureReason *string
+	UpdatedAt     time.Time
+	Ids           []string
+}
+
+// SetStatuses moves orders that are locked on by one fact each.
+func (q *Queries) SetStatuses(ctx context.Context, arg SetStatusesParams) (int64, error) {
+	query := setStatuses
+	var queryParams []interface{}
+	queryParams = append(queryParams, arg.Status)
+	queryParams = append(queryParams, arg.FailureReason)
+	queryParams = append(queryParams, arg.UpdatedAt)
+	if len(arg.Ids) > 0 {
+		for _, v := range arg.Ids {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:ids*/?", strings.Repeat(",?", len(arg.Ids))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:ids*/?", "NULL", 1)
+	}
+	result, err := q.db.ExecContext(ctx, query, queryParams...)
 	if err != nil {
 		return 0, err
 	}

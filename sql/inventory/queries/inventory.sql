@@ -17,9 +17,10 @@ ON DUPLICATE KEY UPDATE sku = sku;
 -- name: LockStock :one
 SELECT sku, available_qty, reserved_qty, version FROM inventory WHERE sku = ? FOR UPDATE;
 
--- LockStocks reads SKUs and keeps their rows, taken in the order of the SKUs, until the transaction ends.
+-- LockStocks reads SKUs and keeps their rows, taken in the order of the SKUs, until the transaction ends. The index is
+-- forced here and wherever rows are locked by a list: a small table would be scanned, and wait for the rows of others.
 -- name: LockStocks :many
-SELECT sku, available_qty, reserved_qty, version FROM inventory
+SELECT sku, available_qty, reserved_qty, version FROM inventory FORCE INDEX (PRIMARY)
 WHERE sku IN (sqlc.slice(skus)) ORDER BY sku FOR UPDATE;
 
 -- AdjustStock changes the units that are free; it affects no row when too few would remain.
@@ -51,3 +52,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: GetStockLogByKey :one
 SELECT sku, available_after, reserved_after, version_after, created, request_hash, correlation_id
 FROM stock_log WHERE idempotency_key_hash = ?;
+
+-- SetLevel writes the level of a SKU whose row is locked; SetLevels writes many by one statement.
+-- name: SetLevel :exec
+INSERT INTO inventory (sku, available_qty, reserved_qty, version, updated_at)
+VALUES (?, ?, ?, ?, ?)
+ON DUPLICATE KEY UPDATE available_qty = VALUES(available_qty), reserved_qty = VALUES(reserved_qty),
+  version = VALUES(version), updated_at = VALUES(updated_at);

@@ -30,3 +30,18 @@ SELECT order_id, status, updated_at FROM reservations WHERE order_id > sqlc.arg(
 -- DeleteReservationLog forgets the log of an order.
 -- name: DeleteReservationLog :execrows
 DELETE FROM reservation_log WHERE order_id = ?;
+
+-- LockReservations finds which of some orders have a row, and keeps those until the transaction ends.
+-- name: LockReservations :many
+SELECT order_id FROM reservations FORCE INDEX (PRIMARY) WHERE order_id IN (sqlc.slice(order_ids)) ORDER BY order_id FOR UPDATE;
+
+-- InsertReservation makes the row of an order that has none: error 1062 means that it has. InsertReservations makes many
+-- by one statement.
+-- name: InsertReservation :exec
+INSERT INTO reservations (order_id, status, version, created_at, updated_at)
+VALUES (?, 'PENDING', 0, ?, ?);
+
+-- SetFirstReservations writes what became of the stock of several orders that have one fact each now.
+-- name: SetFirstReservations :exec
+UPDATE reservations FORCE INDEX (PRIMARY) SET status = sqlc.arg(status), version = 1, updated_at = sqlc.arg(updated_at)
+WHERE order_id IN (sqlc.slice(order_ids));

@@ -46,3 +46,14 @@ WHERE id = sqlc.arg(id) AND version = sqlc.arg(version);
 -- ListPendingBefore lists the oldest pending orders with an id below a bound; ids are ordered by time.
 -- name: ListPendingBefore :many
 SELECT id FROM orders WHERE status = 'PENDING' AND id < ? ORDER BY id LIMIT ?;
+
+-- LockOrders is LockOrder for several orders, whose rows are taken in the order of their ids.
+-- name: LockOrders :many
+SELECT id, customer_email, status, total_amount, version, correlation_id, failure_reason
+FROM orders FORCE INDEX (PRIMARY) WHERE id IN (sqlc.slice(ids)) ORDER BY id FOR UPDATE;
+
+-- SetStatuses moves orders that are locked on by one fact each.
+-- name: SetStatuses :execrows
+UPDATE orders FORCE INDEX (PRIMARY)
+SET status = sqlc.arg(status), failure_reason = sqlc.narg(failure_reason), version = version + 1, updated_at = sqlc.arg(updated_at)
+WHERE id IN (sqlc.slice(ids));
