@@ -13,9 +13,10 @@ import (
 type OutboxStatus string
 
 const (
-	OutboxStatusNEW   OutboxStatus = "NEW"
-	OutboxStatusSENT  OutboxStatus = "SENT"
-	OutboxStatusERROR OutboxStatus = "ERROR"
+	OutboxStatusNEW       OutboxStatus = "NEW"
+	OutboxStatusSENT      OutboxStatus = "SENT"
+	OutboxStatusERROR     OutboxStatus = "ERROR"
+	OutboxStatusDISCARDED OutboxStatus = "DISCARDED"
 )
 
 func (e *OutboxStatus) Scan(src interface{}) error {
@@ -68,7 +69,6 @@ type Outbox struct {
 	Type           string
 	Payload        string
 	Headers        string
-	Status         OutboxStatus
 	CreatedAt      time.Time
 	SentAt         *time.Time
 	Attempts       int
@@ -76,6 +76,7 @@ type Outbox struct {
 	LastError      *string
 	KafkaPartition *int
 	KafkaOffset    *int64
+	Status         OutboxStatus
 }
 
 type OutboxShard struct {

@@ -15,6 +15,7 @@ import (
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/notifications"
+	"example.com/orders/sql/operations"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
 )
@@ -42,6 +43,8 @@ func sets(name string) []set {
 		return []set{shared, {goose.DefaultTablename, inventory.Migrations}}
 	case schema.Notifications:
 		return []set{{goose.DefaultTablename, notifications.Migrations}}
+	case schema.Operations:
+		return []set{{goose.DefaultTablename, operations.Migrations}}
 	default:
 		return nil
 	}

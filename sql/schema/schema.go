@@ -14,15 +14,16 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// The schemas, one a service. No service reads another's.
+// The schemas, one a service, and one in which what operators did is recorded. No service reads another's.
 const (
 	Orders        = "orders"
 	Inventory     = "inventory"
 	Notifications = "notifications"
+	Operations    = "operations"
 )
 
 // All lists the schemas.
-var All = []string{Orders, Inventory, Notifications}
+var All = []string{Orders, Inventory, Notifications, Operations}
 
 // lockWait bounds how long a statement waits for a row that another transaction holds, in seconds.
 const lockWait = "5"
