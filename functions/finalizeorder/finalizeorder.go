@@ -6,7 +6,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -39,28 +38,63 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 	}
 }
 
+// HandleBatch is Handle for several events of one type, in one transaction.
+func (f *Function) HandleBatch(ctx context.Context, es []event.Event) []error {
+	switch es[0].Type() {
+	case events.InventoryReservedType:
+		return instance.ReactGroup(ctx, &f.Instance, es, all(f.confirmation), f.confirm)
+	case events.InventoryRejectedType:
+		return instance.ReactGroup(ctx, &f.Instance, es, all(f.failure), f.fail)
+	default:
+		return instance.Each(ctx, es, f.Refuse)
+	}
+}
+
 func (f *Function) confirm(ctx context.Context, tx *sql.Tx, e event.Event, data events.InventoryReserved) ([]event.Event, error) {
-	return f.end(ctx, tx, e, saga.Change{OrderID: data.OrderID, To: orders.OrdersStatusCONFIRMED},
-		func(o orders.LockOrderRow, at time.Time) events.Data {
-			return events.OrderConfirmed{OrderID: o.ID, CustomerEmail: o.CustomerEmail, TotalAmount: o.TotalAmount, CreatedAt: at}
-		})
+	return end(ctx, tx, f.confirmation(e, data))
 }
 
 func (f *Function) fail(ctx context.Context, tx *sql.Tx, e event.Event, data events.InventoryRejected) ([]event.Event, error) {
-	return f.end(ctx, tx, e, saga.Change{OrderID: data.OrderID, To: orders.OrdersStatusFAILED, Reason: data.Reason},
-		func(o orders.LockOrderRow, at time.Time) events.Data {
-			return events.OrderFailed{OrderID: o.ID, CustomerEmail: o.CustomerEmail, Reason: data.Reason, Shortages: data.Shortages, CreatedAt: at}
-		})
+	return end(ctx, tx, f.failure(e, data))
 }
 
-func (f *Function) end(ctx context.Context, tx *sql.Tx, e event.Event, change saga.Change, fact func(orders.LockOrderRow, time.Time) events.Data) ([]event.Event, error) {
-	change.At = f.Now()
-	change.Cause = events.CauseOf(e)
-	change.Fact = func(o orders.LockOrderRow) events.Data { return fact(o, change.At) }
+func (f *Function) confirmation(e event.Event, data events.InventoryReserved) saga.Change {
+	now := f.Now()
+	return saga.Change{
+		OrderID: data.OrderID, To: orders.OrdersStatusCONFIRMED, At: now, Cause: events.CauseOf(e),
+		Fact: func(o orders.LockOrderRow) events.Data {
+			return events.OrderConfirmed{OrderID: o.ID, CustomerEmail: o.CustomerEmail, TotalAmount: o.TotalAmount, CreatedAt: now}
+		},
+	}
+}
+
+func (f *Function) failure(e event.Event, data events.InventoryRejected) saga.Change {
+	now := f.Now()
+	return saga.Change{
+		OrderID: data.OrderID, To: orders.OrdersStatusFAILED, Reason: data.Reason, At: now, Cause: events.CauseOf(e),
+		Fact: func(o orders.LockOrderRow) events.Data {
+			return events.OrderFailed{OrderID: o.ID, CustomerEmail: o.CustomerEmail, Reason: data.Reason, Shortages: data.Shortages, CreatedAt: now}
+		},
+	}
+}
+
+func end(ctx context.Context, tx *sql.Tx, change saga.Change) ([]event.Event, error) {
 	_, facts, err := saga.Apply(ctx, tx, change)
 	if errors.Is(err, saga.ErrUnknownOrder) {
 		// The order was committed before its order.created left, so it will not turn up later.
 		return nil, delivery.Poison(err)
 	}
 	return facts, err
+}
+
+// all makes the changes of a group's events at the same moment, so that one statement can make them.
+func all[T events.Data](change func(event.Event, T) saga.Change) instance.GroupReaction[T] {
+	return func(ctx context.Context, tx *sql.Tx, group []instance.Delivered[T]) ([][]event.Event, error) {
+		changes := make([]saga.Change, len(group))
+		for n, d := range group {
+			changes[n] = change(d.Event, d.Data)
+			changes[n].At = changes[0].At
+		}
+		return saga.ApplyAll(ctx, tx, changes)
+	}
 }

@@ -33,6 +33,14 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 	return instance.React(ctx, &f.Instance, e, f.reserve)
 }
 
+// HandleBatch is Handle for several events of one type, in one transaction.
+func (f *Function) HandleBatch(ctx context.Context, es []event.Event) []error {
+	if es[0].Type() != events.OrderCreatedType {
+		return instance.Each(ctx, es, f.Refuse)
+	}
+	return instance.ReactGroup(ctx, &f.Instance, es, f.reserveAll, f.reserve)
+}
+
 // reserve takes the order's row in reservations first: releasing does too, so that whoever comes second sees what the
 // first has done. An order whose row is there already was reserved, rejected or released before: nothing to do. Then
 // it takes the rows of all SKUs in their order, decides under the locks, and writes once.
@@ -50,17 +58,11 @@ func (f *Function) reserve(ctx context.Context, tx *sql.Tx, e event.Event, order
 	if err != nil {
 		return nil, err
 	}
-	shortages, unknown := short(wanted, stock)
-	fact, status := events.Data(events.InventoryReserved{OrderID: order.OrderID, Reservations: wanted}), inventory.ReservationsStatusRESERVED
-	if len(shortages) > 0 {
-		reason := events.ReasonOutOfStock
-		if unknown {
-			reason = events.ReasonUnknownSKU
+	fact, status := judge(order.OrderID, wanted, stock, now)
+	if status == inventory.ReservationsStatusRESERVED {
+		if err := take(ctx, q, wanted, now); err != nil {
+			return nil, err
 		}
-		fact = events.InventoryRejected{OrderID: order.OrderID, Reason: reason, Shortages: shortages, CreatedAt: now}
-		status = inventory.ReservationsStatusREJECTED
-	} else if err := take(ctx, q, wanted, now); err != nil {
-		return nil, err
 	}
 	if err := record(ctx, q, e, order.OrderID, status, wanted, now); err != nil {
 		return nil, err
@@ -99,6 +101,19 @@ func lock(ctx context.Context, q *inventory.Queries, wanted []events.Quantity) (
 	return stock, nil
 }
 
+// judge decides on an order by the free units of those SKUs that there are: all that it wants, or nothing.
+func judge(orderID string, wanted []events.Quantity, stock map[string]int64, now time.Time) (events.Data, inventory.ReservationsStatus) {
+	shortages, unknown := short(wanted, stock)
+	if len(shortages) == 0 {
+		return events.InventoryReserved{OrderID: orderID, Reservations: wanted}, inventory.ReservationsStatusRESERVED
+	}
+	reason := events.ReasonOutOfStock
+	if unknown {
+		reason = events.ReasonUnknownSKU
+	}
+	return events.InventoryRejected{OrderID: orderID, Reason: reason, Shortages: shortages, CreatedAt: now}, inventory.ReservationsStatusREJECTED
+}
+
 // short lists every SKU of which too few units are free, and tells whether one of them is not known at all.
 func short(wanted []events.Quantity, stock map[string]int64) (shortages []events.Shortage, unknown bool) {
 	for _, w := range wanted {
@@ -126,6 +141,17 @@ func take(ctx context.Context, q *inventory.Queries, wanted []events.Quantity, n
 
 // record writes what the event did to each SKU, and what has become of the order.
 func record(ctx context.Context, q *inventory.Queries, e event.Event, orderID string, status inventory.ReservationsStatus, wanted []events.Quantity, now time.Time) error {
+	if err := q.InsertReservationLogs(ctx, logRows(e, orderID, status, wanted, now)); err != nil {
+		return fmt.Errorf("log the reservation of order %s: %w", orderID, err)
+	}
+	if err := q.SetReservation(ctx, inventory.SetReservationParams{OrderID: orderID, Status: status, Version: 1, UpdatedAt: now}); err != nil {
+		return fmt.Errorf("set the reservation of order %s to %s: %w", orderID, status, err)
+	}
+	return nil
+}
+
+// logRows are the lines of the log that tell what the event did to each SKU.
+func logRows(e event.Event, orderID string, status inventory.ReservationsStatus, wanted []events.Quantity, now time.Time) []inventory.InsertReservationLogParams {
 	rows := make([]inventory.InsertReservationLogParams, len(wanted))
 	for i, w := range wanted {
 		rows[i] = inventory.InsertReservationLogParams{
@@ -136,11 +162,5 @@ func record(ctx context.Context, q *inventory.Queries, e event.Event, orderID st
 			rows[i].DeltaReserved = w.Quantity
 		}
 	}
-	if err := q.InsertReservationLogs(ctx, rows); err != nil {
-		return fmt.Errorf("log the reservation of order %s: %w", orderID, err)
-	}
-	if err := q.SetReservation(ctx, inventory.SetReservationParams{OrderID: orderID, Status: status, Version: 1, UpdatedAt: now}); err != nil {
-		return fmt.Errorf("set the reservation of order %s to %s: %w", orderID, status, err)
-	}
-	return nil
+	return rows
 }

@@ -193,13 +193,14 @@ func (q *Queries) ListPendingShards(ctx context.Context) ([]uint8, error) {
 const listRetries = `-- name: ListRetries :many
 SELECT id, aggregate_id, type, payload, headers, attempts, next_attempt_at <= NOW(6) AS due
 FROM outbox
-WHERE shard = ? AND status = 'ERROR' AND next_attempt_at IS NOT NULL
+WHERE shard = ? AND status = 'ERROR' AND id > ? AND next_attempt_at IS NOT NULL
 ORDER BY id
 LIMIT ?
 `
 
 type ListRetriesParams struct {
 	Shard uint8
+	ID    int64
 	Limit int32
 }
 
@@ -213,10 +214,10 @@ type ListRetriesRow struct {
 	Due         bool
 }
 
-// ListRetries lists the refused rows of a shard that will be tried again, oldest first. Parked rows are not among
-// them: they have no next attempt.
+// ListRetries lists the refused rows of a shard that will be tried again, oldest first, from after an id on. Parked
+// rows are not among them: they have no next attempt.
 func (q *Queries) ListRetries(ctx context.Context, arg ListRetriesParams) ([]ListRetriesRow, error) {
-	rows, err := q.db.QueryContext(ctx, listRetries, arg.Shard, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, listRetries, arg.Shard, arg.ID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}

@@ -40,3 +40,56 @@ func Once(ctx context.Context, db *sql.DB, consumer string, e event.Event, now f
 	}
 	return false, shards, err
 }
+
+// GroupWork is what a transaction does for several events that were not handled before: those of the given indices. The
+// events that it returns are stored with what it wrote.
+type GroupWork func(ctx context.Context, tx *sql.Tx, fresh []int) ([]event.Event, error)
+
+// OnceEach is Once for several events in one transaction: all of them have their effect, or none. It returns the indices
+// of those that had it now; the others were duplicates, of one handled before or of an earlier one of the same call. An
+// error says nothing about a single event: handle them one by one then.
+func OnceEach(ctx context.Context, db *sql.DB, consumer string, es []event.Event, now func() time.Time, work GroupWork) (fresh []int, shards []uint8, err error) {
+	shards, err = outbox.Transact(ctx, db, now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+		q := messaging.New(tx)
+		// Read before the insert: the affected count of one for many rows does not say which were there.
+		if fresh, err = sift(ctx, q, consumer, es); err != nil || len(fresh) == 0 {
+			return nil, err
+		}
+		rows := make([]messaging.InsertNewlyHandledParams, len(fresh))
+		for n, i := range fresh {
+			rows[n] = messaging.InsertNewlyHandledParams{Consumer: consumer, Source: es[i].Source(), EventID: es[i].ID(), ProcessedAt: now()}
+		}
+		if err := q.InsertAllHandled(ctx, rows); err != nil {
+			return nil, fmt.Errorf("record %d events in the inbox: %w", len(rows), err)
+		}
+		return work(ctx, tx, fresh)
+	})
+	return fresh, shards, err
+}
+
+// identity is what an event is known by.
+type identity struct{ source, id string }
+
+// sift returns the indices of the events that consumer has not handled, each event once.
+func sift(ctx context.Context, q *messaging.Queries, consumer string, es []event.Event) ([]int, error) {
+	ids := make([]string, len(es))
+	for i, e := range es {
+		ids[i] = e.ID()
+	}
+	handled, err := q.ListHandled(ctx, messaging.ListHandledParams{EventIds: ids, Consumer: consumer})
+	if err != nil {
+		return nil, fmt.Errorf("look for %d events in the inbox: %w", len(ids), err)
+	}
+	seen := make(map[identity]bool, len(es))
+	for _, h := range handled {
+		seen[identity{h.Source, h.EventID}] = true
+	}
+	fresh := make([]int, 0, len(es))
+	for i, e := range es {
+		if key := (identity{e.Source(), e.ID()}); !seen[key] {
+			seen[key] = true
+			fresh = append(fresh, i)
+		}
+	}
+	return fresh, nil
+}

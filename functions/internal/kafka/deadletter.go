@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -8,6 +10,9 @@ import (
 	"unicode"
 
 	"github.com/IBM/sarama"
+
+	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/metrics"
 )
 
 // The headers that a dead letter has beside those of the original record. They read as extensions of a CloudEvent, so
@@ -31,6 +36,18 @@ type failure struct {
 	status   int
 	err      error
 	at       time.Time
+}
+
+// reason is why the record was set aside, for the metrics.
+func (f failure) reason() string {
+	switch {
+	case delivery.Judge(f.status) == delivery.Retry:
+		return metrics.Exhausted
+	case f.status == http.StatusUnprocessableEntity:
+		return metrics.Poison
+	default:
+		return fmt.Sprintf("rejected_%dxx", f.status/100)
+	}
 }
 
 // deadLetter is the record that is written for one that failed: key, value and headers are untouched, and what is known

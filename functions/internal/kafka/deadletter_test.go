@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/kafkatest"
+	"example.com/orders/functions/internal/metrics"
 )
 
 // header is the value of the first header with a name, "" without one.
@@ -95,4 +97,42 @@ func TestSourceReplacesAnOlderFailure(t *testing.T) {
 	assert.Equal(t, "1", header(letter, "ce_deadletterattempts"))
 	assert.Equal(t, strings.Repeat("ä", 250), header(letter, "ce_deadlettererror"), "at most 500 bytes of whole characters")
 	assert.Equal(t, "500", header(letter, "ce_knativeerrorcode"))
+}
+
+func TestSourceCountsDeadLettersByReason(t *testing.T) {
+	c := kafkatest.Start(t)
+	name := topic(t, c, "order.created", 1)
+	answers := map[string]int{
+		"poison": http.StatusUnprocessableEntity, "exhausted": http.StatusServiceUnavailable,
+		"refused": http.StatusForbidden, "moved": http.StatusFound,
+	}
+	p := newProbe(func(ctx context.Context, e event.Event, _ int) error { return status(answers[e.ID()])(ctx) })
+	o := options(t, c, name, p)
+	o.Metrics = metrics.New()
+	var batch []event.Event
+	for id := range answers {
+		batch = append(batch, fact(id, id, "x"))
+	}
+	publish(t, newProducer(t, c), batch...)
+	r := start(t, o)
+	c.Records(t, name+".dlq", len(answers))
+	r.stop(t)
+
+	counted := map[string]float64{}
+	families, err := o.Metrics.Registry.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == "orders_dead_letters_total" {
+				labels := map[string]string{}
+				for _, pair := range m.GetLabel() {
+					labels[pair.GetName()] = pair.GetValue()
+				}
+				assert.Equal(t, name, labels["topic"])
+				assert.Equal(t, "reserve-stock", labels["consumer"])
+				counted[labels["reason"]] = m.GetCounter().GetValue()
+			}
+		}
+	}
+	assert.Equal(t, map[string]float64{"poison": 1, "exhausted": 1, "rejected_4xx": 1, "rejected_3xx": 1}, counted)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/metrics"
 	"example.com/orders/knative"
 )
 
@@ -34,7 +35,9 @@ type SourceOptions struct {
 	Ready func(context.Context) bool
 	// DeadLetters writes the records that are set aside.
 	DeadLetters *Producer
-	Log         *slog.Logger
+	// Metrics counts what is set aside; nil when nobody looks.
+	Metrics *metrics.Metrics
+	Log     *slog.Logger
 	// Drain is how long attempts that are under way may go on after Run's ctx has ended.
 	Drain time.Duration
 }
@@ -42,6 +45,7 @@ type SourceOptions struct {
 // NewSource returns a source that does nothing until Run.
 func NewSource(o SourceOptions) *Source {
 	o.Log = o.Log.With("consumer", o.Spec.Sink, "topic", o.Spec.Topic)
+	o.Metrics.AddConsumer(o.Spec.Topic, o.Spec.Sink)
 	return &Source{o: o}
 }
 
@@ -260,6 +264,7 @@ func (s *Source) setAside(work context.Context, log *slog.Logger, record *sarama
 		err := s.o.DeadLetters.Write(ctx, []*sarama.ProducerMessage{deadLetter(s.o.Spec.Delivery.DeadLetter, record, f)})[0]
 		cancel()
 		if err == nil {
+			s.o.Metrics.CountDeadLetter(record.Topic, f.consumer, f.reason())
 			log.Error("record set aside as a dead letter", "error", f.err)
 			return true
 		}

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -52,12 +53,8 @@ func Apply(ctx context.Context, tx *sql.Tx, c Change) (before orders.LockOrderRo
 	if !allowed(before.Status, c.To) {
 		return before, nil, nil
 	}
-	var reason *string
-	if c.Reason != "" {
-		reason = &c.Reason
-	}
 	changed, err := q.SetStatus(ctx, orders.SetStatusParams{
-		ID: c.OrderID, Version: before.Version, Status: c.To, FailureReason: reason, UpdatedAt: c.At,
+		ID: c.OrderID, Version: before.Version, Status: c.To, FailureReason: c.reason(), UpdatedAt: c.At,
 	})
 	if err != nil {
 		return before, nil, fmt.Errorf("set order %s to %s: %w", c.OrderID, c.To, err)
@@ -65,14 +62,79 @@ func Apply(ctx context.Context, tx *sql.Tx, c Change) (before orders.LockOrderRo
 	if changed != 1 {
 		return before, nil, fmt.Errorf("order %s changed under its lock", c.OrderID)
 	}
+	e, err := c.fact(before)
+	return before, []event.Event{e}, err
+}
+
+// ApplyAll is Apply for several changes to the same status, with few statements for all of them. It returns what each
+// led to, in their order: of two for one order the first. It fails for all when one is about an order that there is not.
+func ApplyAll(ctx context.Context, tx *sql.Tx, changes []Change) ([][]event.Event, error) {
+	q := orders.New(tx)
+	ids := map[string]bool{}
+	for _, c := range changes {
+		ids[c.OrderID] = true
+	}
+	rows, err := q.LockOrders(ctx, slices.Sorted(maps.Keys(ids)))
+	if err != nil {
+		return nil, fmt.Errorf("lock %d orders: %w", len(ids), err)
+	}
+	locked := make(map[string]orders.LockOrderRow, len(rows))
+	for _, row := range rows {
+		locked[row.ID] = orders.LockOrderRow(row)
+	}
+	facts := make([][]event.Event, len(changes))
+	changed := map[outcome][]string{}
+	for n, c := range changes {
+		before, known := locked[c.OrderID]
+		if !known {
+			return nil, fmt.Errorf("order %s: %w", c.OrderID, ErrUnknownOrder)
+		}
+		if !ids[c.OrderID] || !allowed(before.Status, c.To) {
+			continue // it has moved on, here or before
+		}
+		ids[c.OrderID] = false
+		e, err := c.fact(before)
+		if err != nil {
+			return nil, err
+		}
+		facts[n] = []event.Event{e}
+		to := outcome{c.To, c.Reason, c.At}
+		changed[to] = append(changed[to], c.OrderID)
+	}
+	for to, ids := range changed {
+		n, err := q.SetStatuses(ctx, orders.SetStatusesParams{
+			Status: to.status, FailureReason: Change{Reason: to.reason}.reason(), UpdatedAt: to.at, Ids: ids,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("set %d orders to %s: %w", len(ids), to.status, err)
+		}
+		if n != int64(len(ids)) {
+			return nil, fmt.Errorf("%d of %d orders changed under their locks", int64(len(ids))-n, len(ids))
+		}
+	}
+	return facts, nil
+}
+
+// outcome is what the changes that one statement makes have in common.
+type outcome struct {
+	status orders.OrdersStatus
+	reason string
+	at     time.Time
+}
+
+func (c Change) reason() *string {
+	if c.Reason == "" {
+		return nil
+	}
+	return &c.Reason
+}
+
+// fact makes the event that tells of the change of an order.
+func (c Change) fact(before orders.LockOrderRow) (event.Event, error) {
 	if c.Cause.CorrelationID == "" {
 		c.Cause.CorrelationID = before.CorrelationID
 	}
-	e, err := events.New(c.Fact(before), before.Version+1, c.At, c.Cause)
-	if err != nil {
-		return before, nil, err
-	}
-	return before, []event.Event{e}, nil
+	return events.New(c.Fact(before), before.Version+1, c.At, c.Cause)
 }
 
 func allowed(from, to orders.OrdersStatus) bool {

@@ -14,12 +14,12 @@ ORDER BY s.shard;
 -- name: ClaimShard :one
 SELECT shard FROM outbox_shards WHERE shard = ? FOR UPDATE SKIP LOCKED;
 
--- ListRetries lists the refused rows of a shard that will be tried again, oldest first. Parked rows are not among
--- them: they have no next attempt.
+-- ListRetries lists the refused rows of a shard that will be tried again, oldest first, from after an id on. Parked
+-- rows are not among them: they have no next attempt.
 -- name: ListRetries :many
 SELECT id, aggregate_id, type, payload, headers, attempts, next_attempt_at <= NOW(6) AS due
 FROM outbox
-WHERE shard = ? AND status = 'ERROR' AND next_attempt_at IS NOT NULL
+WHERE shard = ? AND status = 'ERROR' AND id > ? AND next_attempt_at IS NOT NULL
 ORDER BY id
 LIMIT ?;
 

@@ -1,0 +1,91 @@
+package instance
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/inbox"
+)
+
+// Delivered is an event that was decoded.
+type Delivered[T events.Data] struct {
+	Event event.Event
+	Data  T
+}
+
+// GroupReaction is a Reaction to several facts in one transaction. It returns what each of them led to, in their order.
+// Whatever it cannot do for one of them is an error for all: they are then handled one by one.
+type GroupReaction[T events.Data] func(ctx context.Context, tx *sql.Tx, group []Delivered[T]) ([][]event.Event, error)
+
+// ReactGroup is React for several events: it handles them in one transaction by the reaction to a group and, when that
+// fails, one by one by the reaction to one. It returns the answer to each.
+func ReactGroup[T events.Data](ctx context.Context, i *Instance, es []event.Event, group GroupReaction[T], one Reaction[T]) []error {
+	alone := func(ctx context.Context, e event.Event) error { return React(ctx, i, e, one) }
+	if len(es) == 1 || i.Started() != nil {
+		return Each(ctx, es, alone)
+	}
+	answers := make([]error, len(es))
+	begin := time.Now()
+	sound, decoded, places := decodeAll[T](ctx, i, es, begin, answers)
+	if len(sound) == 0 {
+		return answers
+	}
+	var emitted [][]event.Event
+	fresh, shards, err := inbox.OnceEach(ctx, i.DB, i.Name, sound, i.Now, func(ctx context.Context, tx *sql.Tx, fresh []int) (all []event.Event, err error) {
+		batch := make([]Delivered[T], len(fresh))
+		for n, index := range fresh {
+			batch[n] = decoded[index]
+		}
+		if emitted, err = group(ctx, tx, batch); err != nil {
+			return nil, err
+		}
+		for _, some := range emitted {
+			all = append(all, some...)
+		}
+		return all, nil
+	})
+	if err != nil {
+		for n, e := range sound {
+			answers[places[n]] = alone(ctx, e)
+		}
+		return answers
+	}
+	i.wake(shards)
+	outcomes := make([]string, len(sound))
+	for n, index := range fresh {
+		outcomes[index] = emits(emitted[n])
+	}
+	for n, e := range sound {
+		answers[places[n]] = i.report(ctx, e, begin, cmp.Or(outcomes[n], "duplicate"), nil)
+	}
+	return answers
+}
+
+// decodeAll returns the events that can be decoded, what they say, and their indices in es; the answers to the others
+// are set.
+func decodeAll[T events.Data](ctx context.Context, i *Instance, es []event.Event, begin time.Time, answers []error) (sound []event.Event, decoded []Delivered[T], places []int) {
+	for n, e := range es {
+		data, err := events.Decode[T](e)
+		if err != nil {
+			answers[n] = i.report(ctx, e, begin, "", delivery.Poison(err))
+			continue
+		}
+		sound, decoded, places = append(sound, e), append(decoded, Delivered[T]{e, data}), append(places, n)
+	}
+	return sound, decoded, places
+}
+
+// Each handles events one by one.
+func Each(ctx context.Context, es []event.Event, handle func(context.Context, event.Event) error) []error {
+	answers := make([]error, len(es))
+	for n, e := range es {
+		answers[n] = handle(ctx, e)
+	}
+	return answers
+}
