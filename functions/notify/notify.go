@@ -17,6 +17,7 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/sql/notifications"
 	"example.com/orders/sql/schema"
@@ -82,6 +83,7 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 		if err := f.send(ctx, n); err != nil {
 			return "", errors.Join(err, f.release(ctx, n, claim))
 		}
+		failpoint.Pass(failpoint.In(ctx, f.Name), failpoint.MailSent)
 		return "sent", f.mark(ctx, n, claim)
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
+	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/messaging"
 )
@@ -23,7 +24,7 @@ var errHandled = errors.New("handled before")
 // id together, as CloudEvents has it. When the same event is handled twice at the same time, the second waits for the
 // first to commit or to fail.
 func Once(ctx context.Context, db *sql.DB, consumer string, e event.Event, now func() time.Time, work outbox.Work) (duplicate bool, shards []uint8, err error) {
-	shards, err = outbox.Transact(ctx, db, now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+	shards, err = outbox.Transact(failpoint.In(ctx, consumer), db, now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
 		inserted, err := messaging.New(tx).InsertHandled(ctx, messaging.InsertHandledParams{
 			Consumer: consumer, Source: e.Source(), EventID: e.ID(), ProcessedAt: now(),
 		})
@@ -49,7 +50,7 @@ type GroupWork func(ctx context.Context, tx *sql.Tx, fresh []int) ([]event.Event
 // of those that had it now; the others were duplicates, of one handled before or of an earlier one of the same call. An
 // error says nothing about a single event: handle them one by one then.
 func OnceEach(ctx context.Context, db *sql.DB, consumer string, es []event.Event, now func() time.Time, work GroupWork) (fresh []int, shards []uint8, err error) {
-	shards, err = outbox.Transact(ctx, db, now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+	shards, err = outbox.Transact(failpoint.In(ctx, consumer), db, now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
 		q := messaging.New(tx)
 		// Read before the insert: the affected count of one for many rows does not say which were there.
 		if fresh, err = sift(ctx, q, consumer, es); err != nil || len(fresh) == 0 {

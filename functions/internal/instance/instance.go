@@ -17,6 +17,7 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/inbox"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/schema"
@@ -142,7 +143,7 @@ func (i *Instance) Transact(ctx context.Context, work outbox.Work) error {
 	if err := i.Started(); err != nil {
 		return err
 	}
-	shards, err := outbox.Transact(ctx, i.DB, i.Now, work)
+	shards, err := outbox.Transact(failpoint.In(ctx, i.Name), i.DB, i.Now, work)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"example.com/orders/functions/internal/failpoint"
 )
 
 // maxOutstanding bounds the records of a partition between the lowest unfinished one and the newest that was read.
@@ -32,7 +34,7 @@ type partition struct {
 func newPartition(s *Source, session sarama.ConsumerGroupSession, work context.Context) *partition {
 	claim, end := context.WithCancel(session.Context())
 	return &partition{
-		source: s, session: session, work: work, ended: claim.Done(), end: end,
+		source: s, session: session, work: failpoint.In(work, s.o.Spec.Sink), ended: claim.Done(), end: end,
 		places:   make(chan struct{}, max(1, s.o.Spec.Consumers)),
 		room:     make(chan struct{}, 1),
 		waiting:  map[string][]*sarama.ConsumerMessage{},
@@ -128,6 +130,7 @@ func (p *partition) sleep(d time.Duration) bool {
 
 // finish marks the offsets that have no unfinished one before them, and returns the next record of the key.
 func (p *partition) finish(m *sarama.ConsumerMessage, key string, ordered bool) (next *sarama.ConsumerMessage) {
+	failpoint.Pass(p.work, failpoint.BeforeOffset)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.finished[m.Offset] = true

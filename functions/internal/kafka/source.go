@@ -13,6 +13,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/metrics"
 	"example.com/orders/knative"
 )
@@ -264,6 +265,7 @@ func (s *Source) setAside(work context.Context, log *slog.Logger, record *sarama
 		err := s.o.DeadLetters.Write(ctx, []*sarama.ProducerMessage{deadLetter(s.o.Spec.Delivery.DeadLetter, record, f)})[0]
 		cancel()
 		if err == nil {
+			failpoint.Pass(work, failpoint.DeadLetterWritten)
 			s.o.Metrics.CountDeadLetter(record.Topic, f.consumer, f.reason())
 			log.Error("record set aside as a dead letter", "error", f.err)
 			return true

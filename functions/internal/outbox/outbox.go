@@ -14,6 +14,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/schema"
 )
@@ -78,9 +79,11 @@ func transact(ctx context.Context, db *sql.DB, now func() time.Time, work Work) 
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Pass(ctx, failpoint.BeforeCommit)
 	if err := tx.Commit(); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
+	failpoint.Pass(ctx, failpoint.AfterCommit)
 	return shards, nil
 }
 
