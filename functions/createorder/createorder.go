@@ -3,8 +3,8 @@
 package createorder
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -15,6 +15,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/groupcommit"
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/rest"
 	"example.com/orders/sql/orders"
@@ -26,6 +27,8 @@ type Function struct {
 	instance.Instance
 	// Currency is the ISO 4217 code of the amounts; CURRENCY sets it.
 	Currency string
+
+	storing *groupcommit.Group[pending, struct{}]
 }
 
 // New returns the function as it is deployed.
@@ -46,6 +49,7 @@ func (f *Function) Start(ctx context.Context, config map[string]string) error {
 	if !validCurrency.MatchString(f.Currency) {
 		return fmt.Errorf("CURRENCY is %q: give an ISO 4217 code like EUR", f.Currency)
 	}
+	f.storing = groupcommit.New(groupSize, groups, groupTimeout, f.store)
 	return f.Instance.Start(ctx, config)
 }
 
@@ -77,52 +81,100 @@ func (f *Function) Create(ctx context.Context, c Command) (Accepted, error) {
 	if err := f.Started(); err != nil {
 		return Accepted{}, err
 	}
-	// The id is chosen before the transaction, so that a transaction that is run again, its first commit having been
-	// of unknown outcome, meets its own order.
-	id, now, fingerprint := f.NewID(), f.Now(), c.Order.Fingerprint()
-	err := f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
-		return f.insert(ctx, tx, id, now, fingerprint, c)
-	})
+	p, err := f.prepare(c)
+	if err != nil {
+		return Accepted{}, err
+	}
+	if _, err = f.storing.Do(ctx, p); err != nil && ctx.Err() == nil {
+		// The error of a group says nothing about one of its orders.
+		err = f.insert(ctx, []pending{p})
+	}
 	if schema.IsDuplicate(err) {
-		return f.replay(ctx, id, fingerprint, c.KeyHash)
+		return f.replay(ctx, p.order.ID, p.order.RequestHash, c.KeyHash)
 	}
 	if err != nil {
 		return Accepted{}, fmt.Errorf("create order: %w", err)
 	}
-	f.Log.InfoContext(ctx, "order accepted", "function", f.Name, "order_id", id, "correlation_id", c.Cause.CorrelationID)
-	return accepted(id, now, false), nil
+	f.Log.InfoContext(ctx, "order accepted", "function", f.Name, "order_id", p.order.ID, "correlation_id", c.Cause.CorrelationID)
+	return accepted(p.order.ID, p.order.CreatedAt, false), nil
 }
 
-func (f *Function) insert(ctx context.Context, tx *sql.Tx, id string, now time.Time, fingerprint [sha256.Size]byte, c Command) ([]event.Event, error) {
+// pending is an order that is to be stored.
+type pending struct {
+	order   orders.InsertOrderParams
+	items   []orders.InsertItemParams
+	created event.Event
+}
+
+// prepare makes what is to be stored for a command. The order's id is chosen before the transaction, so that one that is
+// run again, its first commit having been of unknown outcome, meets its own order.
+func (f *Function) prepare(c Command) (pending, error) {
+	id, now, fingerprint := f.NewID(), f.Now(), c.Order.Fingerprint()
 	total, err := events.Total(c.Order.Items)
 	if err != nil {
-		return nil, err
+		return pending{}, err
 	}
-	q := orders.New(tx)
-	if err := q.InsertOrder(ctx, orders.InsertOrderParams{
-		ID: id, CustomerEmail: c.Order.CustomerEmail, Status: orders.OrdersStatusPENDING,
-		TotalAmount: total, Currency: f.Currency, Version: 1,
-		IdempotencyKeyHash: c.KeyHash, RequestHash: fingerprint[:], CorrelationID: c.Cause.CorrelationID,
-		CreatedAt: now, UpdatedAt: now,
-	}); err != nil {
-		return nil, fmt.Errorf("insert order %s: %w", id, err)
+	p := pending{
+		order: orders.InsertOrderParams{
+			ID: id, CustomerEmail: c.Order.CustomerEmail, Status: orders.OrdersStatusPENDING,
+			TotalAmount: total, Currency: f.Currency, Version: 1,
+			IdempotencyKeyHash: c.KeyHash, RequestHash: fingerprint[:], CorrelationID: c.Cause.CorrelationID,
+			CreatedAt: now, UpdatedAt: now,
+		},
+		items: make([]orders.InsertItemParams, len(c.Order.Items)),
 	}
-	items := make([]orders.InsertItemParams, len(c.Order.Items))
 	for i, item := range c.Order.Items {
-		items[i] = orders.InsertItemParams{OrderID: id, Sku: item.SKU, UnitPrice: item.UnitPrice, Quantity: item.Quantity}
+		p.items[i] = orders.InsertItemParams{OrderID: id, Sku: item.SKU, UnitPrice: item.UnitPrice, Quantity: item.Quantity}
 	}
-	if err := q.InsertItems(ctx, items); err != nil {
-		return nil, fmt.Errorf("insert the lines of order %s: %w", id, err)
-	}
-	created, err := events.New(events.OrderCreated{
+	p.created, err = events.New(events.OrderCreated{
 		OrderID: id, CustomerEmail: c.Order.CustomerEmail, Items: c.Order.Items, TotalAmount: total, CreatedAt: now,
 	}, 1, now, c.Cause)
-	return []event.Event{created}, err
+	return p, err
+}
+
+// Orders that wait at the same time are stored together: so many at once, in so many transactions in parallel. A group
+// that takes longer is given up, since one of its orders may be held up by its idempotency key; each is stored alone then.
+const (
+	groupSize    = 64
+	groups       = 2
+	groupTimeout = 2 * time.Second
+)
+
+// store stores orders in one transaction.
+func (f *Function) store(ctx context.Context, group []pending) []groupcommit.Result[struct{}] {
+	results := make([]groupcommit.Result[struct{}], len(group))
+	if err := f.insert(ctx, group); err != nil {
+		for i := range results {
+			results[i].Err = err
+		}
+	}
+	return results
+}
+
+// insert stores orders, their lines and their order.created in one transaction.
+func (f *Function) insert(ctx context.Context, group []pending) error {
+	rows := make([]orders.InsertOrderParams, len(group))
+	var items []orders.InsertItemParams
+	created := make([]event.Event, len(group))
+	for i, p := range group {
+		rows[i], created[i] = p.order, p.created
+		items = append(items, p.items...)
+	}
+	return f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+		q := orders.New(tx)
+		if err := q.InsertOrders(ctx, rows); err != nil {
+			return nil, fmt.Errorf("insert %d orders: %w", len(rows), err)
+		}
+		if err := q.InsertItems(ctx, items); err != nil {
+			return nil, fmt.Errorf("insert the lines of %d orders: %w", len(rows), err)
+		}
+		return created, nil
+	})
 }
 
 // replay answers a command that met an order which is there already: by its key, or by its id when the commit of this
 // very command was thought to be lost.
-func (f *Function) replay(ctx context.Context, id string, fingerprint [sha256.Size]byte, keyHash []byte) (Accepted, error) {
+func (f *Function) replay(ctx context.Context, id string, fingerprint, keyHash []byte) (Accepted, error) {
 	q := orders.New(f.DB)
 	if keyHash == nil {
 		order, err := q.GetOrder(ctx, id)
@@ -135,7 +187,7 @@ func (f *Function) replay(ctx context.Context, id string, fingerprint [sha256.Si
 	if err != nil {
 		return Accepted{}, fmt.Errorf("read the order of an idempotency key: %w", err)
 	}
-	if string(first.RequestHash) != string(fingerprint[:]) {
+	if !bytes.Equal(first.RequestHash, fingerprint) {
 		return Accepted{}, ErrKeyReused
 	}
 	return accepted(first.ID, first.CreatedAt, first.ID != id), nil
