@@ -5,14 +5,13 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/IBM/sarama"
 
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/metrics"
+	"example.com/orders/functions/internal/oneline"
 )
 
 // The headers that a dead letter has beside those of the original record. They read as extensions of a CloudEvent, so
@@ -88,11 +87,5 @@ func oneLine(err error) string {
 	if err == nil {
 		return ""
 	}
-	text := strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, err.Error())
-	return strings.ToValidUTF8(text[:min(len(text), maxErrorText)], "")
+	return oneline.Of(err.Error(), maxErrorText)
 }
