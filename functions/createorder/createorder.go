@@ -15,6 +15,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/groupcommit"
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/rest"
@@ -81,6 +82,7 @@ func (f *Function) Create(ctx context.Context, c Command) (Accepted, error) {
 	if err := f.Started(); err != nil {
 		return Accepted{}, err
 	}
+	failpoint.Pass(failpoint.In(ctx, f.Name), failpoint.RequestRead)
 	p, err := f.prepare(c)
 	if err != nil {
 		return Accepted{}, err

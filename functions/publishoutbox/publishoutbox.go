@@ -14,6 +14,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/inbox"
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/kafka"
@@ -111,7 +112,7 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 			shards[i] = uint8(shard) // parse has checked the bounds
 		}
 		relay := outbox.Relay{DB: f.DB, Publisher: f.Publisher, Now: f.Now}
-		sent, err := relay.Sweep(ctx, shards...)
+		sent, err := relay.Sweep(failpoint.In(ctx, f.Name), shards...)
 		if sent > 0 {
 			f.Log.DebugContext(ctx, "events sent", "function", f.Name, "count", sent)
 		}
