@@ -161,12 +161,13 @@ func (q *Queries) ListNew(ctx context.Context, arg ListNewParams) ([]ListNewRow,
 
 const listPendingShards = `-- name: ListPendingShards :many
 SELECT s.shard FROM outbox_shards s
-WHERE EXISTS (SELECT 1 FROM outbox n WHERE n.shard = s.shard AND n.status = 'NEW')
-   OR EXISTS (SELECT 1 FROM outbox e WHERE e.shard = s.shard AND e.status = 'ERROR' AND e.next_attempt_at <= NOW(6))
+WHERE (SELECT n.id FROM outbox n WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
+   OR (SELECT e.id FROM outbox e WHERE e.shard = s.shard AND e.status = 'ERROR' AND e.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL
 ORDER BY s.shard
 `
 
-// ListPendingShards finds the shards with rows that are new or whose retry is due.
+// ListPendingShards finds the shards with rows that are new or whose retry is due. It asks for a single row and not
+// for EXISTS, which MariaDB turns into a scan of the whole outbox.
 func (q *Queries) ListPendingShards(ctx context.Context) ([]uint8, error) {
 	rows, err := q.db.QueryContext(ctx, listPendingShards)
 	if err != nil {

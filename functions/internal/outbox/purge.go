@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
+
 	"example.com/orders/sql/messaging"
 )
 
@@ -23,7 +25,12 @@ func Purge(ctx context.Context, db *sql.DB, before time.Time) (deleted int64, er
 		if last, err = q.LastOfRange(ctx, messaging.LastOfRangeParams{ID: from, Limit: purgeStep}); err != nil {
 			break
 		}
-		n, err := q.DeleteSentRange(ctx, messaging.DeleteSentRangeParams{FirstID: from, LastID: last.ID, SentBefore: &before})
+		// At READ COMMITTED, which lets go of the rows that stay: nobody waits for a purge.
+		var n int64
+		_, err := Transact(ctx, db, time.Now, func(ctx context.Context, tx *sql.Tx) (_ []event.Event, err error) {
+			n, err = messaging.New(tx).DeleteSentRange(ctx, messaging.DeleteSentRangeParams{FirstID: from, LastID: last.ID, SentBefore: &before})
+			return nil, err
+		})
 		if err != nil {
 			return deleted, fmt.Errorf("purge the outbox rows %d to %d: %w", from, last.ID, err)
 		}

@@ -38,6 +38,9 @@ var ErrRefused = errors.New("refused by the broker")
 // ErrTooLarge is wrapped by the error of an event that is larger than the broker takes: no attempt will change that.
 var ErrTooLarge = errors.New("too large for the broker")
 
+// errNoOutcome stands for an answer that the publisher owes: what became of the event is unknown.
+var errNoOutcome = errors.New("the publisher gave no outcome")
+
 const (
 	// publishTimeout bounds the wait for the broker, during which the relay holds its shard.
 	publishTimeout = 10 * time.Second
@@ -76,6 +79,8 @@ func (r Relay) Sweep(ctx context.Context, shards ...uint8) (sent int, err error)
 		if shards, err = messaging.New(r.DB).ListPendingShards(ctx); err != nil {
 			return 0, fmt.Errorf("look for events to send: %w", err)
 		}
+		// In an order of chance, since a sweep stops at an error: a shard that fails holds up no other for long.
+		rand.Shuffle(len(shards), func(i, j int) { shards[i], shards[j] = shards[j], shards[i] })
 	}
 	for _, shard := range shards {
 		for {
@@ -165,8 +170,13 @@ func (r Relay) publish(ctx context.Context, rows []row) []Outcome {
 	if len(batch) == 0 {
 		return outcomes
 	}
-	for i, o := range r.Publisher.Publish(ctx, batch) {
-		outcomes[places[i]] = o
+	answers := r.Publisher.Publish(ctx, batch)
+	for i, place := range places {
+		if i < len(answers) {
+			outcomes[place] = answers[i]
+		} else {
+			outcomes[place].Err = errNoOutcome
+		}
 	}
 	return outcomes
 }
@@ -194,20 +204,25 @@ func refuse(ctx context.Context, q *messaging.Queries, row row, reason error) er
 // due reads the rows of a shard to send now, in order, at most one an aggregate: its first one that is not sent. A row
 // that waits for its retry holds back its aggregate; a parked one does not.
 func due(ctx context.Context, q *messaging.Queries, shard uint8) ([]row, error) {
-	retries, err := q.ListRetries(ctx, messaging.ListRetriesParams{Shard: shard, Limit: batchSize})
-	if err != nil {
-		return nil, fmt.Errorf("read the rows to retry: %w", err)
-	}
 	var rows []row
-	first := make(map[string]int64, batchSize) // aggregate -> its first row of those to retry
-	for _, w := range retries {
-		if _, seen := first[w.AggregateID]; seen {
-			continue
+	seen := make(map[string]bool, batchSize) // the aggregates whose first row has been read
+	// All rows that wait are read, however many are due: each holds back its aggregate.
+	for after, more := int64(0), true; more; {
+		page, err := q.ListRetries(ctx, messaging.ListRetriesParams{Shard: shard, ID: after, Limit: batchSize})
+		if err != nil {
+			return nil, fmt.Errorf("read the rows to retry: %w", err)
 		}
-		first[w.AggregateID] = w.ID
-		if w.Due {
-			rows = append(rows, newRow(w.ID, w.Attempts, w.Type, w.Payload, w.Headers))
+		for _, w := range page {
+			after = w.ID
+			if seen[w.AggregateID] {
+				continue
+			}
+			seen[w.AggregateID] = true
+			if w.Due && len(rows) < batchSize {
+				rows = append(rows, newRow(w.ID, w.Attempts, w.Type, w.Payload, w.Headers))
+			}
 		}
+		more = len(page) == batchSize
 	}
 	for after := int64(0); len(rows) < batchSize; {
 		page, err := q.ListNew(ctx, messaging.ListNewParams{Shard: shard, ID: after, Limit: batchSize})
@@ -216,10 +231,10 @@ func due(ctx context.Context, q *messaging.Queries, shard uint8) ([]row, error) 
 		}
 		for _, n := range page {
 			after = n.ID
-			if _, seen := first[n.AggregateID]; seen {
+			if seen[n.AggregateID] {
 				continue
 			}
-			first[n.AggregateID] = n.ID
+			seen[n.AggregateID] = true
 			rows = append(rows, newRow(n.ID, 0, n.Type, n.Payload, n.Headers))
 		}
 		if len(page) < batchSize {

@@ -3,11 +3,12 @@
 INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
--- ListPendingShards finds the shards with rows that are new or whose retry is due.
+-- ListPendingShards finds the shards with rows that are new or whose retry is due. It asks for a single row and not
+-- for EXISTS, which MariaDB turns into a scan of the whole outbox.
 -- name: ListPendingShards :many
 SELECT s.shard FROM outbox_shards s
-WHERE EXISTS (SELECT 1 FROM outbox n WHERE n.shard = s.shard AND n.status = 'NEW')
-   OR EXISTS (SELECT 1 FROM outbox e WHERE e.shard = s.shard AND e.status = 'ERROR' AND e.next_attempt_at <= NOW(6))
+WHERE (SELECT n.id FROM outbox n WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
+   OR (SELECT e.id FROM outbox e WHERE e.shard = s.shard AND e.status = 'ERROR' AND e.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL
 ORDER BY s.shard;
 
 -- ClaimShard takes a shard until the transaction ends; no row when another relay has it.
