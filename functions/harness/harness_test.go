@@ -310,7 +310,7 @@ func TestMigrateWorksAloneAndBesideARunningHarness(t *testing.T) {
 		require.NoError(t, m.err, m.log.String())
 		return m.stdout.String()
 	}
-	assert.Contains(t, migrate(), "5 migrations applied")
+	assert.Regexp(t, `(?m)^[1-9]\d* migrations applied`, migrate())
 	assert.Contains(t, migrate(), "0 migrations applied")
 
 	s.up(t)

@@ -122,9 +122,12 @@ func (h *harness) start(ctx context.Context, o options) error {
 		if !ok {
 			return fmt.Errorf("KafkaSource %s: the function %s takes no CloudEvents", spec.Name, spec.Sink)
 		}
-		f := h.functions[spec.Sink]
+		f, size := h.functions[spec.Sink], 1
+		if grouped := host.DeliverGrouped(f, spec.Delivery.Timeout); grouped != nil {
+			deliver, size = grouped, host.GroupSize
+		}
 		h.sources = append(h.sources, kafka.NewSource(kafka.SourceOptions{
-			Brokers: h.servers.brokers, Spec: spec, Deliver: deliver,
+			Brokers: h.servers.brokers, Spec: spec, Deliver: deliver, Group: size,
 			Ready: func(ctx context.Context) bool {
 				ready, err := f.Ready(ctx)
 				return ready && err == nil

@@ -7,6 +7,7 @@ package notifications
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -26,6 +27,64 @@ type ClaimConversationParams struct {
 func (q *Queries) ClaimConversation(ctx context.Context, arg ClaimConversationParams) error {
 	_, err := q.db.ExecContext(ctx, claimConversation, arg.Claim, arg.LeaseMicros, arg.OrderID)
 	return err
+}
+
+const claimConversations = `-- name: ClaimConversations :exec
+UPDATE conversations FORCE INDEX (PRIMARY)
+SET claim = ?, claimed_until = TIMESTAMPADD(MICROSECOND, ?, NOW(6))
+WHERE order_id IN (/*SLICE:order_ids*/?)
+`
+
+type ClaimConversationsParams struct {
+	Claim       *string
+	LeaseMicros int
+	OrderIds    []string
+}
+
+// ClaimConversations is ClaimConversation for several orders.
+func (q *Queries) ClaimConversations(ctx context.Context, arg ClaimConversationsParams) error {
+	query := claimConversations
+	var queryParams []interface{}
+	queryParams = append(queryParams, arg.Claim)
+	queryParams = append(queryParams, arg.LeaseMicros)
+	if len(arg.OrderIds) > 0 {
+		for _, v := range arg.OrderIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", strings.Repeat(",?", len(arg.OrderIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
+	}
+	_, err := q.db.ExecContext(ctx, query, queryParams...)
+	return err
+}
+
+const countNotifications = `-- name: CountNotifications :one
+SELECT COUNT(*) FROM notifications WHERE event_id IN (/*SLICE:event_ids*/?) AND source = ?
+`
+
+type CountNotificationsParams struct {
+	EventIds []string
+	Source   string
+}
+
+// CountNotifications tells of how many of some events there is a notification already.
+func (q *Queries) CountNotifications(ctx context.Context, arg CountNotificationsParams) (int64, error) {
+	query := countNotifications
+	var queryParams []interface{}
+	if len(arg.EventIds) > 0 {
+		for _, v := range arg.EventIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:event_ids*/?", strings.Repeat(",?", len(arg.EventIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:event_ids*/?", "NULL", 1)
+	}
+	queryParams = append(queryParams, arg.Source)
+	row := q.db.QueryRowContext(ctx, query, queryParams...)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const endConversation = `-- name: EndConversation :execrows
@@ -49,6 +108,38 @@ func (q *Queries) EndConversation(ctx context.Context, arg EndConversationParams
 	return result.RowsAffected()
 }
 
+const endConversations = `-- name: EndConversations :execrows
+UPDATE conversations FORCE INDEX (PRIMARY) SET version = ?, claim = NULL, claimed_until = NULL
+WHERE order_id IN (/*SLICE:order_ids*/?) AND claim = ?
+`
+
+type EndConversationsParams struct {
+	Version  int
+	OrderIds []string
+	Claim    *string
+}
+
+// EndConversations is EndConversation for several orders of which the customers now know the same version.
+func (q *Queries) EndConversations(ctx context.Context, arg EndConversationsParams) (int64, error) {
+	query := endConversations
+	var queryParams []interface{}
+	queryParams = append(queryParams, arg.Version)
+	if len(arg.OrderIds) > 0 {
+		for _, v := range arg.OrderIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", strings.Repeat(",?", len(arg.OrderIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
+	}
+	queryParams = append(queryParams, arg.Claim)
+	result, err := q.db.ExecContext(ctx, query, queryParams...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const getNotificationStatus = `-- name: GetNotificationStatus :one
 SELECT status FROM notifications WHERE event_id = ? AND source = ?
 `
@@ -64,6 +155,35 @@ func (q *Queries) GetNotificationStatus(ctx context.Context, arg GetNotification
 	var status NotificationsStatus
 	err := row.Scan(&status)
 	return status, err
+}
+
+const insertNotification = `-- name: InsertNotification :exec
+INSERT INTO notifications (source, event_id, order_id, order_version, type, customer_email, status, attempts, created_at)
+VALUES (?, ?, ?, ?, ?, ?, 'CLAIMED', 1, ?)
+`
+
+type InsertNotificationParams struct {
+	Source        string
+	EventID       string
+	OrderID       string
+	OrderVersion  int
+	Type          string
+	CustomerEmail string
+	CreatedAt     time.Time
+}
+
+// InsertNotification claims the notification of an event that has none; InsertNotifications claims many by one statement.
+func (q *Queries) InsertNotification(ctx context.Context, arg InsertNotificationParams) error {
+	_, err := q.db.ExecContext(ctx, insertNotification,
+		arg.Source,
+		arg.EventID,
+		arg.OrderID,
+		arg.OrderVersion,
+		arg.Type,
+		arg.CustomerEmail,
+		arg.CreatedAt,
+	)
+	return err
 }
 
 const lockConversation = `-- name: LockConversation :one
@@ -85,6 +205,51 @@ func (q *Queries) LockConversation(ctx context.Context, orderID string) (LockCon
 	return i, err
 }
 
+const lockConversations = `-- name: LockConversations :many
+SELECT order_id, version, CAST(claimed_until IS NOT NULL AND claimed_until > NOW(6) AS SIGNED) AS busy
+FROM conversations FORCE INDEX (PRIMARY) WHERE order_id IN (/*SLICE:order_ids*/?) ORDER BY order_id FOR UPDATE
+`
+
+type LockConversationsRow struct {
+	OrderID string
+	Version int
+	Busy    int64
+}
+
+// LockConversations is LockConversation for several orders, whose rows are taken in the order of their ids.
+func (q *Queries) LockConversations(ctx context.Context, orderIds []string) ([]LockConversationsRow, error) {
+	query := lockConversations
+	var queryParams []interface{}
+	if len(orderIds) > 0 {
+		for _, v := range orderIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", strings.Repeat(",?", len(orderIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockConversationsRow
+	for rows.Next() {
+		var i LockConversationsRow
+		if err := rows.Scan(&i.OrderID, &i.Version, &i.Busy); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const markNotificationSent = `-- name: MarkNotificationSent :exec
 UPDATE notifications SET status = 'SENT', sent_at = ? WHERE event_id = ? AND source = ?
 `
@@ -101,12 +266,43 @@ func (q *Queries) MarkNotificationSent(ctx context.Context, arg MarkNotification
 	return err
 }
 
+const markNotificationsSent = `-- name: MarkNotificationsSent :exec
+UPDATE notifications FORCE INDEX (PRIMARY) SET status = 'SENT', sent_at = ?
+WHERE event_id IN (/*SLICE:event_ids*/?) AND source = ?
+`
+
+type MarkNotificationsSentParams struct {
+	SentAt   *time.Time
+	EventIds []string
+	Source   string
+}
+
+// MarkNotificationsSent is MarkNotificationSent for several events.
+func (q *Queries) MarkNotificationsSent(ctx context.Context, arg MarkNotificationsSentParams) error {
+	query := markNotificationsSent
+	var queryParams []interface{}
+	queryParams = append(queryParams, arg.SentAt)
+	if len(arg.EventIds) > 0 {
+		for _, v := range arg.EventIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:event_ids*/?", strings.Repeat(",?", len(arg.EventIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:event_ids*/?", "NULL", 1)
+	}
+	queryParams = append(queryParams, arg.Source)
+	_, err := q.db.ExecContext(ctx, query, queryParams...)
+	return err
+}
+
 const openConversation = `-- name: OpenConversation :exec
-INSERT INTO conversations (order_id, version) VALUES (?, 0)
+INSERT INTO conversations (order_id, version)
+VALUES (?, 0)
 ON DUPLICATE KEY UPDATE order_id = order_id
 `
 
 // OpenConversation makes sure that the order has its row; the row stays locked until the transaction ends.
+// OpenConversations makes sure of many rows by one statement.
 func (q *Queries) OpenConversation(ctx context.Context, orderID string) error {
 	_, err := q.db.ExecContext(ctx, openConversation, orderID)
 	return err

@@ -6,10 +6,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	cefunc "knative.dev/func-go/cloudevents"
 	httpfunc "knative.dev/func-go/http"
+
+	"example.com/orders/functions/internal/groupcommit"
 )
 
 // Handler serves a function by the handler of func's runtime, so that it answers as when it is deployed. It fails for
@@ -47,4 +50,47 @@ func Deliver(f any) (func(context.Context, event.Event) error, error) {
 	default:
 		return nil, fmt.Errorf("%T takes no CloudEvents", f)
 	}
+}
+
+// batcher is a function that handles several events of one type at once. It answers to each, in their order.
+type batcher interface {
+	HandleBatch(context.Context, []event.Event) []error
+}
+
+// GroupSize is how many events a function that can handles at once, at most.
+const GroupSize = 64
+
+// DeliverGrouped is Deliver for a function that handles several events at once: events that are delivered at the same
+// time become one call, within timeout. It returns nil for a function that handles them one by one only.
+func DeliverGrouped(f any, timeout time.Duration) func(context.Context, event.Event) error {
+	b, ok := f.(batcher)
+	if !ok {
+		return nil
+	}
+	group := groupcommit.New(GroupSize, 1, timeout, func(ctx context.Context, es []event.Event) []groupcommit.Result[struct{}] {
+		results := make([]groupcommit.Result[struct{}], len(es))
+		for _, places := range byType(es) {
+			same := make([]event.Event, len(places))
+			for n, place := range places {
+				same[n] = es[place]
+			}
+			for n, err := range b.HandleBatch(ctx, same) {
+				results[places[n]].Err = err
+			}
+		}
+		return results
+	})
+	return func(ctx context.Context, e event.Event) error {
+		_, err := group.Do(ctx, e)
+		return err
+	}
+}
+
+// byType returns the indices of the events of each type.
+func byType(es []event.Event) map[string][]int {
+	places := map[string][]int{}
+	for i, e := range es {
+		places[e.Type()] = append(places[e.Type()], i)
+	}
+	return places
 }

@@ -62,7 +62,7 @@ func ReactGroup[T events.Data](ctx context.Context, i *Instance, es []event.Even
 		outcomes[index] = emits(emitted[n])
 	}
 	for n, e := range sound {
-		answers[places[n]] = i.report(ctx, e, begin, cmp.Or(outcomes[n], "duplicate"), nil)
+		answers[places[n]] = i.Report(ctx, e, begin, cmp.Or(outcomes[n], "duplicate"), nil)
 	}
 	return answers
 }
@@ -73,7 +73,7 @@ func decodeAll[T events.Data](ctx context.Context, i *Instance, es []event.Event
 	for n, e := range es {
 		data, err := events.Decode[T](e)
 		if err != nil {
-			answers[n] = i.report(ctx, e, begin, "", delivery.Poison(err))
+			answers[n] = i.Report(ctx, e, begin, "", delivery.Poison(err))
 			continue
 		}
 		sound, decoded, places = append(sound, e), append(decoded, Delivered[T]{e, data}), append(places, n)

@@ -209,11 +209,11 @@ func (i *Instance) Observe(ctx context.Context, e event.Event, handle func() (ou
 	}
 	begin := time.Now()
 	outcome, err := handle()
-	return i.report(ctx, e, begin, outcome, err)
+	return i.Report(ctx, e, begin, outcome, err)
 }
 
-// report logs what became of an event whose handling began at a time, and returns the function's answer.
-func (i *Instance) report(ctx context.Context, e event.Event, begin time.Time, outcome string, err error) error {
+// Report logs what became of an event whose handling began at a time, and returns the function's answer.
+func (i *Instance) Report(ctx context.Context, e event.Event, begin time.Time, outcome string, err error) error {
 	if err == nil && outcome == "" {
 		return nil
 	}

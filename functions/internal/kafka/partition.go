@@ -35,7 +35,7 @@ func newPartition(s *Source, session sarama.ConsumerGroupSession, work context.C
 	claim, end := context.WithCancel(session.Context())
 	return &partition{
 		source: s, session: session, work: failpoint.In(work, s.o.Spec.Sink), ended: claim.Done(), end: end,
-		places:   make(chan struct{}, max(1, s.o.Spec.Consumers)),
+		places:   make(chan struct{}, max(1, s.o.Spec.Consumers)*max(1, s.o.Group)),
 		room:     make(chan struct{}, 1),
 		waiting:  map[string][]*sarama.ConsumerMessage{},
 		finished: map[int64]bool{},

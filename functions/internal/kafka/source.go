@@ -32,6 +32,9 @@ type SourceOptions struct {
 	Spec    knative.KafkaSource
 	// Deliver is the function's Handle; delivery.Status and delivery.Judge decide on its error.
 	Deliver func(context.Context, event.Event) error
+	// Group is how many events the function handles at once, 1 or less for one by one: so many times as many events of a
+	// partition are under way as Spec.Consumers says.
+	Group int
 	// Ready tells whether the function can work now. It is asked after a failure only.
 	Ready func(context.Context) bool
 	// DeadLetters writes the records that are set aside.

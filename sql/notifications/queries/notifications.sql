@@ -1,6 +1,8 @@
 -- OpenConversation makes sure that the order has its row; the row stays locked until the transaction ends.
+-- OpenConversations makes sure of many rows by one statement.
 -- name: OpenConversation :exec
-INSERT INTO conversations (order_id, version) VALUES (?, 0)
+INSERT INTO conversations (order_id, version)
+VALUES (?, 0)
 ON DUPLICATE KEY UPDATE order_id = order_id;
 
 -- LockConversation reads the newest version that the customer knows of, and whether somebody is telling right now.
@@ -38,3 +40,33 @@ ON DUPLICATE KEY UPDATE status = VALUES(status), attempts = attempts + 1;
 -- MarkNotificationSent records that the customer was told.
 -- name: MarkNotificationSent :exec
 UPDATE notifications SET status = 'SENT', sent_at = ? WHERE event_id = ? AND source = ?;
+
+-- LockConversations is LockConversation for several orders, whose rows are taken in the order of their ids.
+-- name: LockConversations :many
+SELECT order_id, version, CAST(claimed_until IS NOT NULL AND claimed_until > NOW(6) AS SIGNED) AS busy
+FROM conversations FORCE INDEX (PRIMARY) WHERE order_id IN (sqlc.slice(order_ids)) ORDER BY order_id FOR UPDATE;
+
+-- ClaimConversations is ClaimConversation for several orders.
+-- name: ClaimConversations :exec
+UPDATE conversations FORCE INDEX (PRIMARY)
+SET claim = sqlc.arg(claim), claimed_until = TIMESTAMPADD(MICROSECOND, sqlc.arg(lease_micros), NOW(6))
+WHERE order_id IN (sqlc.slice(order_ids));
+
+-- EndConversations is EndConversation for several orders of which the customers now know the same version.
+-- name: EndConversations :execrows
+UPDATE conversations FORCE INDEX (PRIMARY) SET version = sqlc.arg(version), claim = NULL, claimed_until = NULL
+WHERE order_id IN (sqlc.slice(order_ids)) AND claim = sqlc.arg(claim);
+
+-- CountNotifications tells of how many of some events there is a notification already.
+-- name: CountNotifications :one
+SELECT COUNT(*) FROM notifications WHERE event_id IN (sqlc.slice(event_ids)) AND source = sqlc.arg(source);
+
+-- InsertNotification claims the notification of an event that has none; InsertNotifications claims many by one statement.
+-- name: InsertNotification :exec
+INSERT INTO notifications (source, event_id, order_id, order_version, type, customer_email, status, attempts, created_at)
+VALUES (?, ?, ?, ?, ?, ?, 'CLAIMED', 1, ?);
+
+-- MarkNotificationsSent is MarkNotificationSent for several events.
+-- name: MarkNotificationsSent :exec
+UPDATE notifications FORCE INDEX (PRIMARY) SET status = 'SENT', sent_at = sqlc.arg(sent_at)
+WHERE event_id IN (sqlc.slice(event_ids)) AND source = sqlc.arg(source);
