@@ -35,6 +35,7 @@ More of the environment:
   SMTP_FROM            the sender's address (default orders@example.com)
   CURRENCY             ISO 4217 code of all amounts (default EUR)
   SAGA_TIMEOUT         how long an order may be pending; overrides the manifest
+  HARNESS_FAILPOINTS   for tests: FUNCTION.POINT=kill@N;… kills the process when it passes a point for the N-th time
 `
 
 // command is one thing that the program does.
@@ -59,7 +60,7 @@ func plain(run runner) func(*flag.FlagSet) runner {
 // commands lists all commands; the first is the default.
 func commands() []command {
 	return []command{
-		{"up", "start everything and serve until SIGINT or SIGTERM (the default)", plain(up)},
+		{"up", "start everything and serve until SIGINT or SIGTERM (the default)", prepareUp},
 		{"health", "ask the harness on --addr how it is, and fail unless all of it can work", plain(healthCommand)},
 		{"migrate", "create the schemas that a server lacks, bring them to the newest version, and end", plain(migrateCommand)},
 	}

@@ -21,6 +21,8 @@ type options struct {
 	stock     bool
 	drain     time.Duration
 
+	chaos chaos // of the command up
+
 	environ map[string]string
 }
 
@@ -71,7 +73,7 @@ func defaultData() string {
 
 func (o options) logger(stderr io.Writer) *slog.Logger {
 	if o.logFormat == "json" {
-		return slog.New(slog.NewJSONHandler(stderr, nil))
+		return slog.New(newQuiet(slog.NewJSONHandler(stderr, nil)))
 	}
-	return slog.New(slog.NewTextHandler(stderr, nil))
+	return slog.New(newQuiet(slog.NewTextHandler(stderr, nil)))
 }

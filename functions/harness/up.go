@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"example.com/orders/functions"
+	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/host"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/knative"
@@ -40,6 +42,16 @@ type harness struct {
 // stopWithin bounds the end of what is not an event under way.
 const stopWithin = 15 * time.Second
 
+// prepareUp adds the flags of up.
+func prepareUp(flags *flag.FlagSet) runner {
+	var c chaos
+	c.flags(flags)
+	return func(ctx context.Context, o options, out streams) error {
+		o.chaos = c
+		return up(ctx, o, out)
+	}
+}
+
 // up starts everything, serves until ctx ends, and drains.
 func up(ctx context.Context, o options, out streams) (err error) {
 	begin := time.Now()
@@ -49,6 +61,9 @@ func up(ctx context.Context, o options, out streams) (err error) {
 		return err
 	}
 	if wiring, err = wiring.WithTopicPrefix(o.environ["KAFKA_TOPIC_PREFIX"]); err != nil {
+		return err
+	}
+	if err := disturb(o, wiring, log); err != nil {
 		return err
 	}
 	// Before the servers, so that an address that is taken is told of at once.
@@ -88,6 +103,23 @@ func up(ctx context.Context, o options, out streams) (err error) {
 	})
 }
 
+// disturb makes ready what goes wrong on purpose, if anything shall, and says so.
+func disturb(o options, wiring *knative.Wiring, log *slog.Logger) error {
+	if err := o.chaos.check(wiring); err != nil {
+		return err
+	}
+	if o.chaos.text != "" {
+		log.Warn("chaos: deliveries are disturbed on purpose", "chaos", o.chaos.text, "function", or(o.chaos.function, "all"))
+	}
+	if err := failpoint.Arm(o.environ["HARNESS_FAILPOINTS"]); err != nil {
+		return fmt.Errorf("HARNESS_FAILPOINTS: %w", err)
+	}
+	if points := failpoint.Armed(); points != nil {
+		log.Warn("failpoints: this process will kill itself on purpose", "points", points)
+	}
+	return nil
+}
+
 // prepare migrates the schemas and creates the topics, at the same time.
 func prepare(ctx context.Context, s *servers, wiring *knative.Wiring, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
@@ -125,6 +157,9 @@ func (h *harness) start(ctx context.Context, o options) error {
 		f, size := h.functions[spec.Sink], 1
 		if grouped := host.DeliverGrouped(f, spec.Delivery.Timeout); grouped != nil {
 			deliver, size = grouped, host.GroupSize
+		}
+		if o.chaos.strikes(spec.Sink) {
+			deliver = o.chaos.around(deliver)
 		}
 		h.sources = append(h.sources, kafka.NewSource(kafka.SourceOptions{
 			Brokers: h.servers.brokers, Spec: spec, Deliver: deliver, Group: size,
