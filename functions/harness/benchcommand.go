@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"example.com/orders/functions/internal/bench"
+	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/functions/publishoutbox"
+	"example.com/orders/sql/schema"
+)
+
+// benchCommand is the command with its flags.
+type benchCommand struct {
+	flags   *flag.FlagSet
+	load    bench.Options
+	floor   bool
+	spans   time.Duration
+	json    bool
+	plot    string
+	backlog int
+}
+
+// prepareBench adds the flags of bench.
+func prepareBench(flags *flag.FlagSet) runner {
+	b := &benchCommand{flags: flags}
+	flags.IntVar(&b.load.Orders, "orders", 5000, "how many orders to place")
+	flags.IntVar(&b.load.Concurrency, "concurrency", 0, "requests under way at once: 32 by default, or at most 256 with --rate")
+	flags.Float64Var(&b.load.Rate, "rate", 0, "orders a second, whatever the answers take; 0 sends the next one after each answer")
+	flags.IntVar(&b.load.SKUs, "skus", 1000, "over how many SKUs the lines are spread; 1 makes one hot SKU")
+	flags.Float64Var(&b.load.Skew, "skew", 0, "`exponent` of the Zipf distribution of the SKUs, 0 for uniform")
+	flags.IntVar(&b.load.Lines, "lines", 2, "lines an order")
+	flags.Uint64Var(&b.load.Seed, "seed", 1, "chooses the SKUs, the same ones for the same seed")
+	flags.IntVar(&b.load.Warmup, "warmup", 300, "orders that are placed before anything is measured")
+	flags.DurationVar(&b.load.Patience, "patience", 30*time.Second, "give up when no order has ended for so long; with --backlog, in all")
+	flags.BoolVar(&b.floor, "floor", false, "measure as well what the same servers do at best, before and after the load")
+	flags.DurationVar(&b.spans, "floor-for", 3*time.Second, "how long each of the floor's measurements takes")
+	flags.BoolVar(&b.json, "json", false, "write the report as JSON")
+	flags.StringVar(&b.plot, "plot", "", "write throughput and latency over time to an SVG `file`")
+	flags.IntVar(&b.backlog, "backlog", 0, "instead of orders: store so many `rows` in the outbox at once and measure how fast they are relayed")
+	return b.run
+}
+
+// run measures the stack that it finds, or one that it starts, and writes the report to standard output.
+func (b *benchCommand) run(ctx context.Context, o options, out streams) (err error) {
+	if b.load.Concurrency == 0 {
+		b.load.Concurrency = 32
+		if b.load.Rate > 0 {
+			b.load.Concurrency = 256
+		}
+	}
+	if b.floor {
+		b.load.Floor = b.spans
+	}
+	if err := b.load.Validate(); err != nil {
+		return err
+	}
+	show := bench.NewProgress(out.stderr)
+	target, started, release, err := b.target(ctx, o, out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	if b.backlog != 0 {
+		return b.drain(ctx, target, out, show)
+	}
+	report, err := bench.Run(ctx, target, b.load, show)
+	if report == nil {
+		return err
+	}
+	report.Stack.Started = started
+	return errors.Join(err, b.write(report, out), b.draw(report))
+}
+
+func (b *benchCommand) drain(ctx context.Context, target bench.Target, out streams, show *bench.Progress) error {
+	result, err := bench.Drain(ctx, target, b.backlog, b.load.Patience, func(ctx context.Context) error { return pokeAll(ctx, target.API) }, show)
+	if result == nil || err != nil {
+		return err
+	}
+	if b.json {
+		return writeJSON(out, result)
+	}
+	return result.Write(out.stdout)
+}
+
+func (b *benchCommand) write(report *bench.Report, out streams) error {
+	if b.json {
+		return writeJSON(out, report)
+	}
+	return report.Write(out.stdout)
+}
+
+func writeJSON(out streams, value any) error {
+	encoder := json.NewEncoder(out.stdout)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+func (b *benchCommand) draw(report *bench.Report) error {
+	if b.plot == "" {
+		return nil
+	}
+	file, err := os.Create(b.plot)
+	if err != nil {
+		return fmt.Errorf("draw the plot: %w", err)
+	}
+	return errors.Join(report.Plot(file), file.Close())
+}
+
+// target finds the stack to measure: the harness that runs on the data folder, or the one on --addr with the servers of
+// the environment. Where there is neither, or with --ephemeral, it starts one.
+func (b *benchCommand) target(ctx context.Context, o options, out streams) (target bench.Target, started bool, release func() error, err error) {
+	release = func() error { return nil }
+	var running *runFile
+	if !o.ephemeral {
+		if running, err = findRunning(o.data); err != nil {
+			return target, false, nil, err
+		}
+	}
+	beside := running == nil && !o.ephemeral && o.environ["MYSQL_DSN"] != "" && o.environ["KAFKA_BROKERS"] != "" && answers(ctx, o.addr)
+	if running == nil && !beside {
+		begun, err := startStack(ctx, o, b.isSet("data"), out)
+		if err != nil {
+			return target, false, nil, err
+		}
+		running, o, started, release = &begun.run, begun.options, true, begun.end
+	}
+	s, closeServers, err := reach(ctx, o, out, needsDatabase|needsKafka)
+	if err != nil {
+		return target, false, nil, errors.Join(err, release())
+	}
+	end := release
+	release = func() error { return errors.Join(closeServers(), end()) }
+	target = bench.Target{API: or(s.api, "http://"+reachable(o.addr)), Brokers: s.brokers, TopicPrefix: s.config["KAFKA_TOPIC_PREFIX"]}
+	if running != nil {
+		target.PID = running.PID
+	}
+	if target.Server, target.MaxConns, err = instance.Server(s.config); err != nil {
+		return target, false, nil, errors.Join(err, release())
+	}
+	return target, started, release, nil
+}
+
+// isSet tells whether a flag was given.
+func (b *benchCommand) isSet(name string) (set bool) {
+	b.flags.Visit(func(f *flag.Flag) { set = set || f.Name == name })
+	return set
+}
+
+// answers tells whether a harness that is well listens on an address.
+func answers(ctx context.Context, addr string) bool {
+	ctx, cancel := context.WithTimeout(ctx, healthWithin)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(addr)+"/health", nil)
+	if err != nil {
+		return false
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // straight to it, without a proxy
+	response, err := client.Do(request)
+	if err != nil {
+		return false
+	}
+	return response.Body.Close() == nil && response.StatusCode == http.StatusOK
+}
+
+// pokeAll wakes the relay of the orders schema for each shard, over HTTP as on Knative.
+func pokeAll(ctx context.Context, api string) error {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: outbox.Shards}}
+	for shard := range outbox.Shards {
+		body := fmt.Sprintf(`{"shards":[%d]}`, shard)
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/functions/publish-outbox-"+schema.Orders, strings.NewReader(body))
+		if err != nil {
+			return err
+		}
+		for name, value := range map[string]string{
+			"Content-Type": "application/json", "Ce-Specversion": "1.0", "Ce-Type": publishoutbox.PokeType, "Ce-Source": "/bench", "Ce-Id": uuid.NewString(),
+		} {
+			request.Header.Set(name, value)
+		}
+		go func() { // the answer comes when the shard is drained
+			response, err := client.Do(request)
+			if err == nil {
+				_ = response.Body.Close() // a poke may be lost: the sweep drains what it did not
+			}
+		}()
+	}
+	return nil
+}

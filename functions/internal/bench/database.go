@@ -1,0 +1,163 @@
+package bench
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/orders/sql/schema"
+)
+
+// database asks the stack's server about itself.
+type database struct {
+	db     *sql.DB // without a schema
+	prefix string
+}
+
+// describe tells what the stack runs on.
+func (d database) describe(ctx context.Context, target Target) (Stack, error) {
+	s := Stack{API: target.API, Brokers: target.Brokers, MaxConns: target.MaxConns}
+	var comment string
+	err := d.db.QueryRowContext(ctx, "SELECT VERSION(), @@version_comment, @@innodb_flush_log_at_trx_commit, @@sync_binlog, @@log_bin").
+		Scan(&s.Database, &comment, &s.Flush, &s.SyncBinlog, &s.Binlog)
+	if err != nil {
+		return s, fmt.Errorf("ask the database server for its version: %w", err)
+	}
+	s.Database += " (" + comment + ")"
+	return s, nil
+}
+
+// counted are the server's counters that MySQL and MariaDB both have. They count for all who use the server.
+var counted = []string{
+	"Questions", "Com_begin", "Com_commit", "Com_rollback", "Com_set_option", "Com_select", "Com_insert", "Com_update", "Com_delete",
+	"Handler_commit", "Handler_write", "Handler_update", "Handler_delete", "Innodb_rows_inserted", "Innodb_rows_updated", "Innodb_rows_read", "Innodb_data_fsyncs",
+	"Innodb_os_log_written", "Bytes_received", "Bytes_sent",
+}
+
+// counters reads the counters of the server, and what the server knows of each statement.
+type counters struct {
+	status     map[string]float64
+	statements map[string]Statement
+}
+
+func (d database) counters(ctx context.Context) (c counters, err error) {
+	c = counters{status: map[string]float64{}, statements: map[string]Statement{}}
+	rows, err := d.db.QueryContext(ctx, "SHOW GLOBAL STATUS")
+	if err != nil {
+		return c, fmt.Errorf("read the counters of the database server: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var name, text string
+		if err := rows.Scan(&name, &text); err != nil {
+			return c, fmt.Errorf("read the counters of the database server: %w", err)
+		}
+		if value, err := strconv.ParseFloat(text, 64); err == nil && slices.Contains(counted, name) {
+			c.status[name] = value
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return c, fmt.Errorf("read the counters of the database server: %w", err)
+	}
+	return c, d.statements(ctx, c.statements)
+}
+
+// statements reads how often each statement was run in the stack's schemas and how long that took. A server whose
+// performance schema is off, MariaDB's default, knows nothing.
+func (d database) statements(ctx context.Context, into map[string]Statement) (err error) {
+	names := make([]any, len(schema.All))
+	for i, name := range schema.All {
+		names[i] = d.prefix + name
+	}
+	//nolint:gosec // only placeholders are added
+	rows, err := d.db.QueryContext(ctx, `SELECT SCHEMA_NAME, DIGEST, DIGEST_TEXT, COUNT_STAR, SUM_TIMER_WAIT / 1e9
+		FROM performance_schema.events_statements_summary_by_digest
+		WHERE DIGEST IS NOT NULL AND SCHEMA_NAME IN (?`+strings.Repeat(", ?", len(names)-1)+`)`, names...)
+	if err != nil {
+		return fmt.Errorf("read the statements that the database server has run: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var name, digest string
+		var s Statement
+		if err := rows.Scan(&name, &digest, &s.Text, &s.Count, &s.Millis); err != nil {
+			return fmt.Errorf("read the statements that the database server has run: %w", err)
+		}
+		s.Schema = strings.TrimPrefix(name, d.prefix)
+		into[name+digest] = s
+	}
+	return rows.Err()
+}
+
+// perOrder divides what was counted between two readings by a number of orders.
+func perOrder(before, after counters, orders int) PerOrder {
+	p := PerOrder{Status: map[string]float64{}}
+	if orders == 0 {
+		return p
+	}
+	n := float64(orders)
+	for name, value := range after.status {
+		p.Status[name] = (value - before.status[name]) / n
+	}
+	for key, s := range after.statements {
+		s.Count -= before.statements[key].Count
+		s.Millis -= before.statements[key].Millis
+		if s.Count > 0 {
+			s.Count, s.Millis = s.Count/n, s.Millis/n
+			p.Statements = append(p.Statements, s)
+		}
+	}
+	slices.SortFunc(p.Statements, func(a, b Statement) int { return cmp.Compare(b.Millis, a.Millis) })
+	return p
+}
+
+// withOutbox are the schemas that have an outbox.
+var withOutbox = []string{schema.Orders, schema.Inventory}
+
+// marks are the last rows of the outboxes before the load.
+func (d database) marks(ctx context.Context) (map[string]int64, error) {
+	marks := map[string]int64{}
+	for _, name := range withOutbox {
+		var last int64
+		if err := d.db.QueryRowContext(ctx, "SELECT COALESCE(MAX(id), 0) FROM `"+d.prefix+name+"`.outbox").Scan(&last); err != nil {
+			return nil, fmt.Errorf("find the end of the outbox of %s (is MYSQL_SCHEMA_PREFIX the stack's?): %w", d.prefix+name, err)
+		}
+		marks[name] = last
+	}
+	return marks, nil
+}
+
+// outbox tells how long the rows after the marks took from when they were stored to when the broker had acknowledged
+// them. The time of storing is before the commit, so the commit is part of it.
+func (d database) outbox(ctx context.Context, marks map[string]int64) (Latency, error) {
+	times := newHistogram()
+	for _, name := range withOutbox {
+		if err := d.addOutbox(ctx, times, name, marks[name]); err != nil {
+			return Latency{}, fmt.Errorf("read how long the outbox of %s took: %w", name, err)
+		}
+	}
+	return times.latency(), nil
+}
+
+func (d database) addOutbox(ctx context.Context, times histogram, name string, after int64) (err error) {
+	//nolint:gosec // the names are ours, behind a checked prefix
+	rows, err := d.db.QueryContext(ctx, "SELECT TIMESTAMPDIFF(MICROSECOND, created_at, sent_at) FROM `"+d.prefix+name+"`.outbox WHERE id > ? AND status = 'SENT'", after)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var micros int64
+		if err := rows.Scan(&micros); err != nil {
+			return err
+		}
+		times.add(time.Duration(micros) * time.Microsecond)
+	}
+	return rows.Err()
+}

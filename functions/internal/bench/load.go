@@ -1,0 +1,215 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// sample is what became of one order. Times are since the begin of the load.
+type sample struct {
+	due      time.Duration // when the request was to be sent: latencies count from here
+	answered time.Duration
+	status   int // of HTTP; 0 when there was no answer
+	ended    time.Duration
+	end      outcome
+	relayed  time.Duration // from the time that order.confirmed tells until it was read
+}
+
+// samples are all orders of a load.
+type samples []sample
+
+// confirmed counts the orders that were seen confirmed, and ended those that came to any end.
+func (s samples) confirmed() (n int) {
+	for i := range s {
+		if s[i].end == confirmed {
+			n++
+		}
+	}
+	return n
+}
+
+func (s samples) ended() (n int) {
+	for i := range s {
+		if s[i].end != pending {
+			n++
+		}
+	}
+	return n
+}
+
+// requestWithin bounds one request.
+const requestWithin = 30 * time.Second
+
+// newClient keeps a connection for each request that is under way, and goes straight to the stack: a proxy of the
+// environment is for the world outside.
+func newClient(concurrency int) *http.Client {
+	return &http.Client{
+		Timeout: requestWithin,
+		Transport: &http.Transport{
+			MaxIdleConns: concurrency, MaxIdleConnsPerHost: concurrency, MaxConnsPerHost: concurrency,
+			DisableCompression: true,
+			DialContext:        (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		},
+	}
+}
+
+// load places orders and waits until those that were accepted have ended; the error wraps ErrLost when some have not.
+// usage, when there is one, is looked at as long as it lasts.
+func (r *runner) load(ctx context.Context, o Options, shape *shape, usage *usage) (samples, error) {
+	all := make(samples, o.Orders)
+	begin := time.Now()
+	r.watch.follow(begin, all)
+	counts := &counts{total: o.Orders, watch: r.watch}
+	stopShowing := r.show.follow(ctx, counts, usage)
+	defer stopShowing()
+
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(o.Concurrency, o.Orders) {
+		workers.Go(func() {
+			for {
+				n := int(next.Add(1)) - 1
+				if n >= o.Orders || ctx.Err() != nil {
+					return
+				}
+				body := shape.body(n)
+				all[n].due = time.Since(begin)
+				if o.Rate > 0 {
+					// A worker that comes late sends at once, and its latency counts from when it should have sent.
+					all[n].due = due(n, o.Rate)
+					sleep(ctx, all[n].due-time.Since(begin))
+				}
+				id, status := r.post(ctx, body)
+				all[n].answered, all[n].status = time.Since(begin), status
+				if id != "" {
+					r.watch.accepted(id, n)
+				}
+				counts.answered.Add(1)
+			}
+		})
+	}
+	workers.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if none(all) {
+		return nil, fmt.Errorf("not one of %d orders was accepted: %v", o.Orders, refusals(all))
+	}
+	return all, r.watch.await(ctx, o.Patience)
+}
+
+func none(all samples) bool {
+	for i := range all {
+		if all[i].status == http.StatusCreated {
+			return false
+		}
+	}
+	return len(all) > 0
+}
+
+// refusals counts the answers other than 201 by their status; 0 stands for no answer.
+func refusals(all samples) map[int]int {
+	by := map[int]int{}
+	for i := range all {
+		if all[i].status != http.StatusCreated {
+			by[all[i].status]++
+		}
+	}
+	return by
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// post places an order; the id is empty when it was not accepted, and the status is 0 when nothing was answered.
+func (r *runner) post(ctx context.Context, body []byte) (id string, status int) {
+	response, err := r.send(ctx, http.MethodPost, "/api/orders", body)
+	if err != nil {
+		return "", 0
+	}
+	defer func() { _ = response.Body.Close() }() // it has been read
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return "", 0
+	}
+	if response.StatusCode != http.StatusCreated {
+		return "", response.StatusCode
+	}
+	var answer struct {
+		OrderID string `json:"orderId"`
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return "", 0
+	}
+	return answer.OrderID, response.StatusCode
+}
+
+func (r *runner) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, r.target.API+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	return r.client.Do(request)
+}
+
+// level is how many units each SKU has before a load: no load takes them all.
+const level = 1_000_000_000
+
+// stock puts every SKU on stock, so that the orders are confirmed.
+func (r *runner) stock(ctx context.Context, shape *shape) error {
+	r.show.say("putting %d SKUs on stock", shape.skus)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(r.target.MaxConns, shape.skus) {
+		workers.Go(func() {
+			for ctx.Err() == nil {
+				sku := int(next.Add(1)) - 1
+				if sku >= shape.skus {
+					return
+				}
+				if err := r.putStock(ctx, sku); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return context.Cause(ctx)
+}
+
+func (r *runner) putStock(ctx context.Context, sku int) (err error) {
+	response, err := r.send(ctx, http.MethodPut, "/api/inventory/"+skuName(sku), fmt.Appendf(nil, `{"availableQty":%d}`, level))
+	if err != nil {
+		return fmt.Errorf("put %s on stock: %w", skuName(sku), err)
+	}
+	defer func() { err = errors.Join(err, response.Body.Close()) }()
+	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<16))
+	if err != nil {
+		return fmt.Errorf("put %s on stock: %w", skuName(sku), err)
+	}
+	if response.StatusCode >= http.StatusMultipleChoices {
+		return fmt.Errorf("put %s on stock: %s: %s", skuName(sku), response.Status, text)
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// answering is a stack whose n-th answer, from 0, takes a time and has a status; each order is confirmed a millisecond
+// after its answer.
+type answering struct {
+	watch  *watcher
+	take   func(n int) time.Duration
+	status func(n int) int
+	n      atomic.Int64
+}
+
+func (a *answering) RoundTrip(r *http.Request) (*http.Response, error) {
+	n := int(a.n.Add(1)) - 1
+	sleep(r.Context(), a.take(n))
+	id := fmt.Sprint("order-", n)
+	status := http.StatusCreated
+	if a.status != nil {
+		status = a.status(n)
+	}
+	if status == http.StatusCreated {
+		time.AfterFunc(time.Millisecond, func() {
+			a.watch.record(id, end{outcome: confirmed, at: time.Now(), told: time.Now().Add(-time.Microsecond)})
+		})
+	}
+	return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(`{"orderId":"` + id + `"}`))}, nil
+}
+
+func newRunner(a *answering, o Options) *runner {
+	a.watch = newWatcher()
+	return &runner{options: o, watch: a.watch, client: &http.Client{Transport: a}}
+}
+
+func TestOpenLoopCountsTheWaitOfRequestsThatCouldNotBeSentInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{Orders: 5, Concurrency: 1, Rate: 100, Patience: time.Minute}
+		r := newRunner(&answering{take: func(n int) time.Duration {
+			if n == 1 {
+				return time.Second // everything behind it is late
+			}
+			return time.Millisecond
+		}}, o)
+
+		all, err := r.load(t.Context(), o, newShape(1, 0, 1, 1), nil)
+
+		require.NoError(t, err)
+		latencies := make([]time.Duration, len(all))
+		for i, s := range all {
+			assert.Equal(t, due(i, o.Rate), s.due)
+			latencies[i] = s.answered - s.due
+		}
+		ms := time.Millisecond
+		assert.Equal(t, []time.Duration{ms, 1000 * ms, 991 * ms, 982 * ms, 973 * ms}, latencies)
+	})
+}
+
+func TestClosedLoopSendsTheNextRequestAfterEachAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{Orders: 4, Concurrency: 2, Patience: time.Minute}
+		r := newRunner(&answering{take: func(int) time.Duration { return 10 * time.Millisecond }}, o)
+
+		all, err := r.load(t.Context(), o, newShape(1, 0, 1, 1), nil)
+
+		require.NoError(t, err)
+		for i, s := range all {
+			assert.Equal(t, time.Duration(i/2)*10*time.Millisecond, s.due, i)
+			assert.Equal(t, s.due+10*time.Millisecond, s.answered)
+			assert.Equal(t, s.answered+time.Millisecond, s.ended)
+			assert.Equal(t, confirmed, s.end)
+			assert.Equal(t, time.Microsecond, s.relayed)
+		}
+		assert.Equal(t, 4, all.confirmed())
+	})
+}
+
+func TestRefusedOrdersAreCountedAndNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{Orders: 10, Concurrency: 1, Patience: time.Minute}
+		r := newRunner(&answering{take: func(int) time.Duration { return time.Millisecond }, status: func(n int) int {
+			if n < 3 {
+				return http.StatusServiceUnavailable
+			}
+			return http.StatusCreated
+		}}, o)
+
+		all, err := r.load(t.Context(), o, newShape(1, 0, 1, 1), nil)
+
+		require.NoError(t, err)
+		assert.Equal(t, map[int]int{503: 3}, refusals(all))
+		assert.Equal(t, 7, all.ended())
+	})
+}
+
+func TestLoadOfWhichNothingIsAcceptedIsAnError(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{Orders: 3, Concurrency: 1, Patience: time.Minute}
+		r := newRunner(&answering{take: func(int) time.Duration { return 0 }, status: func(int) int { return http.StatusInternalServerError }}, o)
+		_, err := r.load(t.Context(), o, newShape(1, 0, 1, 1), nil)
+		assert.ErrorContains(t, err, "map[500:3]")
+	})
+}
+
+func TestEndThatIsReadBeforeTheAnswerCounts(t *testing.T) {
+	t.Parallel()
+	w, all, begin := newWatcher(), make(samples, 2), time.Now()
+	w.follow(begin, all)
+	w.record("a", end{outcome: confirmed, at: begin.Add(5 * time.Millisecond)})
+	w.record("a", end{outcome: confirmed, at: begin.Add(9 * time.Millisecond)}) // again, before the answer
+	w.record("stranger", end{outcome: confirmed, at: begin})
+	w.accepted("a", 0)
+	w.accepted("b", 1)
+	w.record("b", end{outcome: failed, at: begin.Add(7 * time.Millisecond)})
+	w.record("b", end{outcome: confirmed, at: begin.Add(8 * time.Millisecond)}) // an order ends once
+
+	require.NoError(t, w.await(t.Context(), time.Minute))
+	assert.Equal(t, samples{{end: confirmed, ended: 5 * time.Millisecond}, {end: failed, ended: 7 * time.Millisecond}}, all)
+	assert.Equal(t, int64(2), w.ends.Load())
+	assert.Equal(t, int64(1), w.good.Load())
+}
+
+func TestWaitForEndsGivesUpOnlyWhenNoneComes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, begin := newWatcher(), time.Now()
+		w.follow(begin, make(samples, 3))
+		for n, id := range []string{"a", "b", "c"} {
+			w.accepted(id, n)
+		}
+		time.AfterFunc(40*time.Second, func() { w.record("a", end{outcome: confirmed, at: time.Now()}) })
+		time.AfterFunc(80*time.Second, func() { w.record("b", end{outcome: confirmed, at: time.Now()}) })
+
+		err := w.await(t.Context(), time.Minute)
+
+		require.ErrorIs(t, err, ErrLost)
+		assert.ErrorContains(t, err, "1, and none for 1m0s")
+		assert.Equal(t, 140*time.Second, time.Since(begin))
+	})
+}
+
+func TestProgressIsALineNowAndThenWhereThereIsNoTerminal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		o := Options{Orders: 12, Concurrency: 1, Patience: time.Minute}
+		r := newRunner(&answering{take: func(int) time.Duration { return time.Second }}, o)
+		r.show = NewProgress(&out)
+
+		_, err := r.load(t.Context(), o, newShape(1, 0, 1, 1), nil)
+
+		require.NoError(t, err)
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		require.Len(t, lines, 2, out.String())
+		assert.Contains(t, lines[1], "of 12 answered")
+		assert.Contains(t, lines[1], "confirmed")
+		assert.NotContains(t, out.String(), "\r")
+	})
+}

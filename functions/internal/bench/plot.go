@@ -1,0 +1,128 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Moment is an interval of a load: what happened in it, a second, and the POST-to-CONFIRMED latencies of the orders
+// that were confirmed in it.
+type Moment struct {
+	Seconds   float64 `json:"s"` // its end, since the begin
+	Accepted  float64 `json:"acceptedPerSecond"`
+	Confirmed float64 `json:"confirmedPerSecond"`
+	P50       float64 `json:"p50"`
+	P99       float64 `json:"p99"`
+}
+
+// moments is into how many intervals a load is cut, none shorter than shortest.
+const (
+	moments  = 60
+	shortest = 100 * time.Millisecond
+)
+
+func timeline(all samples) []Moment {
+	var end time.Duration
+	for i := range all {
+		end = max(end, all[i].answered, all[i].ended)
+	}
+	step := max(shortest, end/moments)
+	n := int(end/step) + 1
+	line, times := make([]Moment, n), make([]histogram, n)
+	for i := range all {
+		if all[i].status == http.StatusCreated {
+			line[all[i].answered/step].Accepted += 1 / step.Seconds()
+		}
+		if all[i].end == confirmed {
+			at := all[i].ended / step
+			line[at].Confirmed += 1 / step.Seconds()
+			if times[at].h == nil {
+				times[at] = newHistogram()
+			}
+			times[at].add(all[i].ended - all[i].due)
+		}
+	}
+	for i := range line {
+		line[i].Seconds = (time.Duration(i+1) * step).Seconds()
+		if times[i].h != nil {
+			l := times[i].latency()
+			line[i].P50, line[i].P99 = l.P50, l.P99
+		}
+	}
+	return line
+}
+
+// Size of the plot and of its two panels, in pixels.
+const (
+	plotWidth, plotHeight   = 800, 520
+	panelWidth, panelHeight = 700, 180
+	panelLeft               = 70
+)
+
+// Plot draws throughput and latency over time. It reads well on light and on dark ground.
+func (r *Report) Plot(out io.Writer) error {
+	var svg strings.Builder
+	fmt.Fprintf(&svg, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">
+<style>
+ svg { background: #fff; --ink: #222; --grid: #ddd; --one: #0b62b8; --two: #b34700; }
+ @media (prefers-color-scheme: dark) { svg { background: #161616; --ink: #ddd; --grid: #3a3a3a; --one: #6cb4ff; --two: #ffa657; } }
+ text { fill: var(--ink); } .grid { stroke: var(--grid); } .one { stroke: var(--one); } .two { stroke: var(--two); }
+ text.one { fill: var(--one); stroke: none; } text.two { fill: var(--two); stroke: none; } polyline { fill: none; stroke-width: 1.8; }
+</style>
+<title>%d orders: %.0f confirmed/s, POST to CONFIRMED p50 %.1f ms, p99 %.1f ms</title>
+`, plotWidth, plotHeight, r.Accepted, r.ConfirmedPerSecond, r.PostToConfirmed.P50, r.PostToConfirmed.P99)
+	r.panel(&svg, 40, "orders a second", [2]string{"accepted", "confirmed"},
+		func(m Moment) [2]float64 { return [2]float64{m.Accepted, m.Confirmed} })
+	r.panel(&svg, 40+panelHeight+70, "POST to CONFIRMED, ms", [2]string{"p50", "p99"},
+		func(m Moment) [2]float64 { return [2]float64{m.P50, m.P99} })
+	svg.WriteString("</svg>\n")
+	_, err := io.WriteString(out, svg.String())
+	return err
+}
+
+// panel draws two lines over time below top.
+func (r *Report) panel(svg *strings.Builder, top int, title string, names [2]string, values func(Moment) [2]float64) {
+	highest, end := 0.0, 0.0
+	for _, m := range r.Timeline {
+		v := values(m)
+		highest, end = max(highest, v[0], v[1]), m.Seconds
+	}
+	step := gridStep(highest)
+	ceiling := max(step, math.Ceil(highest/step)*step)
+	fmt.Fprintf(svg, `<text x="%d" y="%d">%s</text><text class="one" x="%d" y="%d">%s</text><text class="two" x="%d" y="%d">%s</text>`+"\n",
+		panelLeft, top-12, title, panelLeft+300, top-12, names[0], panelLeft+400, top-12, names[1])
+	for level := 0.0; level <= ceiling; level += step {
+		y := float64(top) + panelHeight*(1-level/ceiling)
+		fmt.Fprintf(svg, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text x="%d" y="%.1f" text-anchor="end">%g</text>`+"\n",
+			panelLeft, panelLeft+panelWidth, y, y, panelLeft-8, y+4, level)
+	}
+	fmt.Fprintf(svg, `<text x="%d" y="%d">0 s</text><text x="%d" y="%d" text-anchor="end">%.1f s</text>`+"\n",
+		panelLeft, top+panelHeight+18, panelLeft+panelWidth, top+panelHeight+18, end)
+	for i, class := range []string{"one", "two"} {
+		fmt.Fprintf(svg, `<polyline class=%q points="`, class)
+		for _, m := range r.Timeline {
+			fmt.Fprintf(svg, "%.1f,%.1f ", panelLeft+panelWidth*m.Seconds/end, float64(top)+panelHeight*(1-values(m)[i]/ceiling))
+		}
+		svg.WriteString("\"/>\n")
+	}
+}
+
+// gridStep is a round distance of three to seven lines up to a value.
+func gridStep(highest float64) float64 {
+	if highest <= 0 {
+		return 1
+	}
+	power := math.Pow(10, math.Floor(math.Log10(highest)))
+	switch lead := highest / power; {
+	case lead < 2:
+		return power / 4
+	case lead < 5:
+		return power
+	default:
+		return 2 * power
+	}
+}

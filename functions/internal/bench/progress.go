@@ -1,0 +1,89 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// Progress shows how far a run is: on a terminal in one line that is written anew, elsewhere in a line now and then. A
+// nil Progress shows nothing.
+type Progress struct {
+	out      io.Writer
+	terminal bool
+	every    time.Duration
+}
+
+// NewProgress shows on out.
+func NewProgress(out io.Writer) *Progress {
+	p := &Progress{out: out, every: 5 * time.Second}
+	if file, ok := out.(*os.File); ok {
+		if info, err := file.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			p.terminal, p.every = true, 200*time.Millisecond
+		}
+	}
+	return p
+}
+
+// say writes a line that stays.
+func (p *Progress) say(format string, args ...any) {
+	if p != nil {
+		fmt.Fprintf(p.out, format+"\n", args...)
+	}
+}
+
+// counts is how far a load is.
+type counts struct {
+	total    int
+	answered atomic.Int64
+	watch    *watcher
+}
+
+func (c *counts) line(elapsed time.Duration) string {
+	ends := c.watch.ends.Load()
+	return fmt.Sprintf("%6.1fs  %d of %d answered  %d confirmed  %.0f/s", elapsed.Seconds(), c.answered.Load(), c.total,
+		c.watch.good.Load(), float64(ends)/max(elapsed.Seconds(), 1e-3))
+}
+
+// look is how often the memory of the harness is looked at.
+const look = 200 * time.Millisecond
+
+// follow shows the counts, and looks at usage, until it is stopped.
+func (p *Progress) follow(ctx context.Context, c *counts, u *usage) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	begin := time.Now()
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(look)
+		defer tick.Stop()
+		shown := begin
+		for {
+			select {
+			case <-ctx.Done():
+				if p != nil && p.terminal {
+					fmt.Fprint(p.out, "\r\x1b[K")
+				}
+				return
+			case now := <-tick.C:
+				u.look()
+				if p == nil || now.Sub(shown) < p.every {
+					continue
+				}
+				shown = now
+				if p.terminal {
+					fmt.Fprint(p.out, "\r\x1b[K"+c.line(now.Sub(begin)))
+				} else {
+					fmt.Fprintln(p.out, c.line(now.Sub(begin)))
+				}
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}

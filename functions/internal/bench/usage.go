@@ -1,0 +1,158 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// ticksPerSecond is the unit in which Linux tells programs of CPU time, on every architecture that Go runs on.
+const ticksPerSecond = 100
+
+// usage watches the CPU and the memory of the harness, of this process and of the machine. What the system does not
+// tell, /proc being Linux's, stays zero.
+type usage struct {
+	pid     int
+	begin   time.Time
+	harness float64
+	self    float64
+	machine machineTime
+	rss     atomic.Int64 // the most that was seen, in bytes
+}
+
+func startUsage(pid int) *usage {
+	u := &usage{pid: pid, begin: time.Now(), harness: cpuOf(pid), self: ownCPU(), machine: cpuOfMachine()}
+	u.look()
+	return u
+}
+
+// look notes how much memory the harness has now.
+func (u *usage) look() {
+	if u == nil || u.pid == 0 {
+		return
+	}
+	now := rssOf(u.pid)
+	for {
+		most := u.rss.Load()
+		if now <= most || u.rss.CompareAndSwap(most, now) {
+			return
+		}
+	}
+}
+
+// stop tells what was used since the start, for so many orders.
+func (u *usage) stop(orders int) Usage {
+	u.look()
+	machine := cpuOfMachine()
+	result := Usage{
+		HarnessSeconds: cpuOf(u.pid) - u.harness, HarnessMiB: float64(u.rss.Load()) / (1 << 20),
+		GeneratorSeconds: ownCPU() - u.self, MachineSeconds: machine.busy - u.machine.busy, StolenSeconds: machine.stolen - u.machine.stolen,
+		WallSeconds: time.Since(u.begin).Seconds(), PerThousand: 0,
+	}
+	if orders > 0 {
+		result.PerThousand = result.HarnessSeconds / float64(orders) * 1000
+	}
+	return result
+}
+
+// cpuOf is the CPU time that a process has used, in seconds.
+func cpuOf(pid int) float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if pid == 0 || err != nil {
+		return 0
+	}
+	return parseStat(string(text))
+}
+
+// parseStat reads user and system time out of /proc/PID/stat, whose second field is a name that may hold anything.
+func parseStat(text string) float64 {
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseFloat(fields[11], 64) // a kernel that writes no number here has none
+	system, _ := strconv.ParseFloat(fields[12], 64)
+	return (user + system) / ticksPerSecond
+}
+
+func rssOf(pid int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(fields[1], 10, 64) // as above
+	return pages * int64(os.Getpagesize())
+}
+
+func ownCPU() float64 {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano()).Seconds()
+}
+
+// machineTime is the CPU time of all cores, in seconds: used by anybody here, and taken away by the host.
+type machineTime struct{ busy, stolen float64 }
+
+func cpuOfMachine() machineTime {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return machineTime{}
+	}
+	return parseMachine(string(text))
+}
+
+// parseMachine reads the first line of /proc/stat: user nice system idle iowait irq softirq steal.
+func parseMachine(text string) machineTime {
+	line, _, _ := strings.Cut(text, "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return machineTime{}
+	}
+	var t machineTime
+	for _, place := range []int{1, 2, 3, 6, 7} {
+		ticks, _ := strconv.ParseFloat(fields[place], 64) // as above
+		t.busy += ticks / ticksPerSecond
+	}
+	stolen, _ := strconv.ParseFloat(fields[8], 64)
+	t.stolen = stolen / ticksPerSecond
+	return t
+}
+
+// thisMachine tells what the load generator runs on.
+func thisMachine() Machine {
+	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH}
+	m.CPU = field("/proc/cpuinfo", "model name")
+	m.Memory = field("/proc/meminfo", "MemTotal")
+	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		m.OS += " " + strings.TrimSpace(string(text))
+	}
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		m.Load, _, _ = strings.Cut(string(text), " ")
+	}
+	return m
+}
+
+// field is the value of the first line "name: value" of a file, empty when there is none.
+func field(path, name string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(text)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}

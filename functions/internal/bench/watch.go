@@ -1,0 +1,249 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"example.com/orders/events"
+)
+
+// outcome is how an order ended.
+type outcome uint8
+
+const (
+	pending outcome = iota
+	confirmed
+	failed
+)
+
+// watcher reads the topics of the ends from where they are now on, which costs the stack next to nothing, and notes
+// when each order's end was read.
+type watcher struct {
+	consumer sarama.Consumer
+	parts    []sarama.PartitionConsumer
+	reading  sync.WaitGroup
+
+	changed chan struct{} // holds one while there is news for await
+	ends    atomic.Int64  // of orders of this load
+	good    atomic.Int64  // those that are confirmed
+
+	mu      sync.Mutex
+	begin   time.Time
+	samples samples
+	waiting map[string]int // accepted orders that have not ended, and their places among the samples
+	early   map[string]end // ends that were read before the answer to the POST; those of other people's orders stay
+	err     error          // of reading
+}
+
+// end is what a record tells.
+type end struct {
+	outcome outcome
+	at      time.Time
+	told    time.Time // the event's own time
+}
+
+// watch begins to read; when it returns, no end that comes later is missed.
+func watch(ctx context.Context, brokers []string, prefix string) (*watcher, error) {
+	w := newWatcher()
+	var err error
+	if w.consumer, err = newConsumer(brokers); err != nil {
+		return nil, err
+	}
+	for topic, outcome := range map[string]outcome{events.OrderConfirmedType: confirmed, events.OrderFailedType: failed} {
+		if err := w.read(ctx, prefix+topic, outcome); err != nil {
+			return nil, errors.Join(err, w.close())
+		}
+	}
+	return w, nil
+}
+
+func newWatcher() *watcher {
+	return &watcher{changed: make(chan struct{}, 1), waiting: map[string]int{}, early: map[string]end{}}
+}
+
+func newConsumer(brokers []string) (sarama.Consumer, error) {
+	c := sarama.NewConfig()
+	c.ClientID = "orders-bench"
+	c.Version = sarama.V3_6_0_0
+	c.Consumer.Return.Errors = true
+	c.Consumer.Fetch.Min = 1
+	c.Consumer.MaxWaitTime = 500 * time.Millisecond
+	c.ChannelBufferSize = 1024
+	consumer, err := sarama.NewConsumer(brokers, c)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kafka at %v: %w", brokers, err)
+	}
+	return consumer, nil
+}
+
+// settleWithin bounds the wait for a topic that has just been made: its brokers hear of their part in it one by one.
+const settleWithin = 10 * time.Second
+
+// partitionsOf reads all partitions of a topic from their current ends on.
+func partitionsOf(ctx context.Context, consumer sarama.Consumer, topic string) ([]sarama.PartitionConsumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	partitions, err := consumer.Partitions(topic)
+	if err != nil {
+		return nil, fmt.Errorf("find the topic %s (is the stack up, and KAFKA_TOPIC_PREFIX the same?): %w", topic, err)
+	}
+	var parts []sarama.PartitionConsumer
+	for _, partition := range partitions {
+		part, err := consumer.ConsumePartition(topic, partition, sarama.OffsetNewest)
+		for errors.Is(err, sarama.ErrNotLeaderForPartition) && ctx.Err() == nil {
+			sleep(ctx, 50*time.Millisecond)
+			part, err = consumer.ConsumePartition(topic, partition, sarama.OffsetNewest)
+		}
+		if err != nil {
+			for _, p := range parts {
+				p.AsyncClose()
+			}
+			return nil, fmt.Errorf("read %s/%d: %w", topic, partition, err)
+		}
+		parts = append(parts, part)
+	}
+	return parts, nil
+}
+
+func (w *watcher) read(ctx context.Context, topic string, outcome outcome) error {
+	parts, err := partitionsOf(ctx, w.consumer, topic)
+	if err != nil {
+		return err
+	}
+	w.parts = append(w.parts, parts...)
+	for _, part := range parts {
+		w.reading.Go(func() {
+			for record := range part.Messages() {
+				w.record(string(record.Key), end{outcome: outcome, at: time.Now(), told: toldAt(record)})
+			}
+		})
+		w.reading.Go(func() {
+			for err := range part.Errors() {
+				w.fail(err)
+			}
+		})
+	}
+	return nil
+}
+
+// toldAt is the time attribute of the event in a record; zero when it has none.
+func toldAt(record *sarama.ConsumerMessage) time.Time {
+	for _, header := range record.Headers {
+		if string(header.Key) == "ce_time" {
+			at, err := time.Parse(time.RFC3339Nano, string(header.Value))
+			if err != nil {
+				return time.Time{}
+			}
+			return at
+		}
+	}
+	return time.Time{}
+}
+
+func (w *watcher) fail(err error) {
+	w.mu.Lock()
+	w.err = err
+	w.mu.Unlock()
+	w.wake()
+}
+
+// follow makes all the orders that are waited for.
+func (w *watcher) follow(begin time.Time, all samples) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.begin, w.samples = begin, all
+	clear(w.waiting)
+	clear(w.early)
+	w.ends.Store(0)
+	w.good.Store(0)
+}
+
+// accepted tells which order's end is that of the n-th sample.
+func (w *watcher) accepted(id string, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if e, ok := w.early[id]; ok {
+		delete(w.early, id)
+		w.settle(n, e)
+		return
+	}
+	w.waiting[id] = n
+}
+
+// record notes an end that was read. One that is read again changes nothing.
+func (w *watcher) record(id string, e end) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n, ok := w.waiting[id]; ok {
+		delete(w.waiting, id)
+		w.settle(n, e)
+		return
+	}
+	if _, again := w.early[id]; !again {
+		w.early[id] = e
+	}
+}
+
+func (w *watcher) settle(n int, e end) {
+	s := &w.samples[n]
+	s.end, s.ended = e.outcome, e.at.Sub(w.begin)
+	if !e.told.IsZero() {
+		s.relayed = e.at.Sub(e.told)
+	}
+	w.ends.Add(1)
+	if e.outcome == confirmed {
+		w.good.Add(1)
+	}
+	w.wake()
+}
+
+func (w *watcher) wake() {
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+// await returns when every accepted order has ended. It gives up, with an error that wraps ErrLost, when none has ended
+// for as long as its patience.
+func (w *watcher) await(ctx context.Context, patience time.Duration) error {
+	impatient := time.NewTimer(patience)
+	defer impatient.Stop()
+	for {
+		w.mu.Lock()
+		left, err := len(w.waiting), w.err
+		w.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("read the ends of the orders: %w", err)
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-w.changed:
+			impatient.Reset(patience)
+		case <-impatient.C:
+			w.mu.Lock()
+			left = len(w.waiting)
+			clear(w.waiting) // nobody writes to the samples any more
+			w.mu.Unlock()
+			return fmt.Errorf("%w: %d, and none for %s", ErrLost, left, patience)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (w *watcher) close() error {
+	for _, part := range w.parts {
+		part.AsyncClose()
+	}
+	w.reading.Wait()
+	return w.consumer.Close()
+}
