@@ -62,6 +62,7 @@ func commands() []command {
 	return []command{
 		{"up", "start everything and serve until SIGINT or SIGTERM (the default)", prepareUp},
 		{"health", "ask the harness on --addr how it is, and fail unless all of it can work", plain(healthCommand)},
+		{"bench", "place orders on the harness that runs, or on one of its own, and report how fast it is", prepareBench},
 		{"migrate", "create the schemas that a server lacks, bring them to the newest version, and end", plain(migrateCommand)},
 	}
 }

@@ -56,6 +56,7 @@ func prepareUp(flags *flag.FlagSet) runner {
 func up(ctx context.Context, o options, out streams) (err error) {
 	begin := time.Now()
 	log := o.logger(out.stderr)
+	sarama.Logger = saramaLog{log} // before the first client: sarama's clients log from their own goroutines
 	wiring, err := knative.Load(knative.Base())
 	if err != nil {
 		return err
@@ -135,7 +136,6 @@ func prepare(ctx context.Context, s *servers, wiring *knative.Wiring, log *slog.
 
 // start makes and starts every function of the wiring.
 func (h *harness) start(ctx context.Context, o options) error {
-	sarama.Logger = saramaLog{h.log}
 	zerolog.SetGlobalLevel(zerolog.WarnLevel) // func's runtime tells of every function that it has a Start
 	h.functions, h.handlers = map[string]functions.Function{}, map[string]http.Handler{}
 	h.deliver, h.pokers = map[string]func(context.Context, event.Event) error{}, map[string]*poker{}
