@@ -27,6 +27,7 @@ func (h *harness) routes() http.Handler {
 		mux.Handle(path+"/", h.handlers[name])
 	}
 	mux.HandleFunc("GET /health", h.health)
+	mux.Handle("GET /metrics", h.metrics.Handler())
 	mux.HandleFunc("/", rest.Handler(func() *slog.Logger { return h.log }, rest.NotFound))
 	return mux
 }

@@ -64,6 +64,15 @@ func commands() []command {
 		{"health", "ask the harness on --addr how it is, and fail unless all of it can work", plain(healthCommand)},
 		{"bench", "place orders on the harness that runs, or on one of its own, and report how fast it is", prepareBench},
 		{"migrate", "create the schemas that a server lacks, bring them to the newest version, and end", plain(migrateCommand)},
+		{"deadletters list", "list what was set aside, with what became of it", lettersList},
+		{"deadletters show", "show all of a letter: its event, its failure, what was done about it", lettersShow},
+		{"deadletters replay", "send letters to the consumer that failed again, and park what fails too often", lettersReplay},
+		{"deadletters park", "hold open letters back", lettersPark},
+		{"deadletters discard", "give letters up", lettersDiscard},
+		{"outbox list", "list the events that are not sent, with what refused them", outboxList},
+		{"outbox requeue", "make parked rows due again", outboxRequeue},
+		{"outbox discard", "give parked rows up: they are never sent, and stay to be seen", outboxDiscard},
+		{"outbox purge", "delete the rows that were sent long ago", outboxPurge},
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/host"
 	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/functions/internal/metrics"
 	"example.com/orders/knative"
 )
 
@@ -28,6 +29,7 @@ type harness struct {
 	log     *slog.Logger
 	wiring  *knative.Wiring
 	servers *servers
+	metrics *metrics.Metrics
 
 	pools       *pools
 	functions   map[string]functions.Function                       // by their deployed names
@@ -90,7 +92,7 @@ func up(ctx context.Context, o options, out streams) (err error) {
 	if err := prepare(ctx, servers, wiring, log); err != nil {
 		return err
 	}
-	h := &harness{log: log, wiring: wiring, servers: servers}
+	h := &harness{log: log, wiring: wiring, servers: servers, metrics: metrics.New()}
 	if err := h.start(ctx, o); err != nil {
 		return errors.Join(err, h.stop(ctx))
 	}
@@ -167,7 +169,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 				ready, err := f.Ready(ctx)
 				return ready && err == nil
 			},
-			DeadLetters: h.deadLetters, Log: h.log, Drain: o.drain,
+			DeadLetters: h.deadLetters, Metrics: h.metrics, Log: h.log, Drain: o.drain,
 		}))
 	}
 	return nil

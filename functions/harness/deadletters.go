@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/orders/functions/internal/deadletter"
+	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/knative"
+	"example.com/orders/sql/schema"
+)
+
+// letterCommand is a command about dead letters: its flags.
+type letterCommand struct {
+	operator
+
+	topic, consumer, key string
+	partition, offset    int64
+	states               string
+	changes, all         bool
+	limit                int
+	asJSON               bool
+
+	functionsURL string
+	parkAfter    int
+	timeout      time.Duration
+}
+
+// selecting adds the flags that pick letters.
+func (c *letterCommand) selecting(flags *flag.FlagSet, states string, limit int) {
+	flags.StringVar(&c.topic, "topic", "", "only letters of this `topic`, order.created or order.created.dlq")
+	flags.Int64Var(&c.partition, "partition", -1, "only letters of this partition of the topic's dead letters, by its `number`")
+	flags.Int64Var(&c.offset, "offset", -1, "only the letter at this `offset` of the partition")
+	flags.StringVar(&c.consumer, "consumer", "", "only letters of this `function`, as it is deployed: reserve-stock")
+	flags.StringVar(&c.key, "key", "", "only letters with this `key`, which is the order id")
+	flags.StringVar(&c.key, "order", "", "the same as --key, by the order's `id`")
+	flags.StringVar(&c.states, "state", states, "only letters in these `states`, of open, parked, discarded, replayed, or all")
+	flags.IntVar(&c.limit, "limit", limit, "at most this `many` letters, 0 for all of them")
+}
+
+// changing adds the flags of a command that changes letters.
+func (c *letterCommand) changing(flags *flag.FlagSet, states string) {
+	c.changes = true
+	c.selecting(flags, states, 0)
+	flags.BoolVar(&c.all, "all", false, "all letters in these states, when nothing else picks some")
+	c.operator.flags(flags)
+}
+
+func lettersList(flags *flag.FlagSet) runner {
+	var c letterCommand
+	c.selecting(flags, "open,parked", 100)
+	flags.BoolVar(&c.asJSON, "json", false, "one JSON object a line")
+	return c.with(func(_ context.Context, box deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
+		return listLetters(out, found, c.limit, c.asJSON)
+	})
+}
+
+func lettersShow(flags *flag.FlagSet) runner {
+	var c letterCommand
+	c.selecting(flags, "all", 10)
+	flags.BoolVar(&c.asJSON, "json", false, "one JSON object a line")
+	return c.with(func(_ context.Context, _ deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
+		return showLetters(out, found, c.limit, c.asJSON)
+	})
+}
+
+func lettersReplay(flags *flag.FlagSet) runner {
+	var c letterCommand
+	c.changing(flags, string(deadletter.Open))
+	flags.StringVar(&c.functionsURL, "functions-url", "", "`URL` of a function, with {consumer} for its name: http://{consumer}.orders.svc.cluster.local (default those of the harness that runs on --data) [FUNCTIONS_URL]")
+	flags.IntVar(&c.parkAfter, "park-after", 3, "park a letter after this `many` replays that failed")
+	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long a function may take about a letter")
+	return c.with(func(ctx context.Context, box deadletter.Box, found []deadletter.Letter, out streams, s *servers, o options) error {
+		if c.parkAfter < 1 {
+			return errors.New("--park-after: give 1 or more")
+		}
+		to, err := c.functions(s, o)
+		if err != nil {
+			return err
+		}
+		states, err := c.wanted()
+		if err != nil {
+			return err
+		}
+		r := deadletter.Replay{Journal: box.Journal, FunctionsURL: to, ParkAfter: c.parkAfter, States: states, Timeout: c.timeout}
+		return c.change(out, found, "replayed", func(l deadletter.Letter) string {
+			to, err := r.URL(l.Consumer)
+			if err != nil {
+				return "not replayed: " + err.Error()
+			}
+			return "to " + to
+		}, func(letters []deadletter.Letter, report deadletter.Report) error {
+			r.Report = report
+			return r.Run(ctx, letters)
+		})
+	})
+}
+
+func lettersPark(flags *flag.FlagSet) runner {
+	var c letterCommand
+	c.changing(flags, string(deadletter.Open))
+	return c.with(func(ctx context.Context, box deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
+		return c.change(out, found, "parked", nil, func(letters []deadletter.Letter, report deadletter.Report) error {
+			return box.Journal.Park(ctx, letters, c.reason, report)
+		})
+	})
+}
+
+func lettersDiscard(flags *flag.FlagSet) runner {
+	var c letterCommand
+	c.changing(flags, "open,parked")
+	return c.with(func(ctx context.Context, box deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
+		return c.change(out, found, "discarded", nil, func(letters []deadletter.Letter, report deadletter.Report) error {
+			return box.Journal.Discard(ctx, letters, c.reason, report)
+		})
+	})
+}
+
+// with finds the letters that the flags pick, in the order in which they would be replayed, and gives them to do.
+func (c *letterCommand) with(do func(context.Context, deadletter.Box, []deadletter.Letter, streams, *servers, options) error) runner {
+	return func(ctx context.Context, o options, out streams) (err error) {
+		selector, err := c.selector(o)
+		if err != nil {
+			return err
+		}
+		wiring, err := loadWiring(o)
+		if err != nil {
+			return err
+		}
+		s, release, err := reach(ctx, o, out, needsDatabase|needsKafka)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, release()) }()
+		box, shut, err := openBox(ctx, s, wiring, c.name(o))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, shut()) }()
+		found, err := box.Find(ctx, selector)
+		if err != nil {
+			return err
+		}
+		return do(ctx, box, slices.Concat(deadletter.Lanes(found)...), out, s, o)
+	}
+}
+
+// loadWiring is the wiring with the names that it has at the servers of the environment.
+func loadWiring(o options) (*knative.Wiring, error) {
+	wiring, err := knative.Load(knative.Base())
+	if err != nil {
+		return nil, err
+	}
+	return wiring.WithTopicPrefix(o.environ["KAFKA_TOPIC_PREFIX"])
+}
+
+func openBox(ctx context.Context, s *servers, wiring *knative.Wiring, actor string) (box deadletter.Box, shut func() error, err error) {
+	server, _, err := instance.Server(s.config)
+	if err != nil {
+		return box, nil, err
+	}
+	db, err := server.Open(schema.Operations, 1)
+	if err != nil {
+		return box, nil, err
+	}
+	journal, err := deadletter.OpenJournal(ctx, db, actor)
+	if err != nil {
+		return box, nil, errors.Join(err, db.Close())
+	}
+	reader, err := kafka.NewReader(s.brokers)
+	if err != nil {
+		return box, nil, errors.Join(err, journal.Close(), db.Close())
+	}
+	shut = func() error { return errors.Join(reader.Close(), journal.Close(), db.Close()) }
+	return deadletter.Box{Reader: reader, Sources: wiring.Sources, Journal: journal}, shut, nil
+}
+
+// selector is what the flags pick.
+func (c *letterCommand) selector(o options) (deadletter.Selector, error) {
+	s := deadletter.Selector{Consumer: c.consumer, Key: c.key}
+	if c.changes && c.topic == "" && c.consumer == "" && c.key == "" && !c.all {
+		return s, errors.New("say which letters: by --topic, --consumer, --order, or --all; with --dry-run first to see which they are")
+	}
+	var err error
+	if s.States, err = c.wanted(); err != nil {
+		return s, err
+	}
+	if c.topic != "" {
+		prefix := o.environ["KAFKA_TOPIC_PREFIX"]
+		s.Topic = prefix + strings.TrimSuffix(strings.TrimPrefix(c.topic, prefix), deadletter.Suffix) + deadletter.Suffix
+	}
+	if c.offset >= 0 && c.partition < 0 || c.partition >= 0 && c.topic == "" {
+		return s, errors.New("an --offset belongs to a --partition, and a --partition to a --topic: give those too")
+	}
+	if c.partition >= 0 {
+		partition := int32(c.partition)
+		s.Partition = &partition
+	}
+	if c.offset >= 0 {
+		s.Offset = &c.offset
+	}
+	return s, nil
+}
+
+// wanted reads --state.
+func (c *letterCommand) wanted() ([]deadletter.State, error) {
+	if c.states == "all" {
+		return deadletter.States, nil
+	}
+	var states []deadletter.State
+	for name := range strings.SplitSeq(c.states, ",") {
+		state := deadletter.State(strings.TrimSpace(name))
+		if !slices.Contains(deadletter.States, state) {
+			return nil, fmt.Errorf("--state %q: give some of open, parked, discarded, replayed with commas between them, or all", c.states)
+		}
+		states = append(states, state)
+	}
+	return states, nil
+}
+
+// functions is the URL of the functions.
+func (c *letterCommand) functions(s *servers, o options) (string, error) {
+	to := or(c.functionsURL, o.environ["FUNCTIONS_URL"])
+	if to == "" && s.api != "" {
+		to = s.api + "/functions/{consumer}"
+	}
+	if to == "" {
+		return "", fmt.Errorf("no harness is running on %s: say where the functions are by --functions-url, such as http://{consumer}.orders.svc.cluster.local", o.data)
+	}
+	u, err := url.Parse(strings.ReplaceAll(to, "{consumer}", "consumer"))
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.Contains(to, "{consumer}") {
+		return "", fmt.Errorf("--functions-url %q: give an http or https URL with {consumer} in the place of the function's name", to)
+	}
+	return to, nil
+}
+
+// change does something to letters, or says that it would, one line a letter. It fails unless it was done to all.
+func (c *letterCommand) change(out streams, letters []deadletter.Letter, done string, note func(deadletter.Letter) string, do func([]deadletter.Letter, deadletter.Report) error) error {
+	if c.limit > 0 && len(letters) > c.limit {
+		letters = letters[:c.limit]
+	}
+	if c.dryRun {
+		for _, l := range letters {
+			line := "would be " + done
+			if note != nil {
+				line += " " + note(l)
+			}
+			fmt.Fprintf(out.stdout, "%s  %s %s of %s: %s\n", l.Place, l.State, plainText(l.Event.ID()), or(plainText(l.Consumer), "nobody"), line)
+		}
+		fmt.Fprintf(out.stdout, "%d letters would be %s\n", len(letters), done)
+		return nil
+	}
+	changed, left := 0, 0
+	err := do(letters, func(l deadletter.Letter, r deadletter.Result, detail string) {
+		result := string(r)
+		if r == deadletter.Done {
+			changed, result = changed+1, done
+		} else {
+			left++
+		}
+		if detail != "" {
+			result += ": " + detail
+		}
+		fmt.Fprintf(out.stdout, "%s  %s of %s: %s\n", l.Place, plainText(l.Event.ID()), or(plainText(l.Consumer), "nobody"), result)
+	})
+	fmt.Fprintf(out.stdout, "%d letters %s\n", changed, done)
+	if err == nil && left > 0 {
+		err = fmt.Errorf("%d letters were not %s", left, done)
+	}
+	return err
+}

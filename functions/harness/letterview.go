@@ -1,0 +1,158 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"example.com/orders/functions/internal/deadletter"
+	"example.com/orders/functions/internal/oneline"
+)
+
+// plainText is text of a record for a terminal.
+func plainText(text string) string { return oneline.Of(text, 200) }
+
+// few returns the first letters up to a limit, and how many there are beyond it.
+func few(letters []deadletter.Letter, limit int) (shown []deadletter.Letter, more int) {
+	if limit <= 0 || len(letters) <= limit {
+		return letters, 0
+	}
+	return letters[:limit], len(letters) - limit
+}
+
+func listLetters(out streams, letters []deadletter.Letter, limit int, asJSON bool) error {
+	shown, more := few(letters, limit)
+	if more > 0 {
+		fmt.Fprintf(out.stderr, "%d more: see --limit\n", more)
+	}
+	if asJSON {
+		return jsonLines(out.stdout, views(shown, false))
+	}
+	row, flush := table(out.stdout, "LETTER", "STATE", "CONSUMER", "KEY", "EVENT", "ATTEMPTS", "STATUS", "REPLAYS FAILED", "AGE", "ERROR")
+	for _, l := range shown {
+		row(l.Place, l.State, or(plainText(l.Consumer), "-"), or(plainText(l.Key), "-"), plainText(l.Event.Type()+" "+l.Event.ID()),
+			l.Attempts, l.Status, l.Failures, ago(time.Since(l.At)), oneline.Of(l.Error, 100))
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(out.stdout, "%d letters\n", len(letters))
+	return nil
+}
+
+func showLetters(out streams, letters []deadletter.Letter, limit int, asJSON bool) error {
+	shown, more := few(letters, limit)
+	if more > 0 {
+		fmt.Fprintf(out.stderr, "%d more: see --limit\n", more)
+	}
+	if asJSON {
+		return jsonLines(out.stdout, views(shown, true))
+	}
+	for i, l := range shown {
+		if i > 0 {
+			fmt.Fprintln(out.stdout)
+		}
+		showLetter(out, l)
+	}
+	return nil
+}
+
+func showLetter(out streams, l deadletter.Letter) {
+	line := func(name string, value any) { fmt.Fprintf(out.stdout, "%-10s %v\n", name, value) }
+	line("letter", l.Place)
+	line("state", fmt.Sprintf("%s, %d replays failed", l.State, l.Failures))
+	line("consumer", or(plainText(l.Consumer), "not named: it cannot be replayed"))
+	line("key", plainText(l.Key))
+	if l.Origin.Offset >= 0 {
+		line("record", l.Origin)
+	}
+	line("set aside", l.At.UTC().Format(time.RFC3339Nano))
+	line("failed", fmt.Sprintf("%d attempts, the last answer was %d: %s", l.Attempts, l.Status, oneline.Of(l.Error, 1000)))
+	line("event", plainText(l.Event.Type()))
+	line("id", plainText(l.Event.ID()))
+	line("source", plainText(l.Event.Source()))
+	if at := l.Event.Time(); !at.IsZero() {
+		line("time", at.UTC().Format(time.RFC3339Nano))
+	}
+	extensions := l.Event.Extensions()
+	for _, name := range slices.Sorted(maps.Keys(extensions)) {
+		line(" "+name, plainText(fmt.Sprint(extensions[name])))
+	}
+	line("value", oneline.Of(string(l.Record.Value), 1<<20))
+	for _, a := range l.History {
+		answer := ""
+		if a.Status != nil {
+			answer = fmt.Sprintf(" %d", *a.Status)
+		}
+		line("action", fmt.Sprintf("%s %s by %s:%s %s", a.At.Format(time.RFC3339), a.Action, plainText(a.Actor), answer, oneline.Of(a.Detail, 500)))
+	}
+}
+
+// letterView is a letter in JSON.
+type letterView struct {
+	Topic     string     `json:"topic"`
+	Partition int32      `json:"partition"`
+	Offset    int64      `json:"offset"`
+	State     string     `json:"state"`
+	Failures  int        `json:"replaysFailed"`
+	Consumer  string     `json:"consumer"`
+	Key       string     `json:"key"`
+	EventType string     `json:"eventType"`
+	EventID   string     `json:"eventId"`
+	Source    string     `json:"eventSource"`
+	Attempts  int        `json:"attempts"`
+	Status    int        `json:"status"`
+	Error     string     `json:"error"`
+	At        time.Time  `json:"setAsideAt"`
+	Origin    *placeView `json:"record,omitempty"`
+
+	Extensions map[string]any `json:"extensions,omitempty"`
+	Value      string         `json:"value,omitempty"`
+	Binary     []byte         `json:"valueBase64,omitempty"` // instead, when it is not text
+	History    []actionView   `json:"actions,omitempty"`
+}
+
+type placeView struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+}
+
+type actionView struct {
+	Action   string    `json:"action"`
+	Actor    string    `json:"actor"`
+	At       time.Time `json:"at"`
+	Attempts int       `json:"replaysFailed"`
+	Status   *int      `json:"status,omitempty"`
+	Detail   string    `json:"detail"`
+}
+
+// views are letters in JSON, with what is in them when full.
+func views(letters []deadletter.Letter, full bool) []letterView {
+	all := make([]letterView, len(letters))
+	for i, l := range letters {
+		v := letterView{
+			Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, State: string(l.State), Failures: l.Failures,
+			Consumer: l.Consumer, Key: l.Key, EventType: l.Event.Type(), EventID: l.Event.ID(), Source: l.Event.Source(),
+			Attempts: l.Attempts, Status: l.Status, Error: l.Error, At: l.At.UTC(),
+		}
+		if l.Origin.Offset >= 0 {
+			v.Origin = &placeView{l.Origin.Topic, l.Origin.Partition, l.Origin.Offset}
+		}
+		if full {
+			v.Extensions = l.Event.Extensions()
+			if utf8.Valid(l.Record.Value) {
+				v.Value = string(l.Record.Value)
+			} else {
+				v.Binary = l.Record.Value
+			}
+			for _, a := range l.History {
+				v.History = append(v.History, actionView{string(a.Action), a.Actor, a.At, a.Attempts, a.Status, a.Detail})
+			}
+		}
+		all[i] = v
+	}
+	return all
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"strconv"
+	"text/tabwriter"
+	"time"
+)
+
+// operator is who works with a command, and what the commands that change something have in common.
+type operator struct {
+	actor  string
+	reason string
+	dryRun bool
+}
+
+func (p *operator) flags(flags *flag.FlagSet) {
+	flags.StringVar(&p.actor, "actor", "", "`name` of who does it, for the record (default user@host) [HARNESS_ACTOR]")
+	flags.StringVar(&p.reason, "reason", "", "`text` that says why, for the record")
+	flags.BoolVar(&p.dryRun, "dry-run", false, "say what would be done, and do nothing")
+}
+
+// name is who is recorded.
+func (p *operator) name(o options) string {
+	if p.actor != "" {
+		return p.actor
+	}
+	if actor := o.environ["HARNESS_ACTOR"]; actor != "" {
+		return actor
+	}
+	name := "uid " + strconv.Itoa(os.Getuid()) // a container may have no names of users
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return name
+	}
+	return name + "@" + host
+}
+
+// table writes rows whose columns line up.
+func table(w io.Writer, head ...any) (row func(...any), flush func() error) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row = func(cells ...any) {
+		for i, cell := range cells {
+			if i > 0 {
+				fmt.Fprint(t, "\t")
+			}
+			fmt.Fprint(t, cell)
+		}
+		fmt.Fprintln(t)
+	}
+	row(head...)
+	return row, t.Flush
+}
+
+// jsonLines writes one JSON value a line.
+func jsonLines[T any](w io.Writer, values []T) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	for _, value := range values {
+		if err := encoder.Encode(value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ago is a duration as a person reads it: seconds up to two minutes, minutes up to two hours, then hours and days.
+func ago(d time.Duration) string {
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%dd", int(d.Hours()/24))
+	}
+}

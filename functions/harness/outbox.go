@@ -1,0 +1,326 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/orders/functions/internal/backlog"
+	"example.com/orders/functions/internal/oneline"
+	"example.com/orders/knative"
+	"example.com/orders/sql/schema"
+)
+
+// outboxCommand is a command about outboxes: its flags.
+type outboxCommand struct {
+	operator
+
+	schema    string
+	states    string
+	ids       string
+	after     int64
+	limit     int
+	all       bool
+	asJSON    bool
+	olderThan time.Duration
+}
+
+func outboxList(flags *flag.FlagSet) runner {
+	var c outboxCommand
+	flags.StringVar(&c.schema, "schema", "", "only the outbox of this `schema`, such as orders")
+	flags.StringVar(&c.states, "state", "parked,waiting,new", "only rows in these `states`: parked (refused for good), waiting (for the next attempt), new, sent, discarded, or all")
+	flags.Int64Var(&c.after, "after", 0, "only rows after this `id`")
+	flags.IntVar(&c.limit, "limit", 100, "at most this `many` rows of each state and schema")
+	flags.BoolVar(&c.asJSON, "json", false, "one JSON object a line")
+	return c.with(c.list)
+}
+
+func outboxRequeue(flags *flag.FlagSet) runner {
+	var c outboxCommand
+	c.changing(flags, "parked or discarded")
+	return c.with(func(ctx context.Context, out streams, outboxes []backlog.Operator) error {
+		return c.change(ctx, out, outboxes, "requeued", []backlog.State{backlog.Parked, backlog.Discarded}, backlog.Operator.Requeue)
+	})
+}
+
+func outboxDiscard(flags *flag.FlagSet) runner {
+	var c outboxCommand
+	c.changing(flags, "parked")
+	return c.with(func(ctx context.Context, out streams, outboxes []backlog.Operator) error {
+		return c.change(ctx, out, outboxes, "discarded", []backlog.State{backlog.Parked}, backlog.Operator.Discard)
+	})
+}
+
+func outboxPurge(flags *flag.FlagSet) runner {
+	var c outboxCommand
+	flags.StringVar(&c.schema, "schema", "", "only the outbox of this `schema`, such as orders")
+	flags.DurationVar(&c.olderThan, "older-than", 0, "delete the rows that were sent longer ago than this, such as 192h; what the audit compares with Kafka has to be older than the topics keep it")
+	c.operator.flags(flags)
+	return c.with(c.purge)
+}
+
+func (c *outboxCommand) changing(flags *flag.FlagSet, states string) {
+	flags.StringVar(&c.schema, "schema", "", "the outbox of this `schema`, such as orders")
+	flags.StringVar(&c.ids, "id", "", "the rows with these `ids`, with commas between them; they are "+states)
+	flags.BoolVar(&c.all, "all", false, "all parked rows")
+	c.operator.flags(flags)
+}
+
+// with opens the outboxes that the flags pick and gives them to do.
+func (c *outboxCommand) with(do func(context.Context, streams, []backlog.Operator) error) runner {
+	return func(ctx context.Context, o options, out streams) (err error) {
+		wiring, err := loadWiring(o)
+		if err != nil {
+			return err
+		}
+		names, err := c.schemas(wiring)
+		if err != nil {
+			return err
+		}
+		s, release, err := reach(ctx, o, out, needsDatabase)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, release()) }()
+		pools, err := newPools(s.config)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, pools.close()) }()
+		record, err := pools.get(schema.Operations)
+		if err != nil {
+			return err
+		}
+		var outboxes []backlog.Operator
+		for _, name := range names {
+			db, err := pools.get(name)
+			if err != nil {
+				return err
+			}
+			outboxes = append(outboxes, backlog.Operator{Schema: name, DB: db, Operations: record, Actor: c.name(o)})
+		}
+		return do(ctx, out, outboxes)
+	}
+}
+
+// schemas lists the schemas with an outbox that the flags pick. They are those that the wiring has a relay for.
+func (c *outboxCommand) schemas(wiring *knative.Wiring) ([]string, error) {
+	var names []string
+	for _, service := range wiring.Services {
+		if name := service.Env["OUTBOX_SCHEMA"]; name != "" {
+			names = append(names, name)
+		}
+	}
+	if c.schema == "" {
+		return names, nil
+	}
+	if !slices.Contains(names, c.schema) {
+		return nil, fmt.Errorf("--schema %q: give one of %s, which have an outbox", c.schema, strings.Join(names, ", "))
+	}
+	return []string{c.schema}, nil
+}
+
+// rowView is a row of an outbox in JSON.
+type rowView struct {
+	Schema      string     `json:"schema"`
+	ID          int64      `json:"id"`
+	State       string     `json:"state"`
+	AggregateID string     `json:"aggregateId"`
+	Type        string     `json:"type"`
+	CreatedAt   time.Time  `json:"createdAt"`
+	AgeSeconds  int64      `json:"ageSeconds"`
+	SentAt      *time.Time `json:"sentAt,omitempty"`
+	Attempts    int        `json:"attempts"`
+	NextAttempt *time.Time `json:"nextAttemptAt,omitempty"`
+	LastError   string     `json:"lastError,omitempty"`
+}
+
+func (c *outboxCommand) list(ctx context.Context, out streams, outboxes []backlog.Operator) error {
+	states, err := c.wanted()
+	if err != nil {
+		return err
+	}
+	if c.limit < 1 {
+		return errors.New("--limit: give 1 or more")
+	}
+	var found []rowView
+	for _, outbox := range outboxes {
+		for _, state := range states {
+			rows, err := outbox.List(ctx, state, c.after, c.limit)
+			if err != nil {
+				return err
+			}
+			if len(rows) == c.limit {
+				fmt.Fprintf(out.stderr, "%s may have more %s rows: see --limit and --after\n", outbox.Schema, state)
+			}
+			for _, r := range rows {
+				found = append(found, rowView{
+					outbox.Schema, r.ID, string(r.State), r.AggregateID, r.Type, r.CreatedAt, int64(r.Age.Seconds()),
+					r.SentAt, r.Attempts, r.NextAttempt, r.LastError,
+				})
+			}
+		}
+	}
+	if c.asJSON {
+		return jsonLines(out.stdout, found)
+	}
+	row, flush := table(out.stdout, "SCHEMA", "ID", "STATE", "TYPE", "AGGREGATE", "AGE", "ATTEMPTS", "NEXT ATTEMPT", "LAST ERROR")
+	for _, r := range found {
+		next := "-"
+		if r.NextAttempt != nil {
+			next = r.NextAttempt.Format(time.RFC3339)
+		}
+		row(r.Schema, r.ID, r.State, r.Type, r.AggregateID, ago(time.Duration(r.AgeSeconds)*time.Second), r.Attempts, next, oneline.Of(r.LastError, 100))
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(out.stdout, "%d rows\n", len(found))
+	return nil
+}
+
+// wanted reads --state.
+func (c *outboxCommand) wanted() ([]backlog.State, error) {
+	if c.states == "all" {
+		return backlog.States, nil
+	}
+	var states []backlog.State
+	for name := range strings.SplitSeq(c.states, ",") {
+		state := backlog.State(strings.TrimSpace(name))
+		if !slices.Contains(backlog.States, state) {
+			return nil, fmt.Errorf("--state %q: give some of parked, waiting, new, sent, discarded with commas between them, or all", c.states)
+		}
+		states = append(states, state)
+	}
+	return states, nil
+}
+
+// change does something to the rows that the flags pick, or says that it would. Ids are those of one schema's outbox.
+func (c *outboxCommand) change(ctx context.Context, out streams, outboxes []backlog.Operator, done string, from []backlog.State, do func(backlog.Operator, context.Context, int64, string) error) error {
+	ids, err := c.named()
+	if err != nil {
+		return err
+	}
+	if (len(ids) == 0) == !c.all {
+		return errors.New("say which rows: either by --schema and --id, or --all for all that are parked; with --dry-run first to see which they are")
+	}
+	if len(ids) > 0 && c.schema == "" {
+		return errors.New("an --id is that of a row of one schema: give --schema too")
+	}
+	changed, left := 0, 0
+	one := func(outbox backlog.Operator, id int64) error {
+		err := c.one(ctx, out, outbox, id, done, from, do)
+		switch {
+		case err == nil:
+			changed++
+		case errors.Is(err, backlog.ErrUnchanged):
+			fmt.Fprintln(out.stdout, err)
+			left++
+		default:
+			return err
+		}
+		return nil
+	}
+	for _, outbox := range outboxes {
+		if err := each(ctx, outbox, ids, one); err != nil {
+			return err
+		}
+	}
+	if c.dryRun {
+		done = "to be " + done
+	}
+	fmt.Fprintf(out.stdout, "%d rows %s\n", changed, done)
+	if left > 0 {
+		return fmt.Errorf("%d rows were not %s", left, done)
+	}
+	return nil
+}
+
+// each gives the rows with these ids to do, or all parked ones when there are none.
+func each(ctx context.Context, outbox backlog.Operator, ids []int64, do func(backlog.Operator, int64) error) error {
+	for _, id := range ids {
+		if err := do(outbox, id); err != nil {
+			return err
+		}
+	}
+	const page = 500
+	for after := int64(0); len(ids) == 0; {
+		rows, err := outbox.List(ctx, backlog.Parked, after, page)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			after = row.ID
+			if err := do(outbox, row.ID); err != nil {
+				return err
+			}
+		}
+		if len(rows) < page {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (c *outboxCommand) one(ctx context.Context, out streams, outbox backlog.Operator, id int64, done string, from []backlog.State, do func(backlog.Operator, context.Context, int64, string) error) error {
+	if !c.dryRun {
+		if err := do(outbox, ctx, id, c.reason); err != nil {
+			return err
+		}
+		fmt.Fprintf(out.stdout, "%s %d: %s\n", outbox.Schema, id, done)
+		return nil
+	}
+	row, err := outbox.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(from, row.State) {
+		return fmt.Errorf("%w: row %d of %s is %s", backlog.ErrUnchanged, id, outbox.Schema, row.State)
+	}
+	fmt.Fprintf(out.stdout, "%s %d: %s %s of %s would be %s\n", outbox.Schema, id, row.State, row.Type, row.AggregateID, done)
+	return nil
+}
+
+// named reads --id.
+func (c *outboxCommand) named() ([]int64, error) {
+	if c.ids == "" {
+		return nil, nil
+	}
+	var ids []int64
+	for text := range strings.SplitSeq(c.ids, ",") {
+		id, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+		if err != nil || id < 1 {
+			return nil, fmt.Errorf("--id %q: give numbers with commas between them", c.ids)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+func (c *outboxCommand) purge(ctx context.Context, out streams, outboxes []backlog.Operator) error {
+	if c.olderThan <= 0 {
+		return errors.New("say how old by --older-than, such as 192h")
+	}
+	before := time.Now().Add(-c.olderThan)
+	for _, outbox := range outboxes {
+		if c.dryRun {
+			n, err := outbox.CountSent(ctx, before)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(out.stdout, "%s: %d rows would be deleted\n", outbox.Schema, n)
+			continue
+		}
+		n, err := outbox.Purge(ctx, before)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out.stdout, "%s: %d rows deleted\n", outbox.Schema, n)
+	}
+	return nil
+}
