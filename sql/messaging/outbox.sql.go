@@ -7,19 +7,46 @@ package messaging
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
-const claimShard = `-- name: ClaimShard :one
-SELECT shard FROM outbox_shards WHERE shard = ? FOR UPDATE SKIP LOCKED
+const claimShards = `-- name: ClaimShards :many
+SELECT shard FROM outbox_shards FORCE INDEX (PRIMARY) WHERE shard IN (/*SLICE:shards*/?) ORDER BY shard FOR UPDATE SKIP LOCKED
 `
 
-// ClaimShard takes a shard until the transaction ends; no row when another relay has it.
-func (q *Queries) ClaimShard(ctx context.Context, shard uint8) (uint8, error) {
-	row := q.db.QueryRowContext(ctx, claimShard, shard)
-	var shard_2 uint8
-	err := row.Scan(&shard_2)
-	return shard_2, err
+// ClaimShards takes those of some shards that no other relay has, until the transaction ends.
+func (q *Queries) ClaimShards(ctx context.Context, shards []uint8) ([]uint8, error) {
+	query := claimShards
+	var queryParams []interface{}
+	if len(shards) > 0 {
+		for _, v := range shards {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:shards*/?", strings.Repeat(",?", len(shards))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:shards*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uint8
+	for rows.Next() {
+		var shard uint8
+		if err := rows.Scan(&shard); err != nil {
+			return nil, err
+		}
+		items = append(items, shard)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const deleteSentRange = `-- name: DeleteSentRange :execrows

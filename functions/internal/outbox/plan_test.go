@@ -71,16 +71,14 @@ func TestEveryQueryOfTheRelayFindsItsRowsByAnIndex(t *testing.T) {
 			db := mysqltest.Open(t, schema.Orders)
 			fill(t, db, n)
 			for _, table := range []string{"outbox", "outbox_shards", "inbox"} {
-				rows, err := db.QueryContext(t.Context(), "ANALYZE TABLE "+table)
-				require.NoError(t, err)
-				require.NoError(t, rows.Close())
+				exec(t, db, "ANALYZE TABLE "+table)
 			}
 			p := &planner{DBTX: db, t: t}
 			q := messaging.New(p)
 			reason, before := "refused", time.Now()
 			queries := map[string]func() error{
 				"ListPendingShards": func() error { _, err := q.ListPendingShards(t.Context()); return err },
-				"ClaimShard":        func() error { _, err := q.ClaimShard(t.Context(), 3); return err },
+				"ClaimShards":       func() error { _, err := q.ClaimShards(t.Context(), []uint8{1, 3}); return err },
 				"ListRetries": func() error {
 					_, err := q.ListRetries(t.Context(), messaging.ListRetriesParams{Shard: 3, ID: 5, Limit: 500})
 					return err

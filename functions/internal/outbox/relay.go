@@ -44,8 +44,8 @@ var errNoOutcome = errors.New("the publisher gave no outcome")
 const (
 	// publishTimeout bounds the wait for the broker, during which the relay holds its shard.
 	publishTimeout = 10 * time.Second
-	// batchSize is how many rows a relay reads at once.
-	batchSize = 500
+	// batchSize is how many rows a relay sends at once, at most.
+	batchSize = 1000
 	// maxAttempts is how often a row may be refused before it is parked.
 	maxAttempts = 10
 
@@ -79,20 +79,14 @@ func (r Relay) Sweep(ctx context.Context, shards ...uint8) (sent int, err error)
 		if shards, err = messaging.New(r.DB).ListPendingShards(ctx); err != nil {
 			return 0, fmt.Errorf("look for events to send: %w", err)
 		}
-		// In an order of chance, since a sweep stops at an error: a shard that fails holds up no other for long.
-		rand.Shuffle(len(shards), func(i, j int) { shards[i], shards[j] = shards[j], shards[i] })
 	}
-	for _, shard := range shards {
-		for {
-			found, taken, err := r.pass(ctx, shard)
-			sent += taken
-			if err != nil {
-				return sent, fmt.Errorf("relay shard %d: %w", shard, err)
-			}
-			if found == 0 {
-				break
-			}
+	for len(shards) > 0 {
+		more, taken, err := r.pass(ctx, shards)
+		sent += taken
+		if err != nil {
+			return sent, fmt.Errorf("relay shards %v: %w", shards, err)
 		}
+		shards = more
 	}
 	return sent, nil
 }
@@ -105,25 +99,36 @@ type row struct {
 	err      error // the row cannot be turned into an event
 }
 
-// pass sends one batch of a shard in one transaction: claim the shard, read what is due, publish, mark each row by
-// its own outcome, commit. The claim lasts until the commit, so no other relay sends a later event of the same
-// aggregate meanwhile. Dying anywhere leaves the rows as they were: what was published is published again.
-func (r Relay) pass(ctx context.Context, shard uint8) (found, sent int, err error) {
+// pass sends one batch in one transaction: claim the shards that no other relay has, read what is due in them, publish,
+// mark each row by its own outcome, commit. The claims last until the commit, so no other relay sends a later event of
+// the same aggregate meanwhile. Dying anywhere leaves the rows as they were: what was published is published again. It
+// returns the shards in which there is more to send; one that another relay has is not among them, since that one reads
+// on until it finds nothing.
+func (r Relay) pass(ctx context.Context, shards []uint8) (more []uint8, sent int, err error) {
 	tx, err := r.DB.BeginTx(ctx, schema.ReadCommitted)
 	if err != nil {
-		return 0, 0, fmt.Errorf("begin: %w", err)
+		return nil, 0, fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
 	q := messaging.New(tx)
 
-	if _, err := q.ClaimShard(ctx, shard); errors.Is(err, sql.ErrNoRows) {
-		return 0, 0, nil // another relay has it, and reads on until it finds nothing
-	} else if err != nil {
-		return 0, 0, fmt.Errorf("claim: %w", err)
+	claimed, err := q.ClaimShards(ctx, shards)
+	if err != nil {
+		return nil, 0, fmt.Errorf("claim: %w", err)
 	}
-	rows, err := due(ctx, q, shard)
-	if err != nil || len(rows) == 0 {
-		return 0, 0, err
+	var rows []row
+	for _, shard := range claimed {
+		some, left, err := due(ctx, q, shard, batchSize/len(claimed))
+		if err != nil {
+			return nil, 0, err
+		}
+		rows = append(rows, some...)
+		if left {
+			more = append(more, shard)
+		}
+	}
+	if len(rows) == 0 {
+		return nil, 0, nil
 	}
 	outcomes := r.publish(ctx, rows)
 
@@ -135,22 +140,22 @@ func (r Relay) pass(ctx context.Context, shard uint8) (found, sent int, err erro
 			acknowledged = append(acknowledged, messaging.Sent{ID: row.id, Partition: o.Partition, Offset: o.Offset})
 		case errors.Is(o.Err, ErrTooLarge), errors.Is(o.Err, ErrRefused):
 			if err := refuse(ctx, q, row, o.Err); err != nil {
-				return len(rows), 0, err
+				return nil, 0, err
 			}
 		default:
 			unknown = o.Err
 		}
 	}
 	if err := q.MarkSent(ctx, r.Now(), acknowledged); err != nil {
-		return len(rows), 0, fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
+		return nil, 0, fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
 	}
 	if err := tx.Commit(); err != nil {
-		return len(rows), 0, fmt.Errorf("commit: %w", err)
+		return nil, 0, fmt.Errorf("commit: %w", err)
 	}
 	if unknown != nil {
-		return len(rows), len(acknowledged), fmt.Errorf("publish: %w", unknown)
+		return nil, len(acknowledged), fmt.Errorf("publish: %w", unknown)
 	}
-	return len(rows), len(acknowledged), nil
+	return more, len(acknowledged), nil
 }
 
 func (r Relay) publish(ctx context.Context, rows []row) []Outcome {
@@ -201,47 +206,51 @@ func refuse(ctx context.Context, q *messaging.Queries, row row, reason error) er
 	return nil
 }
 
-// due reads the rows of a shard to send now, in order, at most one an aggregate: its first one that is not sent. A row
-// that waits for its retry holds back its aggregate; a parked one does not.
-func due(ctx context.Context, q *messaging.Queries, shard uint8) ([]row, error) {
-	var rows []row
-	seen := make(map[string]bool, batchSize) // the aggregates whose first row has been read
+// due reads up to limit rows of a shard to send now, in order, at most one an aggregate: its first one that is not sent.
+// A row that waits for its retry holds back its aggregate; a parked one does not. more tells that there are rows to
+// send after these.
+func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int) (rows []row, more bool, err error) {
+	sending := make(map[string]bool, limit) // the aggregates whose first row has been read, and whether it is sent now
+	take := func(aggregate string, now bool, r func() row) {
+		first, seen := sending[aggregate]
+		switch {
+		case seen:
+			more = more || first
+		case now && len(rows) == limit:
+			more = true
+			sending[aggregate] = false
+		default:
+			sending[aggregate] = now
+			if now {
+				rows = append(rows, r())
+			}
+		}
+	}
 	// All rows that wait are read, however many are due: each holds back its aggregate.
-	for after, more := int64(0), true; more; {
+	for after, full := int64(0), true; full; {
 		page, err := q.ListRetries(ctx, messaging.ListRetriesParams{Shard: shard, ID: after, Limit: batchSize})
 		if err != nil {
-			return nil, fmt.Errorf("read the rows to retry: %w", err)
+			return nil, false, fmt.Errorf("read the rows to retry: %w", err)
 		}
 		for _, w := range page {
 			after = w.ID
-			if seen[w.AggregateID] {
-				continue
-			}
-			seen[w.AggregateID] = true
-			if w.Due && len(rows) < batchSize {
-				rows = append(rows, newRow(w.ID, w.Attempts, w.Type, w.Payload, w.Headers))
-			}
+			take(w.AggregateID, w.Due, func() row { return newRow(w.ID, w.Attempts, w.Type, w.Payload, w.Headers) })
 		}
-		more = len(page) == batchSize
+		full = len(page) == batchSize
 	}
-	for after := int64(0); len(rows) < batchSize; {
-		page, err := q.ListNew(ctx, messaging.ListNewParams{Shard: shard, ID: after, Limit: batchSize})
+	for after, full := int64(0), true; full && len(rows) < limit; {
+		page, err := q.ListNew(ctx, messaging.ListNewParams{Shard: shard, ID: after, Limit: int32(limit)})
 		if err != nil {
-			return nil, fmt.Errorf("read the new rows: %w", err)
+			return nil, false, fmt.Errorf("read the new rows: %w", err)
 		}
 		for _, n := range page {
 			after = n.ID
-			if seen[n.AggregateID] {
-				continue
-			}
-			seen[n.AggregateID] = true
-			rows = append(rows, newRow(n.ID, 0, n.Type, n.Payload, n.Headers))
+			take(n.AggregateID, true, func() row { return newRow(n.ID, 0, n.Type, n.Payload, n.Headers) })
 		}
-		if len(page) < batchSize {
-			break
-		}
+		full = len(page) == limit
+		more = more || full
 	}
-	return rows, nil
+	return rows, more, nil
 }
 
 func newRow(id int64, attempts int, eventType, payload, headers string) row {

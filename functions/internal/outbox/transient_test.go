@@ -24,6 +24,7 @@ func TestTransactRunsAllOfTheWorkAgainAfterATransientError(t *testing.T) {
 	// Each makes the first run of a transaction fail, before or while it does statement.
 	cases := map[string]func(t *testing.T, db *sql.DB, tx *sql.Tx) error{
 		"a lock that takes too long": func(t *testing.T, db *sql.DB, tx *sql.Tx) error {
+			t.Helper()
 			holder, err := db.BeginTx(t.Context(), schema.ReadCommitted)
 			require.NoError(t, err)
 			defer func() { _ = holder.Rollback() }()
@@ -36,12 +37,14 @@ func TestTransactRunsAllOfTheWorkAgainAfterATransientError(t *testing.T) {
 			return err
 		},
 		"a connection killed between statements": func(t *testing.T, db *sql.DB, tx *sql.Tx) error {
+			t.Helper()
 			kill(t, db, connection(t, tx))
 			_, err := tx.ExecContext(t.Context(), "DO 1")
 			assert.Error(t, err)
 			return err
 		},
 		"a connection killed during a statement": func(t *testing.T, db *sql.DB, tx *sql.Tx) error {
+			t.Helper()
 			id := connection(t, tx)
 			var killer sync.WaitGroup
 			killer.Go(func() {
@@ -54,6 +57,7 @@ func TestTransactRunsAllOfTheWorkAgainAfterATransientError(t *testing.T) {
 			return err
 		},
 		"a connection killed before the commit": func(t *testing.T, db *sql.DB, tx *sql.Tx) error {
+			t.Helper()
 			kill(t, db, connection(t, tx))
 			return nil // the commit finds out
 		},

@@ -11,9 +11,9 @@ WHERE (SELECT n.id FROM outbox n WHERE n.shard = s.shard AND n.status = 'NEW' LI
    OR (SELECT e.id FROM outbox e WHERE e.shard = s.shard AND e.status = 'ERROR' AND e.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL
 ORDER BY s.shard;
 
--- ClaimShard takes a shard until the transaction ends; no row when another relay has it.
--- name: ClaimShard :one
-SELECT shard FROM outbox_shards WHERE shard = ? FOR UPDATE SKIP LOCKED;
+-- ClaimShards takes those of some shards that no other relay has, until the transaction ends.
+-- name: ClaimShards :many
+SELECT shard FROM outbox_shards FORCE INDEX (PRIMARY) WHERE shard IN (sqlc.slice(shards)) ORDER BY shard FOR UPDATE SKIP LOCKED;
 
 -- ListRetries lists the refused rows of a shard that will be tried again, oldest first, from after an id on. Parked
 -- rows are not among them: they have no next attempt.
