@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -205,7 +206,8 @@ func TestEachEventOfAGroupHasItsEffectOnce(t *testing.T) {
 	require.NoError(t, err)
 	_, _, err = once(t.Context(), db, "release-stock", es[2])
 	require.NoError(t, err)
-	group := append(es, es[3], incoming("/payments", es[1].ID())) // one of them twice, and one of another source
+	// One of them twice, and one of another source.
+	group := append(slices.Clone(es), es[3], incoming("/payments", es[1].ID()))
 	each := func(_ context.Context, _ *sql.Tx, fresh []int) (emitted []event.Event, err error) {
 		for _, i := range fresh {
 			emitted = append(emitted, effect(group[i].ID()))
