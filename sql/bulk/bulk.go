@@ -20,6 +20,7 @@ func Insert[T any](ctx context.Context, db Execer, query string, rows []T, args 
 	if len(rows) == 0 {
 		return nil
 	}
+	query = strings.TrimSpace(query)
 	begin := strings.Index(query, "VALUES (") + len("VALUES ")
 	end := begin + strings.IndexByte(query[begin:], ')') + 1
 	placeholders := query[begin:end]
