@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
+	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/schema"
 )
@@ -130,7 +131,9 @@ func (r Relay) pass(ctx context.Context, shards []uint8) (more []uint8, sent int
 	if len(rows) == 0 {
 		return nil, 0, nil
 	}
+	failpoint.Pass(ctx, failpoint.BeforePublish)
 	outcomes := r.publish(ctx, rows)
+	failpoint.Pass(ctx, failpoint.AfterPublish)
 
 	var acknowledged []messaging.Sent
 	var unknown error
@@ -149,9 +152,11 @@ func (r Relay) pass(ctx context.Context, shards []uint8) (more []uint8, sent int
 	if err := q.MarkSent(ctx, r.Now(), acknowledged); err != nil {
 		return nil, 0, fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
 	}
+	failpoint.Pass(ctx, failpoint.AfterMark)
 	if err := tx.Commit(); err != nil {
 		return nil, 0, fmt.Errorf("commit: %w", err)
 	}
+	failpoint.Pass(ctx, failpoint.AfterRelay)
 	if unknown != nil {
 		return nil, len(acknowledged), fmt.Errorf("publish: %w", unknown)
 	}
