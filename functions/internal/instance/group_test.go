@@ -1,0 +1,89 @@
+package instance_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/functiontest"
+	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/outboxtest"
+)
+
+// group is the reaction to several events at once; it fails with broken.
+func group(broken error) instance.GroupReaction[events.OrderCreated] {
+	return func(_ context.Context, _ *sql.Tx, group []instance.Delivered[events.OrderCreated]) (emitted [][]event.Event, err error) {
+		for _, g := range group {
+			fact, err := events.New(reserved(g.Data), 1, time.Now(), events.CauseOf(g.Event))
+			if err != nil {
+				return nil, err
+			}
+			emitted = append(emitted, []event.Event{fact})
+		}
+		return emitted, broken
+	}
+}
+
+// alone is the reaction to one event; it fails for that of the order stuck.
+func alone(stuck string) instance.Reaction[events.OrderCreated] {
+	return func(_ context.Context, _ *sql.Tx, e event.Event, order events.OrderCreated) ([]event.Event, error) {
+		if order.OrderID == stuck {
+			return nil, errors.New("stuck")
+		}
+		fact, err := events.New(reserved(order), 1, time.Now(), events.CauseOf(e))
+		return []event.Event{fact}, err
+	}
+}
+
+func statuses(answers []error) (all []int) {
+	for _, err := range answers {
+		all = append(all, delivery.Status(err))
+	}
+	return all
+}
+
+func TestAGroupIsAnsweredOneByOne(t *testing.T) {
+	i, j, pokes := started(t)
+	old, a, b := functiontest.Event(t, created(t), 1), functiontest.Event(t, created(t), 1), functiontest.Event(t, created(t), 1)
+	require.NoError(t, react(t.Context(), i, old, nil))
+	j.take(t)
+	es := []event.Event{old, a, functiontest.Broken(b), b, a}
+
+	answers := instance.ReactGroup(t.Context(), i, es, group(nil), alone(""))
+
+	assert.Equal(t, []int{200, 200, 422, 200, 200}, statuses(answers))
+	var outcomes []any
+	for _, line := range j.take(t) {
+		outcomes = append(outcomes, line["outcome"])
+	}
+	assert.ElementsMatch(t, []any{"duplicate", "inventory.reserved", nil, "inventory.reserved", "duplicate"}, outcomes)
+	assert.Len(t, *pokes, 3)
+	assert.Len(t, outboxtest.Drain(t, i.DB), 3)
+}
+
+func TestAGroupThatFailsIsHandledOneByOne(t *testing.T) {
+	i, j, _ := started(t)
+	a, b := functiontest.Event(t, created(t), 1), functiontest.Event(t, created(t), 1)
+
+	answers := instance.ReactGroup(t.Context(), i, []event.Event{a, b}, group(errors.New("one of them does not go")), alone(b.Subject()))
+
+	assert.Equal(t, []int{200, 503}, statuses(answers))
+	assert.Len(t, j.take(t), 2)
+	told := outboxtest.Drain(t, i.DB)
+	require.Len(t, told, 1)
+	assert.Equal(t, a.Subject(), told[0].Subject())
+}
+
+func TestAGroupBeforeStartIsDeliveredAgain(t *testing.T) {
+	i := &instance.Instance{Name: "reserve-stock"}
+	es := []event.Event{functiontest.Event(t, created(t), 1), functiontest.Event(t, created(t), 1)}
+	assert.Equal(t, []int{503, 503}, statuses(instance.ReactGroup(t.Context(), i, es, group(nil), alone(""))))
+}
