@@ -1,0 +1,101 @@
+package simulation
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// mutation breaks the system on purpose.
+type mutation struct {
+	loseRecord        bool // the broker acknowledges what it has not stored
+	acknowledgeBefore bool // a source acknowledges what its function has not handled
+	// rewrite and drop change what a function says to its database, by the name of its Service.
+	rewrite map[string]func(query string) string
+	drop    map[string]func(c call) bool
+}
+
+func (m mutation) apply(b *bed) {
+	for name, rewrite := range m.rewrite {
+		b.members[name].tap.rewrite = rewrite
+	}
+	for name, drop := range m.drop {
+		b.members[name].tap.drop = drop
+	}
+}
+
+func dropping(queries ...string) func(call) bool {
+	return func(c call) bool {
+		for _, name := range queries {
+			if c.named(name) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func replacing(query, old, replacement string) func(string) string {
+	return func(text string) string {
+		if !(call{text: text}).named(query) {
+			return text
+		}
+		return strings.Replace(text, old, replacement, 1)
+	}
+}
+
+// enough is within how many seeds a mutation must be found.
+const enough = 60
+
+// TestSimulationFindsWhatIsBroken holds that the simulation would find these mistakes.
+func TestSimulationFindsWhatIsBroken(t *testing.T) {
+	for name, m := range map[string]mutation{
+		"the broker loses a record that it has acknowledged":      {loseRecord: true},
+		"a source acknowledges before its function has handled":   {acknowledgeBefore: true},
+		"reserving pays no heed to the row of the order":          {drop: map[string]func(call) bool{"reserve-stock": dropping("OpenReservation")}},
+		"releasing does not log what it gives back":               {drop: map[string]func(call) bool{"release-stock": dropping("InsertReservationLog")}},
+		"reserving takes what is there and says that it took all": {drop: map[string]func(call) bool{"reserve-stock": dropping("TakeStock")}},
+		"the outbox loses what a function tells":                  {drop: map[string]func(call) bool{"finalize-order": dropping("InsertEvent")}},
+		"an order's state guards nothing": {rewrite: map[string]func(string) string{
+			"finalize-order": func(text string) string {
+				return replacing("LockOrders", "status,", "'PENDING' AS status,")(replacing("LockOrder", "status,", "'PENDING' AS status,")(text))
+			},
+		}},
+		"customers hear of what was overtaken": {rewrite: map[string]func(string) string{
+			"notify": func(text string) string {
+				return replacing("LockConversations", "version,", "0 AS version,")(replacing("LockConversation", "version,", "0 AS version,")(text))
+			},
+		}},
+		"an idempotency key is not kept": {rewrite: map[string]func(string) string{
+			"create-order": replacing("InsertOrder", "VALUES (?, ?, ?, ?, ?, ?, ?,", "VALUES (?, ?, ?, ?, ?, ?, IF(? IS NULL, NULL, NULL),"),
+		}},
+		"a mail is sent and not marked": {drop: map[string]func(call) bool{"notify": dropping("MarkNotificationSent", "MarkNotificationsSent")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bed := newBed(t)
+			m.apply(bed)
+			for seed := uint64(1); seed <= enough; seed++ {
+				if r := simulate(t.Context(), bed, seed, m); len(r.violations) > 0 {
+					t.Logf("seed %d: %s", seed, r.violations[0])
+					return
+				}
+			}
+			assert.Fail(t, "not found", "in %d seeds", enough)
+		})
+	}
+}
+
+// TestTheStateGuardsWhatTheInboxForgets holds that the same fact has no second effect even when nobody remembers its id.
+func TestTheStateGuardsWhatTheInboxForgets(t *testing.T) {
+	bed := newBed(t)
+	m := mutation{rewrite: map[string]func(string) string{}, drop: map[string]func(call) bool{}}
+	for _, name := range []string{"reserve-stock", "release-stock", "finalize-order"} {
+		m.rewrite[name] = replacing("ListHandled", "WHERE", "WHERE 1 = 0 AND")
+		m.drop[name] = dropping("InsertHandled", "InsertNewlyHandled")
+	}
+	m.apply(bed)
+	for seed := uint64(1); seed <= enough; seed++ {
+		assert.Empty(t, simulate(t.Context(), bed, seed, m).violations, "seed %d", seed)
+	}
+}

@@ -1,0 +1,207 @@
+package simulation
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/sql/schema"
+)
+
+// call is one thing that a function asks of the database: a statement, or one of the words below.
+type call struct {
+	session int64 // the server's number of the connection
+	text    string
+}
+
+const (
+	begin  = "BEGIN"
+	commit = "COMMIT"
+)
+
+// named tells whether the call is the statement of a query that sqlc has given this name.
+func (c call) named(name string) bool { return strings.HasPrefix(c.text, "-- name: "+name+" ") }
+
+// tap stands between one function and the database: everything but a rollback goes through it. Rollbacks do not: they
+// are what the server does by itself when a connection is gone.
+type tap struct {
+	driver.Connector
+	clock func() time.Time // the database's clock; nil leaves it to the server
+
+	mu sync.Mutex
+	// around decides about each call: it runs do, before or after which it may fail in its stead. Without one, do runs.
+	around func(c call, do func() error) error
+	// rewrite changes statements: it breaks a function on purpose.
+	rewrite func(query string) string
+	// drop says for an INSERT or UPDATE that it is not to be run and that one row was affected.
+	drop func(c call) bool
+}
+
+// newTap opens a pool of connections to a schema behind a tap of its own.
+func newTap(t testing.TB, server schema.Server, name string, clock func() time.Time) (*tap, *sql.DB) {
+	t.Helper()
+	config, err := server.Config(name)
+	require.NoError(t, err)
+	connector, err := mysql.NewConnector(config)
+	require.NoError(t, err)
+	own := &tap{Connector: connector, clock: clock}
+	db := sql.OpenDB(own)
+	db.SetMaxOpenConns(2)
+	db.SetMaxIdleConns(2)
+	t.Cleanup(func() { assert.NoError(t, db.Close()) })
+	return own, db
+}
+
+// set puts a decision in place for all calls from now on; nil takes it away.
+func (t *tap) set(around func(call, func() error) error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.around = around
+}
+
+func (t *tap) run(c call, do func() error) error {
+	t.mu.Lock()
+	around := t.around
+	t.mu.Unlock()
+	if around == nil {
+		return do()
+	}
+	return around(c, do)
+}
+
+func (t *tap) query(text string) string {
+	if t.rewrite == nil {
+		return text
+	}
+	return t.rewrite(text)
+}
+
+// Connect opens a connection that goes through the tap.
+func (t *tap) Connect(ctx context.Context) (driver.Conn, error) {
+	raw, err := t.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	full, ok := raw.(session)
+	if !ok {
+		return nil, fmt.Errorf("%T cannot all that the tap passes on", raw)
+	}
+	c := &conn{session: full, tap: t}
+	rows, err := full.QueryContext(ctx, "SELECT CONNECTION_ID()", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	value := make([]driver.Value, 1)
+	if err := rows.Next(value); err != nil {
+		return nil, err
+	}
+	_, err = fmt.Sscan(asText(value[0]), &c.id)
+	return c, err
+}
+
+func asText(v driver.Value) string {
+	if b, ok := v.([]byte); ok {
+		return string(b)
+	}
+	return fmt.Sprint(v)
+}
+
+// session is what the driver's connection can do and database/sql asks for.
+type session interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.QueryerContext
+	driver.NamedValueChecker
+	driver.SessionResetter
+	driver.Validator
+	driver.Pinger
+}
+
+type conn struct {
+	session
+	tap *tap
+	id  int64
+	now time.Time // where the server's clock of this session stands
+}
+
+func (c *conn) call(text string) call { return call{c.id, text} }
+
+// BeginTx begins a transaction in which the server's clock is that of the simulation.
+func (c *conn) BeginTx(ctx context.Context, options driver.TxOptions) (tx driver.Tx, err error) {
+	err = c.tap.run(c.call(begin), func() error {
+		if c.tap.clock != nil {
+			if now := c.tap.clock(); !now.Equal(c.now) {
+				if _, err := c.session.ExecContext(ctx, fmt.Sprintf("SET timestamp = %d.%06d", now.Unix(), now.Nanosecond()/1000), nil); err != nil {
+					return err
+				}
+				c.now = now
+			}
+		}
+		tx, err = c.session.BeginTx(ctx, options)
+		return err
+	})
+	if err != nil {
+		if tx != nil {
+			_ = tx.Rollback()
+		}
+		return nil, err
+	}
+	return &transaction{tx, c}, nil
+}
+
+// ExecContext runs a statement.
+func (c *conn) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (result driver.Result, err error) {
+	what := c.call(text)
+	err = c.tap.run(what, func() error {
+		if c.tap.drop != nil && c.tap.drop(what) {
+			result = driver.RowsAffected(1)
+			return nil
+		}
+		result, err = c.session.ExecContext(ctx, c.tap.query(text), args)
+		return err
+	})
+	return result, err
+}
+
+// QueryContext runs a statement that answers with rows.
+func (c *conn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (rows driver.Rows, err error) {
+	err = c.tap.run(c.call(text), func() error {
+		rows, err = c.session.QueryContext(ctx, c.tap.query(text), args)
+		return err
+	})
+	if err != nil && rows != nil {
+		_ = rows.Close()
+		rows = nil
+	}
+	return rows, err
+}
+
+type transaction struct {
+	driver.Tx
+	conn *conn
+}
+
+// Commit commits; when it is kept from it, the transaction is rolled back at once, as by the end of its connection.
+func (t *transaction) Commit() error {
+	committed := false
+	err := t.conn.tap.run(t.conn.call(commit), func() error {
+		committed = true
+		return t.Tx.Commit()
+	})
+	if !committed {
+		_ = t.Rollback()
+	}
+	return err
+}
