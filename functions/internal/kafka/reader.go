@@ -23,6 +23,8 @@ func NewReader(brokers []string) (*Reader, error) {
 	c := config("orders-reader")
 	c.Metadata.AllowAutoTopicCreation = false // looking at a topic must not make it
 	c.Consumer.Return.Errors = true
+	// What is read is there already: only the fetch beyond the end waits so long, before a span is done with.
+	c.Consumer.MaxWaitTime = 100 * time.Millisecond
 	client, err := sarama.NewClient(brokers, c)
 	if err != nil {
 		return nil, fmt.Errorf("read from Kafka at %v: %w", brokers, err)
