@@ -1,0 +1,293 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"example.com/orders/events"
+	"example.com/orders/sql/inventory"
+	"example.com/orders/sql/notifications"
+	"example.com/orders/sql/orders"
+	"example.com/orders/sql/schema"
+)
+
+// orderPage is how many orders are read at once, with all that belongs to them.
+const orderPage = 1000
+
+// lastID is above all order ids.
+const lastID = "~"
+
+// view is an order as all services know it.
+type view struct {
+	id          string
+	order       *orders.WalkOrdersRow // nil when no such order was accepted
+	items       []events.Item
+	reservation *inventory.ListReservationsBetweenRow
+	lines       []line
+	told        []notifications.ListNotificationsBetweenRow
+}
+
+// line is what an order wants and holds of one SKU.
+type line struct {
+	sku                         string
+	wanted, held                int64
+	reservedTimes, releaseTimes int
+}
+
+func (v *view) line(sku string) *line {
+	for i := range v.lines {
+		if v.lines[i].sku == sku {
+			return &v.lines[i]
+		}
+	}
+	v.lines = append(v.lines, line{sku: sku})
+	return &v.lines[len(v.lines)-1]
+}
+
+// views are the orders of one range of ids, in the order in which they were met.
+type views struct {
+	list []*view
+	byID map[string]*view
+}
+
+func (p *views) of(id string) *view {
+	v, ok := p.byID[id]
+	if !ok {
+		v = &view{id: id}
+		p.byID[id] = v
+		p.list = append(p.list, v)
+	}
+	return v
+}
+
+// walkOrders checks every order by what all services know of it, range by range of the ids.
+func (a *auditor) walkOrders(ctx context.Context) error {
+	for after := ""; after != lastID; {
+		page := &views{byID: make(map[string]*view, orderPage)}
+		last, err := a.readOrders(ctx, page, after)
+		if err != nil {
+			return err
+		}
+		if err := a.readReservations(ctx, page, after, last); err != nil {
+			return err
+		}
+		if err := a.readNotifications(ctx, page, after, last); err != nil {
+			return err
+		}
+		for _, v := range page.list {
+			a.checkOrder(v)
+		}
+		after = last
+	}
+	for _, outbox := range outboxes {
+		for _, unknown := range a.facts[outbox.source] {
+			a.told.breach("row %d in the outbox of %s tells of an order that the schema does not have", unknown.row, outbox.schema)
+		}
+	}
+	return nil
+}
+
+// readOrders reads a page of orders with their lines, and returns the last id of the range that it covers.
+func (a *auditor) readOrders(ctx context.Context, page *views, after string) (last string, err error) {
+	if err := a.snapshot.use(ctx, schema.Orders); err != nil {
+		return "", err
+	}
+	q := orders.New(a.snapshot.conn)
+	rows, err := q.WalkOrders(ctx, orders.WalkOrdersParams{AfterID: after, Limit: orderPage})
+	if err != nil {
+		return "", fmt.Errorf("walk through the orders: %w", err)
+	}
+	last = lastID
+	if len(rows) == orderPage {
+		last = rows[len(rows)-1].ID
+	}
+	for i := range rows {
+		page.of(rows[i].ID).order = &rows[i]
+	}
+	items, err := q.ListItemsBetween(ctx, orders.ListItemsBetweenParams{AfterID: after, LastID: last})
+	if err != nil {
+		return "", fmt.Errorf("read the lines of the orders: %w", err)
+	}
+	for _, item := range items {
+		v := page.of(item.OrderID)
+		v.items = append(v.items, events.Item{SKU: item.Sku, Quantity: item.Quantity, UnitPrice: item.UnitPrice})
+		v.line(item.Sku).wanted += item.Quantity
+	}
+	return last, nil
+}
+
+func (a *auditor) readReservations(ctx context.Context, page *views, after, last string) error {
+	if err := a.snapshot.use(ctx, schema.Inventory); err != nil {
+		return err
+	}
+	q := inventory.New(a.snapshot.conn)
+	rows, err := q.ListReservationsBetween(ctx, inventory.ListReservationsBetweenParams{AfterID: after, LastID: last})
+	if err != nil {
+		return fmt.Errorf("read the reservations: %w", err)
+	}
+	for i := range rows {
+		page.of(rows[i].OrderID).reservation = &rows[i]
+	}
+	log, err := q.ListReservationLogBetween(ctx, inventory.ListReservationLogBetweenParams{AfterID: after, LastID: last})
+	if err != nil {
+		return fmt.Errorf("read the log of the reservations: %w", err)
+	}
+	for _, entry := range log {
+		a.logged[entry.Sku] += entry.DeltaReserved
+		l := page.of(entry.OrderID).line(entry.Sku)
+		l.held += entry.DeltaReserved
+		switch entry.Status {
+		case inventory.ReservationLogStatusRESERVED:
+			l.reservedTimes++
+		case inventory.ReservationLogStatusRELEASED:
+			l.releaseTimes++
+		case inventory.ReservationLogStatusREJECTED: // has no effect
+		}
+	}
+	a.reserved.count("log rows", len(log))
+	return nil
+}
+
+func (a *auditor) readNotifications(ctx context.Context, page *views, after, last string) error {
+	if err := a.snapshot.use(ctx, schema.Notifications); err != nil {
+		return err
+	}
+	rows, err := notifications.New(a.snapshot.conn).ListNotificationsBetween(ctx, notifications.ListNotificationsBetweenParams{AfterID: after, LastID: last})
+	if err != nil {
+		return fmt.Errorf("read the notifications: %w", err)
+	}
+	for _, row := range rows {
+		v := page.of(row.OrderID)
+		v.told = append(v.told, row)
+	}
+	a.once.count("notifications", len(rows))
+	return nil
+}
+
+func (a *auditor) checkOrder(v *view) {
+	a.checkHoldings(v)
+	a.checkEffects(v)
+	if r := v.reservation; r != nil {
+		a.checkFacts(events.InventorySource, v.id, r.Version, r.CreatedAt, r.UpdatedAt)
+	}
+	o := v.order
+	if o == nil {
+		return
+	}
+	a.totals.count("orders", 1)
+	if total, err := events.Total(v.items); err != nil || total != o.TotalAmount {
+		a.totals.breach("order %s: its total is %d and its %d lines are %d", v.id, o.TotalAmount, len(v.items), total)
+	}
+	a.told.count("orders", 1)
+	a.checkFacts(events.OrdersSource, v.id, o.Version, o.CreatedAt, o.UpdatedAt)
+	if o.Status != orders.OrdersStatusPENDING {
+		a.ends.count("ended", 1)
+		return
+	}
+	a.ends.count("pending", 1)
+	if o.CreatedAt.Before(a.at.Add(-a.o.SagaTimeout - a.o.Grace)) {
+		// Without an explanation by an exception: the clock ends orders whatever becomes of their events.
+		a.ends.breach("order %s is PENDING since %s, longer than %s", v.id, o.CreatedAt.Format(time.RFC3339), a.o.SagaTimeout)
+	}
+}
+
+// checkHoldings compares what an order holds with what it should hold. A CONFIRMED order was given its units before it was
+// confirmed, so it is never in flight. Others hold what was not released yet.
+func (a *auditor) checkHoldings(v *view) {
+	if v.order == nil {
+		for _, l := range v.lines {
+			if l.held != 0 {
+				a.differ(a.holdings, v.id, "order %s was never accepted and holds %d of %s", v.id, l.held, l.sku)
+			}
+		}
+		return
+	}
+	a.holdings.count(string(v.order.Status), 1)
+	for _, l := range v.lines {
+		switch v.order.Status {
+		case orders.OrdersStatusPENDING: // holds its lines already, or not yet
+			if l.held != 0 && l.held != l.wanted {
+				a.holdings.breach("order %s is PENDING, wants %d of %s and holds %d", v.id, l.wanted, l.sku, l.held)
+			}
+		case orders.OrdersStatusCONFIRMED:
+			if l.held != l.wanted {
+				a.holdings.breach("order %s is CONFIRMED, wants %d of %s and holds %d", v.id, l.wanted, l.sku, l.held)
+			}
+		case orders.OrdersStatusFAILED, orders.OrdersStatusCANCELED:
+			if l.held == 0 {
+				continue
+			}
+			if l.held == l.wanted && a.inFlight(v) {
+				a.holdings.count("in flight", 1)
+				return
+			}
+			a.differ(a.holdings, v.id, "order %s is %s and holds %d of %s", v.id, v.order.Status, l.held, l.sku)
+		}
+	}
+}
+
+// inFlight tells whether what an order's last change leads to may not have happened yet.
+func (a *auditor) inFlight(v *view) bool {
+	if _, waits := a.waiting[a.hashes.of(v.id)]; waits {
+		return true
+	}
+	return v.order.UpdatedAt.After(a.at.Add(-a.o.Grace))
+}
+
+// checkEffects looks for what was done twice.
+func (a *auditor) checkEffects(v *view) {
+	for _, l := range v.lines {
+		a.once.count("reservations", l.reservedTimes)
+		a.once.count("releases", l.releaseTimes)
+		if l.reservedTimes > 1 {
+			a.once.breach("order %s was reserved %s %d times", v.id, l.sku, l.reservedTimes)
+		}
+		if l.releaseTimes > 1 {
+			a.once.breach("order %s released %s %d times", v.id, l.sku, l.releaseTimes)
+		}
+	}
+	versions := map[int]int{}
+	for _, n := range v.told {
+		// What came again under another id is suppressed by the order's version.
+		if n.Status == notifications.NotificationsStatusSUPPRESSED {
+			continue
+		}
+		if versions[n.OrderVersion]++; versions[n.OrderVersion] == 2 {
+			a.once.breach("the customer of order %s was told of its fact %d more than once", v.id, n.OrderVersion)
+		}
+	}
+}
+
+// checkFacts compares the facts that a source has told about an order with those that it counts. created and updated are
+// the times of the first fact and of the last one.
+func (a *auditor) checkFacts(source, order string, version int, created, updated time.Time) {
+	key := a.hashes.of(order)
+	mask := a.facts[source][key].mask
+	delete(a.facts[source], key) // what is left at the end is about no order
+	if version > maxFact {
+		a.told.breach("order %s is at version %d of %s", order, version, source)
+		return
+	}
+	purgedBefore := a.at.Add(-a.o.SentRetention)
+	for n := 1; n <= version; n++ {
+		if mask&(1<<n) != 0 {
+			continue
+		}
+		told := created // of a fact between the first and the last it is known that it is not older
+		if n == version && n > 1 {
+			told = updated
+		}
+		switch {
+		case told.Before(purgedBefore):
+			a.told.count("purged", 1)
+		case a.records != nil && a.records.has(source, fmt.Sprintf("%s#%d", order, n)):
+			a.told.count("purged, still in a topic", 1)
+		default:
+			a.differ(a.told, order, "order %s is at version %d of %s and its fact %d is neither in the outbox nor in a topic", order, version, source, n)
+		}
+	}
+	if beyond := mask >> (version + 1); beyond != 0 {
+		a.told.breach("order %s is at version %d of %s and tells of later facts", order, version, source)
+	}
+}

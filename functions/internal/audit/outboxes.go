@@ -1,0 +1,131 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"example.com/orders/events"
+	"example.com/orders/sql/messaging"
+	"example.com/orders/sql/schema"
+)
+
+// eventPage is how many outbox rows are read at once.
+const eventPage = 5000
+
+// told is which facts of an order have outbox rows: bit n for the fact n.
+type told struct {
+	mask uint32
+	row  int64 // one of the rows, to name it by
+}
+
+// maxFact is more than any order has: it is confirmed or failed and perhaps canceled.
+const maxFact = 31
+
+// outboxes lists the schemas with an outbox and the source of the events in it.
+var outboxes = []struct{ schema, source string }{
+	{schema.Orders, events.OrdersSource},
+	{schema.Inventory, events.InventorySource},
+}
+
+// walkOutboxes notes the facts that were told and checks what was sent.
+func (a *auditor) walkOutboxes(ctx context.Context) error {
+	for _, outbox := range outboxes {
+		if err := a.snapshot.use(ctx, outbox.schema); err != nil {
+			return err
+		}
+		a.facts[outbox.source] = map[uint64]told{}
+		parked := Exception{Kind: Parked, Where: outbox.schema}
+		discarded := Exception{Kind: Discarded, Where: outbox.schema}
+		q := messaging.New(a.snapshot.conn)
+		for after := int64(0); ; {
+			rows, err := q.WalkEvents(ctx, messaging.WalkEventsParams{ID: after, Limit: eventPage})
+			if err != nil {
+				return fmt.Errorf("walk through the outbox of %s: %w", outbox.schema, err)
+			}
+			for _, row := range rows {
+				after = row.ID
+				id := a.fact(outbox.schema, outbox.source, row)
+				switch {
+				case row.Status == messaging.OutboxStatusSENT:
+					a.checkSent(outbox.schema, outbox.source, id, row)
+				case row.Status == messaging.OutboxStatusDISCARDED:
+					a.except(&discarded, row)
+				case row.Status == messaging.OutboxStatusERROR && row.NextAttemptAt == nil:
+					a.except(&parked, row)
+				default:
+					a.told.count("rows to be sent", 1)
+					a.waiting[a.hashes.of(row.AggregateID)] = struct{}{}
+				}
+			}
+			if len(rows) < eventPage {
+				break
+			}
+		}
+		for _, e := range []Exception{parked, discarded} {
+			if e.Count > 0 {
+				a.exceptions = append(a.exceptions, e)
+			}
+		}
+	}
+	return nil
+}
+
+func (a *auditor) except(e *Exception, row messaging.WalkEventsRow) {
+	e.Count++
+	a.explained[a.hashes.of(row.AggregateID)] = struct{}{}
+	if len(e.Examples) < maxExamples {
+		reason := "no reason"
+		if row.LastError != nil {
+			reason = *row.LastError
+		}
+		e.Examples = append(e.Examples, fmt.Sprintf("row %d: %s of order %s: %s", row.ID, row.Type, row.AggregateID, reason))
+	}
+}
+
+// fact notes the fact of a row and returns the event's id, empty when the row is not a fact about its order.
+func (a *auditor) fact(name, source string, row messaging.WalkEventsRow) string {
+	a.told.count("rows", 1)
+	var headers struct{ ID, Source string }
+	err := json.Unmarshal([]byte(row.Headers), &headers)
+	order, n, badID := events.ParseID(headers.ID)
+	if err != nil || badID != nil || order != row.AggregateID || headers.Source != source || n > maxFact {
+		a.told.breach("row %d in the outbox of %s is not a fact about order %s: its event is %q of %q", row.ID, name, row.AggregateID, headers.ID, headers.Source)
+		return headers.ID
+	}
+	key := a.hashes.of(order)
+	known := a.facts[source][key]
+	if known.mask&(1<<n) != 0 {
+		a.once.breach("event %s of %s is in the outbox twice, again as row %d", headers.ID, source, row.ID)
+	}
+	a.facts[source][key] = told{known.mask | 1<<n, row.ID}
+	return headers.ID
+}
+
+// checkSent looks a sent event up in its topic.
+func (a *auditor) checkSent(name, source, id string, row messaging.WalkEventsRow) {
+	if a.records == nil {
+		return
+	}
+	a.sent.count("sent", 1)
+	if row.KafkaPartition == nil || row.KafkaOffset == nil {
+		a.sent.breach("row %d in the outbox of %s is SENT and does not say where", row.ID, name)
+		return
+	}
+	at, offset := place{a.o.TopicPrefix + row.Type, int32(*row.KafkaPartition)}, *row.KafkaOffset
+	p := a.records.parts[at]
+	where := fmt.Sprintf("row %d in the outbox of %s is SENT to %s/%d/%d", row.ID, name, at.topic, at.partition, offset)
+	switch {
+	case p == nil:
+		a.sent.breach("%s: there is no such partition", where)
+	case offset < p.span.From:
+		a.sent.count("past the topic's retention", 1)
+	case offset >= p.span.To:
+		a.sent.breach("%s: the partition ends at %d", where, p.span.To)
+	case p.events[offset-p.span.From].id != a.hashes.of(source, id):
+		a.sent.breach("%s: event %s of %s is not there", where, id, source)
+	}
+	if next, ok := a.consumed[at]; ok && offset >= next {
+		a.waiting[a.hashes.of(row.AggregateID)] = struct{}{}
+	}
+}

@@ -1,0 +1,137 @@
+package audit
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The names of the invariants.
+const (
+	Stock    = "stock"
+	Reserved = "reserved"
+	Holdings = "holdings"
+	Totals   = "totals"
+	Facts    = "facts"
+	Ends     = "ends"
+	Sent     = "sent"
+	Once     = "once"
+)
+
+// Report is what an audit found.
+type Report struct {
+	// At is the time of the snapshot, by the clock of the auditor.
+	At time.Time `json:"at"`
+	// Took is how long the audit lasted, in nanoseconds.
+	Took       time.Duration `json:"took"`
+	Invariants []*Invariant  `json:"invariants"`
+	// Exceptions are what waits for an operator: they explain differences.
+	Exceptions []Exception `json:"exceptions"`
+}
+
+// Breaches is how many breaches there are, those that are not listed included.
+func (r *Report) Breaches() (n int) {
+	for _, i := range r.Invariants {
+		n += i.Breached
+	}
+	return n
+}
+
+// Invariant is one thing that must always be true, and how it was found.
+type Invariant struct {
+	Name string `json:"name"`
+	Says string `json:"says"`
+	// Skipped is why it was not checked; empty when it was.
+	Skipped string         `json:"skipped,omitempty"`
+	Numbers map[string]int `json:"numbers"`
+	// Breached is how many breaches there are. Breaches has the first of them, each in words that are the same at every
+	// audit that finds it.
+	Breached int      `json:"breached"`
+	Breaches []string `json:"breaches"`
+	// Explained has the first of the differences that an exception explains; their number is among the numbers.
+	Explained []string `json:"explained"`
+}
+
+// maxListed bounds what is listed of one kind: a broken system has a breach an order.
+const maxListed = 100
+
+func (i *Invariant) count(name string, n int) { i.Numbers[name] += n }
+
+func (i *Invariant) breach(format string, args ...any) {
+	i.Breached++
+	if len(i.Breaches) < maxListed {
+		i.Breaches = append(i.Breaches, fmt.Sprintf(format, args...))
+	}
+}
+
+func (i *Invariant) explain(format string, args ...any) {
+	i.count("explained", 1)
+	if len(i.Explained) < maxListed {
+		i.Explained = append(i.Explained, fmt.Sprintf(format, args...))
+	}
+}
+
+// The kinds of exceptions.
+const (
+	DeadLetters = "dead letters" // records that a consumer could not handle
+	Parked      = "parked"       // outbox rows that the broker refused until the last attempt
+	Discarded   = "discarded"    // outbox rows that an operator gave up
+)
+
+// Exception is events that did not get where they should, and that an operator has to see to.
+type Exception struct {
+	Kind string `json:"kind"`
+	// Where is a dead-letter topic, or the schema of an outbox.
+	Where    string `json:"where"`
+	Consumer string `json:"consumer,omitempty"` // whose dead letters they are
+	Count    int    `json:"count"`
+	// Examples names the first of them.
+	Examples []string `json:"examples"`
+}
+
+const maxExamples = 10
+
+// Write prints the report: a line an invariant, its breaches under it, and the exceptions.
+func (r *Report) Write(w io.Writer) {
+	for _, i := range r.Invariants {
+		result := "ok"
+		if i.Skipped != "" {
+			result = "skipped"
+		}
+		if i.Breached > 0 {
+			result = "BREACH"
+		}
+		fmt.Fprintf(w, "%-8s%-10s%s\n", result, i.Name, i.Says)
+		var numbers []string
+		for _, name := range slices.Sorted(maps.Keys(i.Numbers)) {
+			numbers = append(numbers, fmt.Sprintf("%d %s", i.Numbers[name], name))
+		}
+		if i.Skipped != "" {
+			numbers = append(numbers, i.Skipped)
+		}
+		fmt.Fprintf(w, "%18s%s\n", "", strings.Join(numbers, ", "))
+		list(w, "breach", i.Breaches, i.Breached)
+		list(w, "explained", i.Explained, i.Numbers["explained"])
+	}
+	for _, e := range r.Exceptions {
+		fmt.Fprintf(w, "%-18s%d %s in %s", "exception", e.Count, e.Kind, e.Where)
+		if e.Consumer != "" {
+			fmt.Fprintf(w, " of %s", e.Consumer)
+		}
+		fmt.Fprintln(w)
+		list(w, "such as", e.Examples, e.Count)
+	}
+	fmt.Fprintf(w, "%d breaches; audited in %s\n", r.Breaches(), r.Took.Round(time.Millisecond))
+}
+
+func list(w io.Writer, what string, listed []string, count int) {
+	for _, text := range listed {
+		fmt.Fprintf(w, "%18s%s: %s\n", "", what, text)
+	}
+	if more := count - len(listed); more > 0 && len(listed) > 0 {
+		fmt.Fprintf(w, "%18sand %d more\n", "", more)
+	}
+}

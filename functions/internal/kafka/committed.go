@@ -1,0 +1,46 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/IBM/sarama"
+)
+
+// Committed returns how far a consumer group has come on each partition of a topic: the offset of the next record that it
+// has not handled, 0 where it has not committed anything yet.
+func (r *Reader) Committed(group, topic string) (map[int32]int64, error) {
+	partitions, err := r.client.Partitions(topic)
+	if err != nil {
+		return nil, fmt.Errorf("partitions of %s: %w", topic, err)
+	}
+	admin, err := sarama.NewClusterAdminFromClient(r.client) // closing it would close the client
+	if err != nil {
+		return nil, fmt.Errorf("offsets of %s: %w", group, err)
+	}
+	answer, err := admin.ListConsumerGroupOffsets(group, map[string][]int32{topic: partitions})
+	if err == nil && !errors.Is(answer.Err, sarama.ErrNoError) {
+		err = answer.Err
+	}
+	// Some brokers say so of a group that nobody has joined yet; others answer with no offsets.
+	nobody := errors.Is(err, sarama.ErrGroupIDNotFound)
+	if err != nil && !nobody {
+		return nil, fmt.Errorf("offsets of %s: %w", group, err)
+	}
+	committed := make(map[int32]int64, len(partitions))
+	for _, partition := range partitions {
+		committed[partition] = 0
+		if nobody {
+			continue
+		}
+		block := answer.GetBlock(topic, partition)
+		if block == nil {
+			continue
+		}
+		if !errors.Is(block.Err, sarama.ErrNoError) {
+			return nil, fmt.Errorf("offset of %s on %s/%d: %w", group, topic, partition, block.Err)
+		}
+		committed[partition] = max(0, block.Offset)
+	}
+	return committed, nil
+}
