@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 
@@ -49,6 +50,9 @@ func sets(name string) []set {
 		return nil
 	}
 }
+
+// MySQL commits each statement of a migration by itself. So that one whose program was killed goes on at the next Up,
+// every statement of a migration can be run again: CREATE TABLE IF NOT EXISTS, ON DUPLICATE KEY UPDATE, MODIFY.
 
 // Up creates what is missing and applies, schema by schema, the migrations that a server does not have yet. Two that
 // run at once do the work once: the second waits for the first by the server's named lock, within ctx.
@@ -122,6 +126,9 @@ func up(ctx context.Context, server schema.Server, name string) ([]Applied, erro
 		if err != nil {
 			return applied, err
 		}
+		if err := resume(ctx, db, store); err != nil {
+			return applied, err
+		}
 		results, err := provider.Up(ctx)
 		for _, r := range results {
 			if r.Error == nil {
@@ -133,4 +140,15 @@ func up(ctx context.Context, server schema.Server, name string) ([]Applied, erro
 		}
 	}
 	return applied, nil
+}
+
+// resume gives the table of versions its first row when a program was killed between making the table and that row.
+func resume(ctx context.Context, db *sql.DB, store database.Store) error {
+	if _, err := store.GetLatestVersion(ctx, db); !errors.Is(err, database.ErrVersionNotFound) {
+		return nil // there is a version; or no table yet, or no server, which goose finds out too
+	}
+	if err := store.Insert(ctx, db, database.InsertRequest{Version: 0}); err != nil {
+		return fmt.Errorf("begin the table of versions %s: %w", store.Tablename(), err)
+	}
+	return nil
 }

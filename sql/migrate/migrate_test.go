@@ -2,6 +2,8 @@ package migrate_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -74,6 +76,36 @@ func TestTwoUpsAtOnceDoTheWorkOnce(t *testing.T) {
 		together = append(together, applied[i]...)
 	}
 	assert.ElementsMatch(t, once, together)
+}
+
+func TestUpGoesOnWhereOneWasKilled(t *testing.T) {
+	cases := map[string]string{
+		"before the last statement was recorded":  "DELETE FROM %s WHERE version_id > 0",
+		"before the table of versions had a row": "DELETE FROM %s",
+	}
+	for name, statement := range cases {
+		t.Run(name, func(t *testing.T) {
+			server := servertest.Empty(t)
+			first, err := migrate.Up(t.Context(), server)
+			require.NoError(t, err)
+			for _, name := range schema.All {
+				db, err := server.Open(name, 1)
+				require.NoError(t, err)
+				for _, table := range tables(t, server, name) {
+					if strings.HasPrefix(table, "goose_") {
+						_, err := db.ExecContext(t.Context(), fmt.Sprintf(statement, table))
+						require.NoError(t, err)
+					}
+				}
+				require.NoError(t, db.Close())
+			}
+
+			again, err := migrate.Up(t.Context(), server)
+
+			require.NoError(t, err)
+			assert.Equal(t, first, again)
+		})
+	}
 }
 
 func TestUpWaitsForAnotherAsLongAsItsContextLasts(t *testing.T) {

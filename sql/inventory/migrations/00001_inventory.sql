@@ -1,7 +1,7 @@
 -- +goose Up
 -- Reserving moves units from available_qty to reserved_qty; only restocking changes their sum.
 -- version counts the changes of the row and is the entity tag of the API.
-CREATE TABLE inventory (
+CREATE TABLE IF NOT EXISTS inventory (
   sku           VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   available_qty BIGINT      NOT NULL,
   reserved_qty  BIGINT      NOT NULL,
@@ -14,7 +14,7 @@ CREATE TABLE inventory (
 
 -- Every change of the stocked level: available_qty + reserved_qty is the sum of delta. The levels after the
 -- change are the answer that a repeated request gets again.
-CREATE TABLE stock_log (
+CREATE TABLE IF NOT EXISTS stock_log (
   id                   BIGINT       NOT NULL AUTO_INCREMENT,
   sku                  VARCHAR(64)  CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   delta                BIGINT       NOT NULL,
@@ -34,7 +34,7 @@ CREATE TABLE stock_log (
 
 -- The row on which reserving and releasing an order meet: whoever comes second sees what the first has done.
 -- version counts the order's facts of this service.
-CREATE TABLE reservations (
+CREATE TABLE IF NOT EXISTS reservations (
   order_id   CHAR(36)    CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   status     ENUM('PENDING', 'RESERVED', 'REJECTED', 'RELEASED') NOT NULL,
   version    INT         NOT NULL,
@@ -44,7 +44,7 @@ CREATE TABLE reservations (
 ) ENGINE = InnoDB;
 
 -- What each event did to each SKU's reserved units. reserved_qty of a SKU is the sum of delta_reserved.
-CREATE TABLE reservation_log (
+CREATE TABLE IF NOT EXISTS reservation_log (
   source         VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
   event_id       VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
   sku            VARCHAR(64)  CHARACTER SET ascii COLLATE ascii_bin NOT NULL,

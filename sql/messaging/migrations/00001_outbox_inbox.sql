@@ -1,7 +1,7 @@
 -- +goose Up
 -- The outbox: events stored with the state that they tell of, and sent by the relay.
 -- payload is text and not JSON: the server rewrites JSON text, and the record's value must be the event's bytes.
-CREATE TABLE outbox (
+CREATE TABLE IF NOT EXISTS outbox (
   id              BIGINT       NOT NULL AUTO_INCREMENT,
   shard           TINYINT UNSIGNED NOT NULL,
   aggregate_type  VARCHAR(32)  CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -23,15 +23,16 @@ CREATE TABLE outbox (
 
 -- One row a shard: a relay holds the row while it sends the shard's events, so that one aggregate's
 -- events leave in order however many relays there are.
-CREATE TABLE outbox_shards (
+CREATE TABLE IF NOT EXISTS outbox_shards (
   shard TINYINT UNSIGNED NOT NULL,
   PRIMARY KEY (shard)
 ) ENGINE = InnoDB;
 
-INSERT INTO outbox_shards (shard) VALUES (0), (1), (2), (3), (4), (5), (6), (7);
+INSERT INTO outbox_shards (shard) VALUES (0), (1), (2), (3), (4), (5), (6), (7)
+ON DUPLICATE KEY UPDATE shard = shard;
 
 -- The inbox: which events a consumer has handled, written in the transaction of their effect.
-CREATE TABLE inbox (
+CREATE TABLE IF NOT EXISTS inbox (
   consumer     VARCHAR(64)  CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   source       VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
   event_id     VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,

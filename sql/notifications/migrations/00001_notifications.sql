@@ -1,6 +1,6 @@
 -- +goose Up
 -- One row an order: the newest news that its customer was told, and who is telling right now.
-CREATE TABLE conversations (
+CREATE TABLE IF NOT EXISTS conversations (
   order_id      CHAR(36)    CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   version       INT         NOT NULL,
   claim         CHAR(36)    CHARACTER SET ascii COLLATE ascii_bin NULL,
@@ -9,7 +9,7 @@ CREATE TABLE conversations (
 ) ENGINE = InnoDB;
 
 -- One row an event: claimed before the mail is sent and marked after it.
-CREATE TABLE notifications (
+CREATE TABLE IF NOT EXISTS notifications (
   source         VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
   event_id       VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
   order_id       CHAR(36)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,

@@ -2,7 +2,7 @@
 -- What operators did about dead letters, in the order in which they did it. A letter is known by its place; its event
 -- and its consumer tell it from one that came to the same place of a topic that was made anew. What a letter is now
 -- follows from its actions: the topic itself is never written to.
-CREATE TABLE dead_letter_actions (
+CREATE TABLE IF NOT EXISTS dead_letter_actions (
   id              BIGINT       NOT NULL AUTO_INCREMENT,
   topic           VARCHAR(249) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   kafka_partition INT          NOT NULL,
@@ -22,7 +22,7 @@ CREATE TABLE dead_letter_actions (
 
 -- What operators did about outbox rows. It is written before the row is changed, and outcome after it: an action
 -- without one may or may not have been done, and can be repeated. row_id is NULL when many rows were meant.
-CREATE TABLE outbox_actions (
+CREATE TABLE IF NOT EXISTS outbox_actions (
   id          BIGINT       NOT NULL AUTO_INCREMENT,
   schema_name VARCHAR(64)  CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   row_id      BIGINT       NULL,

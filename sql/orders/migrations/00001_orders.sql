@@ -1,5 +1,5 @@
 -- +goose Up
-CREATE TABLE orders (
+CREATE TABLE IF NOT EXISTS orders (
   id                   CHAR(36)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   customer_email       VARCHAR(254) NOT NULL,
   status               ENUM('PENDING', 'CONFIRMED', 'FAILED', 'CANCELED') NOT NULL,
@@ -18,7 +18,7 @@ CREATE TABLE orders (
   CONSTRAINT orders_total_amount CHECK (total_amount BETWEEN 0 AND 9007199254740991)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_unicode_ci;
 
-CREATE TABLE order_items (
+CREATE TABLE IF NOT EXISTS order_items (
   id         BIGINT      NOT NULL AUTO_INCREMENT,
   order_id   CHAR(36)    CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   sku        VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
