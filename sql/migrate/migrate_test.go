@@ -80,7 +80,7 @@ func TestTwoUpsAtOnceDoTheWorkOnce(t *testing.T) {
 
 func TestUpGoesOnWhereOneWasKilled(t *testing.T) {
 	cases := map[string]string{
-		"before the last statement was recorded":  "DELETE FROM %s WHERE version_id > 0",
+		"before the last statement was recorded": "DELETE FROM %s WHERE version_id > 0",
 		"before the table of versions had a row": "DELETE FROM %s",
 	}
 	for name, statement := range cases {
