@@ -1,0 +1,268 @@
+package main
+
+import (
+	"bytes"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/functiontest"
+	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/sql/schema"
+)
+
+// operate runs a command beside the harness on the data of s and returns what it wrote; it must fail where a failure is
+// named.
+func (s stack) operate(t *testing.T, failure, command string, args ...string) string {
+	t.Helper()
+	p := launch(t, s.environ, append(append(strings.Fields(command), args...), "--data", s.data)...)
+	<-p.ended
+	if failure == "" {
+		require.NoError(t, p.err, "%s: %s", command, p.log.String())
+	} else {
+		require.Error(t, p.err, command)
+		require.Contains(t, p.log.String(), failure)
+	}
+	return p.stdout.String()
+}
+
+// lines reads the JSON lines of a command.
+func lines[T any](t *testing.T, text string) (all []T) {
+	t.Helper()
+	decoder := json.NewDecoder(strings.NewReader(text))
+	for {
+		var one T
+		err := decoder.Decode(&one)
+		if err == io.EOF {
+			return all
+		}
+		require.NoError(t, err, text)
+		all = append(all, one)
+	}
+}
+
+// letters lists the letters with these flags.
+func (s stack) letters(t *testing.T, args ...string) []letterView {
+	t.Helper()
+	return lines[letterView](t, s.operate(t, "", "deadletters list --json", args...))
+}
+
+// awaitLetters waits until n letters are open and returns them.
+func (p *process) awaitLetters(t *testing.T, s stack, n int) (found []letterView) {
+	t.Helper()
+	p.await(t, fmt.Sprintf("%d letters are open", n), func() bool {
+		found = s.letters(t, "--state", "open")
+		return len(found) >= n
+	})
+	require.Len(t, found, n)
+	return found
+}
+
+// produce writes a record as a stranger would.
+func (p *process) produce(t *testing.T, s stack, topic, key, value string) {
+	t.Helper()
+	c := sarama.NewConfig()
+	c.Producer.Return.Successes = true
+	producer, err := sarama.NewSyncProducer(p.brokers(t, s), c)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, producer.Close()) }()
+	_, _, err = producer.SendMessage(&sarama.ProducerMessage{Topic: s.topicPrefix() + topic, Key: sarama.StringEncoder(key), Value: sarama.StringEncoder(value)})
+	require.NoError(t, err)
+}
+
+func TestPoisonIsSeenReplayedInVainParkedAndDiscarded(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	p := s.up(t)
+	p.produce(t, s, "order.created", "order-1", "no event at all")
+
+	l := p.awaitLetters(t, s, 1)[0]
+
+	assert.Equal(t, []any{s.topicPrefix() + "order.created.dlq", "reserve-stock", "order-1", http.StatusUnprocessableEntity, 1},
+		[]any{l.Topic, l.Consumer, l.Key, l.Status, l.Attempts})
+	assert.Contains(t, s.operate(t, "", "deadletters list"), "reserve-stock")
+	assert.Contains(t, s.operate(t, "", "deadletters show", "--key", "order-1"), "no event at all")
+	counter := fmt.Sprintf(`orders_dead_letters_total{consumer="reserve-stock",reason="poison",topic="%sorder.created"} 1`, s.topicPrefix())
+	assert.Contains(t, p.text(t, "/metrics"), counter)
+
+	s.operate(t, "say which letters", "deadletters replay")
+	dry := s.operate(t, "", "deadletters replay --all --dry-run")
+	assert.Contains(t, dry, "would be replayed to "+p.url+"/functions/reserve-stock")
+	assert.Empty(t, s.show(t)[0].History, "a dry run does nothing")
+
+	assert.Contains(t, s.operate(t, "1 letters were not replayed", "deadletters replay --topic order.created --park-after 2"), "failure 1 of 2: 422")
+	assert.Contains(t, s.operate(t, "1 letters were not replayed", "deadletters replay --consumer reserve-stock --park-after 2"), "failed, parked")
+	assert.Equal(t, "parked", s.letters(t)[0].State)
+	assert.Contains(t, s.operate(t, "", "deadletters replay --all"), "0 letters replayed")
+
+	s.operate(t, "", "deadletters discard --topic order.created.dlq --reason garbage --actor carol", "--partition", fmt.Sprint(l.Partition), "--offset", fmt.Sprint(l.Offset))
+	assert.Empty(t, s.letters(t))
+	shown := s.show(t)[0]
+	assert.Equal(t, "discarded", shown.State)
+	assert.Equal(t, "no event at all", shown.Value)
+	last := shown.History[len(shown.History)-1]
+	assert.Equal(t, []string{"DISCARDED", "carol", "garbage"}, []string{last.Action, last.Actor, last.Detail})
+	assert.Len(t, shown.History, 6)
+}
+
+// show shows all letters.
+func (s stack) show(t *testing.T) []letterView {
+	t.Helper()
+	return lines[letterView](t, s.operate(t, "", "deadletters show --json"))
+}
+
+// text reads a page.
+func (p *process) text(t *testing.T, path string) string {
+	t.Helper()
+	response, err := http.Get(p.url + path)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, response.Body.Close()) }()
+	var text bytes.Buffer
+	_, err = text.ReadFrom(response.Body)
+	require.NoError(t, err)
+	return text.String()
+}
+
+func TestLetterOfAFaultThatWasRepairedIsReplayedAndTheOrderEndsRight(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	p := s.up(t, "--chaos", "poison=1", "--chaos-function", "reserve-stock")
+	o := p.place(t, "SKU-123", 2)
+	other := p.place(t, "SKU-123", 1)
+	p.awaitLetters(t, s, 2)
+	assert.Equal(t, "PENDING", p.order(t, o.OrderID).Status)
+	p.stop(t)
+	p = s.up(t)
+
+	assert.Contains(t, s.operate(t, "", "deadletters replay", "--order", o.OrderID), "1 letters replayed")
+
+	p.awaitStatus(t, o.OrderID, "CONFIRMED")
+	assert.Equal(t, "PENDING", p.order(t, other.OrderID).Status, "nobody asked for this one")
+	s.operate(t, "", "deadletters replay --all")
+	p.awaitStatus(t, other.OrderID, "CONFIRMED")
+	assert.Empty(t, s.letters(t))
+	s.operate(t, "", "deadletters replay --all --state replayed") // by an operator who is not sure
+	assert.Equal(t, level{97, 3}, p.level(t, "SKU-123"))
+}
+
+func TestCreatedAndCanceledEndRightInWhicheverOrderTheyAreReplayed(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	p := s.up(t, "--chaos", "poison=1")
+	orders := map[string][]string{} // how each is replayed
+	for _, topics := range [][]string{{"order.created", "order.canceled"}, {"order.canceled", "order.created"}, {""}} {
+		o := p.place(t, "SKU-123", 2)
+		require.Equal(t, http.StatusOK, p.do(t, http.MethodPost, "/api/orders/"+o.OrderID+"/cancel", nil, "", nil))
+		orders[o.OrderID] = topics
+	}
+	p.awaitLetters(t, s, 9) // of each: reserve-stock, release-stock, notify
+	p.stop(t)
+	p = s.up(t)
+
+	for id, topics := range orders {
+		for _, topic := range topics {
+			s.operate(t, "", "deadletters replay", "--order", id, "--topic", topic)
+		}
+	}
+
+	assert.Empty(t, s.letters(t))
+	for id := range orders {
+		p.awaitLog(t, "your order "+id+" is CANCELED")
+		p.awaitStatus(t, id, "CANCELED")
+	}
+	p.await(t, "the stock is back", func() bool { return p.level(t, "SKU-123") == level{100, 0} })
+}
+
+func TestReplayNeedsFunctions(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	p := s.up(t)
+	p.produce(t, s, "order.created", "order-1", "no event at all")
+	p.awaitLetters(t, s, 1)
+	url := p.url
+	p.stop(t)
+
+	assert.Len(t, s.letters(t), 1, "letters can be seen while nothing runs")
+	s.operate(t, "no harness is running", "deadletters replay --all")
+	s.operate(t, "cannot be reached", "deadletters replay --all --functions-url", url+"/functions/{consumer}")
+	s.operate(t, "with {consumer}", "deadletters replay --all --functions-url", url)
+	l := s.letters(t)[0]
+	assert.Equal(t, []any{"open", 0}, []any{l.State, l.Failures})
+}
+
+// park puts a fact about an order of alice@example.com into the outbox of orders, as if a broker had refused it.
+func (s stack) park(t *testing.T) (orderID string, row int64) {
+	t.Helper()
+	run, err := readRun(s.data)
+	require.NoError(t, err)
+	config := map[string]string{"MYSQL_DSN": run.DSN}
+	for _, pair := range s.environ {
+		name, value, _ := strings.Cut(pair, "=")
+		config[name] = value
+	}
+	server, _, err := instance.Server(config)
+	require.NoError(t, err)
+	db, err := server.Open(schema.Orders, 1)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, db.Close()) }()
+	data := events.OrderConfirmed{OrderID: functiontest.OrderID(), CustomerEmail: "alice@example.com", TotalAmount: 1299, CreatedAt: time.Now()}
+	tx, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback() }()
+	_, err = outbox.Append(t.Context(), tx, time.Now(), []event.Event{functiontest.Event(t, data, 2)})
+	require.NoError(t, err)
+	_, err = tx.ExecContext(t.Context(), "UPDATE outbox SET status = 'ERROR', attempts = 10, last_error = 'too large for the broker' WHERE aggregate_id = ?", data.OrderID)
+	require.NoError(t, err)
+	require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT id FROM outbox WHERE aggregate_id = ?", data.OrderID).Scan(&row))
+	require.NoError(t, tx.Commit())
+	return data.OrderID, row
+}
+
+func TestParkedOutboxRowsAreRequeuedOrDiscarded(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	p := s.up(t)
+	first, firstRow := s.park(t)
+	second, secondRow := s.park(t)
+	rows := func(args ...string) []rowView {
+		return lines[rowView](t, s.operate(t, "", "outbox list --json", args...))
+	}
+	parked := rows("--state", "parked")
+	require.Len(t, parked, 2)
+	assert.Equal(t, []any{"orders", firstRow, first, "order.confirmed", 10, "too large for the broker"},
+		[]any{parked[0].Schema, parked[0].ID, parked[0].AggregateID, parked[0].Type, parked[0].Attempts, parked[0].LastError})
+	assert.Contains(t, s.operate(t, "", "outbox list"), "too large for the broker")
+	s.operate(t, "say which rows", "outbox requeue")
+	s.operate(t, "give --schema too", "outbox requeue --id", fmt.Sprint(firstRow))
+	s.operate(t, "which have an outbox", "outbox list --schema notifications")
+	assert.Contains(t, s.operate(t, "", "outbox requeue --all --dry-run"), "2 rows to be requeued")
+	assert.Len(t, rows("--state", "parked"), 2)
+
+	s.operate(t, "", "outbox discard --schema orders --reason useless --id", fmt.Sprint(firstRow))
+	s.operate(t, "1 rows were not discarded", "outbox discard --schema orders --id", fmt.Sprint(firstRow))
+	assert.Contains(t, s.operate(t, "", "outbox requeue --all"), fmt.Sprintf("orders %d: requeued", secondRow))
+
+	p.awaitLog(t, "your order "+second+" is CONFIRMED")
+	assert.NotContains(t, p.log.String(), first)
+	discarded := rows("--state", "discarded")
+	require.Len(t, discarded, 1)
+	assert.Equal(t, firstRow, discarded[0].ID)
+
+	s.operate(t, "--older-than", "outbox purge")
+	assert.Contains(t, s.operate(t, "", "outbox purge --older-than 1ms --dry-run --schema orders"), "orders: 1 rows would be deleted")
+	assert.Contains(t, s.operate(t, "", "outbox purge --older-than 1ms"), "orders: 1 rows deleted")
+	assert.Empty(t, rows("--state", "sent"))
+	assert.Len(t, rows("--state", "all"), 1, "what was given up stays")
+}
