@@ -42,6 +42,7 @@ func TestOrderGoesFromPostToMail(t *testing.T) {
 	p.awaitLog(t, "Email to alice@example.com: your order "+o.OrderID+" is CONFIRMED")
 	assert.Equal(t, int64(2598), p.order(t, o.OrderID).TotalAmount)
 	assert.Equal(t, level{98, 2}, p.level(t, "SKU-123"))
+	p.audit(t)
 	p.stop(t)
 	assert.NotContains(t, p.log.String(), "level=ERROR")
 }
@@ -56,6 +57,7 @@ func TestOrderOfMoreThanThereIsFails(t *testing.T) {
 	p.awaitLog(t, "Email to alice@example.com: your order "+o.OrderID+" is FAILED")
 	assert.Equal(t, "out_of_stock", p.order(t, o.OrderID).Reason)
 	assert.Equal(t, level{5, 0}, p.level(t, "SKU-789"))
+	p.audit(t)
 }
 
 func TestCanceledOrderGivesItsStockBack(t *testing.T) {
@@ -72,6 +74,7 @@ func TestCanceledOrderGivesItsStockBack(t *testing.T) {
 
 	p.await(t, "the stock is back", func() bool { return p.level(t, "SKU-123") == level{100, 0} })
 	p.awaitLog(t, "Email to alice@example.com: your order "+o.OrderID+" is CANCELED")
+	p.audit(t)
 }
 
 func TestEveryFunctionIsServedAsWhenItIsDeployed(t *testing.T) {
@@ -96,6 +99,7 @@ func TestEveryFunctionIsServedAsWhenItIsDeployed(t *testing.T) {
 		}
 		assert.Equal(t, want, p.do(t, http.MethodPost, "/functions/"+service.Name, event, "{}", nil), service.Name)
 	}
+	p.audit(t)
 }
 
 func TestOneCorrelationIDIsInEveryRecordAndLogLineOfAnOrder(t *testing.T) {
@@ -124,6 +128,7 @@ func TestOneCorrelationIDIsInEveryRecordAndLogLineOfAnOrder(t *testing.T) {
 			assert.Contains(t, line, "correlation_id=my-flow.1")
 		}
 	}
+	p.audit(t)
 }
 
 // brokers finds the Kafka of a running harness as other commands do.
@@ -174,6 +179,7 @@ func TestStockIsNeverOversold(t *testing.T) {
 	}
 	assert.Equal(t, units, confirmed)
 	assert.Equal(t, level{0, units}, p.level(t, "FEW"))
+	p.audit(t)
 }
 
 func TestAcceptedOrdersSurviveKillAndRestart(t *testing.T) {
@@ -224,6 +230,7 @@ func TestAcceptedOrdersSurviveKillAndRestart(t *testing.T) {
 	assert.Equal(t, 100, l.AvailableQty+l.ReservedQty)
 	assert.GreaterOrEqual(t, l.ReservedQty, confirmed)
 	assert.GreaterOrEqual(t, confirmed, min(60, 100))
+	p.audit(t)
 	p.stop(t)
 
 	p = s.up(t)

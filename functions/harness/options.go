@@ -21,7 +21,8 @@ type options struct {
 	stock     bool
 	drain     time.Duration
 
-	chaos chaos // of the command up
+	chaos         chaos         // of the command up
+	auditInterval time.Duration // of the command up; zero for no audits
 
 	environ map[string]string
 }

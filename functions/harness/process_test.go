@@ -57,6 +57,7 @@ func newStack(t testing.TB) stack {
 
 // process is a harness that runs.
 type process struct {
+	stack  stack // of up
 	url    string
 	cmd    *exec.Cmd
 	stdout bytes.Buffer
@@ -91,7 +92,7 @@ func (s stack) up(t testing.TB, args ...string) *process {
 	t.Helper()
 	address := porttest.Address(t)
 	p := launch(t, s.environ, append([]string{"up", "--addr", address, "--data", s.data}, args...)...)
-	p.url = "http://" + address
+	p.stack, p.url = s, "http://"+address
 	p.await(t, "it is ready", func() bool { return p.get(t, "/health", nil) == http.StatusOK })
 	return p
 }
@@ -192,6 +193,15 @@ func (p *process) awaitStatus(t testing.TB, id, status string) {
 func (p *process) awaitLog(t testing.TB, text string) {
 	t.Helper()
 	p.await(t, "the log has "+text, func() bool { return strings.Contains(p.log.String(), text) })
+}
+
+// audit asserts that all that must always be true is, for the stack of a harness that up has started, whether it runs or
+// not. What is under way at this moment is left out.
+func (p *process) audit(t testing.TB) {
+	t.Helper()
+	a := launch(t, p.stack.environ, "audit", "--data", p.stack.data, "--grace", "0s")
+	<-a.ended
+	require.NoError(t, a.err, "%s%s", a.stdout.String(), a.log.String())
 }
 
 // logText keeps what a harness writes to standard error.

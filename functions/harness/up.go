@@ -38,6 +38,7 @@ type harness struct {
 	pokers      map[string]*poker                                   // by schema
 	sources     []*kafka.Source
 	deadLetters *kafka.Producer
+	auditing    *auditing   // nil when there are no audits
 	stocked     atomic.Bool // the sample stock, when it is wanted, is there
 }
 
@@ -48,8 +49,9 @@ const stopWithin = 15 * time.Second
 func prepareUp(flags *flag.FlagSet) runner {
 	var c chaos
 	c.flags(flags)
+	interval := flags.Duration("audit-interval", 30*time.Second, "check so often what must always be true; 0 for never")
 	return func(ctx context.Context, o options, out streams) error {
-		o.chaos = c
+		o.chaos, o.auditInterval = c, *interval
 		return up(ctx, o, out)
 	}
 }
@@ -172,7 +174,10 @@ func (h *harness) start(ctx context.Context, o options) error {
 			DeadLetters: h.deadLetters, Metrics: h.metrics, Log: h.log, Drain: o.drain,
 		}))
 	}
-	return nil
+	if o.auditInterval > 0 {
+		h.auditing, err = newAuditing(h.servers.config, o.auditInterval, h.metrics.Registry, h.log)
+	}
+	return err
 }
 
 // add makes and starts the function of a Service, with the environment of its manifest under that of this process.
@@ -240,6 +245,9 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 		return err
 	}
 	schedule.Start()
+	if h.auditing != nil {
+		go h.auditing.run(running) // nobody waits for its end: it only reads, and may be waiting for a broker
+	}
 	server := &http.Server{Handler: h.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 16}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

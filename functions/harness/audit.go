@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.com/orders/functions/internal/audit"
+)
+
+// defaultGrace is longer than an event takes from its commit to its last effect when nothing is wrong.
+const defaultGrace = 30 * time.Second
+
+// prepareAudit adds the flags of audit.
+func prepareAudit(flags *flag.FlagSet) runner {
+	asJSON := flags.Bool("json", false, "write the report as JSON")
+	grace := flags.Duration("grace", defaultGrace, "how long after its last change an order may still be in flight")
+	return func(ctx context.Context, o options, out streams) error {
+		return auditCommand(ctx, o, out, *grace, *asJSON)
+	}
+}
+
+// auditCommand audits once, writes the report to standard output, and fails when there is a breach.
+func auditCommand(ctx context.Context, o options, out streams, grace time.Duration, asJSON bool) (err error) {
+	s, release, err := reach(ctx, o, out, needsDatabase|needsKafka)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	audited, err := audit.Configure(s.config, grace)
+	if err != nil {
+		return err
+	}
+	report, err := audit.Run(ctx, audited)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		encoder := json.NewEncoder(out.stdout)
+		encoder.SetIndent("", "  ")
+		err = encoder.Encode(report)
+	} else {
+		report.Write(out.stdout)
+	}
+	if breaches := report.Breaches(); breaches > 0 {
+		err = errors.Join(err, fmt.Errorf("the audit found %d breaches", breaches))
+	}
+	return err
+}
+
+// auditing audits a harness over and over.
+type auditing struct {
+	audit audit.Options
+	every time.Duration
+	log   *slog.Logger
+
+	mu     sync.Mutex
+	last   *audit.Report
+	logged map[string]bool // the breaches of the last audit, so that each is logged once
+	failed bool            // the last audit could not read everything
+}
+
+// auditShare bounds what auditing takes: after an audit comes a pause of so many times its length.
+const auditShare = 20
+
+// newAuditing returns what audits a harness with this configuration, so long after each audit.
+func newAuditing(config map[string]string, every time.Duration, registry *prometheus.Registry, log *slog.Logger) (*auditing, error) {
+	o, err := audit.Configure(config, defaultGrace)
+	if err != nil {
+		return nil, err
+	}
+	a := &auditing{audit: o, every: every, log: log}
+	return a, registry.Register(auditCollector{a})
+}
+
+// run audits until ctx ends.
+func (a *auditing) run(ctx context.Context) {
+	for pause := a.every; ; {
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		begin := time.Now()
+		report, err := audit.Run(ctx, a.audit)
+		if ctx.Err() != nil {
+			return
+		}
+		a.note(report, err)
+		pause = max(a.every, auditShare*time.Since(begin))
+	}
+}
+
+// note keeps a report and logs what the one before did not have.
+func (a *auditing) note(report *audit.Report, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		level := slog.LevelWarn
+		if a.failed {
+			level = slog.LevelDebug
+		}
+		a.log.Log(context.Background(), level, "audit not possible", "error", err)
+		a.failed = true
+		return
+	}
+	a.failed, a.last = false, report
+	breaches := map[string]bool{}
+	for _, invariant := range report.Invariants {
+		for _, breach := range invariant.Breaches {
+			breaches[breach] = true
+			if !a.logged[breach] {
+				a.log.Error("audit found a breach", "invariant", invariant.Name, "breach", breach)
+			}
+		}
+	}
+	a.logged = breaches
+}
+
+// lastReport is that of the last audit, nil before the first one.
+func (a *auditing) lastReport() *audit.Report {
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.last
+}
+
+// auditCollector gives the last report to Prometheus.
+type auditCollector struct{ *auditing }
+
+var (
+	auditBreaches = prometheus.NewDesc("orders_audit_breaches", "Breaches of what must always be true, at the last audit.", []string{"invariant"}, nil)
+	auditTime     = prometheus.NewDesc("orders_audit_time_seconds", "When the last audit took its snapshot, in Unix time.", nil, nil)
+)
+
+// Describe names the metrics.
+func (auditCollector) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- auditBreaches
+	descriptions <- auditTime
+}
+
+// Collect tells them; there are none before the first audit.
+func (c auditCollector) Collect(values chan<- prometheus.Metric) {
+	report := c.lastReport()
+	if report == nil {
+		return
+	}
+	values <- prometheus.MustNewConstMetric(auditTime, prometheus.GaugeValue, float64(report.At.UnixMilli())/1000)
+	for _, invariant := range report.Invariants {
+		values <- prometheus.MustNewConstMetric(auditBreaches, prometheus.GaugeValue, float64(invariant.Breached), invariant.Name)
+	}
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/audit"
+	"example.com/orders/sql/schema"
+)
+
+// exec changes rows of a running harness's database by hand.
+func (p *process) exec(t *testing.T, name, statement string, args ...any) {
+	t.Helper()
+	run, err := readRun(p.stack.data)
+	require.NoError(t, err)
+	server := schema.Server{DSN: run.DSN}
+	for _, pair := range p.stack.environ {
+		if prefix, ok := strings.CutPrefix(pair, "MYSQL_SCHEMA_PREFIX="); ok {
+			server.Prefix = prefix
+		}
+	}
+	db, err := server.Open(name, 1)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	_, err = db.ExecContext(t.Context(), statement, args...)
+	require.NoError(t, err)
+}
+
+// metrics is the text for Prometheus.
+func (p *process) metrics(t *testing.T) string {
+	t.Helper()
+	response, err := http.Get(p.url + "/metrics")
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, response.Body.Close()) }()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return string(text)
+}
+
+func (p *process) awaitMetric(t *testing.T, line string) {
+	t.Helper()
+	p.await(t, line, func() bool { return strings.Contains(p.metrics(t), line+"\n") })
+}
+
+func TestAuditCommandFailsWhenSomethingIsWrong(t *testing.T) {
+	t.Parallel()
+	p := newStack(t).up(t, "--audit-interval", "0")
+	o := p.place(t, "SKU-123", 2)
+	p.awaitStatus(t, o.OrderID, "CONFIRMED")
+	p.audit(t)
+	p.exec(t, schema.Orders, "UPDATE orders SET total_amount = 1 WHERE id = ?", o.OrderID)
+
+	a := launch(t, p.stack.environ, "audit", "--data", p.stack.data)
+	<-a.ended
+	assert.Error(t, a.err)
+	assert.Contains(t, a.log.String(), "the audit found 1 breaches")
+	assert.Contains(t, a.stdout.String(), "BREACH  totals")
+	assert.Contains(t, a.stdout.String(), o.OrderID)
+
+	a = launch(t, p.stack.environ, "audit", "--data", p.stack.data, "--json", "--grace", "1s")
+	<-a.ended
+	assert.Error(t, a.err)
+	var report audit.Report
+	require.NoError(t, json.Unmarshal(a.stdout.Bytes(), &report))
+	assert.Equal(t, 1, report.Breaches())
+	assert.Positive(t, report.Took)
+	assert.NotContains(t, p.metrics(t), "orders_audit", "it is not audited by itself")
+}
+
+func TestAuditCommandWorksOnAHarnessThatIsStopped(t *testing.T) {
+	t.Parallel()
+	p := newStack(t).up(t)
+	o := p.place(t, "SKU-123", 2)
+	p.awaitStatus(t, o.OrderID, "CONFIRMED")
+	p.stop(t)
+	p.audit(t)
+}
+
+func TestHarnessTellsOfABreachOnce(t *testing.T) {
+	t.Parallel()
+	p := newStack(t).up(t, "--audit-interval", "10ms")
+	o := p.place(t, "SKU-123", 2)
+	p.awaitStatus(t, o.OrderID, "CONFIRMED")
+	p.awaitMetric(t, `orders_audit_breaches{invariant="totals"} 0`)
+
+	breach := func() { p.exec(t, schema.Orders, "UPDATE orders SET total_amount = 1 WHERE id = ?", o.OrderID) }
+	told := func() int {
+		return strings.Count(p.log.String(), `level=ERROR msg="audit found a breach" invariant=totals`)
+	}
+	breach()
+	p.awaitMetric(t, `orders_audit_breaches{invariant="totals"} 1`)
+	assert.Equal(t, 1, told())
+	assert.Contains(t, p.metrics(t), "orders_audit_time_seconds ")
+
+	p.exec(t, schema.Orders, "UPDATE orders SET total_amount = 2598 WHERE id = ?", o.OrderID)
+	p.awaitMetric(t, `orders_audit_breaches{invariant="totals"} 0`)
+	assert.Equal(t, 1, told())
+	breach()
+	p.await(t, "the breach that came back is told of", func() bool { return told() == 2 })
+}
+
+func TestAuditingLogsWhatIsNew(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	a, err := newAuditing(map[string]string{"MYSQL_DSN": "root@tcp(127.0.0.1:1)/"}, time.Second, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&text, nil)))
+	require.NoError(t, err)
+	assert.Nil(t, a.lastReport())
+	lines := func(report *audit.Report, err error) int {
+		text.Reset()
+		a.note(report, err)
+		return strings.Count(text.String(), "\n")
+	}
+	found := func(breaches ...string) *audit.Report {
+		return &audit.Report{Invariants: []*audit.Invariant{{Name: audit.Stock, Breached: len(breaches), Breaches: breaches}}}
+	}
+	assert.Equal(t, 2, lines(found("one", "two"), nil))
+	assert.Equal(t, 1, lines(found("two", "three"), nil))
+	assert.Equal(t, 2, a.lastReport().Breaches())
+	assert.Equal(t, 1, lines(nil, errors.New("away")))
+	assert.Equal(t, 0, lines(nil, errors.New("away")), "an outage is told of once")
+	assert.NotNil(t, a.lastReport(), "the report before it stays")
+	assert.Equal(t, 0, lines(found("two", "three"), nil))
+	assert.Equal(t, 1, lines(nil, errors.New("away again")))
+	var none *auditing
+	assert.Nil(t, none.lastReport())
+}
