@@ -38,6 +38,7 @@ type project struct {
 		Envs []setting `json:"envs"`
 	} `json:"run"`
 	Deploy struct {
+		Image           string  `json:"image,omitempty"` // by func, once it has deployed the function
 		Namespace       string  `json:"namespace"`
 		Labels          []label `json:"labels"`
 		HealthEndpoints struct {
@@ -192,7 +193,7 @@ func TestEachFunctionIsDeployedByFuncAsByItsManifest(t *testing.T) {
 			at := slices.IndexFunc(services[folder], func(m manifest) bool { return m.Metadata.Name == p.Name })
 			require.NotEqual(t, -1, at, "the wiring has no Service %s of %s", p.Name, folder)
 			want := asProject(t, services[folder][at])
-			want.Created, want.Invoke = p.Created, p.Invoke
+			want.Created, want.Invoke, want.Deploy.Image = p.Created, p.Invoke, p.Deploy.Image
 			assert.Equal(t, sorted(want), sorted(p))
 		})
 	}
@@ -309,6 +310,8 @@ func TestImportsKeepToTheLayout(t *testing.T) {
 			allowed = []string{"sql"}
 		case importer == "knative":
 			allowed = nil
+		case within(importer, "knative"):
+			allowed = []string{"knative"}
 		case importer == "functions":
 			for folder := range functions.Catalogue {
 				allowed = append(allowed, "functions/"+folder)

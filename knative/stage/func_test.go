@@ -1,0 +1,132 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// repository is a copy of ours, in which func.sh may change files, with a func on the PATH that says the version and
+// notes how it was called.
+type repository struct {
+	dir, bin string
+}
+
+const fakeFunc = `#!/usr/bin/env bash
+if [ "$1" = version ]; then echo "$FAKE_VERSION"; exit; fi
+echo "func $* GOWORK=$GOWORK GOFLAGS=$GOFLAGS" >>"$FAKE_LOG"
+test -f "$3/func.yaml" -a -f "$3/function.go" -a -f "$3/go.mod" || exit 9
+echo "# func was here" >>"$3/func.yaml"
+if [ "$3" = "$FAKE_FAILS" ]; then exit 3; fi
+`
+
+func newRepository(t *testing.T) repository {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("compiles: run without -short")
+	}
+	r := repository{dir: t.TempDir(), bin: t.TempDir()}
+	for _, folder := range []string{"events", "functions", "knative", "sql"} {
+		require.NoError(t, os.CopyFS(filepath.Join(r.dir, folder), os.DirFS(filepath.Join("..", "..", folder))))
+	}
+	for _, file := range []string{"go.mod", "go.sum"} {
+		require.NoError(t, copyFile(filepath.Join("..", "..", file), filepath.Join(r.dir, file)))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(r.bin, "func"), []byte(fakeFunc), 0o755))
+	return r
+}
+
+// sh runs func.sh, with a func of a version, none when it is "".
+func (r repository) sh(t *testing.T, version string, environ []string, args ...string) (output string, err error) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), filepath.Join(r.dir, "knative", "func.sh"), args...)
+	command.Env = append(os.Environ(), "FAKE_VERSION="+version, "FAKE_LOG="+r.log())
+	command.Env = append(command.Env, environ...)
+	if version != "" {
+		command.Env = append(command.Env, "PATH="+r.bin+":"+os.Getenv("PATH"))
+	}
+	text, err := command.CombinedOutput()
+	return string(text), err
+}
+
+func (r repository) log() string { return filepath.Join(r.bin, "calls") }
+
+// calls is how func was called, a line a call.
+func (r repository) calls(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile(r.log())
+	require.NoError(t, err)
+	return strings.Split(strings.TrimSpace(string(text)), "\n")
+}
+
+func (r repository) read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(r.dir, path))
+	require.NoError(t, err)
+	return string(text)
+}
+
+func TestFuncIsCalledOnTheStagedFunction(t *testing.T) {
+	r := newRepository(t)
+
+	output, err := r.sh(t, "v1.23.0", nil, "reserve-stock", "build", "--registry", "registry.example.com/me")
+	require.NoError(t, err, output)
+	output, err = r.sh(t, "knative-v1.24.1", nil, "publish-outbox-inventory", "deploy")
+	require.NoError(t, err, output)
+
+	assert.Equal(t, []string{
+		"func build --path .stage/reserve-stock --registry registry.example.com/me GOWORK=off GOFLAGS=-mod=mod",
+		"func deploy --path .stage/publish-outbox-inventory --build GOWORK=off GOFLAGS=-mod=mod",
+	}, r.calls(t))
+	assert.Contains(t, r.read(t, "functions/reservestock/func.yaml"), "func was here", "it is copied back")
+	assert.NotContains(t, r.read(t, "functions/publishoutbox/func.yaml"), "func was here", "it is that of publish-outbox-orders")
+}
+
+func TestAllAreDeployedWithProgressUntilOneFails(t *testing.T) {
+	r := newRepository(t)
+
+	output, err := r.sh(t, "v1.23.0", []string{"FAKE_FAILS=.stage/reserve-stock"}, "all", "deploy")
+
+	assert.Error(t, err)
+	assert.Contains(t, output, "== 1 of 11: deploy cancel-order\n")
+	assert.Contains(t, output, "deploy reserve-stock failed, after 1 of 11")
+	assert.Len(t, r.calls(t), 2)
+
+	output, err = r.sh(t, "v1.23.0", nil, "all", "deploy", "--push=false")
+
+	require.NoError(t, err, output)
+	assert.Contains(t, output, "== 11 of 11: deploy inventory-api\n")
+	assert.Contains(t, output, "== all 11 functions: deploy done\n")
+	assert.Len(t, r.calls(t), 2+11)
+	assert.Contains(t, r.calls(t)[12], "--path .stage/inventory-api --build --push=false")
+}
+
+func TestWithoutAFuncThatFitsNothingIsDone(t *testing.T) {
+	r := newRepository(t)
+	for name, c := range map[string]struct {
+		version string
+		args    []string
+		says    string
+	}{
+		"no func":        {"", []string{"notify", "build"}, "the func command is not on the PATH: install func 1.23 or newer"},
+		"old func":       {"v1.22.3", []string{"notify", "build"}, "func is 1.22: install 1.23 or newer"},
+		"ancient func":   {"v0.44.0", []string{"notify", "build"}, "func is 0.44: install 1.23 or newer"},
+		"func of a kind": {"tip", []string{"notify", "build"}, `it says "tip"`},
+		"no verb":        {"v1.23.0", []string{"notify"}, "Usage:"},
+		"unknown verb":   {"v1.23.0", []string{"notify", "delete"}, "Usage:"},
+		"run all":        {"v1.23.0", []string{"all", "run"}, "Usage:"},
+		"unknown name":   {"v1.23.0", []string{"notified", "build"}, `there is no function "notified"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			output, err := r.sh(t, c.version, nil, c.args...)
+			assert.Error(t, err)
+			assert.Contains(t, output, c.says)
+			assert.NoFileExists(t, r.log())
+		})
+	}
+}

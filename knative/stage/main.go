@@ -1,0 +1,223 @@
+// Command stage lays one function out as the func command can build it: func takes the root package of a module for the
+// function, and ours are folders of one module. The name of a Service goes in; a folder comes out with go.mod, the
+// packages that the function needs, its func.yaml, and a root package that is nothing but the function.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"example.com/orders/knative"
+)
+
+const usage = `Usage, from the root of the repository:
+  stage NAME DIR   lay out the function that is deployed as NAME in DIR, and print the func.yaml that it has from its
+                   folder, if that is its own: what func changes in it is to be copied back
+  stage -list      print the names of all functions, in the order in which to deploy them
+`
+
+func main() {
+	if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "stage:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	wiring, err := knative.Load(knative.Base())
+	if err != nil {
+		return err
+	}
+	services := deployed(wiring.Services)
+	switch {
+	case len(args) == 1 && args[0] == "-list":
+		for _, s := range services {
+			fmt.Fprintln(out, s.Name)
+		}
+		return nil
+	case len(args) == 2:
+		own, err := stage(ctx, services, args[0], args[1])
+		if err == nil && own != "" {
+			fmt.Fprintln(out, own)
+		}
+		return err
+	default:
+		return errors.New("give NAME and DIR, or -list\n" + usage)
+	}
+}
+
+// deployed puts what the public reaches last: an order that is accepted then finds all that carry it on.
+func deployed(services []knative.Service) []knative.Service {
+	services = slices.Clone(services)
+	slices.SortStableFunc(services, func(a, b knative.Service) int { return order(a) - order(b) })
+	return services
+}
+
+func order(s knative.Service) int {
+	if s.Public {
+		return 1
+	}
+	return 0
+}
+
+// The files of a staged folder that are of its own. func keeps what it knows of builds and instances in its folder,
+// across stagings.
+const (
+	rootFile   = "function.go"
+	funcFolder = ".func"
+	funcFile   = "func.yaml"
+)
+
+// stage returns the path of the func.yaml that it has copied, "" when it had to write another.
+func stage(ctx context.Context, services []knative.Service, name, dir string) (own string, err error) {
+	at := slices.IndexFunc(services, func(s knative.Service) bool { return s.Name == name })
+	if at < 0 {
+		names := make([]string, len(services))
+		for i, s := range services {
+			names[i] = s.Name
+		}
+		return "", fmt.Errorf("there is no function %q: take one of %s", name, strings.Join(names, ", "))
+	}
+	service := services[at]
+	module, files, err := sources(ctx, service.Function)
+	if err != nil {
+		return "", err
+	}
+	if err := empty(dir); err != nil {
+		return "", err
+	}
+	for _, file := range append(files, "go.mod", "go.sum") {
+		if err := copyFile(file, filepath.Join(dir, file)); err != nil {
+			return "", err
+		}
+	}
+	// The host builder of func puts its folder into the image, beside the program: nothing of it is needed there.
+	if err := os.WriteFile(filepath.Join(dir, ".funcignore"), []byte("*\n"), 0o644); err != nil { //nolint:gosec // for func to read
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(dir, rootFile), root(module, service), 0o644); err != nil { //nolint:gosec // for func to read
+		return "", err
+	}
+	return project(service, dir)
+}
+
+func root(module string, s knative.Service) []byte {
+	return []byte(fmt.Sprintf(`// Package orders is the function %s.
+package orders
+
+import f "%s/functions/%s"
+
+// New returns the function.
+func New() *f.Function { return f.New() }
+`, s.Name, module, s.Function))
+}
+
+// project writes the func.yaml of a function, which is that of its folder; when the folder is that of another Service,
+// with the name and the values of this one.
+func project(s knative.Service, dir string) (own string, err error) {
+	own = filepath.Join("functions", s.Function, funcFile)
+	text, err := os.ReadFile(own)
+	if err != nil {
+		return "", fmt.Errorf("read how %s is deployed: %w", s.Name, err)
+	}
+	var p map[string]any
+	if err := yaml.Unmarshal(text, &p); err != nil {
+		return "", fmt.Errorf("%s: %w", own, err)
+	}
+	if p["name"] != s.Name {
+		own = ""
+		p["name"] = s.Name
+		run, _ := p["run"].(map[string]any)
+		envs, _ := run["envs"].([]any)
+		for _, e := range envs {
+			variable, _ := e.(map[string]any)
+			name, _ := variable["name"].(string)
+			if value, ok := s.Env[name]; ok {
+				variable["value"] = value
+			}
+		}
+		if text, err = yaml.Marshal(p); err != nil {
+			return "", fmt.Errorf("write how %s is deployed: %w", s.Name, err)
+		}
+	}
+	return own, os.WriteFile(filepath.Join(dir, funcFile), text, 0o644) //nolint:gosec // for func to read
+}
+
+// sources returns the module, and the files of all its packages that a function needs, tests left out, as paths from
+// the root of the repository.
+func sources(ctx context.Context, function string) (module string, files []string, err error) {
+	const format = `{{if .Module}}{{if .Module.Main}}{"module":{{printf "%q" .Module.Path}},"root":{{printf "%q" .Module.Dir}},"dir":{{printf "%q" .Dir}},` +
+		`"files":[{{range .GoFiles}}{{printf "%q" .}},{{end}}{{range .IgnoredGoFiles}}{{printf "%q" .}},{{end}}{{range .EmbedFiles}}{{printf "%q" .}},{{end}}""]}{{end}}{{end}}`
+	command := exec.CommandContext(ctx, "go", "list", "-deps", "-f", format, "./functions/"+function)
+	command.Stderr = os.Stderr
+	text, err := command.Output()
+	if err != nil {
+		return "", nil, fmt.Errorf("list the packages of %s: %w", function, err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		var p struct {
+			Module, Root, Dir string
+			Files             []string
+		}
+		if err := json.Unmarshal([]byte(line), &p); err != nil {
+			return "", nil, fmt.Errorf("list the packages of %s: %w", function, err)
+		}
+		dir, err := filepath.Rel(p.Root, p.Dir)
+		if err != nil {
+			return "", nil, err
+		}
+		module = p.Module
+		for _, file := range p.Files {
+			// Files for other platforms go along, since func builds for several; tests for them do not.
+			if file != "" && !strings.HasSuffix(file, "_test.go") {
+				files = append(files, filepath.Join(dir, file))
+			}
+		}
+	}
+	return module, files, nil
+}
+
+// empty makes dir, or empties it but for what func keeps there. It refuses a folder with other things than those that
+// were staged.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, rootFile)); len(entries) > 0 && err != nil {
+		return fmt.Errorf("%s has files that were not staged: give a folder that is new, or of an earlier staging", dir)
+	}
+	for _, entry := range entries {
+		if entry.Name() == funcFolder || entry.Name() == rootFile {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return os.MkdirAll(dir, 0o755)
+}
+
+func copyFile(from, to string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(to, text, 0o644) //nolint:gosec // for func to read
+}

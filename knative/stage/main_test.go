@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+)
+
+// staged lays a function out in a new folder and returns the folder and what was printed.
+func staged(t *testing.T, name string) (dir, printed string) {
+	t.Helper()
+	t.Chdir("../..")
+	dir = filepath.Join(t.TempDir(), name)
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), []string{name, dir}, &out))
+	return dir, strings.TrimSpace(out.String())
+}
+
+// files lists what is in a folder, at any depth.
+func files(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	require.NoError(t, fs.WalkDir(os.DirFS(dir), ".", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			all = append(all, path)
+		}
+		return err
+	}))
+	return all
+}
+
+func TestAStagedFolderHasWhatTheFunctionNeedsAndNoMore(t *testing.T) {
+	dir, own := staged(t, "reserve-stock")
+
+	all := files(t, dir)
+	for _, file := range []string{
+		"go.mod", "go.sum", "function.go", "func.yaml", ".funcignore", "functions/reservestock/reservestock.go",
+		"functions/internal/inbox/inbox.go", "events/order.go", "events/schemas/order.created.v1.json",
+	} {
+		assert.Contains(t, all, file)
+	}
+	for _, file := range all {
+		assert.NotContains(t, file, "_test.go")
+		assert.NotContains(t, file, "functions/notify")
+		assert.NotContains(t, file, "harness")
+	}
+	assert.Equal(t, filepath.Join("functions", "reservestock", "func.yaml"), own)
+	want, err := os.ReadFile(own)
+	require.NoError(t, err)
+	got, err := os.ReadFile(filepath.Join(dir, "func.yaml"))
+	require.NoError(t, err)
+	assert.Equal(t, string(want), string(got))
+	ignored, err := os.ReadFile(filepath.Join(dir, ".funcignore"))
+	require.NoError(t, err)
+	assert.Equal(t, "*\n", string(ignored), "sources stay out of the image")
+}
+
+func TestAFunctionThatIsDeployedTwiceGetsTheValuesOfItsService(t *testing.T) {
+	dir, own := staged(t, "publish-outbox-inventory")
+
+	assert.Empty(t, own, "the func.yaml of the folder is another Service's")
+	text, err := os.ReadFile(filepath.Join(dir, "func.yaml"))
+	require.NoError(t, err)
+	var p struct {
+		Name string `json:"name"`
+		Run  struct {
+			Envs []struct{ Name, Value string } `json:"envs"`
+		} `json:"run"`
+	}
+	require.NoError(t, yaml.Unmarshal(text, &p))
+	assert.Equal(t, "publish-outbox-inventory", p.Name)
+	values := map[string]string{}
+	for _, e := range p.Run.Envs {
+		values[e.Name] = e.Value
+	}
+	assert.Equal(t, "inventory", values["OUTBOX_SCHEMA"])
+	assert.Equal(t, "{{ secret:orders-mysql:dsn }}", values["MYSQL_DSN"])
+}
+
+func TestStagingAgainReplacesAllButWhatFuncKeeps(t *testing.T) {
+	dir, _ := staged(t, "notify")
+	kept, stale := filepath.Join(dir, ".func", "instances", "8080"), filepath.Join(dir, "events", "stale.go")
+	require.NoError(t, os.MkdirAll(filepath.Dir(kept), 0o755))
+	require.NoError(t, os.WriteFile(kept, nil, 0o600))
+	require.NoError(t, os.WriteFile(stale, nil, 0o600))
+
+	require.NoError(t, run(t.Context(), []string{"notify", dir}, &bytes.Buffer{}))
+
+	assert.FileExists(t, kept)
+	assert.NoFileExists(t, stale)
+}
+
+func TestAFolderWithOtherThingsIsLeftAlone(t *testing.T) {
+	t.Chdir("../..")
+	dir := t.TempDir()
+	mine := filepath.Join(dir, "letter.txt")
+	require.NoError(t, os.WriteFile(mine, nil, 0o600))
+	assert.ErrorContains(t, run(t.Context(), []string{"notify", dir}, &bytes.Buffer{}), "files that were not staged")
+	assert.FileExists(t, mine)
+}
+
+func TestWhatIsAskedForWronglyIsSaid(t *testing.T) {
+	t.Chdir("../..")
+	for name, c := range map[string]struct {
+		args []string
+		says string
+	}{
+		"nothing":         {nil, "give NAME and DIR, or -list"},
+		"no folder":       {[]string{"notify"}, "give NAME and DIR, or -list"},
+		"no such Service": {[]string{"notified", t.TempDir()}, `there is no function "notified": take one of cancel-order, `},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.ErrorContains(t, run(t.Context(), c.args, &bytes.Buffer{}), c.says)
+		})
+	}
+}
+
+func TestWhatThePublicReachesIsDeployedLast(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), []string{"-list"}, &out))
+	names := strings.Fields(out.String())
+	assert.Len(t, names, 11)
+	assert.ElementsMatch(t, []string{"orders-api", "create-order", "inventory-api"}, names[8:])
+	assert.True(t, slices.Contains(names, "publish-outbox-inventory"))
+}
