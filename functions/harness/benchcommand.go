@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"example.com/orders/functions/internal/audit"
 	"example.com/orders/functions/internal/bench"
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/outbox"
@@ -66,7 +67,7 @@ func (b *benchCommand) run(ctx context.Context, o options, out streams) (err err
 		return err
 	}
 	show := bench.NewProgress(out.stderr)
-	target, started, release, err := b.target(ctx, o, out)
+	target, config, release, err := b.target(ctx, o, out)
 	if err != nil {
 		return err
 	}
@@ -78,8 +79,38 @@ func (b *benchCommand) run(ctx context.Context, o options, out streams) (err err
 	if report == nil {
 		return err
 	}
-	report.Stack.Started = started
-	return errors.Join(err, b.write(report, out), b.draw(report))
+	fmt.Fprintln(out.stderr, "auditing")
+	var auditErr error
+	report.Audit, auditErr = auditSettled(ctx, config)
+	return errors.Join(err, auditErr, b.write(report, out), b.draw(report))
+}
+
+// settleWithin bounds the wait for what follows the end of an order, such as the mark that its event is sent.
+const settleWithin = 10 * time.Second
+
+// auditSettled audits until nothing is wrong, or until what is wrong cannot be news any more: its error says that then.
+func auditSettled(ctx context.Context, config map[string]string) (*audit.Report, error) {
+	o, err := audit.Configure(config, 0)
+	if err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(settleWithin); ; {
+		report, err := audit.Run(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		if report.Breaches() == 0 {
+			return report, nil
+		}
+		if time.Now().After(deadline) {
+			return report, fmt.Errorf("the auditor has found %d breaches", report.Breaches())
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func (b *benchCommand) drain(ctx context.Context, target bench.Target, out streams, show *bench.Progress) error {
@@ -117,38 +148,37 @@ func (b *benchCommand) draw(report *bench.Report) error {
 	return errors.Join(report.Plot(file), file.Close())
 }
 
-// target finds the stack to measure: the harness that runs on the data folder, or the one on --addr with the servers of
-// the environment. Where there is neither, or with --ephemeral, it starts one.
-func (b *benchCommand) target(ctx context.Context, o options, out streams) (target bench.Target, started bool, release func() error, err error) {
-	release = func() error { return nil }
+// target finds the stack to measure, with its configuration: the harness that runs on the data folder, or the one on
+// --addr with the servers of the environment. Where there is neither, or with --ephemeral, it starts one.
+func (b *benchCommand) target(ctx context.Context, o options, out streams) (target bench.Target, config map[string]string, release func() error, err error) {
+	end := func() error { return nil }
 	var running *runFile
 	if !o.ephemeral {
 		if running, err = findRunning(o.data); err != nil {
-			return target, false, nil, err
+			return target, nil, nil, err
 		}
 	}
 	beside := running == nil && !o.ephemeral && o.environ["MYSQL_DSN"] != "" && o.environ["KAFKA_BROKERS"] != "" && answers(ctx, o.addr)
 	if running == nil && !beside {
 		begun, err := startStack(ctx, o, b.isSet("data"), out)
 		if err != nil {
-			return target, false, nil, err
+			return target, nil, nil, err
 		}
-		running, o, started, release = &begun.run, begun.options, true, begun.end
+		running, o, end, target.Started = &begun.run, begun.options, begun.end, true
 	}
 	s, closeServers, err := reach(ctx, o, out, needsDatabase|needsKafka)
 	if err != nil {
-		return target, false, nil, errors.Join(err, release())
+		return target, nil, nil, errors.Join(err, end())
 	}
-	end := release
 	release = func() error { return errors.Join(closeServers(), end()) }
-	target = bench.Target{API: or(s.api, "http://"+reachable(o.addr)), Brokers: s.brokers, TopicPrefix: s.config["KAFKA_TOPIC_PREFIX"]}
+	target.API, target.Brokers, target.TopicPrefix = or(s.api, "http://"+reachable(o.addr)), s.brokers, s.config["KAFKA_TOPIC_PREFIX"]
 	if running != nil {
 		target.PID = running.PID
 	}
 	if target.Server, target.MaxConns, err = instance.Server(s.config); err != nil {
-		return target, false, nil, errors.Join(err, release())
+		return target, nil, nil, errors.Join(err, release())
 	}
-	return target, started, release, nil
+	return target, s.config, release, nil
 }
 
 // isSet tells whether a flag was given.

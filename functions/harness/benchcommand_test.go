@@ -46,6 +46,9 @@ func TestBenchMeasuresTheHarnessThatRuns(t *testing.T) {
 	assert.Positive(t, r.Usage.HarnessMiB)
 	assert.Positive(t, r.PerOrder.Status["Com_commit"])
 	assert.Nil(t, r.Floor)
+	require.NotNil(t, r.Audit)
+	assert.Zero(t, r.Audit.Breaches())
+	assert.NotEmpty(t, r.Audit.Invariants)
 	assert.FileExists(t, plot)
 	assert.Equal(t, 110*2, p.reservedInAll(t), "the warm-up is not measured")
 }

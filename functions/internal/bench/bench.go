@@ -23,6 +23,8 @@ type Target struct {
 	MaxConns int
 	// PID is the harness's process when it is on this machine; 0 leaves its CPU and memory out of the report.
 	PID int
+	// Started tells that it was started for this run, with new tables and topics.
+	Started bool
 }
 
 // Options are the load.

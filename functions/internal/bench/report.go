@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"example.com/orders/functions/internal/audit"
 )
 
 // Report is what a run has measured. Times are in milliseconds where the name says nothing else.
@@ -50,7 +52,7 @@ type Report struct {
 
 	Timeline []Moment `json:"timeline"`
 	// Audit is the auditor's verdict on the stack after the load.
-	Audit *Audit `json:"audit,omitempty"`
+	Audit *audit.Report `json:"audit,omitempty"`
 }
 
 // Machine is where the load comes from, and all else when the addresses are local.
@@ -74,8 +76,7 @@ type Stack struct {
 	SyncBinlog int  `json:"syncBinlog"`
 	Binlog     bool `json:"logBin"`
 	MaxConns   int  `json:"maxConns"`
-	// Started tells that the stack was started for this run, with new tables and topics.
-	Started bool `json:"started"`
+	Started    bool `json:"started"`
 }
 
 // Load is the load, as Options.
@@ -142,12 +143,6 @@ type Bare struct {
 type Speed struct {
 	PerSecond float64 `json:"perSecond"`
 	Latency   Latency `json:"latency"`
-}
-
-// Audit is what the auditor found.
-type Audit struct {
-	OK      bool     `json:"ok"`
-	Summary []string `json:"summary"`
 }
 
 // fill reckons the load up.
@@ -262,10 +257,15 @@ func (r *Report) Write(out io.Writer) error {
 		}
 		fmt.Fprintf(w, "\t%.2f times, %.3f ms: %s: %s\n", s.Count, s.Millis, s.Schema, short(s.Text))
 	}
-	if a := r.Audit; a != nil {
-		fmt.Fprintf(w, "audit\t%s\n", strings.Join(a.Summary, "; "))
+	if r.Audit == nil {
+		return w.Flush()
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "\naudit")
+	r.Audit.Write(out)
+	return nil
 }
 
 // shown is how many statements the report for people has.

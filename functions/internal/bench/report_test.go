@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/audit"
 )
 
 func TestPercentilesAreThoseOfTheTimes(t *testing.T) {
@@ -109,7 +111,7 @@ func TestRatioToNothingIsZeroAndNotInfinite(t *testing.T) {
 
 func TestReportAsJSONHasTheNamesThatProgramsRelyOn(t *testing.T) {
 	t.Parallel()
-	r := Report{Floor: &Floor{}, Audit: &Audit{OK: true}}
+	r := Report{Floor: &Floor{}, Audit: &audit.Report{}}
 	r.fill(loaded())
 	text, err := json.Marshal(r)
 	require.NoError(t, err)
@@ -129,7 +131,7 @@ func TestReportAsJSONHasTheNamesThatProgramsRelyOn(t *testing.T) {
 
 func TestReportForPeopleNamesWhatWasMeasured(t *testing.T) {
 	t.Parallel()
-	r := Report{Floor: &Floor{Concurrency: 8}, Audit: &Audit{Summary: []string{"all is well"}}, Usage: Usage{HarnessSeconds: 1, PerThousand: .42}}
+	r := Report{Floor: &Floor{Concurrency: 8}, Audit: &audit.Report{Invariants: []*audit.Invariant{{Name: "stock", Says: "all is well"}}}, Usage: Usage{HarnessSeconds: 1, PerThousand: .42}}
 	r.PerOrder = PerOrder{Status: map[string]float64{"Questions": 41.7}, Statements: []Statement{{Schema: "orders", Text: "SELECT ?", Count: 2, Millis: .3}}}
 	r.fill(loaded())
 	var out bytes.Buffer
