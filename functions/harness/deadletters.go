@@ -50,14 +50,14 @@ func (c *letterCommand) changing(flags *flag.FlagSet, states string) {
 	c.changes = true
 	c.selecting(flags, states, 0)
 	flags.BoolVar(&c.all, "all", false, "all letters in these states, when nothing else picks some")
-	c.operator.flags(flags)
+	c.flags(flags)
 }
 
 func lettersList(flags *flag.FlagSet) runner {
 	var c letterCommand
 	c.selecting(flags, "open,parked", 100)
 	flags.BoolVar(&c.asJSON, "json", false, "one JSON object a line")
-	return c.with(func(_ context.Context, box deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
+	return c.with(func(_ context.Context, _ deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
 		return listLetters(out, found, c.limit, c.asJSON)
 	})
 }

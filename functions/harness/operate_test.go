@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -107,7 +108,7 @@ func TestPoisonIsSeenReplayedInVainParkedAndDiscarded(t *testing.T) {
 	assert.Equal(t, "parked", s.letters(t)[0].State)
 	assert.Contains(t, s.operate(t, "", "deadletters replay --all"), "0 letters replayed")
 
-	s.operate(t, "", "deadletters discard --topic order.created.dlq --reason garbage --actor carol", "--partition", fmt.Sprint(l.Partition), "--offset", fmt.Sprint(l.Offset))
+	s.operate(t, "", "deadletters discard --topic order.created.dlq --reason garbage --actor carol", "--partition", fmt.Sprint(l.Partition), "--offset", strconv.FormatInt(l.Offset, 10))
 	assert.Empty(t, s.letters(t))
 	shown := s.show(t)[0]
 	assert.Equal(t, "discarded", shown.State)
@@ -245,13 +246,13 @@ func TestParkedOutboxRowsAreRequeuedOrDiscarded(t *testing.T) {
 		[]any{parked[0].Schema, parked[0].ID, parked[0].AggregateID, parked[0].Type, parked[0].Attempts, parked[0].LastError})
 	assert.Contains(t, s.operate(t, "", "outbox list"), "too large for the broker")
 	s.operate(t, "say which rows", "outbox requeue")
-	s.operate(t, "give --schema too", "outbox requeue --id", fmt.Sprint(firstRow))
+	s.operate(t, "give --schema too", "outbox requeue --id", strconv.FormatInt(firstRow, 10))
 	s.operate(t, "which have an outbox", "outbox list --schema notifications")
 	assert.Contains(t, s.operate(t, "", "outbox requeue --all --dry-run"), "2 rows to be requeued")
 	assert.Len(t, rows("--state", "parked"), 2)
 
-	s.operate(t, "", "outbox discard --schema orders --reason useless --id", fmt.Sprint(firstRow))
-	s.operate(t, "1 rows were not discarded", "outbox discard --schema orders --id", fmt.Sprint(firstRow))
+	s.operate(t, "", "outbox discard --schema orders --reason useless --id", strconv.FormatInt(firstRow, 10))
+	s.operate(t, "1 rows were not discarded", "outbox discard --schema orders --id", strconv.FormatInt(firstRow, 10))
 	assert.Contains(t, s.operate(t, "", "outbox requeue --all"), fmt.Sprintf("orders %d: requeued", secondRow))
 
 	p.awaitLog(t, "your order "+second+" is CONFIRMED")

@@ -60,7 +60,7 @@ func outboxPurge(flags *flag.FlagSet) runner {
 	var c outboxCommand
 	flags.StringVar(&c.schema, "schema", "", "only the outbox of this `schema`, such as orders")
 	flags.DurationVar(&c.olderThan, "older-than", 0, "delete the rows that were sent longer ago than this, such as 192h; what the audit compares with Kafka has to be older than the topics keep it")
-	c.operator.flags(flags)
+	c.flags(flags)
 	return c.with(c.purge)
 }
 
@@ -68,7 +68,7 @@ func (c *outboxCommand) changing(flags *flag.FlagSet, states string) {
 	flags.StringVar(&c.schema, "schema", "", "the outbox of this `schema`, such as orders")
 	flags.StringVar(&c.ids, "id", "", "the rows with these `ids`, with commas between them; they are "+states)
 	flags.BoolVar(&c.all, "all", false, "all parked rows")
-	c.operator.flags(flags)
+	c.flags(flags)
 }
 
 // with opens the outboxes that the flags pick and gives them to do.

@@ -32,7 +32,7 @@ func reach(ctx context.Context, o options, out streams, needed need) (s *servers
 			return nil, nil, err
 		}
 		if running != nil {
-			s.api = "http://" + running.Addr
+			s.api = "http://" + reachable(running.Addr)
 			s.config["MYSQL_DSN"] = or(s.config["MYSQL_DSN"], running.DSN)
 			s.config["KAFKA_BROKERS"] = or(s.config["KAFKA_BROKERS"], running.Brokers)
 		}

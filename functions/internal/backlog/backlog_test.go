@@ -3,7 +3,6 @@ package backlog_test
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -231,7 +230,7 @@ func TestNothingIsDoneThatCannotBeRecorded(t *testing.T) {
 	err = o.Discard(t.Context(), id, "")
 
 	require.ErrorContains(t, err, "harness migrate")
-	assert.False(t, errors.Is(err, backlog.ErrUnchanged))
+	assert.NotErrorIs(t, err, backlog.ErrUnchanged)
 	assert.Equal(t, id, the(t, o, backlog.Parked).ID)
 }
 

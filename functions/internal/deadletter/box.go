@@ -137,7 +137,7 @@ func Lanes(letters []Letter) [][]Letter {
 // lane is what a letter shares with those that have to keep an order with it.
 func (l *Letter) lane() string {
 	if l.Key == "" {
-		return "place " + l.Place.String()
+		return "place " + l.String()
 	}
 	return "key " + l.Key
 }

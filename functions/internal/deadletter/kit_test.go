@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -95,7 +96,7 @@ func (b *bench) ofHarness(key string, offset int, headers []sarama.RecordHeader)
 		Topic: b.topic + ".dlq", Key: sarama.StringEncoder(key), Value: sarama.StringEncoder(`{"orderId":"` + key + `"}`),
 		Headers: append(headers,
 			header("ce_consumer", "reserve-stock"), header("ce_deadlettertopic", b.topic), header("ce_deadletterpartition", "2"),
-			header("ce_deadletteroffset", fmt.Sprint(offset)), header("ce_deadletterattempts", "11"), header("ce_deadlettererror", "503: out of luck"),
+			header("ce_deadletteroffset", strconv.Itoa(offset)), header("ce_deadletterattempts", "11"), header("ce_deadlettererror", "503: out of luck"),
 			header("ce_deadlettertime", "2026-11-25T12:00:00.5Z"), header("ce_knativeerrorcode", "503")),
 	}
 }

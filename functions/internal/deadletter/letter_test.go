@@ -96,7 +96,6 @@ func TestWhatALetterSaysWithoutSenseIsNotTaken(t *testing.T) {
 }
 
 func TestFindPicksLetters(t *testing.T) {
-	t.Parallel()
 	b := newBench(t)
 	canceled := strings.TrimSuffix(b.topic, "order.created") + "order.canceled.dlq"
 	b.put(t, b.ofHarness("order-1", 1, attributes("order-1", 1)), b.ofHarness("order-2", 2, attributes("order-2", 1)), b.ofKnative(attributes("order-3", 1)))

@@ -106,7 +106,6 @@ func TestFailureHoldsBackTheLaterLettersOfItsKeyForItsConsumer(t *testing.T) {
 }
 
 func TestNothingIsCountedWhileTheFunctionCannotWork(t *testing.T) {
-	t.Parallel()
 	b := newBench(t)
 	b.put(t, b.ofHarness("order-1", 1, attributes("order-1", 1)))
 	for name, test := range map[string]struct {
@@ -148,6 +147,7 @@ func TestAnswersCountAsFailures(t *testing.T) {
 		"no answer in time": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b, c := newBench(t), newConsumers(t)
 			b.put(t, b.ofHarness("order-1", 1, attributes("order-1", 1)))
 			var o outcomes
