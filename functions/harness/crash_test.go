@@ -1,0 +1,342 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/functions/internal/porttest"
+)
+
+// crash is a place at which a harness is killed: by itself at a failpoint, or from outside.
+type crash struct {
+	name    string
+	within  time.Duration // from outside, at any time in it
+	point   string        // the failpoint
+	most    int           // the process dies at a pass from the first to this one
+	environ []string      // of the harness
+	args    []string      // of the harness
+	garbage string        // a topic that gets records which are poison
+	pace    time.Duration
+}
+
+const garbageRecords = 6
+
+// crashes is the whole matrix.
+func crashes() []crash {
+	all := []crash{
+		{name: "kill -9 while it works", within: 2500 * time.Millisecond},
+		{name: "kill -9 while it starts", within: 500 * time.Millisecond},
+		{point: "create-order.request-read", most: 40}, {point: "notify.mail-sent", most: 20},
+	}
+	for function, most := range map[string]int{
+		"create-order": 10, "cancel-order": 8, "inventory-api": 8,
+		"reserve-stock": 10, "finalize-order": 10, "release-stock": 5, "notify": 40,
+	} {
+		all = append(all, crash{point: function + ".before-commit", most: most}, crash{point: function + ".after-commit", most: most})
+	}
+	for _, function := range []string{"reserve-stock", "finalize-order", "release-stock", "notify"} {
+		all = append(all, crash{point: function + ".before-offset", most: 10})
+	}
+	for _, relay := range []string{"publish-outbox-orders", "publish-outbox-inventory"} {
+		for _, point := range []string{".before-publish", ".after-publish", ".after-mark", ".after-relay"} {
+			all = append(all, crash{point: relay + point, most: 10})
+		}
+	}
+	for function, topic := range map[string]string{
+		"reserve-stock": "order.created", "finalize-order": "inventory.reserved", "release-stock": "order.canceled", "notify": "order.confirmed",
+	} {
+		all = append(all, crash{point: function + ".dead-letter-written", most: 3, garbage: topic})
+	}
+	// Orders are late when stock takes its time, and seen to be every ten seconds.
+	late := []string{"--chaos", "delay=1:2s", "--chaos-function", "reserve-stock"}
+	for _, point := range []string{"expire-orders.before-commit", "expire-orders.after-commit"} {
+		all = append(all, crash{point: point, most: 5, environ: []string{"SAGA_TIMEOUT=1ms"}, args: late, pace: 500 * time.Millisecond})
+	}
+	return all
+}
+
+func (c crash) String() string { return or(c.name, c.point) }
+
+// crashSeed chooses what of the matrix is run, and the passes at which processes die: CRASH_SEED, else a new one.
+func crashSeed(t testing.TB) uint64 {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano()) % 1_000_000
+	if text := os.Getenv("CRASH_SEED"); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
+		require.NoError(t, err, "CRASH_SEED")
+	}
+	t.Logf("CRASH_SEED=%d runs the same again", seed)
+	return seed
+}
+
+const crashSample = 3
+
+// Each crash is followed by another one at the same place while the first is being recovered from, if that comes by
+// there, and the clients go on all the while. CRASH_ALL=1 runs the whole matrix, CRASH_RUNS times.
+func TestNothingIsLostDoubledOrOversoldByACrash(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("needs a database server: run without -short")
+	}
+	seed := crashSeed(t)
+	chosen, runs := crashes(), 1
+	if os.Getenv("CRASH_ALL") != "" {
+		runs, _ = strconv.Atoi(or(os.Getenv("CRASH_RUNS"), "1")) // none are run when it is no number
+	} else {
+		random := rand.New(rand.NewPCG(seed, 0))
+		random.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
+		chosen = chosen[:crashSample]
+	}
+	var all report
+	t.Cleanup(func() { all.print("crash, then another while it is recovered from") })
+	for _, c := range chosen {
+		for run := range runs {
+			t.Run(fmt.Sprintf("%s/%d", c, run+1), func(t *testing.T) {
+				t.Parallel()
+				all.add(t, c.run(t, seed+uint64(run)))
+			})
+		}
+	}
+}
+
+// run crashes a stack under load, lets it recover, and judges.
+func (c crash) run(t *testing.T, seed uint64) result {
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	name := fnv.New64a()
+	_, _ = io.WriteString(name, c.String())
+	random := rand.New(rand.NewPCG(seed, name.Sum64()))
+	s := newStack(t)
+	s.environ = append(s.environ, c.environ...)
+	address := porttest.Address(t)
+	l := newLoad("http://" + address)
+	l.pace = c.pace
+	l.start(ctx, seed, 25)
+	if c.garbage != "" {
+		go s.litter(ctx, c.garbage)
+	}
+	r := result{fault: c.String()}
+	var logs []*logText
+	for life := 1; ; life++ {
+		environ := s.environ
+		if c.point != "" && life < 3 {
+			environ = append(environ[:len(environ):len(environ)], fmt.Sprintf("HARNESS_FAILPOINTS=%s=kill@%d", c.point, 1+random.IntN(c.most)))
+		}
+		p := launch(t, environ, append([]string{"up", "--addr", address, "--data", s.data, "--sample-stock=false"}, c.args...)...)
+		p.url = "http://" + address
+		logs = append(logs, &p.log)
+		if c.point == "" && life < 3 {
+			p.killAfter(time.Duration(random.Int64N(int64(c.within))))
+		}
+		died := s.awaitDeathOrPeace(ctx, t, p, l, &r)
+		if died.IsZero() {
+			require.Greater(t, life, 1, "the process went by %s too seldom to die there", c)
+			p.stop(t)
+			break
+		}
+		t.Logf("life %d ended at %s", life, c)
+		r.died = append(r.died, died)
+	}
+	for _, died := range r.died {
+		if d, ok := l.acceptedAfter(died); ok {
+			r.back = max(r.back, d)
+		}
+	}
+	if c.garbage != "" {
+		s.assertAllGarbageIsSetAside(t, c.garbage)
+	}
+	assert.Empty(t, l.broken)
+	r.mails = mailedTwice(logs)
+	return r
+}
+
+// killAfter kills the process from outside after a while, unless it has ended.
+func (p *process) killAfter(after time.Duration) {
+	go func() {
+		select {
+		case <-time.After(after):
+			_ = p.cmd.Process.Kill() // it may have ended
+		case <-p.ended:
+		}
+	}()
+}
+
+// awaitDeathOrPeace returns when the process died, or the zero time when all clients have their answers and nothing is
+// left to do.
+func (s stack) awaitDeathOrPeace(ctx context.Context, t *testing.T, p *process, l *load, r *result) time.Time {
+	t.Helper()
+	died := func() time.Time {
+		at := time.Now()
+		text := p.log.String()
+		require.True(t, strings.Contains(text, "failpoint: killed at") || p.err != nil && p.err.Error() == "signal: killed", "it ended otherwise: %v", p.err)
+		return at
+	}
+	select {
+	case <-p.ended:
+		return died()
+	case <-l.done:
+	}
+	require.NoError(t, ctx.Err(), "the clients wait for their answers in vain")
+	// Until it is ready the address of its database may be that of the life before.
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for p.get(t, "/health", nil) != 200 {
+		select {
+		case <-p.ended:
+			return died()
+		case <-tick.C:
+		}
+	}
+	settling, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-p.ended:
+			cancel()
+		case <-settling.Done():
+		}
+	}()
+	d := s.databases(t)
+	defer d.close()
+	took, v, err := l.settle(settling, d, 90*time.Second)
+	select {
+	case <-p.ended:
+		return died()
+	default:
+	}
+	require.NoError(t, err)
+	r.settled, r.verdict = took, v
+	return time.Time{}
+}
+
+// litter writes poison into a topic, while its broker may be dying.
+func (s stack) litter(ctx context.Context, topic string) {
+	for n := 0; n < garbageRecords && ctx.Err() == nil; {
+		if run, err := readRun(s.data); err == nil {
+			producer := kafka.NewProducer(strings.Split(run.Brokers, ","), "", slog.New(slog.DiscardHandler))
+			trying, cancel := context.WithTimeout(ctx, 2*time.Second)
+			value := sarama.StringEncoder(fmt.Sprintf("garbage %d", n))
+			if producer.Write(trying, []*sarama.ProducerMessage{{Topic: s.topicPrefix() + topic, Value: value}})[0] == nil {
+				n++
+			}
+			cancel()
+			_ = producer.Close() // what it wrote is acknowledged
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// assertAllGarbageIsSetAside starts the stack again to read its dead letters.
+func (s stack) assertAllGarbageIsSetAside(t *testing.T, topic string) {
+	t.Helper()
+	p := s.up(t, "--sample-stock=false")
+	reader, err := kafka.NewReader(p.brokers(t, s))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, reader.Close()) }()
+	p.await(t, "each garbage record is a dead letter", func() bool {
+		letters := map[string]int{}
+		spans, err := reader.Spans(s.topicPrefix() + topic + ".dlq")
+		require.NoError(t, err)
+		for _, span := range spans {
+			require.NoError(t, reader.Read(t.Context(), span, func(m *sarama.ConsumerMessage) error {
+				letters[string(m.Value)]++
+				return nil
+			}))
+		}
+		return len(letters) == garbageRecords
+	})
+	p.stop(t)
+}
+
+var mailLine = regexp.MustCompile(`Email to \S+: your order \S+ is \w+`)
+
+// mailedTwice counts the mails that were sent more than once: a crash between a send and its mark does that.
+func mailedTwice(logs []*logText) (again int) {
+	seen := map[string]bool{}
+	for _, l := range logs {
+		for _, line := range mailLine.FindAllString(l.String(), -1) {
+			if seen[line] {
+				again++
+			}
+			seen[line] = true
+		}
+	}
+	return again
+}
+
+// result is what became of one run of a fault.
+type result struct {
+	fault string
+	verdict
+	mails   int           // sent more than once
+	died    []time.Time   // when processes were killed
+	back    time.Duration // the longest from a fault's beginning of the end until an order was accepted
+	settled time.Duration // from the last answer until all events had their effect
+}
+
+// report gathers results for a table.
+type report struct {
+	mu   sync.Mutex
+	rows []row
+}
+
+type row struct {
+	result
+	runs int
+}
+
+// add takes in a result, and fails the test when it is not clean.
+func (r *report) add(t *testing.T, one result) {
+	t.Helper()
+	t.Logf("%s: lost %d, doubled %d, oversold %d; accepting again after %s, settled after %s", one.fault, one.lost, one.doubled, one.oversold,
+		one.back.Round(time.Millisecond), one.settled.Round(time.Millisecond))
+	assert.Empty(t, one.what)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.rows {
+		if of := &r.rows[i]; of.fault == one.fault {
+			of.runs++
+			of.lost, of.doubled, of.oversold, of.mails = of.lost+one.lost, of.doubled+one.doubled, of.oversold+one.oversold, of.mails+one.mails
+			of.back, of.settled = max(of.back, one.back), max(of.settled, one.settled)
+			return
+		}
+	}
+	r.rows = append(r.rows, row{one, 1})
+}
+
+// print writes the table to standard output.
+func (r *report) print(fault string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var text bytes.Buffer
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "%s\truns\tlost\tdoubled\toversold\tmails again\taccepting after\tsettled after\n", fault)
+	for _, of := range r.rows {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", of.fault, of.runs, of.lost, of.doubled, of.oversold, of.mails,
+			of.back.Round(time.Millisecond), of.settled.Round(time.Millisecond))
+	}
+	_ = w.Flush() // a buffer takes all
+	fmt.Println(text.String())
+}

@@ -1,0 +1,427 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/sql/schema"
+)
+
+// load is what customers and a shopkeeper do to a stack while things break: they order, cancel and restock. Each
+// request is sent again, the same, until it has its answer, so that at the end it is known what must be there.
+type load struct {
+	client  http.Client
+	targets []string // where the API is served
+	pace    time.Duration
+	stop    chan struct{}
+	clients sync.WaitGroup
+	done    chan struct{} // closed when every client has all its answers
+
+	mu       sync.Mutex
+	placed   map[string]placed // by order id
+	stock    map[string]int    // units by SKU, those reserved too
+	twice    []string          // keys that were answered with different orders
+	broken   []string          // answers that nobody should get
+	refused  int               // answers of 503
+	accepted []time.Time       // when an order was accepted
+}
+
+// placed is an order that was accepted.
+type placed struct {
+	units    map[string]int
+	canceled bool // the cancellation was answered with 200
+	failed   bool // or with 409
+}
+
+const loadClients, units = 8, 40
+
+// newLoad makes a load on the API at base URLs; nothing is sent yet.
+func newLoad(targets ...string) *load {
+	return &load{
+		client:  http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: loadClients}},
+		targets: targets, stop: make(chan struct{}), done: make(chan struct{}),
+		placed: map[string]placed{}, stock: map[string]int{},
+	}
+}
+
+// start begins: each client makes ops requests, or goes on until end when ops is zero. They give up with ctx, before
+// their time when the test has failed.
+func (l *load) start(ctx context.Context, seed uint64, ops int) {
+	for sku, n := range map[string]int{"PLENTY": 100_000, "FEW": units} {
+		l.clients.Go(func() {
+			if l.send(ctx, http.MethodPut, "/api/inventory/"+sku, fmt.Sprintf(`{"availableQty":%d}`, n), nil) == http.StatusCreated {
+				l.restocked(sku, n)
+			}
+		})
+	}
+	for c := range uint64(loadClients) {
+		random := rand.New(rand.NewPCG(seed, c))
+		l.clients.Go(func() {
+			for n := 1; ops == 0 || n <= ops; n++ {
+				select {
+				case <-l.stop:
+					return
+				case <-ctx.Done():
+					return
+				case <-time.After(l.pace):
+				}
+				l.act(ctx, random, n)
+			}
+		})
+	}
+	go func() {
+		l.clients.Wait()
+		close(l.done)
+	}()
+}
+
+// end lets every client get its last answer.
+func (l *load) end() {
+	close(l.stop)
+	<-l.done
+}
+
+// act is one thing that somebody does: mostly they order, one order in four is canceled, and sometimes stock comes in.
+func (l *load) act(ctx context.Context, random *rand.Rand, n int) {
+	if n%6 == 0 {
+		more := 1 + random.IntN(3)
+		if l.send(ctx, http.MethodPost, "/api/inventory/PLENTY/adjustments", fmt.Sprintf(`{"delta":%d,"reason":"delivered"}`, more), nil) == http.StatusOK {
+			l.restocked("PLENTY", more)
+		}
+		return
+	}
+	wanted := map[string]int{"PLENTY": 1 + random.IntN(3)}
+	if random.IntN(4) == 0 {
+		wanted["FEW"] = 1
+	}
+	id := l.place(ctx, wanted)
+	if id == "" || random.IntN(4) != 0 {
+		return
+	}
+	status := l.send(ctx, http.MethodPost, "/api/orders/"+id+"/cancel", "", nil)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.placed[id] = placed{units: wanted, canceled: status == http.StatusOK, failed: status == http.StatusConflict}
+}
+
+// place orders, and returns the id of the order, none when ctx ended before it was accepted.
+func (l *load) place(ctx context.Context, wanted map[string]int) string {
+	var lines []string
+	for sku, n := range wanted {
+		lines = append(lines, fmt.Sprintf(`{"sku":%q,"quantity":%d,"unitPrice":1299}`, sku, n))
+	}
+	var o order
+	body := `{"customerEmail":"alice@example.com","items":[` + strings.Join(lines, ",") + `]}`
+	if l.send(ctx, http.MethodPost, "/api/orders", body, &o) != http.StatusCreated {
+		return ""
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.accepted = append(l.accepted, time.Now())
+	if _, again := l.placed[o.OrderID]; again {
+		l.twice = append(l.twice, o.OrderID)
+	}
+	l.placed[o.OrderID] = placed{units: wanted}
+	return o.OrderID
+}
+
+func (l *load) restocked(sku string, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stock[sku] += n
+}
+
+// send sends a request with a key of its own until it is answered by anything but a failure of the server, and returns
+// the status, 0 when ctx ended before.
+func (l *load) send(ctx context.Context, method, path, body string, answer any) int {
+	key := uuid.NewString()
+	for try := 0; ; try++ {
+		status, wait := l.once(ctx, l.targets[try%len(l.targets)], method, path, key, body, answer)
+		if status != 0 && status < http.StatusInternalServerError {
+			if status >= http.StatusBadRequest && status != http.StatusConflict {
+				l.complain("%s %s is answered with %d", method, path, status)
+			}
+			return status
+		}
+		select {
+		case <-ctx.Done():
+			return 0
+		case <-time.After(wait):
+		}
+	}
+}
+
+// once sends a request and returns the status of the answer, 0 when none came, and how long to wait before the next try.
+func (l *load) once(ctx context.Context, target, method, path, key, body string, answer any) (status int, wait time.Duration) {
+	request, err := http.NewRequestWithContext(ctx, method, target+path, strings.NewReader(body))
+	if err != nil {
+		l.complain("%v", err)
+		return 0, time.Second
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Idempotency-Key", key)
+	response, err := l.client.Do(request)
+	if err != nil {
+		return 0, 20 * time.Millisecond // it is dead, or died
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, 20 * time.Millisecond
+	}
+	switch {
+	case response.StatusCode == http.StatusServiceUnavailable:
+		l.mu.Lock()
+		l.refused++
+		l.mu.Unlock()
+		seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
+		if err != nil {
+			l.complain("%s %s is answered with 503 and Retry-After %q", method, path, response.Header.Get("Retry-After"))
+			seconds = 1
+		}
+		return response.StatusCode, time.Duration(seconds) * time.Second
+	case response.StatusCode >= http.StatusInternalServerError:
+		l.complain("%s %s is answered with %d: %s", method, path, response.StatusCode, text)
+		return response.StatusCode, time.Second
+	case answer != nil && response.StatusCode < http.StatusMultipleChoices:
+		if err := json.Unmarshal(text, answer); err != nil {
+			l.complain("%s %s is answered with %q: %v", method, path, text, err)
+		}
+	}
+	return response.StatusCode, 0
+}
+
+func (l *load) complain(format string, arguments ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = append(l.broken, fmt.Sprintf(format, arguments...))
+}
+
+// acceptedAfter is how long after a time the next order was accepted; false when none was.
+func (l *load) acceptedAfter(at time.Time) (time.Duration, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first, found := time.Duration(0), false
+	for _, a := range l.accepted {
+		if d := a.Sub(at); d > 0 && (!found || d < first) {
+			first, found = d, true
+		}
+	}
+	return first, found
+}
+
+// verdict counts what is wrong with the state of a stack after a load; what lists it.
+type verdict struct {
+	lost, doubled, oversold int
+	what                    []string
+}
+
+func (v *verdict) add(count *int, n int, format string, arguments ...any) {
+	*count += n
+	v.what = append(v.what, fmt.Sprintf(format, arguments...))
+}
+
+// judge compares what the databases hold with what the clients were told. While events are under way it finds what is
+// not there yet.
+func (l *load) judge(ctx context.Context, d databases) (v verdict, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	statuses := map[string]string{}
+	if err := d.each(ctx, schema.Orders, "SELECT id, status FROM orders", func(scan scanner) error {
+		var id, status string
+		err := scan(&id, &status)
+		statuses[id] = status
+		return err
+	}); err != nil {
+		return v, err
+	}
+	holding := map[string]int{} // SKU -> units of confirmed orders
+	for id, p := range l.placed {
+		status, there := statuses[id]
+		switch {
+		case !there:
+			v.add(&v.lost, 1, "order %s was accepted and is not there", id)
+		case status == "PENDING":
+			v.add(&v.lost, 1, "order %s has not ended", id)
+		case p.canceled != (status == "CANCELED"), p.failed && status != "FAILED":
+			v.add(&v.lost, 1, "order %s is %s; canceled: %t, too late for it: %t", id, status, p.canceled, p.failed)
+		}
+		if status == "CONFIRMED" {
+			for sku, n := range p.units {
+				holding[sku] += n
+			}
+		}
+	}
+	for id := range statuses {
+		if _, known := l.placed[id]; !known {
+			v.add(&v.doubled, 1, "nobody was told of order %s", id)
+		}
+	}
+	for _, id := range l.twice {
+		v.add(&v.doubled, 1, "two requests were answered with order %s", id)
+	}
+	return v, errors.Join(l.judgeStock(ctx, d, holding, &v), l.judgeReservations(ctx, d, statuses, &v), l.judgeEvents(ctx, d, statuses, &v))
+}
+
+func (l *load) judgeStock(ctx context.Context, d databases, holding map[string]int, v *verdict) error {
+	return d.each(ctx, schema.Inventory, "SELECT sku, available_qty, reserved_qty FROM inventory", func(scan scanner) error {
+		var sku string
+		var available, reserved int
+		if err := scan(&sku, &available, &reserved); err != nil {
+			return err
+		}
+		switch total := available + reserved; {
+		case total < l.stock[sku]:
+			v.add(&v.lost, l.stock[sku]-total, "%d units of %s were stocked, there are %d", l.stock[sku], sku, total)
+		case total > l.stock[sku]:
+			v.add(&v.doubled, total-l.stock[sku], "%d units of %s were stocked, there are %d", l.stock[sku], sku, total)
+		}
+		if reserved != holding[sku] {
+			v.add(&v.doubled, max(reserved-holding[sku], holding[sku]-reserved), "%d units of %s are reserved, confirmed orders have %d", reserved, sku, holding[sku])
+		}
+		if available < 0 || holding[sku] > l.stock[sku] {
+			v.add(&v.oversold, max(-available, holding[sku]-l.stock[sku]), "%d units of %s are sold, %d were stocked", holding[sku], sku, l.stock[sku])
+		}
+		return nil
+	})
+}
+
+// judgeReservations compares what the log says that each order holds with what it must hold.
+func (l *load) judgeReservations(ctx context.Context, d databases, statuses map[string]string, v *verdict) error {
+	held := map[string]map[string]int{}
+	if err := d.each(ctx, schema.Inventory, "SELECT order_id, sku, SUM(delta_reserved) FROM reservation_log GROUP BY order_id, sku", func(scan scanner) error {
+		var id, sku string
+		var n int
+		err := scan(&id, &sku, &n)
+		if held[id] == nil {
+			held[id] = map[string]int{}
+		}
+		held[id][sku] = n
+		return err
+	}); err != nil {
+		return err
+	}
+	for id, p := range l.placed {
+		for sku, n := range p.units {
+			if statuses[id] != "CONFIRMED" {
+				n = 0
+			}
+			if has := held[id][sku]; has > n {
+				v.add(&v.doubled, has-n, "order %s (%s) holds %d of %s, not %d", id, statuses[id], has, sku, n)
+			} else if has < n {
+				v.add(&v.lost, n-has, "order %s (%s) holds %d of %s, not %d", id, statuses[id], has, sku, n)
+			}
+		}
+	}
+	return nil
+}
+
+// judgeEvents looks for events that have not left, and for customers who have not been told how their orders ended.
+func (l *load) judgeEvents(ctx context.Context, d databases, statuses map[string]string, v *verdict) error {
+	for _, name := range []string{schema.Orders, schema.Inventory} {
+		if err := d.each(ctx, name, "SELECT status, COUNT(*) FROM outbox WHERE status <> 'SENT' GROUP BY status", func(scan scanner) error {
+			var status string
+			var n int
+			err := scan(&status, &n)
+			v.add(&v.lost, n, "%d events of %s are %s in the outbox", n, name, status)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	told := map[string]bool{}
+	if err := d.each(ctx, schema.Notifications, "SELECT order_id, type FROM notifications WHERE status = 'SENT'", func(scan scanner) error {
+		var id, eventType string
+		err := scan(&id, &eventType)
+		told[id+" "+strings.ToUpper(strings.TrimPrefix(eventType, "order."))] = true
+		return err
+	}); err != nil {
+		return err
+	}
+	for id, status := range statuses {
+		if status != "PENDING" && !told[id+" "+status] {
+			v.add(&v.lost, 1, "the customer of order %s was not told that it is %s", id, status)
+		}
+	}
+	return nil
+}
+
+// databases are pools to the schemas of a stack.
+type databases map[string]*sql.DB
+
+type scanner = func(...any) error
+
+func (d databases) each(ctx context.Context, name, query string, row func(scanner) error) (err error) {
+	rows, err := d[name].QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// databases connects to the schemas of a stack whose harness is running; close it before the harness ends.
+func (s stack) databases(t testing.TB) databases {
+	t.Helper()
+	run, err := readRun(s.data)
+	require.NoError(t, err)
+	server := schema.Server{DSN: run.DSN, Prefix: s.variable("MYSQL_SCHEMA_PREFIX")}
+	d := databases{}
+	for _, name := range []string{schema.Orders, schema.Inventory, schema.Notifications} {
+		d[name], err = server.Open(name, 2)
+		require.NoError(t, err)
+	}
+	return d
+}
+
+func (d databases) close() {
+	for _, db := range d {
+		_ = db.Close() // its server may be gone
+	}
+}
+
+func (s stack) variable(name string) string {
+	for _, pair := range s.environ {
+		if value, ok := strings.CutPrefix(pair, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// settle waits until nothing is wrong any more, and returns how long that took and what was still wrong at the end, when
+// it never was right within patience.
+func (l *load) settle(ctx context.Context, d databases, patience time.Duration) (took time.Duration, v verdict, err error) {
+	begin := time.Now()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if v, err = l.judge(ctx, d); err == nil && len(v.what) == 0 || time.Since(begin) > patience {
+			return time.Since(begin), v, err
+		}
+		select {
+		case <-ctx.Done():
+			return time.Since(begin), v, errors.Join(err, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
