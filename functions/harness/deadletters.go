@@ -85,7 +85,7 @@ func lettersReplay(flags *flag.FlagSet) runner {
 		if err != nil {
 			return err
 		}
-		states, err := c.wanted()
+		states, err := readStates(c.states, deadletter.States)
 		if err != nil {
 			return err
 		}
@@ -189,7 +189,7 @@ func (c *letterCommand) selector(o options) (deadletter.Selector, error) {
 		return s, errors.New("say which letters: by --topic, --consumer, --order, or --all; with --dry-run first to see which they are")
 	}
 	var err error
-	if s.States, err = c.wanted(); err != nil {
+	if s.States, err = readStates(c.states, deadletter.States); err != nil {
 		return s, err
 	}
 	if c.topic != "" {
@@ -207,22 +207,6 @@ func (c *letterCommand) selector(o options) (deadletter.Selector, error) {
 		s.Offset = &c.offset
 	}
 	return s, nil
-}
-
-// wanted reads --state.
-func (c *letterCommand) wanted() ([]deadletter.State, error) {
-	if c.states == "all" {
-		return deadletter.States, nil
-	}
-	var states []deadletter.State
-	for name := range strings.SplitSeq(c.states, ",") {
-		state := deadletter.State(strings.TrimSpace(name))
-		if !slices.Contains(deadletter.States, state) {
-			return nil, fmt.Errorf("--state %q: give some of open, parked, discarded, replayed with commas between them, or all", c.states)
-		}
-		states = append(states, state)
-	}
-	return states, nil
 }
 
 // functions is the URL of the functions.

@@ -99,6 +99,7 @@ func TestPoisonIsSeenReplayedInVainParkedAndDiscarded(t *testing.T) {
 	assert.Contains(t, p.text(t, "/metrics"), counter)
 
 	s.operate(t, "say which letters", "deadletters replay")
+	s.operate(t, "[open parked discarded replayed]", "deadletters list --state lost")
 	dry := s.operate(t, "", "deadletters replay --all --dry-run")
 	assert.Contains(t, dry, "would be replayed to "+p.url+"/functions/reserve-stock")
 	assert.Empty(t, s.show(t)[0].History, "a dry run does nothing")
@@ -248,6 +249,7 @@ func TestParkedOutboxRowsAreRequeuedOrDiscarded(t *testing.T) {
 	s.operate(t, "say which rows", "outbox requeue")
 	s.operate(t, "give --schema too", "outbox requeue --id", strconv.FormatInt(firstRow, 10))
 	s.operate(t, "which have an outbox", "outbox list --schema notifications")
+	s.operate(t, "[new waiting parked sent discarded]", "outbox list --state lost")
 	assert.Contains(t, s.operate(t, "", "outbox requeue --all --dry-run"), "2 rows to be requeued")
 	assert.Len(t, rows("--state", "parked"), 2)
 

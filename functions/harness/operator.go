@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -42,6 +44,22 @@ func (p *operator) name(o options) string {
 		return name
 	}
 	return name + "@" + host
+}
+
+// readStates reads --state: some of the states with commas between them, or all of them.
+func readStates[T ~string](text string, states []T) ([]T, error) {
+	if text == "all" {
+		return states, nil
+	}
+	var wanted []T
+	for name := range strings.SplitSeq(text, ",") {
+		state := T(strings.TrimSpace(name))
+		if !slices.Contains(states, state) {
+			return nil, fmt.Errorf("--state %q: give some of %v with commas between them, or all", text, states)
+		}
+		wanted = append(wanted, state)
+	}
+	return wanted, nil
 }
 
 // table writes rows whose columns line up.

@@ -141,7 +141,7 @@ type rowView struct {
 }
 
 func (c *outboxCommand) list(ctx context.Context, out streams, outboxes []backlog.Operator) error {
-	states, err := c.wanted()
+	states, err := readStates(c.states, backlog.States)
 	if err != nil {
 		return err
 	}
@@ -182,22 +182,6 @@ func (c *outboxCommand) list(ctx context.Context, out streams, outboxes []backlo
 	}
 	fmt.Fprintf(out.stdout, "%d rows\n", len(found))
 	return nil
-}
-
-// wanted reads --state.
-func (c *outboxCommand) wanted() ([]backlog.State, error) {
-	if c.states == "all" {
-		return backlog.States, nil
-	}
-	var states []backlog.State
-	for name := range strings.SplitSeq(c.states, ",") {
-		state := backlog.State(strings.TrimSpace(name))
-		if !slices.Contains(backlog.States, state) {
-			return nil, fmt.Errorf("--state %q: give some of parked, waiting, new, sent, discarded with commas between them, or all", c.states)
-		}
-		states = append(states, state)
-	}
-	return states, nil
 }
 
 // change does something to the rows that the flags pick, or says that it would. Ids are those of one schema's outbox.
