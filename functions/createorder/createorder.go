@@ -18,6 +18,7 @@ import (
 	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/groupcommit"
 	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/functions/internal/rest"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
@@ -87,9 +88,12 @@ func (f *Function) Create(ctx context.Context, c Command) (Accepted, error) {
 	if err != nil {
 		return Accepted{}, err
 	}
-	if _, err = f.storing.Do(ctx, p); err != nil && ctx.Err() == nil {
+	if _, err = f.storing.Do(ctx, p); err != nil {
+		if ctx.Err() != nil {
+			return Accepted{}, fmt.Errorf("create order: %w", ctx.Err())
+		}
 		// The error of a group says nothing about one of its orders.
-		err = f.insert(ctx, []pending{p})
+		err = insert(ctx, f.Transact, []pending{p})
 	}
 	if schema.IsDuplicate(err) {
 		return f.replay(ctx, p.order.ID, p.order.RequestHash, c.KeyHash)
@@ -135,17 +139,18 @@ func (f *Function) prepare(c Command) (pending, error) {
 }
 
 // Orders that wait at the same time are stored together: so many at once, in so many transactions in parallel. A group
-// that takes longer is given up, since one of its orders may be held up by its idempotency key; each is stored alone then.
+// that waits too long for an idempotency key which another transaction holds, or that takes longer than the timeout for
+// any other reason, is given up: each of its orders is stored alone then.
 const (
 	groupSize    = 64
 	groups       = 2
-	groupTimeout = 2 * time.Second
+	groupTimeout = 5 * time.Second
 )
 
 // store stores orders in one transaction.
 func (f *Function) store(ctx context.Context, group []pending) []groupcommit.Result[struct{}] {
 	results := make([]groupcommit.Result[struct{}], len(group))
-	if err := f.insert(ctx, group); err != nil {
+	if err := insert(ctx, f.TransactGroup, group); err != nil {
 		for i := range results {
 			results[i].Err = err
 		}
@@ -154,7 +159,7 @@ func (f *Function) store(ctx context.Context, group []pending) []groupcommit.Res
 }
 
 // insert stores orders, their lines and their order.created in one transaction.
-func (f *Function) insert(ctx context.Context, group []pending) error {
+func insert(ctx context.Context, transact func(context.Context, outbox.Work) error, group []pending) error {
 	rows := make([]orders.InsertOrderParams, len(group))
 	var items []orders.InsertItemParams
 	created := make([]event.Event, len(group))
@@ -162,7 +167,7 @@ func (f *Function) insert(ctx context.Context, group []pending) error {
 		rows[i], created[i] = p.order, p.created
 		items = append(items, p.items...)
 	}
-	return f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+	return transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
 		q := orders.New(tx)
 		if err := q.InsertOrders(ctx, rows); err != nil {
 			return nil, fmt.Errorf("insert %d orders: %w", len(rows), err)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -38,28 +39,27 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 	}
 }
 
-// HandleBatch is Handle for several events of one type, in one transaction.
+// HandleBatch is Handle for several events of one type, in one transaction; delivery.ErrAlone answers when it failed.
 func (f *Function) HandleBatch(ctx context.Context, es []event.Event) []error {
 	switch es[0].Type() {
 	case events.InventoryReservedType:
-		return instance.ReactGroup(ctx, &f.Instance, es, all(f.confirmation), f.confirm)
+		return instance.ReactGroup(ctx, &f.Instance, es, all(f, confirmation))
 	case events.InventoryRejectedType:
-		return instance.ReactGroup(ctx, &f.Instance, es, all(f.failure), f.fail)
+		return instance.ReactGroup(ctx, &f.Instance, es, all(f, failure))
 	default:
-		return instance.Each(ctx, es, f.Refuse)
+		return f.RefuseAll(ctx, es)
 	}
 }
 
 func (f *Function) confirm(ctx context.Context, tx *sql.Tx, e event.Event, data events.InventoryReserved) ([]event.Event, error) {
-	return end(ctx, tx, f.confirmation(e, data))
+	return end(ctx, tx, confirmation(e, data, f.Now()))
 }
 
 func (f *Function) fail(ctx context.Context, tx *sql.Tx, e event.Event, data events.InventoryRejected) ([]event.Event, error) {
-	return end(ctx, tx, f.failure(e, data))
+	return end(ctx, tx, failure(e, data, f.Now()))
 }
 
-func (f *Function) confirmation(e event.Event, data events.InventoryReserved) saga.Change {
-	now := f.Now()
+func confirmation(e event.Event, data events.InventoryReserved, now time.Time) saga.Change {
 	return saga.Change{
 		OrderID: data.OrderID, To: orders.OrdersStatusCONFIRMED, At: now, Cause: events.CauseOf(e),
 		Fact: func(o orders.LockOrderRow) events.Data {
@@ -68,8 +68,7 @@ func (f *Function) confirmation(e event.Event, data events.InventoryReserved) sa
 	}
 }
 
-func (f *Function) failure(e event.Event, data events.InventoryRejected) saga.Change {
-	now := f.Now()
+func failure(e event.Event, data events.InventoryRejected, now time.Time) saga.Change {
 	return saga.Change{
 		OrderID: data.OrderID, To: orders.OrdersStatusFAILED, Reason: data.Reason, At: now, Cause: events.CauseOf(e),
 		Fact: func(o orders.LockOrderRow) events.Data {
@@ -88,12 +87,12 @@ func end(ctx context.Context, tx *sql.Tx, change saga.Change) ([]event.Event, er
 }
 
 // all makes the changes of a group's events at the same moment, so that one statement can make them.
-func all[T events.Data](change func(event.Event, T) saga.Change) instance.GroupReaction[T] {
+func all[T events.Data](f *Function, change func(event.Event, T, time.Time) saga.Change) instance.GroupReaction[T] {
 	return func(ctx context.Context, tx *sql.Tx, group []instance.Delivered[T]) ([][]event.Event, error) {
+		now := f.Now()
 		changes := make([]saga.Change, len(group))
 		for n, d := range group {
-			changes[n] = change(d.Event, d.Data)
-			changes[n].At = changes[0].At
+			changes[n] = change(d.Event, d.Data, now)
 		}
 		return saga.ApplyAll(ctx, tx, changes)
 	}

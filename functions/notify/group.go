@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,18 +12,23 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/delivery"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/sql/notifications"
 )
 
-// HandleBatch is Handle for several events of one type. Without a mailer it claims all that is plain news in one
-// transaction and marks it in another; mails are sent one by one, since each takes its own time.
+// OneByOne tells that mails are sent. Each takes its own time, and would have to wait for those before it in a group.
+func (f *Function) OneByOne() bool { return f.Mailer != nil }
+
+// HandleBatch is Handle for several events of one type. When all of them are plain news it claims them in one
+// transaction and marks them in another; else, and for mails, delivery.ErrAlone answers.
 func (f *Function) HandleBatch(ctx context.Context, es []event.Event) []error {
-	if f.Mailer != nil || len(es) == 1 || f.Started() != nil {
-		return instance.Each(ctx, es, f.Handle)
-	}
 	begin := time.Now()
 	answers := make([]error, len(es))
+	if f.OneByOne() || f.Started() != nil {
+		for i := range answers {
+			answers[i] = delivery.ErrAlone
+		}
+		return answers
+	}
 	var group []news
 	var places []int
 	for i, e := range es {
@@ -38,8 +44,9 @@ func (f *Function) HandleBatch(ctx context.Context, es []event.Event) []error {
 	}
 	claim := f.NewID()
 	if err := f.claimAll(ctx, group, claim); err != nil {
-		for i, n := range group {
-			answers[places[i]] = f.Handle(ctx, n.event)
+		f.Log.DebugContext(ctx, "events not handled together, one by one now", "function", f.Name, "count", len(group), "error", err)
+		for _, place := range places {
+			answers[place] = delivery.ErrAlone
 		}
 		return answers
 	}
@@ -59,11 +66,11 @@ var errNotPlain = errors.New("not all of these are plain news")
 
 // claimAll does what claim does, for several orders, when all of them are plain news.
 func (f *Function) claimAll(ctx context.Context, group []news, claim string) error {
-	ids, eventIDs := make([]string, len(group)), make([]string, len(group))
+	ids := make([]string, len(group))
 	versions := make(map[string]int, len(group))
 	rows := make([]notifications.InsertNotificationParams, len(group))
 	for i, n := range group {
-		ids[i], eventIDs[i], versions[n.orderID] = n.orderID, n.event.ID(), n.version
+		ids[i], versions[n.orderID] = n.orderID, n.version
 		rows[i] = notifications.InsertNotificationParams{
 			Source: n.event.Source(), EventID: n.event.ID(), OrderID: n.orderID, OrderVersion: n.version, Type: n.event.Type(),
 			CustomerEmail: n.email, CreatedAt: f.Now(),
@@ -73,36 +80,60 @@ func (f *Function) claimAll(ctx context.Context, group []news, claim string) err
 		return errNotPlain // two events about one order
 	}
 	slices.Sort(ids)
-	return f.transact(ctx, func(ctx context.Context, q *notifications.Queries) error {
-		if err := q.OpenConversations(ctx, ids); err != nil {
-			return fmt.Errorf("open the conversations about %d orders: %w", len(ids), err)
+	return f.TransactGroup(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+		q := notifications.New(tx)
+		claimed, err := free(ctx, q, ids, versions, claim)
+		if err != nil || claimed {
+			return nil, err
 		}
-		conversations, err := q.LockConversations(ctx, ids)
-		if err != nil {
-			return fmt.Errorf("lock the conversations about %d orders: %w", len(ids), err)
-		}
-		for _, c := range conversations {
-			if c.Busy == 1 || c.Version >= versions[c.OrderID] {
-				return errNotPlain
-			}
-		}
-		known, err := q.CountNotifications(ctx, notifications.CountNotificationsParams{EventIds: eventIDs, Source: events.OrdersSource})
-		if err != nil {
-			return fmt.Errorf("look for earlier notifications: %w", err)
-		}
-		if known > 0 {
-			return errNotPlain
-		}
-		if err := q.InsertNotifications(ctx, rows); err != nil {
-			return fmt.Errorf("store %d notifications: %w", len(rows), err)
-		}
-		if err := q.ClaimConversations(ctx, notifications.ClaimConversationsParams{
-			Claim: &claim, LeaseMicros: int(lease.Microseconds()), OrderIds: ids,
-		}); err != nil {
-			return fmt.Errorf("claim the conversations about %d orders: %w", len(ids), err)
-		}
-		return nil
+		return nil, claimRows(ctx, q, ids, rows, claim)
 	})
+}
+
+// free locks the conversations about orders, and fails when one of them is not free for news of that version. When all
+// are claimed by claim the commit that did so was thought to be lost.
+func free(ctx context.Context, q *notifications.Queries, ids []string, versions map[string]int, claim string) (claimed bool, err error) {
+	if err := q.OpenConversations(ctx, ids); err != nil {
+		return false, fmt.Errorf("open the conversations about %d orders: %w", len(ids), err)
+	}
+	conversations, err := q.LockConversations(ctx, ids)
+	if err != nil {
+		return false, fmt.Errorf("lock the conversations about %d orders: %w", len(ids), err)
+	}
+	own := 0
+	for _, c := range conversations {
+		switch {
+		case c.Claim != nil && *c.Claim == claim:
+			own++
+		case c.Busy == 1 || c.Version >= versions[c.OrderID]:
+			return false, errNotPlain
+		}
+	}
+	return own == len(ids), nil
+}
+
+// claimRows stores the notifications of events that have none, and claims the conversations about their orders.
+func claimRows(ctx context.Context, q *notifications.Queries, ids []string, rows []notifications.InsertNotificationParams, claim string) error {
+	eventIDs := make([]string, len(rows))
+	for i, row := range rows {
+		eventIDs[i] = row.EventID
+	}
+	known, err := q.CountNotifications(ctx, notifications.CountNotificationsParams{EventIds: eventIDs, Source: events.OrdersSource})
+	if err != nil {
+		return fmt.Errorf("look for earlier notifications: %w", err)
+	}
+	if known > 0 {
+		return errNotPlain
+	}
+	if err := q.InsertNotifications(ctx, rows); err != nil {
+		return fmt.Errorf("store %d notifications: %w", len(rows), err)
+	}
+	if err := q.ClaimConversations(ctx, notifications.ClaimConversationsParams{
+		Claim: &claim, LeaseMicros: int(lease.Microseconds()), OrderIds: ids,
+	}); err != nil {
+		return fmt.Errorf("claim the conversations about %d orders: %w", len(ids), err)
+	}
+	return nil
 }
 
 // markAll does what mark does, for several orders.

@@ -33,12 +33,12 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 	return instance.React(ctx, &f.Instance, e, f.reserve)
 }
 
-// HandleBatch is Handle for several events of one type, in one transaction.
+// HandleBatch is Handle for several events of one type, in one transaction; delivery.ErrAlone answers when it failed.
 func (f *Function) HandleBatch(ctx context.Context, es []event.Event) []error {
 	if es[0].Type() != events.OrderCreatedType {
-		return instance.Each(ctx, es, f.Refuse)
+		return f.RefuseAll(ctx, es)
 	}
-	return instance.ReactGroup(ctx, &f.Instance, es, f.reserveAll, f.reserve)
+	return instance.ReactGroup(ctx, &f.Instance, es, f.reserveAll)
 }
 
 // reserve takes the order's row in reservations first: releasing does too, so that whoever comes second sees what the

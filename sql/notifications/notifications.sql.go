@@ -206,13 +206,14 @@ func (q *Queries) LockConversation(ctx context.Context, orderID string) (LockCon
 }
 
 const lockConversations = `-- name: LockConversations :many
-SELECT order_id, version, CAST(claimed_until IS NOT NULL AND claimed_until > NOW(6) AS SIGNED) AS busy
+SELECT order_id, version, claim, CAST(claimed_until IS NOT NULL AND claimed_until > NOW(6) AS SIGNED) AS busy
 FROM conversations FORCE INDEX (PRIMARY) WHERE order_id IN (/*SLICE:order_ids*/?) ORDER BY order_id FOR UPDATE
 `
 
 type LockConversationsRow struct {
 	OrderID string
 	Version int
+	Claim   *string
 	Busy    int64
 }
 
@@ -236,7 +237,12 @@ func (q *Queries) LockConversations(ctx context.Context, orderIds []string) ([]L
 	var items []LockConversationsRow
 	for rows.Next() {
 		var i LockConversationsRow
-		if err := rows.Scan(&i.OrderID, &i.Version, &i.Busy); err != nil {
+		if err := rows.Scan(
+			&i.OrderID,
+			&i.Version,
+			&i.Claim,
+			&i.Busy,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -25,8 +25,9 @@ const (
 // All lists the schemas.
 var All = []string{Orders, Inventory, Notifications, Operations}
 
-// lockWait bounds how long a statement waits for a row that another transaction holds, in seconds.
-const lockWait = "5"
+// lockWait bounds how long a statement waits for a row that another transaction holds, in seconds. It is short since a
+// group of orders or events waits with the one that is held up.
+const lockWait = "2"
 
 // Server is a MySQL-compatible server and the prefix of the schemas' names on it.
 type Server struct {

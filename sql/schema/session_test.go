@@ -53,7 +53,7 @@ func TestSessionHasTheSettingsThatTheQueriesRelyOn(t *testing.T) {
 	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT @@time_zone, @@sql_mode, @@innodb_lock_wait_timeout, @@wait_timeout").Scan(&zone, &mode, &lockWait, &idle))
 	assert.Equal(t, "+00:00", zone)
 	assert.Contains(t, mode, "STRICT_TRANS_TABLES")
-	assert.Equal(t, 5, lockWait)
+	assert.Equal(t, 2, lockWait)
 	assert.Equal(t, 7, idle)
 
 	exec(t, db, "INSERT INTO facts (id, name) VALUES (1, 'four')")

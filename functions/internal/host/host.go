@@ -4,6 +4,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -12,6 +13,7 @@ import (
 	cefunc "knative.dev/func-go/cloudevents"
 	httpfunc "knative.dev/func-go/http"
 
+	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/groupcommit"
 )
 
@@ -52,8 +54,10 @@ func Deliver(f any) (func(context.Context, event.Event) error, error) {
 	}
 }
 
-// batcher is a function that handles several events of one type at once. It answers to each, in their order.
+// batcher is a function that handles several events of one type at once. It answers to each, in their order, with
+// delivery.ErrAlone to those that it has not handled.
 type batcher interface {
+	consumer
 	HandleBatch(context.Context, []event.Event) []error
 }
 
@@ -61,36 +65,58 @@ type batcher interface {
 const GroupSize = 64
 
 // DeliverGrouped is Deliver for a function that handles several events at once: events that are delivered at the same
-// time become one call, within timeout. It returns nil for a function that handles them one by one only.
+// time become one call, within timeout. When the call fails, or does not handle an event, the event is handled alone, and
+// nobody else waits for it. It returns nil for a function that handles events one by one only.
 func DeliverGrouped(f any, timeout time.Duration) func(context.Context, event.Event) error {
 	b, ok := f.(batcher)
 	if !ok {
 		return nil
 	}
-	group := groupcommit.New(GroupSize, 1, timeout, func(ctx context.Context, es []event.Event) []groupcommit.Result[struct{}] {
-		results := make([]groupcommit.Result[struct{}], len(es))
+	if set, ok := f.(interface{ OneByOne() bool }); ok && set.OneByOne() {
+		return nil
+	}
+	group := groupcommit.New(GroupSize, 1, timeout, func(ctx context.Context, es []event.Event) []groupcommit.Result[error] {
+		results := make([]groupcommit.Result[error], len(es))
 		for _, places := range byType(es) {
 			same := make([]event.Event, len(places))
 			for n, place := range places {
 				same[n] = es[place]
 			}
-			for n, err := range b.HandleBatch(ctx, same) {
-				results[places[n]].Err = err
+			answers := b.HandleBatch(ctx, same)
+			for n, place := range places {
+				if len(answers) == len(same) {
+					results[place].Out = answers[n]
+				} else {
+					results[place].Err = fmt.Errorf("%d answers to %d events", len(answers), len(same))
+				}
 			}
 		}
 		return results
 	})
 	return func(ctx context.Context, e event.Event) error {
-		_, err := group.Do(ctx, e)
-		return err
+		answer, err := group.Do(ctx, e)
+		switch {
+		case err == nil && !errors.Is(answer, delivery.ErrAlone):
+			return answer
+		case ctx.Err() != nil:
+			return ctx.Err()
+		default:
+			return b.Handle(ctx, e)
+		}
 	}
 }
 
-// byType returns the indices of the events of each type.
-func byType(es []event.Event) map[string][]int {
-	places := map[string][]int{}
+// byType returns the indices of the events of each type, type by type as they come first.
+func byType(es []event.Event) (places [][]int) {
+	types := map[string]int{}
 	for i, e := range es {
-		places[e.Type()] = append(places[e.Type()], i)
+		n, known := types[e.Type()]
+		if !known {
+			n = len(places)
+			types[e.Type()] = n
+			places = append(places, nil)
+		}
+		places[n] = append(places[n], i)
 	}
 	return places
 }

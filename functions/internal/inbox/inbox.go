@@ -3,10 +3,12 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -50,7 +52,7 @@ type GroupWork func(ctx context.Context, tx *sql.Tx, fresh []int) ([]event.Event
 // of those that had it now; the others were duplicates, of one handled before or of an earlier one of the same call. An
 // error says nothing about a single event: handle them one by one then.
 func OnceEach(ctx context.Context, db *sql.DB, consumer string, es []event.Event, now func() time.Time, work GroupWork) (fresh []int, shards []uint8, err error) {
-	shards, err = outbox.Transact(failpoint.In(ctx, consumer), db, now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+	shards, err = outbox.TransactGroup(failpoint.In(ctx, consumer), db, now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
 		q := messaging.New(tx)
 		// Read before the insert: the affected count of one for many rows does not say which were there.
 		if fresh, err = sift(ctx, q, consumer, es); err != nil || len(fresh) == 0 {
@@ -60,6 +62,10 @@ func OnceEach(ctx context.Context, db *sql.DB, consumer string, es []event.Event
 		for n, i := range fresh {
 			rows[n] = messaging.InsertNewlyHandledParams{Consumer: consumer, Source: es[i].Source(), EventID: es[i].ID(), ProcessedAt: now()}
 		}
+		// In the order of the key, so that two groups with the same events do not lock each other out.
+		slices.SortFunc(rows, func(a, b messaging.InsertNewlyHandledParams) int {
+			return cmp.Or(cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.Source, b.Source))
+		})
 		if err := q.InsertAllHandled(ctx, rows); err != nil {
 			return nil, fmt.Errorf("record %d events in the inbox: %w", len(rows), err)
 		}

@@ -23,14 +23,16 @@ type Delivered[T events.Data] struct {
 // Whatever it cannot do for one of them is an error for all: they are then handled one by one.
 type GroupReaction[T events.Data] func(ctx context.Context, tx *sql.Tx, group []Delivered[T]) ([][]event.Event, error)
 
-// ReactGroup is React for several events: it handles them in one transaction by the reaction to a group and, when that
-// fails, one by one by the reaction to one. It returns the answer to each.
-func ReactGroup[T events.Data](ctx context.Context, i *Instance, es []event.Event, group GroupReaction[T], one Reaction[T]) []error {
-	alone := func(ctx context.Context, e event.Event) error { return React(ctx, i, e, one) }
-	if len(es) == 1 || i.Started() != nil {
-		return Each(ctx, es, alone)
-	}
+// ReactGroup is React for several events in one transaction. It returns the answer to each: delivery.ErrAlone when the
+// transaction failed, which says nothing about a single one of them.
+func ReactGroup[T events.Data](ctx context.Context, i *Instance, es []event.Event, react GroupReaction[T]) []error {
 	answers := make([]error, len(es))
+	if err := i.Started(); err != nil {
+		for n := range answers {
+			answers[n] = delivery.Result(err)
+		}
+		return answers
+	}
 	begin := time.Now()
 	sound, decoded, places := decodeAll[T](ctx, i, es, begin, answers)
 	if len(sound) == 0 {
@@ -42,7 +44,7 @@ func ReactGroup[T events.Data](ctx context.Context, i *Instance, es []event.Even
 		for n, index := range fresh {
 			batch[n] = decoded[index]
 		}
-		if emitted, err = group(ctx, tx, batch); err != nil {
+		if emitted, err = react(ctx, tx, batch); err != nil {
 			return nil, err
 		}
 		for _, some := range emitted {
@@ -51,8 +53,9 @@ func ReactGroup[T events.Data](ctx context.Context, i *Instance, es []event.Even
 		return all, nil
 	})
 	if err != nil {
-		for n, e := range sound {
-			answers[places[n]] = alone(ctx, e)
+		i.Log.DebugContext(ctx, "events not handled together, one by one now", "function", i.Name, "count", len(sound), "error", err)
+		for _, place := range places {
+			answers[place] = delivery.ErrAlone
 		}
 		return answers
 	}
@@ -81,11 +84,11 @@ func decodeAll[T events.Data](ctx context.Context, i *Instance, es []event.Event
 	return sound, decoded, places
 }
 
-// Each handles events one by one.
-func Each(ctx context.Context, es []event.Event, handle func(context.Context, event.Event) error) []error {
+// RefuseAll is Refuse for several events.
+func (i *Instance) RefuseAll(ctx context.Context, es []event.Event) []error {
 	answers := make([]error, len(es))
 	for n, e := range es {
-		answers[n] = handle(ctx, e)
+		answers[n] = i.Refuse(ctx, e)
 	}
 	return answers
 }

@@ -15,6 +15,7 @@ import (
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outboxtest"
 )
 
@@ -32,17 +33,6 @@ func group(broken error) instance.GroupReaction[events.OrderCreated] {
 	}
 }
 
-// alone is the reaction to one event; it fails for that of the order stuck.
-func alone(stuck string) instance.Reaction[events.OrderCreated] {
-	return func(_ context.Context, _ *sql.Tx, e event.Event, order events.OrderCreated) ([]event.Event, error) {
-		if order.OrderID == stuck {
-			return nil, errors.New("stuck")
-		}
-		fact, err := events.New(reserved(order), 1, time.Now(), events.CauseOf(e))
-		return []event.Event{fact}, err
-	}
-}
-
 func statuses(answers []error) (all []int) {
 	for _, err := range answers {
 		all = append(all, delivery.Status(err))
@@ -57,7 +47,7 @@ func TestAGroupIsAnsweredOneByOne(t *testing.T) {
 	j.take(t)
 	es := []event.Event{old, a, functiontest.Broken(b), b, a}
 
-	answers := instance.ReactGroup(t.Context(), i, es, group(nil), alone(""))
+	answers := instance.ReactGroup(t.Context(), i, es, group(nil))
 
 	assert.Equal(t, []int{200, 200, 422, 200, 200}, statuses(answers))
 	var outcomes []any
@@ -69,21 +59,27 @@ func TestAGroupIsAnsweredOneByOne(t *testing.T) {
 	assert.Len(t, outboxtest.Drain(t, i.DB), 3)
 }
 
-func TestAGroupThatFailsIsHandledOneByOne(t *testing.T) {
-	i, j, _ := started(t)
+func TestAGroupThatFailsSaysNothingAboutItsEvents(t *testing.T) {
+	i, j, pokes := started(t)
 	a, b := functiontest.Event(t, created(t), 1), functiontest.Event(t, created(t), 1)
 
-	answers := instance.ReactGroup(t.Context(), i, []event.Event{a, b}, group(errors.New("one of them does not go")), alone(b.Subject()))
+	answers := instance.ReactGroup(t.Context(), i, []event.Event{a, functiontest.Broken(b), b}, group(errors.New("one of them does not go")))
 
-	assert.Equal(t, []int{200, 503}, statuses(answers))
-	assert.Len(t, j.take(t), 2)
-	told := outboxtest.Drain(t, i.DB)
-	require.Len(t, told, 1)
-	assert.Equal(t, a.Subject(), told[0].Subject())
+	assert.ErrorIs(t, answers[0], delivery.ErrAlone)
+	assert.Equal(t, 422, delivery.Status(answers[1]), "what cannot be read is answered")
+	assert.ErrorIs(t, answers[2], delivery.ErrAlone)
+	var lines []any
+	for _, line := range j.take(t) {
+		lines = append(lines, line["msg"])
+	}
+	assert.Equal(t, []any{"event is poison", "events not handled together, one by one now"}, lines)
+	assert.Empty(t, *pokes)
+	assert.Empty(t, outboxtest.Drain(t, i.DB))
+	assert.Zero(t, mysqltest.Count(t, i.DB, "SELECT COUNT(*) FROM inbox"))
 }
 
 func TestAGroupBeforeStartIsDeliveredAgain(t *testing.T) {
 	i := &instance.Instance{Name: "reserve-stock"}
 	es := []event.Event{functiontest.Event(t, created(t), 1), functiontest.Event(t, created(t), 1)}
-	assert.Equal(t, []int{503, 503}, statuses(instance.ReactGroup(t.Context(), i, es, group(nil), alone(""))))
+	assert.Equal(t, []int{503, 503}, statuses(instance.ReactGroup(t.Context(), i, es, group(nil))))
 }

@@ -50,9 +50,21 @@ const (
 // time. After a connection is lost during the commit the transaction may have been committed: work must find that out
 // by what it reads or by a unique key.
 func Transact(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
+	return transactWhile(schema.IsTransient, ctx, db, now, work)
+}
+
+// TransactGroup is Transact for work that is done for many at once. It waits for a row that another transaction holds
+// once and not again: the rest of the group would be held up by what concerns one of them.
+func TransactGroup(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
+	again := func(err error) bool { return schema.IsTransient(err) && !schema.IsLockWaitTimeout(err) }
+	return transactWhile(again, ctx, db, now, work)
+}
+
+// transactWhile runs a transaction again as long as again says so of its error.
+func transactWhile(again func(error) bool, ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
 	for try := 1; ; try++ {
 		shards, err := transact(ctx, db, now, work)
-		if err == nil || !schema.IsTransient(err) || try == tries {
+		if err == nil || !again(err) || try == tries {
 			return shards, err
 		}
 		wait := time.NewTimer(rand.N(firstWait << try))

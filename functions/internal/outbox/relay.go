@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,14 +83,37 @@ func (r Relay) Sweep(ctx context.Context, shards ...uint8) (sent int, err error)
 		}
 	}
 	for len(shards) > 0 {
-		more, taken, err := r.pass(ctx, shards)
-		sent += taken
+		p, err := r.pass(ctx, shards)
+		sent += p.sent
 		if err != nil {
 			return sent, fmt.Errorf("relay shards %v: %w", shards, err)
 		}
-		shards = more
+		if shards, err = r.next(ctx, p); err != nil {
+			return sent, err
+		}
 	}
 	return sent, nil
+}
+
+// passed is what came of a pass.
+type passed struct {
+	claimed []uint8 // the shards that no other relay had
+	rows    int     // how many rows were due in them
+	sent    int     // how many of those the broker took
+}
+
+// next returns the shards of the next pass: those of the last one in which there is something left, or something new.
+// It looks after the claims have ended, since another relay that was told of new rows before has passed them by. After a
+// pass that had nothing to do there is no next: what is left waits behind a row that is to be tried again.
+func (r Relay) next(ctx context.Context, p passed) ([]uint8, error) {
+	if p.rows == 0 {
+		return nil, nil
+	}
+	pending, err := messaging.New(r.DB).ListPendingShards(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for more events to send: %w", err)
+	}
+	return slices.DeleteFunc(p.claimed, func(shard uint8) bool { return !slices.Contains(pending, shard) }), nil
 }
 
 // row is an outbox row that is due.
@@ -102,34 +126,28 @@ type row struct {
 
 // pass sends one batch in one transaction: claim the shards that no other relay has, read what is due in them, publish,
 // mark each row by its own outcome, commit. The claims last until the commit, so no other relay sends a later event of
-// the same aggregate meanwhile. Dying anywhere leaves the rows as they were: what was published is published again. It
-// returns the shards in which there is more to send; one that another relay has is not among them, since that one reads
-// on until it finds nothing.
-func (r Relay) pass(ctx context.Context, shards []uint8) (more []uint8, sent int, err error) {
+// the same aggregate meanwhile. Dying anywhere leaves the rows as they were: what was published is published again.
+func (r Relay) pass(ctx context.Context, shards []uint8) (p passed, err error) {
 	tx, err := r.DB.BeginTx(ctx, schema.ReadCommitted)
 	if err != nil {
-		return nil, 0, fmt.Errorf("begin: %w", err)
+		return passed{}, fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
 	q := messaging.New(tx)
 
-	claimed, err := q.ClaimShards(ctx, shards)
-	if err != nil {
-		return nil, 0, fmt.Errorf("claim: %w", err)
+	if p.claimed, err = q.ClaimShards(ctx, shards); err != nil {
+		return passed{}, fmt.Errorf("claim: %w", err)
 	}
 	var rows []row
-	for _, shard := range claimed {
-		some, left, err := due(ctx, q, shard, batchSize/len(claimed))
+	for _, shard := range p.claimed {
+		some, err := due(ctx, q, shard, batchSize/len(p.claimed))
 		if err != nil {
-			return nil, 0, err
+			return passed{}, err
 		}
 		rows = append(rows, some...)
-		if left {
-			more = append(more, shard)
-		}
 	}
-	if len(rows) == 0 {
-		return nil, 0, nil
+	if p.rows = len(rows); p.rows == 0 {
+		return p, nil
 	}
 	failpoint.Pass(ctx, failpoint.BeforePublish)
 	outcomes := r.publish(ctx, rows)
@@ -143,24 +161,25 @@ func (r Relay) pass(ctx context.Context, shards []uint8) (more []uint8, sent int
 			acknowledged = append(acknowledged, messaging.Sent{ID: row.id, Partition: o.Partition, Offset: o.Offset})
 		case errors.Is(o.Err, ErrTooLarge), errors.Is(o.Err, ErrRefused):
 			if err := refuse(ctx, q, row, o.Err); err != nil {
-				return nil, 0, err
+				return passed{}, err
 			}
 		default:
 			unknown = o.Err
 		}
 	}
 	if err := q.MarkSent(ctx, r.Now(), acknowledged); err != nil {
-		return nil, 0, fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
+		return passed{}, fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
 	}
 	failpoint.Pass(ctx, failpoint.AfterMark)
 	if err := tx.Commit(); err != nil {
-		return nil, 0, fmt.Errorf("commit: %w", err)
+		return passed{}, fmt.Errorf("commit: %w", err)
 	}
 	failpoint.Pass(ctx, failpoint.AfterRelay)
+	p.sent = len(acknowledged)
 	if unknown != nil {
-		return nil, len(acknowledged), fmt.Errorf("publish: %w", unknown)
+		return p, fmt.Errorf("publish: %w", unknown)
 	}
-	return more, len(acknowledged), nil
+	return p, nil
 }
 
 func (r Relay) publish(ctx context.Context, rows []row) []Outcome {
@@ -212,30 +231,20 @@ func refuse(ctx context.Context, q *messaging.Queries, row row, reason error) er
 }
 
 // due reads up to limit rows of a shard to send now, in order, at most one an aggregate: its first one that is not sent.
-// A row that waits for its retry holds back its aggregate; a parked one does not. more tells that there are rows to
-// send after these.
-func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int) (rows []row, more bool, err error) {
-	sending := make(map[string]bool, limit) // the aggregates whose first row has been read, and whether it is sent now
+// A row that waits for its retry holds back its aggregate; a parked one does not.
+func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int) (rows []row, err error) {
+	seen := make(map[string]bool, limit) // the aggregates whose first row has been read
 	take := func(aggregate string, now bool, r func() row) {
-		first, seen := sending[aggregate]
-		switch {
-		case seen:
-			more = more || first
-		case now && len(rows) == limit:
-			more = true
-			sending[aggregate] = false
-		default:
-			sending[aggregate] = now
-			if now {
-				rows = append(rows, r())
-			}
+		if !seen[aggregate] && now && len(rows) < limit {
+			rows = append(rows, r())
 		}
+		seen[aggregate] = true
 	}
 	// All rows that wait are read, however many are due: each holds back its aggregate.
 	for after, full := int64(0), true; full; {
 		page, err := q.ListRetries(ctx, messaging.ListRetriesParams{Shard: shard, ID: after, Limit: batchSize})
 		if err != nil {
-			return nil, false, fmt.Errorf("read the rows to retry: %w", err)
+			return nil, fmt.Errorf("read the rows to retry: %w", err)
 		}
 		for _, w := range page {
 			after = w.ID
@@ -246,16 +255,15 @@ func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int) (row
 	for after, full := int64(0), true; full && len(rows) < limit; {
 		page, err := q.ListNew(ctx, messaging.ListNewParams{Shard: shard, ID: after, Limit: int32(limit)})
 		if err != nil {
-			return nil, false, fmt.Errorf("read the new rows: %w", err)
+			return nil, fmt.Errorf("read the new rows: %w", err)
 		}
 		for _, n := range page {
 			after = n.ID
 			take(n.AggregateID, true, func() row { return newRow(n.ID, 0, n.Type, n.Payload, n.Headers) })
 		}
 		full = len(page) == limit
-		more = more || full
 	}
-	return rows, more, nil
+	return rows, nil
 }
 
 func newRow(id int64, attempts int, eventType, payload, headers string) row {

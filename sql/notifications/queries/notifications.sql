@@ -43,7 +43,7 @@ UPDATE notifications SET status = 'SENT', sent_at = ? WHERE event_id = ? AND sou
 
 -- LockConversations is LockConversation for several orders, whose rows are taken in the order of their ids.
 -- name: LockConversations :many
-SELECT order_id, version, CAST(claimed_until IS NOT NULL AND claimed_until > NOW(6) AS SIGNED) AS busy
+SELECT order_id, version, claim, CAST(claimed_until IS NOT NULL AND claimed_until > NOW(6) AS SIGNED) AS busy
 FROM conversations FORCE INDEX (PRIMARY) WHERE order_id IN (sqlc.slice(order_ids)) ORDER BY order_id FOR UPDATE;
 
 -- ClaimConversations is ClaimConversation for several orders.
