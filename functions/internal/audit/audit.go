@@ -17,6 +17,7 @@ import (
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/knative"
+	"example.com/orders/sql/operations"
 	"example.com/orders/sql/schema"
 )
 
@@ -182,9 +183,39 @@ func (a *auditor) readTopics(ctx context.Context, reader *kafka.Reader) (*record
 	if err != nil {
 		return nil, err
 	}
-	return load(ctx, reader, a.hashes, all, func(topic string) bool {
+	replayed, err := a.readReplayed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return load(ctx, reader, a.hashes, all, replayed, func(topic string) bool {
 		return slices.ContainsFunc(a.o.Wiring.Sources, func(s knative.KafkaSource) bool { return s.Delivery.DeadLetter == topic })
 	})
+}
+
+// replayedPage is how many replays are read at once.
+const replayedPage = 5000
+
+// readReplayed reads which dead letters were replayed, for good as far as it is known.
+func (a *auditor) readReplayed(ctx context.Context) (map[uint64]struct{}, error) {
+	if err := a.snapshot.use(ctx, schema.Operations); err != nil {
+		return nil, err
+	}
+	replayed := map[uint64]struct{}{}
+	q := operations.New(a.snapshot.conn)
+	for after := int64(0); ; {
+		rows, err := q.ListReplayed(ctx, operations.ListReplayedParams{ID: after, Limit: replayedPage})
+		if err != nil {
+			return nil, fmt.Errorf("read which dead letters were replayed: %w", err)
+		}
+		for _, row := range rows {
+			after = row.ID
+			replayed[a.hashes.replay(row.Topic, int32(row.KafkaPartition), row.KafkaOffset, row.Consumer, row.EventSource, row.EventID)] = struct{}{}
+			replayed[a.hashes.replay(row.Topic, int32(row.KafkaPartition), row.KafkaOffset, row.Consumer, "", "")] = struct{}{}
+		}
+		if len(rows) < replayedPage {
+			return replayed, nil
+		}
+	}
 }
 
 // consumed asks how far every consumer group has come.

@@ -15,6 +15,7 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/audit"
 	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/sql/operations"
 	"example.com/orders/sql/schema"
 )
 
@@ -79,7 +80,7 @@ func TestAuditOfAGoodFlowIsClean(t *testing.T) {
 	assert.Equal(t, map[string]int{"orders": 3, "rows": 11}, find(t, r, audit.Facts).Numbers)
 	assert.Equal(t, map[string]int{"ended": 3}, find(t, r, audit.Ends).Numbers)
 	assert.Equal(t, map[string]int{"sent": 11}, find(t, r, audit.Sent).Numbers)
-	assert.Equal(t, map[string]int{"records": 11, "foreign records": 0, "reservations": 4, "releases": 2, "notifications": 4}, find(t, r, audit.Once).Numbers)
+	assert.Equal(t, map[string]int{"records": 11, "foreign records": 0, "replayed dead letters": 0, "reservations": 4, "releases": 2, "notifications": 4}, find(t, r, audit.Once).Numbers)
 	assert.Positive(t, r.Took)
 }
 
@@ -293,12 +294,13 @@ func TestAuditLeavesOutWhatIsInFlight(t *testing.T) {
 }
 
 // deadLetter writes what a source writes when its consumer has failed for good.
-func (s *system) deadLetter(eventType, order, consumer string) {
+func (s *system) deadLetter(eventType, order, consumer string) *sarama.ProducerMessage {
 	s.Helper()
 	letter := s.record(eventType, order)
 	letter.Topic += ".dlq"
 	letter.Headers = append(letter.Headers, sarama.RecordHeader{Key: []byte(kafka.HeaderConsumer), Value: []byte(consumer)})
 	s.write(letter)
+	return letter
 }
 
 func TestDeadLettersAndParkedRowsExplainADifference(t *testing.T) {
@@ -336,6 +338,36 @@ func TestDeadLettersAndParkedRowsExplainADifference(t *testing.T) {
 		assert.Contains(t, e.Examples[0], "too large")
 	}
 	assert.Zero(t, find(t, r, audit.Once).Numbers["duplicate records"], "a dead letter is no duplicate")
+}
+
+func TestReplayedDeadLettersExplainNothing(t *testing.T) {
+	t.Parallel()
+	s := start(t, newTopics(t))
+	id := s.order(2)
+	s.settle()
+	s.takeBack(id)
+	s.relay()
+	s.commit()
+	at := s.deadLetter(events.OrderCanceledType, id, "release-stock")
+	act := func(action operations.DeadLetterActionsAction, event string) {
+		require.NoError(t, operations.New(s.db[schema.Operations]).InsertLetterAction(t.Context(), operations.InsertLetterActionParams{
+			Topic: at.Topic, KafkaPartition: int(at.Partition), KafkaOffset: at.Offset,
+			Consumer: "release-stock", EventSource: events.OrdersSource, EventID: event, Action: action,
+		}))
+	}
+	open := func() int {
+		r := s.audit()
+		assert.Equal(t, 2*(1-len(r.Exceptions)), r.Breaches(), "one an SKU, unless it is explained")
+		assert.Equal(t, 1-len(r.Exceptions), find(t, r, audit.Once).Numbers["replayed dead letters"])
+		return len(r.Exceptions)
+	}
+	assert.Equal(t, 1, open())
+	act(operations.DeadLetterActionsActionREPLAYED, "another event, before the topic was made anew")
+	assert.Equal(t, 1, open())
+	act(operations.DeadLetterActionsActionREPLAYED, id+"#3")
+	assert.Equal(t, 0, open())
+	act(operations.DeadLetterActionsActionREOPENED, id+"#3")
+	assert.Equal(t, 1, open())
 }
 
 func TestRowsThatWaitForARetryAreNotParked(t *testing.T) {

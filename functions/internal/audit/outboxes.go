@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"example.com/orders/events"
 	"example.com/orders/sql/messaging"
@@ -86,20 +87,36 @@ func (a *auditor) except(e *Exception, row messaging.WalkEventsRow) {
 // fact notes the fact of a row and returns the event's id, empty when the row is not a fact about its order.
 func (a *auditor) fact(name, source string, row messaging.WalkEventsRow) string {
 	a.told.count("rows", 1)
-	var headers struct{ ID, Source string }
-	err := json.Unmarshal([]byte(row.Headers), &headers)
-	order, n, badID := events.ParseID(headers.ID)
-	if err != nil || badID != nil || order != row.AggregateID || headers.Source != source || n > maxFact {
-		a.told.breach("row %d in the outbox of %s is not a fact about order %s: its event is %q of %q", row.ID, name, row.AggregateID, headers.ID, headers.Source)
-		return headers.ID
+	id, from := identity(row.Headers)
+	order, n, err := events.ParseID(id)
+	if err != nil || order != row.AggregateID || from != source || n > maxFact {
+		a.told.breach("row %d in the outbox of %s is not a fact about order %s: its event is %q of %q", row.ID, name, row.AggregateID, id, from)
+		return id
 	}
 	key := a.hashes.of(order)
 	known := a.facts[source][key]
 	if known.mask&(1<<n) != 0 {
-		a.once.breach("event %s of %s is in the outbox twice, again as row %d", headers.ID, source, row.ID)
+		a.once.breach("event %s of %s is in the outbox twice, again as row %d", id, source, row.ID)
 	}
 	a.facts[source][key] = told{known.mask | 1<<n, row.ID}
-	return headers.ID
+	return id
+}
+
+// identity is the id and the source of an event by its stored attributes, empty when they cannot be read.
+func identity(headers string) (id, source string) {
+	// They stand first: to parse what follows them would take a third of an audit's time.
+	if rest, ok := strings.CutPrefix(headers, `{"id":"`); ok {
+		if id, rest, ok = strings.Cut(rest, `","source":"`); ok {
+			if source, _, ok = strings.Cut(rest, `","`); ok && !strings.ContainsAny(id+source, "\"\\") {
+				return id, source
+			}
+		}
+	}
+	var parsed struct{ ID, Source string }
+	if err := json.Unmarshal([]byte(headers), &parsed); err != nil {
+		return "", ""
+	}
+	return parsed.ID, parsed.Source
 }
 
 // checkSent looks a sent event up in its topic.

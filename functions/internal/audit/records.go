@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/IBM/sarama"
@@ -26,10 +27,13 @@ type records struct {
 	parts  map[place]*part
 	sorted []entry // by id
 
+	replayed map[uint64]struct{} // dead letters that their consumers have handled after all
+
 	mu      sync.Mutex
 	letters map[letter][]string // the first of each
 	counts  map[letter]int
-	set     map[uint64]struct{} // hashes of the orders that have dead letters
+	settled int                 // dead letters that were replayed
+	set     map[uint64]struct{} // hashes of the orders that have other dead letters
 	foreign int                 // records that are no CloudEvents of the binary mode
 }
 
@@ -82,10 +86,15 @@ func spans(reader *kafka.Reader, topics []string) (all []kafka.Span, err error) 
 	return all, nil
 }
 
+// replay is the hash of a dead letter that was replayed. A letter that is no event is known by its place alone.
+func (h hasher) replay(topic string, partition int32, offset int64, consumer, source, id string) uint64 {
+	return h.of(topic, strconv.Itoa(int(partition)), strconv.FormatInt(offset, 10), consumer, source, id)
+}
+
 // load reads the spans, all at the same time.
-func load(ctx context.Context, reader *kafka.Reader, hashes hasher, all []kafka.Span, isDeadLetters func(topic string) bool) (*records, error) {
+func load(ctx context.Context, reader *kafka.Reader, hashes hasher, all []kafka.Span, replayed map[uint64]struct{}, isDeadLetters func(topic string) bool) (*records, error) {
 	r := &records{
-		hashes: hashes, parts: make(map[place]*part, len(all)),
+		hashes: hashes, parts: make(map[place]*part, len(all)), replayed: replayed,
 		letters: map[letter][]string{}, counts: map[letter]int{}, set: map[uint64]struct{}{},
 	}
 	errs := make([]error, len(all))
@@ -124,6 +133,7 @@ func (r *records) add(p *part, m *sarama.ConsumerMessage) {
 		}
 	}
 	if id == "" || source == "" {
+		id, source = "", ""
 		r.mu.Lock()
 		r.foreign++
 		r.mu.Unlock()
@@ -131,15 +141,24 @@ func (r *records) add(p *part, m *sarama.ConsumerMessage) {
 		p.events[m.Offset-p.span.From] = record{r.hashes.of(source, id), r.hashes.of(kind, subject, at, string(m.Value))}
 	}
 	if p.deadLetter {
-		order := cmp.Or(subject, string(m.Key))
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		l := letter{m.Topic, consumer}
-		r.counts[l]++
-		r.set[r.hashes.of(order)] = struct{}{}
-		if len(r.letters[l]) < maxExamples {
-			r.letters[l] = append(r.letters[l], fmt.Sprintf("%d/%d: event %q of order %q", m.Partition, m.Offset, id, order))
-		}
+		_, replayed := r.replayed[r.hashes.replay(m.Topic, m.Partition, m.Offset, consumer, source, id)]
+		r.setAside(m, consumer, id, cmp.Or(subject, string(m.Key)), replayed)
+	}
+}
+
+// setAside keeps a dead letter for the list of exceptions, unless it was replayed.
+func (r *records) setAside(m *sarama.ConsumerMessage, consumer, id, order string, replayed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if replayed {
+		r.settled++
+		return
+	}
+	l := letter{m.Topic, consumer}
+	r.counts[l]++
+	r.set[r.hashes.of(order)] = struct{}{}
+	if len(r.letters[l]) < maxExamples {
+		r.letters[l] = append(r.letters[l], fmt.Sprintf("%d/%d: event %q of order %q", m.Partition, m.Offset, id, order))
 	}
 }
 
@@ -180,6 +199,7 @@ func (r *records) compare(once *Invariant) {
 	}
 	once.count("records", len(r.sorted))
 	once.count("foreign records", r.foreign)
+	once.count("replayed dead letters", r.settled)
 }
 
 // has tells whether an event is in any topic. compare has run before.

@@ -68,7 +68,7 @@ func start(t *testing.T, c kafkatest.Cluster) *system {
 	var err error
 	s.options, err = audit.Configure(config, 0)
 	require.NoError(t, err)
-	for _, name := range []string{schema.Orders, schema.Inventory, schema.Notifications} {
+	for _, name := range schema.All {
 		s.db[name] = mysqltest.Pool(t, server, name)
 	}
 	reserve, release, finalize, tell := reservestock.New(), releasestock.New(), finalizeorder.New(), notify.New()
