@@ -36,12 +36,14 @@ type Instance struct {
 	DB    *sql.DB
 	Now   func() time.Time
 	NewID func() string
-	// Poke wakes the relay after a commit that stored events. Without it the relay finds them by its sweep.
+	// Poke wakes the relay after a commit that stored events; OUTBOX_POKE_URL sets it. Without it the relay finds them
+	// by its sweep.
 	Poke outbox.Poke
 	Log  *slog.Logger
 
-	started atomic.Bool
-	opened  bool // DB was opened here and is closed here
+	started  atomic.Bool
+	opened   bool   // DB was opened here and is closed here
+	endPokes func() // when Poke was made here
 }
 
 // TickType is the type of the events of a PingSource.
@@ -50,8 +52,9 @@ const TickType = "dev.knative.sources.ping"
 // ErrNotStarted answers what arrives before Start is done: the runtime serves while it starts.
 var ErrNotStarted = errors.New("the function has not started yet")
 
-// Start opens the connection pool by MYSQL_DSN, MYSQL_SCHEMA_PREFIX and MYSQL_MAX_CONNS (default 8). It fails for
-// configuration that cannot be used, and not because the database is away: Ready tells that.
+// Start opens the connection pool by MYSQL_DSN, MYSQL_SCHEMA_PREFIX and MYSQL_MAX_CONNS (default 8), and pokes the relay
+// at OUTBOX_POKE_URL, in which {schema} stands for the function's schema. It fails for configuration that cannot be used,
+// and not because the database is away: Ready tells that.
 func (i *Instance) Start(_ context.Context, config map[string]string) error {
 	if i.Now == nil {
 		i.Now = func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
@@ -59,11 +62,17 @@ func (i *Instance) Start(_ context.Context, config map[string]string) error {
 	if i.NewID == nil {
 		i.NewID = func() string { return uuid.Must(uuid.NewV7()).String() }
 	}
-	if i.Poke == nil {
-		i.Poke = func(string, ...uint8) {}
-	}
 	if i.Log == nil {
 		i.Log = slog.Default()
+	}
+	if template := config["OUTBOX_POKE_URL"]; i.Poke == nil && template != "" {
+		var err error
+		if i.Poke, i.endPokes, err = i.remotePoke(template); err != nil {
+			return err
+		}
+	}
+	if i.Poke == nil {
+		i.Poke = func(string, ...uint8) {}
 	}
 	if i.DB == nil {
 		server, maxOpen, err := Server(config)
@@ -112,6 +121,10 @@ func (i *Instance) Ready(ctx context.Context) (bool, error) {
 // Stop closes what Start opened. It may be called when Start failed or never ran, and twice.
 func (i *Instance) Stop(context.Context) error {
 	i.started.Store(false)
+	if i.endPokes != nil {
+		i.endPokes()
+		i.endPokes = nil
+	}
 	if !i.opened {
 		return nil
 	}
