@@ -18,17 +18,19 @@ import (
 	"example.com/orders/functions/internal/inbox"
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/functions/internal/kafkasink"
 	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/functions/internal/poke"
 	"example.com/orders/sql/schema"
 )
 
 // PokeType is the type of the event that wakes the relay. Its data may name the shards that have new rows.
-const PokeType = "outbox.poke"
+const PokeType = poke.Type
 
 // Function relays one schema's outbox. It is deployed once a schema, as publish-outbox-<schema>.
 type Function struct {
 	instance.Instance
-	// Publisher is where the events go; KAFKA_BROKERS sets it.
+	// Publisher is where the events go; KAFKA_BROKERS or KAFKA_SINK_URL sets it.
 	Publisher outbox.Publisher
 	// SentRetention is how long a relayed row is kept, longer than its topic keeps the event; OUTBOX_RETENTION sets it.
 	SentRetention time.Duration
@@ -46,8 +48,8 @@ func New() *Function { return &Function{} }
 // relay waits for the broker, and short enough that a frozen relay does not hold up its shard for long.
 const relayWait = 20 * time.Second
 
-// Start reads OUTBOX_SCHEMA, KAFKA_BROKERS (a list with commas), KAFKA_TOPIC_PREFIX (before the topics' names),
-// OUTBOX_RETENTION and INBOX_RETENTION (Go durations), and opens the database with connections of its own.
+// Start reads OUTBOX_SCHEMA, KAFKA_BROKERS (a list with commas) and KAFKA_TOPIC_PREFIX (before the topics' names), or
+// KAFKA_SINK_URL (the KafkaSinks' address with {topic} in it) in place of both, OUTBOX_RETENTION and INBOX_RETENTION (Go durations), and opens the database with connections of its own.
 func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
 	if f.Schema == "" {
 		f.Schema = config["OUTBOX_SCHEMA"]
@@ -67,15 +69,32 @@ func (f *Function) Start(ctx context.Context, config map[string]string) (err err
 		}
 	}
 	if f.Publisher == nil {
-		brokers := config["KAFKA_BROKERS"]
-		if brokers == "" {
-			return errors.New("KAFKA_BROKERS is not set: give the brokers as host:port,host:port")
+		if f.Publisher, err = f.publisher(config); err != nil {
+			return err
 		}
-		f.Publisher = kafka.NewProducer(strings.Split(brokers, ","), config["KAFKA_TOPIC_PREFIX"], f.Logger())
 		f.connected = true
 	}
 	f.Idle = relayWait
 	return f.Instance.Start(ctx, config)
+}
+
+// publisher goes to Kafka itself, or by way of KafkaSinks.
+func (f *Function) publisher(config map[string]string) (outbox.Publisher, error) {
+	brokers, sinks := config["KAFKA_BROKERS"], config["KAFKA_SINK_URL"]
+	switch {
+	case brokers != "" && sinks != "":
+		return nil, errors.New("KAFKA_BROKERS and KAFKA_SINK_URL are both set: give one way to Kafka")
+	case sinks != "":
+		p, err := kafkasink.New(sinks)
+		if err != nil {
+			return nil, fmt.Errorf("KAFKA_SINK_URL: %w", err)
+		}
+		return p, nil
+	case brokers != "":
+		return kafka.NewProducer(strings.Split(brokers, ","), config["KAFKA_TOPIC_PREFIX"], f.Logger()), nil
+	default:
+		return nil, errors.New("KAFKA_BROKERS is not set: give the brokers as host:port,host:port, or KAFKA_SINK_URL with {topic} in it")
+	}
 }
 
 // Stop closes what Start opened.

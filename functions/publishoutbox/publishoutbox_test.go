@@ -205,6 +205,8 @@ func TestStartSaysWhatToSet(t *testing.T) {
 		"an unknown schema":             {valid(map[string]string{"OUTBOX_SCHEMA": "Orders"}), `OUTBOX_SCHEMA is "Orders"`},
 		"a schema without an outbox":    {valid(map[string]string{"OUTBOX_SCHEMA": "notifications"}), "the schemas that have an outbox"},
 		"no brokers":                    {valid(map[string]string{"KAFKA_BROKERS": ""}), "KAFKA_BROKERS is not set: give the brokers as host:port,host:port"},
+		"two ways to Kafka":             {valid(map[string]string{"KAFKA_SINK_URL": "http://127.0.0.1/{topic}"}), "KAFKA_BROKERS and KAFKA_SINK_URL are both set"},
+		"sinks of no topic":             {valid(map[string]string{"KAFKA_BROKERS": "", "KAFKA_SINK_URL": "http://127.0.0.1/"}), "KAFKA_SINK_URL: the KafkaSinks' address"},
 		"no server":                     {valid(map[string]string{"MYSQL_DSN": ""}), "MYSQL_DSN is not set"},
 		"a retention that is no time":   {valid(map[string]string{"OUTBOX_RETENTION": "8d"}), `OUTBOX_RETENTION is "8d": give a duration`},
 		"a retention of nothing":        {valid(map[string]string{"INBOX_RETENTION": "0s"}), "INBOX_RETENTION"},

@@ -1,0 +1,343 @@
+// Package knativetest acts out the data plane of Knative for tests: KafkaSource, KafkaSink and PingSource as they were
+// seen to behave, between brokers and functions that are reached over HTTP only. It shares no code with package kafka,
+// which is what is tested against it.
+package knativetest
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"example.com/orders/knative"
+)
+
+// Source is a KafkaSource: it posts the records of a topic to a function.
+type Source struct {
+	Brokers []string
+	Spec    knative.KafkaSource
+	// URL is the function's, DeadLetterURL that of the KafkaSink for what has failed.
+	URL, DeadLetterURL string
+	// CommitEvery is the time between commits; zero for Knative's five seconds.
+	CommitEvery time.Duration
+	// Joined is called at every assignment of partitions, when it is set.
+	Joined func()
+}
+
+// Run delivers until ctx ends. It ends as a dispatcher that is killed: what was acknowledged since the last commit is
+// delivered again by the next one.
+func (s Source) Run(ctx context.Context) error {
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(s.Brokers...), kgo.ConsumerGroup(s.Spec.Group), kgo.ConsumeTopics(s.Spec.Topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(),
+		kgo.FetchMaxWait(250*time.Millisecond), kgo.MetadataMinAge(100*time.Millisecond),
+		kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) {
+			if s.Joined != nil {
+				s.Joined()
+			}
+		}),
+	)
+	if err != nil {
+		return fmt.Errorf("KafkaSource %s: %w", s.Spec.Name, err)
+	}
+	defer client.Close()
+	d := &dispatcher{source: s, partitions: map[int32]*progress{}}
+	var working sync.WaitGroup
+	defer working.Wait()
+	working.Go(func() { d.commit(ctx, client) })
+	for ctx.Err() == nil {
+		client.PollFetches(ctx).EachPartition(func(fetched kgo.FetchTopicPartition) {
+			p := d.partition(fetched.Partition)
+			p.begin(fetched.Records)
+			if s.Spec.Ordered {
+				p.queue(ctx, &working, fetched.Records, d.handle)
+				return
+			}
+			for _, record := range fetched.Records {
+				working.Go(func() {
+					if d.handle(ctx, record) {
+						p.finish(record)
+					}
+				})
+			}
+		})
+	}
+	return nil
+}
+
+// dispatcher is a source at work.
+type dispatcher struct {
+	source     Source
+	mu         sync.Mutex
+	partitions map[int32]*progress
+}
+
+func (d *dispatcher) partition(n int32) *progress {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.partitions[n] == nil {
+		d.partitions[n] = &progress{finished: map[int64]bool{}}
+	}
+	return d.partitions[n]
+}
+
+func (d *dispatcher) commit(ctx context.Context, client *kgo.Client) {
+	every := d.source.CommitEvery
+	if every == 0 {
+		every = 5 * time.Second
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		d.mu.Lock()
+		var done []*kgo.Record
+		for _, p := range d.partitions {
+			if record := p.last(); record != nil {
+				done = append(done, record)
+			}
+		}
+		d.mu.Unlock()
+		_ = client.CommitRecords(ctx, done...) // what was not committed is delivered again
+	}
+}
+
+// progress is how far a partition has been handled.
+type progress struct {
+	mu       sync.Mutex
+	order    []*kgo.Record
+	finished map[int64]bool
+	done     *kgo.Record // all up to it are finished
+	tail     chan struct{}
+}
+
+func (p *progress) begin(records []*kgo.Record) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.order = append(p.order, records...)
+}
+
+// queue handles records one after the other, behind those that were queued before.
+func (p *progress) queue(ctx context.Context, working *sync.WaitGroup, records []*kgo.Record, handle func(context.Context, *kgo.Record) bool) {
+	before, mine := p.tail, make(chan struct{})
+	p.tail = mine
+	working.Go(func() {
+		defer close(mine)
+		if before != nil {
+			<-before
+		}
+		for _, record := range records {
+			if !handle(ctx, record) {
+				return
+			}
+			p.finish(record)
+		}
+	})
+}
+
+func (p *progress) finish(record *kgo.Record) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.finished[record.Offset] = true
+	for len(p.order) > 0 && p.finished[p.order[0].Offset] {
+		p.done = p.order[0]
+		delete(p.finished, p.done.Offset)
+		p.order = p.order[1:]
+	}
+}
+
+func (p *progress) last() *kgo.Record {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.done
+}
+
+// answer is what a delivery ended with.
+type answer struct {
+	status int // 0 when there was none
+	header http.Header
+	body   []byte
+}
+
+// handle delivers a record, with retries, and its dead letter if need be. It returns false when ctx ended before.
+func (d *dispatcher) handle(ctx context.Context, record *kgo.Record) bool {
+	s := d.source
+	e := Event(record, s.Spec)
+	var last answer
+	for failures := 0; failures <= s.Spec.Delivery.Retry; failures++ {
+		if failures > 0 && !sleep(ctx, backoff(s.Spec.Delivery, failures)) {
+			return false
+		}
+		last = post(ctx, s.URL, e, s.Spec.Delivery.Timeout)
+		if last.status >= 200 && last.status < 300 {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		if !retried(last.status) {
+			break
+		}
+	}
+	letter := e.Clone()
+	letter.SetExtension("knativeerrordest", s.URL)
+	letter.SetExtension("knativeerrorcode", fmt.Sprint(last.status))
+	letter.SetExtension("knativeerrordata", base64.StdEncoding.EncodeToString(last.body[:min(len(last.body), 1024)]))
+	for name, values := range last.header {
+		if extension, ok := strings.CutPrefix(strings.ToLower(name), "kne-"); ok {
+			letter.SetExtension(extension, values[0])
+		}
+	}
+	// Whatever comes of it the record is done: when the sink of dead letters fails too it is lost.
+	post(ctx, s.DeadLetterURL, letter, s.Spec.Delivery.Timeout)
+	return ctx.Err() == nil
+}
+
+func retried(status int) bool {
+	switch status {
+	case 0, http.StatusNotFound, http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return true
+	default:
+		return status >= 500
+	}
+}
+
+func backoff(d knative.Delivery, failures int) time.Duration {
+	if d.Exponential {
+		return d.Delay << failures
+	}
+	return d.Delay * time.Duration(failures)
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// client follows no redirects: they are answers like others.
+var client = &http.Client{
+	Transport:     &http.Transport{MaxIdleConnsPerHost: 256},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// post sends an event in binary mode. It waits for the answer up to timeout and lets the function go on after that.
+func post(ctx context.Context, url string, e event.Event, timeout time.Duration) answer {
+	request, err := cehttp.NewHTTPRequestFromEvent(context.WithoutCancel(ctx), url, e)
+	if err != nil {
+		return answer{body: []byte(err.Error())}
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		response, err := client.Do(request)
+		if err != nil {
+			answered <- answer{body: []byte(err.Error())}
+			return
+		}
+		defer func() { _ = response.Body.Close() }()
+		body, _ := io.ReadAll(response.Body) // what was read is what there is to report
+		answered <- answer{response.StatusCode, response.Header, body}
+	}()
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case a := <-answered:
+		return a
+	case <-timer.C:
+		return answer{body: []byte("timed out")}
+	case <-ctx.Done():
+		return answer{body: []byte("the dispatcher ends")}
+	}
+}
+
+// Event is what a KafkaSource makes of a record. A CloudEvent keeps its attributes, and loses the key and the other
+// headers; anything else becomes an event that tells of its place.
+func Event(record *kgo.Record, spec knative.KafkaSource) event.Event {
+	e, ok := cloudEvent(record)
+	if !ok {
+		e = foreign(record, spec)
+	}
+	e.SetExtension("knativekafkapartition", fmt.Sprint(record.Partition))
+	e.SetExtension("knativekafkaoffset", fmt.Sprint(record.Offset))
+	for name, value := range spec.Extensions {
+		e.SetExtension(name, value)
+	}
+	return e
+}
+
+func cloudEvent(record *kgo.Record) (event.Event, bool) {
+	headers := map[string]string{}
+	for _, h := range record.Headers {
+		headers[strings.ToLower(h.Key)] = string(h.Value)
+	}
+	e := event.New()
+	if strings.HasPrefix(headers["content-type"], event.ApplicationCloudEventsJSON) {
+		return e, e.UnmarshalJSON(record.Value) == nil && e.Validate() == nil
+	}
+	if headers["ce_specversion"] == "" {
+		return e, false
+	}
+	request := &http.Request{Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(record.Value))}
+	for name, value := range headers {
+		if attribute, ok := strings.CutPrefix(name, "ce_"); ok {
+			request.Header.Set("Ce-"+attribute, value)
+		}
+	}
+	if contentType := headers["content-type"]; contentType != "" {
+		request.Header.Set("Content-Type", contentType)
+	}
+	decoded, err := cehttp.NewEventFromHTTPRequest(request)
+	if err != nil || decoded.Validate() != nil {
+		return e, false
+	}
+	return *decoded, true
+}
+
+func foreign(record *kgo.Record, spec knative.KafkaSource) event.Event {
+	e := event.New()
+	e.SetType("dev.knative.kafka.event")
+	e.SetSource(fmt.Sprintf("/apis/v1/namespaces/%s/kafkasources/%s#%s", spec.Namespace, spec.Name, record.Topic))
+	e.SetSubject(fmt.Sprintf("partition:%d#%d", record.Partition, record.Offset))
+	e.SetID(fmt.Sprintf("partition:%d/offset:%d", record.Partition, record.Offset))
+	e.SetTime(record.Timestamp)
+	if record.Key != nil {
+		e.SetExtension("key", string(record.Key))
+		e.SetExtension("partitionkey", string(record.Key))
+	}
+	for _, h := range record.Headers {
+		name := strings.ToLower(h.Key)
+		if name == "content-type" {
+			e.SetDataContentType(string(h.Value))
+			continue
+		}
+		kept := strings.Map(func(r rune) rune {
+			if (r >= 'a' && r <= 'z') || (r >= '0' && r <= '9') {
+				return r
+			}
+			return -1
+		}, name)
+		e.SetExtension("kafkaheader"+kept, string(h.Value))
+	}
+	if record.Value != nil {
+		e.DataEncoded = record.Value
+	}
+	return e
+}
