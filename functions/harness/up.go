@@ -222,7 +222,7 @@ func (h *harness) add(ctx context.Context, service knative.Service) error {
 // poke wakes the relay of a schema.
 func (h *harness) poke(schema string, shards ...uint8) {
 	if p, ok := h.pokers[schema]; ok {
-		p.poke(shards...)
+		p.Poke(shards...)
 	}
 }
 
