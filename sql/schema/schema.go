@@ -61,6 +61,8 @@ func (s Server) Config(name string) (*mysql.Config, error) {
 	}
 	c.ParseTime, c.Loc = true, time.UTC
 	c.ClientFoundRows = false
+	// What the driver would write to standard error it returns too: a database that is away must not fill the log.
+	c.Logger = &mysql.NopLogger{}
 	// One round trip a statement instead of three: nothing is prepared for a single use.
 	c.InterpolateParams = true
 	// Without an explicit collation the driver sends none: utf8mb4, which interpolation is safe with.
