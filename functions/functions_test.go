@@ -258,7 +258,7 @@ func TestTheCatalogueHasEveryFolder(t *testing.T) {
 
 func TestAFunctionIsItsCodeAndItsDeployment(t *testing.T) {
 	for folder := range functions.Catalogue {
-		for _, file := range []string{folder + ".go", "func.yaml"} {
+		for _, file := range []string{folder + ".go", folder + "_test.go", "func.yaml"} {
 			assert.FileExists(t, filepath.Join(folder, file))
 		}
 	}

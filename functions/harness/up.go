@@ -104,7 +104,7 @@ func up(ctx context.Context, o options, out streams) (err error) {
 		return errors.Join(err, h.stop(ctx))
 	}
 	return h.serve(ctx, o, listener, func() {
-		banner(out.stderr, h, listener.Addr().String(), data, time.Since(begin))
+		banner(out.stderr, h, reachable(listener.Addr().String()), data, time.Since(begin))
 	})
 }
 
