@@ -1,10 +1,7 @@
 package outbox_test
 
 import (
-	"context"
-	"database/sql"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,54 +13,6 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// planner runs the statements of sqlc and keeps how the server would find the rows of each.
-type planner struct {
-	messaging.DBTX
-	t       *testing.T
-	lookups []lookup // of the last statement
-}
-
-// lookup is how a statement finds the rows of one table. The index is empty for a scan of the table.
-type lookup struct{ table, access, index string }
-
-func (p *planner) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	p.explain(ctx, query, args)
-	return p.DBTX.ExecContext(ctx, query, args...)
-}
-
-func (p *planner) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	p.explain(ctx, query, args)
-	return p.DBTX.QueryContext(ctx, query, args...)
-}
-
-func (p *planner) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	p.explain(ctx, query, args)
-	return p.DBTX.QueryRowContext(ctx, query, args...)
-}
-
-func (p *planner) explain(ctx context.Context, query string, args []any) {
-	p.lookups = nil
-	rows, err := p.DBTX.QueryContext(ctx, "EXPLAIN "+query, args...)
-	require.NoError(p.t, err, query)
-	defer rows.Close()
-	columns, err := rows.Columns()
-	require.NoError(p.t, err)
-	for rows.Next() {
-		values := make([]sql.NullString, len(columns))
-		into := make([]any, len(columns))
-		for i := range values {
-			into[i] = &values[i]
-		}
-		require.NoError(p.t, rows.Scan(into...))
-		plan := map[string]string{}
-		for i, column := range columns {
-			plan[strings.ToLower(column)] = values[i].String
-		}
-		p.lookups = append(p.lookups, lookup{plan["table"], plan["type"], plan["key"]})
-	}
-	require.NoError(p.t, rows.Err())
-}
-
 func TestEveryQueryOfTheRelayFindsItsRowsByAnIndex(t *testing.T) {
 	sizes := map[string]int{"few rows": 10, "many rows": 20_000}
 	for size, n := range sizes {
@@ -73,7 +22,7 @@ func TestEveryQueryOfTheRelayFindsItsRowsByAnIndex(t *testing.T) {
 			for _, table := range []string{"outbox", "outbox_shards", "inbox"} {
 				exec(t, db, "ANALYZE TABLE "+table)
 			}
-			p := &planner{DBTX: db, t: t}
+			p := mysqltest.NewPlanner(t, db)
 			q := messaging.New(p)
 			reason, before := "refused", time.Now()
 			queries := map[string]func() error{
@@ -106,15 +55,15 @@ func TestEveryQueryOfTheRelayFindsItsRowsByAnIndex(t *testing.T) {
 			}
 			for name, run := range queries {
 				require.NoError(t, run(), name)
-				require.NotEmpty(t, p.lookups, name)
-				for _, l := range p.lookups {
-					switch l.table {
+				require.NotEmpty(t, p.Lookups, name)
+				for _, l := range p.Lookups {
+					switch l.Table {
 					case "outbox", "o", "n", "e", "outbox_shards", "s":
-						if name == "MarkSent" && l.table == "s" { // the list of what was sent
+						if name == "MarkSent" && l.Table == "s" { // the list of what was sent
 							continue
 						}
-						assert.NotEmpty(t, l.index, "%s scans the table: %v", name, fmt.Sprint(p.lookups))
-						assert.NotEqual(t, "ALL", l.access, "%s: %v", name, p.lookups)
+						assert.NotEmpty(t, l.Index, "%s scans the table: %v", name, fmt.Sprint(p.Lookups))
+						assert.NotEqual(t, "ALL", l.Access, "%s: %v", name, p.Lookups)
 					}
 				}
 			}

@@ -1,0 +1,160 @@
+package createorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/functiontest"
+	"example.com/orders/functions/internal/mysqltest"
+	"example.com/orders/functions/internal/outboxtest"
+	"example.com/orders/sql/orders"
+	"example.com/orders/sql/schema"
+)
+
+// quiet starts the function without a log.
+func quiet(t *testing.T, f *Function) *Function {
+	t.Helper()
+	f.Log = slog.New(slog.DiscardHandler)
+	return functiontest.Start(t, f, nil)
+}
+
+func TestManyCreatesWithFewKeysMakeOneOrderAKey(t *testing.T) {
+	f := quiet(t, New())
+	const creates, keys = 200, 20
+	answers, errs := make([]Accepted, creates), make([]error, creates)
+	key := func(i int) int { return i % keys }
+	quantity := func(i int) int64 { return 1 + int64(i/keys%2) } // every second round of keys has another body
+
+	functiontest.Concurrently(creates, func(i int) {
+		answers[i], errs[i] = f.Create(t.Context(), keyed(fmt.Sprint("k-", key(i)), quantity(i)))
+	})
+
+	for k := range keys {
+		var id string
+		var made, firsts int
+		var body int64
+		for i := range creates {
+			if key(i) != k || errs[i] != nil {
+				continue
+			}
+			if made++; made == 1 {
+				id, body = answers[i].OrderID, quantity(i)
+			}
+			assert.Equal(t, id, answers[i].OrderID)
+			assert.Equal(t, body, quantity(i), "the other body is refused")
+			if !answers[i].Replayed {
+				firsts++
+			}
+		}
+		assert.Equal(t, creates/keys/2, made)
+		assert.Equal(t, 1, firsts)
+		assert.Equal(t, body, functiontest.Stored(t, f.DB, id).TotalAmount/1299)
+	}
+	for i, err := range errs {
+		if err != nil {
+			assert.ErrorIs(t, err, ErrKeyReused, i)
+		}
+	}
+	assert.Equal(t, keys, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM orders"))
+	assert.Equal(t, keys, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM order_items"))
+	assert.Len(t, outboxtest.Drain(t, f.DB), keys)
+}
+
+func TestCreatesThatWaitAreStoredTogether(t *testing.T) {
+	f := quiet(t, New())
+	const n = 64
+	group := make([]pending, n)
+	for i := range group {
+		p, err := f.prepare(keyed(fmt.Sprint("k-", i), 1))
+		require.NoError(t, err)
+		group[i] = p
+	}
+	statements := mysqltest.Statements(t, f.DB, func() {
+		for _, r := range f.store(t.Context(), group) {
+			assert.NoError(t, r.Err)
+		}
+	})
+	assert.LessOrEqual(t, statements, 8)
+	assert.Len(t, outboxtest.Drain(t, f.DB), n)
+}
+
+func TestAKeyThatIsHeldHoldsUpOthersForAShortTimeOnly(t *testing.T) {
+	f := quiet(t, New())
+	holder, err := f.DB.BeginTx(t.Context(), schema.ReadCommitted)
+	require.NoError(t, err)
+	require.NoError(t, orders.New(holder).InsertOrder(t.Context(), orders.InsertOrderParams{
+		ID: functiontest.OrderID(), CustomerEmail: "alice@example.com", Status: orders.OrdersStatusPENDING, Currency: "EUR", Version: 1,
+		IdempotencyKeyHash: KeyHash("held"), RequestHash: []byte{}, CreatedAt: time.Now(), UpdatedAt: time.Now(),
+	}))
+	var group []pending
+	for _, key := range []string{"a", "b", "held", "c"} {
+		p, err := f.prepare(keyed(key, 1))
+		require.NoError(t, err)
+		group = append(group, p)
+	}
+
+	ctx, cancel := context.WithTimeout(t.Context(), groupTimeout)
+	defer cancel()
+	for _, r := range f.store(ctx, group) {
+		assert.True(t, schema.IsLockWaitTimeout(r.Err), "the server gives up, before the time of the group is over: %v", r.Err)
+	}
+	for _, i := range []int{0, 1, 3} {
+		assert.NoError(t, insert(ctx, f.Transact, group[i:i+1]), "nothing is held for it any more")
+	}
+	require.NoError(t, holder.Rollback())
+	_, err = f.Create(t.Context(), keyed("held", 1))
+	require.NoError(t, err)
+	assert.Len(t, outboxtest.Drain(t, f.DB), 4)
+}
+
+func TestCreatesWhoseCommitIsLostAreAnsweredForTheirOwnOrders(t *testing.T) {
+	for name, c := range map[string]struct{ before, after int32 }{
+		"before it": {2, 0}, "after it": {0, 1}, "after it, and again alone": {0, 3}, "before it until the group is given up": {8, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db, loss := mysqltest.Lossy(t, mysqltest.Server(t), schema.Orders)
+			f := New()
+			f.DB = db
+			quiet(t, f)
+			loss.Before.Store(c.before)
+			loss.After.Store(c.after)
+			answers := make([]Accepted, 30)
+			functiontest.Concurrently(len(answers), func(i int) {
+				command := Command{Order: wanted(1), Cause: events.Cause{CorrelationID: "flow-1"}}
+				if i%2 == 0 {
+					command.KeyHash = KeyHash(fmt.Sprint("k-", i))
+				}
+				var err error
+				answers[i], err = f.Create(t.Context(), command)
+				assert.NoError(t, err)
+			})
+			ids := map[string]bool{}
+			for _, a := range answers {
+				assert.False(t, a.Replayed)
+				ids[a.OrderID] = true
+			}
+			assert.Len(t, ids, len(answers))
+			assert.Equal(t, len(answers), mysqltest.Count(t, db, "SELECT COUNT(*) FROM orders"))
+			assert.Len(t, outboxtest.Drain(t, db), len(answers))
+		})
+	}
+}
+
+func TestACreateWhoseClientIsGoneIsNoOrderOfAnotherKey(t *testing.T) {
+	f := quiet(t, New())
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("the client is gone"))
+	_, err := f.Create(ctx, keyed("k", 1))
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = f.Create(t.Context(), keyed("k", 1))
+	require.NoError(t, err, "it is made or made now, and answered the same")
+	assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM orders"))
+}

@@ -1,0 +1,51 @@
+package mysqltest
+
+import (
+	"database/sql"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Rows returns what a query answers, each row as one text, NULL as such.
+func Rows(t testing.TB, db *sql.DB, query string, arguments ...any) (all []string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), query, arguments...)
+	require.NoError(t, err, query)
+	defer func() { _ = rows.Close() }()
+	columns, err := rows.Columns()
+	require.NoError(t, err)
+	for rows.Next() {
+		values := make([]sql.NullString, len(columns))
+		into := make([]any, len(columns))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		require.NoError(t, rows.Scan(into...))
+		texts := make([]string, len(columns))
+		for i, v := range values {
+			texts[i] = v.String
+			if !v.Valid {
+				texts[i] = "NULL"
+			}
+		}
+		all = append(all, strings.Join(texts, " | "))
+	}
+	require.NoError(t, rows.Err())
+	return all
+}
+
+// Statements returns how many statements do sends through db, whose pool becomes one connection.
+func Statements(t testing.TB, db *sql.DB, do func()) int {
+	t.Helper()
+	db.SetMaxOpenConns(1)
+	count := func() (n int) {
+		var name string
+		require.NoError(t, db.QueryRowContext(t.Context(), "SHOW SESSION STATUS LIKE 'Questions'").Scan(&name, &n))
+		return n
+	}
+	before := count()
+	do()
+	return count() - before - 1 // the second look counts itself
+}
