@@ -1,4 +1,4 @@
-.PHONY: help run test generate lint bench
+.PHONY: help run test generate lint bench crash
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,3 +18,8 @@ lint: ## vet, and golangci-lint with the rules of .golangci.yml (the first time 
 
 bench: ## measure encoding, and one order at a time from POST to CONFIRMED
 	go test -run '^$$' -bench . -benchmem ./events ./functions/harness
+
+RUNS = 1
+crash: ## kill it at every boundary, and stop, freeze and kill its servers, RUNS times, under load; count what was lost
+	CRASH_ALL=1 CRASH_SERVERS=1 CRASH_AWAY=30s CRASH_RUNS=$(RUNS) go test -count=1 -timeout 4h -parallel 4 -v \
+	  -run 'ByACrash|ServerFaults|ComeAndGo' ./functions/harness

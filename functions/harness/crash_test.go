@@ -75,17 +75,30 @@ func crashes() []crash {
 
 func (c crash) String() string { return or(c.name, c.point) }
 
-// crashSeed chooses what of the matrix is run, and the passes at which processes die: CRASH_SEED, else a new one.
-func crashSeed(t testing.TB) uint64 {
+// crashSeed chooses what of the matrix is run, and the passes at which processes die: CRASH_SEED, else a new one. All
+// that is chosen is run CRASH_RUNS times, each with a seed of its own.
+func crashSeed(t testing.TB) (seed uint64, runs int) {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano()) % 1_000_000
+	seed = uint64(time.Now().UnixNano()) % 1_000_000
+	var err error
 	if text := os.Getenv("CRASH_SEED"); text != "" {
-		var err error
 		seed, err = strconv.ParseUint(text, 10, 64)
 		require.NoError(t, err, "CRASH_SEED")
 	}
+	runs, err = strconv.Atoi(or(os.Getenv("CRASH_RUNS"), "1"))
+	require.NoError(t, err, "CRASH_RUNS")
 	t.Logf("CRASH_SEED=%d runs the same again", seed)
-	return seed
+	return seed, runs
+}
+
+// sample chooses some of all by the seed; with CRASH_ALL it is all of them.
+func sample[T any](all []T, some int, seed uint64) []T {
+	if os.Getenv("CRASH_ALL") != "" {
+		return all
+	}
+	random := rand.New(rand.NewPCG(seed, 0))
+	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all[:some]
 }
 
 const crashSample = 3
@@ -97,15 +110,8 @@ func TestNothingIsLostDoubledOrOversoldByACrash(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a database server: run without -short")
 	}
-	seed := crashSeed(t)
-	chosen, runs := crashes(), 1
-	if os.Getenv("CRASH_ALL") != "" {
-		runs, _ = strconv.Atoi(or(os.Getenv("CRASH_RUNS"), "1")) // none are run when it is no number
-	} else {
-		random := rand.New(rand.NewPCG(seed, 0))
-		random.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
-		chosen = chosen[:crashSample]
-	}
+	seed, runs := crashSeed(t)
+	chosen := sample(crashes(), crashSample, seed)
 	var all report
 	t.Cleanup(func() { all.print("crash, then another while it is recovered from") })
 	for _, c := range chosen {
@@ -142,7 +148,7 @@ func (c crash) run(t *testing.T, seed uint64) result {
 			environ = append(environ[:len(environ):len(environ)], fmt.Sprintf("HARNESS_FAILPOINTS=%s=kill@%d", c.point, 1+random.IntN(c.most)))
 		}
 		p := launch(t, environ, append([]string{"up", "--addr", address, "--data", s.data, "--sample-stock=false"}, c.args...)...)
-		p.url = "http://" + address
+		p.stack, p.url = s, "http://"+address
 		logs = append(logs, &p.log)
 		if c.point == "" && life < 3 {
 			p.killAfter(time.Duration(random.Int64N(int64(c.within))))
@@ -150,6 +156,7 @@ func (c crash) run(t *testing.T, seed uint64) result {
 		died := s.awaitDeathOrPeace(ctx, t, p, l, &r)
 		if died.IsZero() {
 			require.Greater(t, life, 1, "the process went by %s too seldom to die there", c)
+			p.audit(t)
 			p.stop(t)
 			break
 		}
@@ -165,6 +172,9 @@ func (c crash) run(t *testing.T, seed uint64) result {
 		s.assertAllGarbageIsSetAside(t, c.garbage)
 	}
 	assert.Empty(t, l.broken)
+	for _, log := range logs {
+		assert.NotContains(t, log.String(), "audit found a breach")
+	}
 	r.mails = mailedTwice(logs)
 	return r
 }

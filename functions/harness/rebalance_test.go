@@ -40,7 +40,7 @@ func newMembers(t *testing.T, n int) []*member {
 func (m *member) start(t *testing.T) {
 	t.Helper()
 	m.process = launch(t, m.environ, "up", "--addr", m.address, "--data", m.data, "--sample-stock=false")
-	m.url = "http://" + m.address
+	m.process.stack, m.url = m.stack, "http://"+m.address
 	m.await(t, "it is ready", func() bool { return m.get(t, "/health", nil) == http.StatusOK })
 }
 
@@ -74,15 +74,15 @@ func TestMembersComeAndGoUnderLoad(t *testing.T) {
 	l.start(ctx, 1, 0)
 	b.start(t)
 	c.start(t)
-	t.Logf("an order takes %s with three members", throughAll(ctx, t, l, a))
+	t.Logf("an order takes %s with three members", throughAll(ctx, t, l, a.process))
 	t.Logf("a member drained in %s", b.drain(t))
-	t.Logf("an order takes %s after that", throughAll(ctx, t, l, a))
+	t.Logf("an order takes %s after that", throughAll(ctx, t, l, a.process))
 	c.kill(t)
-	t.Logf("an order takes %s after a kill", throughAll(ctx, t, l, a))
+	t.Logf("an order takes %s after a kill", throughAll(ctx, t, l, a.process))
 	b.start(t)
 	c.start(t)
 	a.kill(t)
-	t.Logf("an order takes %s after a kill of one of three", throughAll(ctx, t, l, b))
+	t.Logf("an order takes %s after a kill of one of three", throughAll(ctx, t, l, b.process))
 	t.Logf("a member drained in %s", c.drain(t))
 	a.start(t)
 	l.end()
@@ -94,11 +94,12 @@ func TestMembersComeAndGoUnderLoad(t *testing.T) {
 	t.Logf("%d orders, settled %s after the last answer: lost %d, doubled %d, oversold %d", len(l.placed), took.Round(time.Millisecond), v.lost, v.doubled, v.oversold)
 	assert.Empty(t, v.what)
 	assert.Empty(t, l.broken)
+	a.audit(t)
 	t.Logf("the last members drained in %s and %s", a.drain(t), b.drain(t))
 }
 
 // throughAll places enough orders to have some on every partition, and returns how long it took until all had ended.
-func throughAll(ctx context.Context, t *testing.T, l *load, m *member) time.Duration {
+func throughAll(ctx context.Context, t *testing.T, l *load, m *process) time.Duration {
 	t.Helper()
 	begin := time.Now()
 	ids := make([]string, 12)
@@ -106,7 +107,10 @@ func throughAll(ctx context.Context, t *testing.T, l *load, m *member) time.Dura
 		ids[i] = l.place(ctx, map[string]int{"PLENTY": 1})
 	}
 	for _, id := range ids {
-		m.await(t, "order "+id+" has ended", func() bool { return m.order(t, id).Status != "PENDING" })
+		m.await(t, "order "+id+" has ended", func() bool {
+			var o order
+			return m.get(t, "/api/orders/"+id, &o) == http.StatusOK && o.Status != "PENDING"
+		})
 	}
 	return time.Since(begin).Round(time.Millisecond)
 }

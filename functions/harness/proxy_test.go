@@ -1,0 +1,79 @@
+package main
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/porttest"
+)
+
+// proxy stands between a harness and a server, and can reset the connections that go through it.
+type proxy struct {
+	address  string
+	listener net.Listener
+
+	mu   sync.Mutex
+	open map[net.Conn]bool // both ends of each
+}
+
+// newProxy listens until the test ends; connections go to target, which need not listen yet.
+func newProxy(t *testing.T, target string) *proxy {
+	t.Helper()
+	p := &proxy{address: porttest.Address(t), open: map[net.Conn]bool{}}
+	var err error
+	p.listener, err = net.Listen("tcp", p.address)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, p.listener.Close())
+		p.reset()
+	})
+	go func() {
+		for {
+			client, err := p.listener.Accept()
+			if err != nil {
+				return // closed
+			}
+			go p.serve(client, target)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) serve(client net.Conn, target string) {
+	server, err := net.Dial("tcp", target)
+	if err != nil {
+		_ = client.Close() // as near to a refused connection as can be
+		return
+	}
+	p.mu.Lock()
+	p.open[client], p.open[server] = true, true
+	p.mu.Unlock()
+	var both sync.WaitGroup
+	for from, to := range map[net.Conn]net.Conn{client: server, server: client} {
+		both.Go(func() {
+			_, _ = io.Copy(to, from) // until either end closes it
+			_, _ = from.Close(), to.Close()
+		})
+	}
+	both.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.open, client)
+	delete(p.open, server)
+}
+
+// reset ends all connections at once, as a router does that has lost its memory: both sides get RST.
+func (p *proxy) reset() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.open {
+		_ = c.(*net.TCPConn).SetLinger(0) // it may be closed already
+		_ = c.Close()
+		n++
+	}
+	return n
+}
