@@ -36,7 +36,6 @@ const timeout = 4 * time.Minute
 
 // bed is all functions on schemas of their own. Runs follow one another on it; each leaves nothing under way.
 type bed struct {
-	t       testing.TB
 	server  schema.Server
 	wiring  *knative.Wiring
 	pools   map[string]*sql.DB // for the scheduler's own looks, past all taps
@@ -62,13 +61,16 @@ func newBed(t testing.TB) *bed {
 	t.Helper()
 	wiring, err := knative.Load(knative.Base())
 	require.NoError(t, err)
-	b := &bed{t: t, server: mysqltest.Server(t), wiring: wiring, pools: map[string]*sql.DB{}, members: map[string]*member{}}
-	for _, name := range []string{schema.Orders, schema.Inventory, schema.Notifications} {
+	b := &bed{server: mysqltest.Server(t), wiring: wiring, pools: map[string]*sql.DB{}, members: map[string]*member{}}
+	for _, name := range schema.All {
 		b.pools[name] = mysqltest.Pool(t, b.server, name)
 	}
 	b.run = newRun(b, 0)
 	for _, service := range wiring.Services {
-		f := b.start(service)
+		f, m := b.start(t, service)
+		if m != nil {
+			b.members[service.Name] = m
+		}
 		switch f := f.(type) {
 		case *cancelorder.Function:
 			b.cancel = f
@@ -83,23 +85,24 @@ func newBed(t testing.TB) *bed {
 	return b
 }
 
-// start starts the function of a Service, with a tap, the simulation's clock and its ids.
-func (b *bed) start(service knative.Service) functions.Function {
-	b.t.Helper()
+// start starts the function of a Service, with a tap, the simulation's clock and its ids. The orders API has none: it
+// only fronts two others. It is stopped when t ends.
+func (b *bed) start(t testing.TB, service knative.Service) (functions.Function, *member) {
+	t.Helper()
 	f := functions.Catalogue[service.Function]()
 	base := f.Base()
 	if service.Function == "publishoutbox" {
 		base.Schema = service.Env["OUTBOX_SCHEMA"]
 	}
 	if service.Function == "ordersapi" {
-		return f // it only fronts two others
+		return f, nil
 	}
 	m := &member{name: service.Name}
 	var clock func() time.Time
 	if service.Function == "notify" || service.Function == "publishoutbox" {
 		clock = func() time.Time { return b.run.now } // they go by the clock of the database
 	}
-	m.tap, m.db = newTap(b.t, b.server, base.Schema, clock)
+	m.tap, m.db = newTap(t, b.server, base.Schema, clock)
 	base.DB = m.db
 	base.Now = func() time.Time { return b.run.now.Add(b.run.skew(service.Name)) }
 	base.NewID = func() string { return newID(base.Now(), b.run.ids) }
@@ -110,8 +113,8 @@ func (b *bed) start(service knative.Service) functions.Function {
 	case *expireorders.Function:
 		f.Timeout = timeout
 	}
-	require.NoError(b.t, f.Start(b.t.Context(), map[string]string{}))
-	b.t.Cleanup(func() { assert.NoError(b.t, f.Stop(context.Background())) })
+	require.NoError(t, f.Start(t.Context(), map[string]string{}))
+	t.Cleanup(func() { assert.NoError(t, f.Stop(context.Background())) })
 	if handle, err := host.Deliver(f); err == nil {
 		m.handle = handle
 	}
@@ -120,8 +123,7 @@ func (b *bed) start(service knative.Service) functions.Function {
 	}); ok {
 		m.group = g.HandleBatch
 	}
-	b.members[service.Name] = m
-	return f
+	return f, m
 }
 
 // newID makes a UUID of version 7 out of a time and random bits that a seed gives again.

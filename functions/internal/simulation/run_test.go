@@ -292,12 +292,17 @@ func wide(shards []uint8) []int {
 
 // expire gives expire-orders a tick.
 func (r *run) expire(ctx context.Context) {
+	err, _ := r.within(ctx, "expire-orders", func(ctx context.Context) error { return r.bed.members["expire-orders"].handle(ctx, tick()) })
+	r.logf("expire: %d", delivery.Status(err))
+}
+
+// tick is the event of a PingSource.
+func tick() event.Event {
 	e := event.New()
 	e.SetID("tick")
 	e.SetSource("/simulation")
 	e.SetType(instance.TickType)
-	err, _ := r.within(ctx, "expire-orders", func(ctx context.Context) error { return r.bed.members["expire-orders"].handle(ctx, e) })
-	r.logf("expire: %d", delivery.Status(err))
+	return e
 }
 
 // drain lets nothing go wrong any more and goes on until nothing is under way. No order is expired: each must have been

@@ -37,9 +37,11 @@ const workers = 3
 // TestSimulation runs many seeds, or with -seed one.
 func TestSimulation(t *testing.T) {
 	if *oneSeed != 0 {
-		r := simulate(t.Context(), newBed(t), *oneSeed, mutation{})
+		b := newBed(t)
+		r := simulate(t.Context(), b, *oneSeed, mutation{})
 		t.Log(strings.Join(r.trace, "\n"))
 		assert.Empty(t, r.violations)
+		assert.Empty(t, b.audit(t.Context()))
 		return
 	}
 	last := *fromSeed + seeds(t) - 1
@@ -66,6 +68,7 @@ func TestSimulation(t *testing.T) {
 				return // what it left under way would be in the way of the next one
 			}
 		}
+		assert.Empty(t, beds[w].audit(t.Context()))
 	})
 	t.Logf("seeds %d to %d, %.1f a second", *fromSeed, last, float64(last-*fromSeed+1)/time.Since(begun).Seconds())
 }

@@ -56,7 +56,7 @@ func newTap(t testing.TB, server schema.Server, name string, clock func() time.T
 	own := &tap{Connector: connector, clock: clock}
 	db := sql.OpenDB(own)
 	db.SetMaxOpenConns(2)
-	db.SetMaxIdleConns(2)
+	db.SetMaxIdleConns(1)
 	t.Cleanup(func() { assert.NoError(t, db.Close()) })
 	return own, db
 }

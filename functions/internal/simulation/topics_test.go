@@ -135,11 +135,7 @@ func (r *run) deliver(ctx context.Context, s *source, at []int) bool {
 		switch {
 		case skipped:
 		case m.group != nil && len(es) > 1:
-			groups(es, func(places []int, same []event.Event) {
-				for i, err := range m.group(ctx, same) {
-					answers[places[i]] = err
-				}
-			})
+			answers = m.together(ctx, es)
 		default:
 			for i, e := range es {
 				answers[i] = m.handle(ctx, e)
@@ -159,14 +155,15 @@ func (r *run) deliver(ctx context.Context, s *source, at []int) bool {
 	return all
 }
 
-// groups hands the events of each type to handle, with their indices in es, as package host does.
-func groups(es []event.Event, handle func(places []int, same []event.Event)) {
-	var seen []string
+// together handles events as package host has it: those of each type at once, and one by one what that leaves.
+func (m *member) together(ctx context.Context, es []event.Event) []error {
+	answers := make([]error, len(es))
+	var types []string
 	for _, first := range es {
-		if slices.Contains(seen, first.Type()) {
+		if slices.Contains(types, first.Type()) {
 			continue
 		}
-		seen = append(seen, first.Type())
+		types = append(types, first.Type())
 		var places []int
 		var same []event.Event
 		for i, e := range es {
@@ -174,8 +171,14 @@ func groups(es []event.Event, handle func(places []int, same []event.Event)) {
 				places, same = append(places, i), append(same, e)
 			}
 		}
-		handle(places, same)
+		for i, err := range m.group(ctx, same) {
+			if errors.Is(err, delivery.ErrAlone) {
+				err = m.handle(ctx, same[i])
+			}
+			answers[places[i]] = err
+		}
 	}
+	return answers
 }
 
 // settle acknowledges a record, keeps it for another attempt or sets it aside. A process that died acknowledges nothing.
