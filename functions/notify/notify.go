@@ -83,7 +83,6 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 		if err := f.send(ctx, n); err != nil {
 			return "", errors.Join(err, f.release(ctx, n, claim))
 		}
-		failpoint.Pass(failpoint.In(ctx, f.Name), failpoint.MailSent)
 		return "sent", f.mark(ctx, n, claim)
 	})
 }
@@ -185,6 +184,7 @@ func (f *Function) send(ctx context.Context, n news) error {
 	}
 	f.Log.InfoContext(ctx, fmt.Sprintf("Email to %s: your order %s is %s", n.email, n.orderID, n.status),
 		"function", f.Name, "event_id", n.event.ID(), "order_id", n.orderID, "correlation_id", events.CauseOf(n.event).CorrelationID)
+	failpoint.Pass(failpoint.In(ctx, f.Name), failpoint.MailSent)
 	return nil
 }
 
