@@ -63,8 +63,8 @@ func openAll(ctx context.Context, q *inventory.Queries, group []delivered, now t
 	if err != nil {
 		return nil, fmt.Errorf("look for the reservations of %d orders: %w", len(first), err)
 	}
-	for _, id := range known {
-		delete(first, id)
+	for _, row := range known {
+		delete(first, row.OrderID)
 	}
 	rows := make([]inventory.InsertReservationParams, 0, len(first))
 	for _, id := range slices.Sorted(maps.Keys(first)) {

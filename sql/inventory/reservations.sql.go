@@ -163,11 +163,17 @@ func (q *Queries) LockReservation(ctx context.Context, orderID string) (LockRese
 }
 
 const lockReservations = `-- name: LockReservations :many
-SELECT order_id FROM reservations FORCE INDEX (PRIMARY) WHERE order_id IN (/*SLICE:order_ids*/?) ORDER BY order_id FOR UPDATE
+SELECT order_id, status FROM reservations FORCE INDEX (PRIMARY) WHERE order_id IN (/*SLICE:order_ids*/?) ORDER BY order_id FOR UPDATE
 `
 
-// LockReservations finds which of some orders have a row, and keeps those until the transaction ends.
-func (q *Queries) LockReservations(ctx context.Context, orderIds []string) ([]string, error) {
+type LockReservationsRow struct {
+	OrderID string
+	Status  ReservationsStatus
+}
+
+// LockReservations finds which of some orders have a row, and keeps those until the transaction ends. It reads the status
+// too: for the key alone MySQL would walk through a small table, and wait for the rows of other orders.
+func (q *Queries) LockReservations(ctx context.Context, orderIds []string) ([]LockReservationsRow, error) {
 	query := lockReservations
 	var queryParams []interface{}
 	if len(orderIds) > 0 {
@@ -183,13 +189,13 @@ func (q *Queries) LockReservations(ctx context.Context, orderIds []string) ([]st
 		return nil, err
 	}
 	defer rows.Close()
-	var items []string
+	var items []LockReservationsRow
 	for rows.Next() {
-		var order_id string
-		if err := rows.Scan(&order_id); err != nil {
+		var i LockReservationsRow
+		if err := rows.Scan(&i.OrderID, &i.Status); err != nil {
 			return nil, err
 		}
-		items = append(items, order_id)
+		items = append(items, i)
 	}
 	if err := rows.Close(); err != nil {
 		return nil, err

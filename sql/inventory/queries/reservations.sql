@@ -31,9 +31,10 @@ SELECT order_id, status, updated_at FROM reservations WHERE order_id > sqlc.arg(
 -- name: DeleteReservationLog :execrows
 DELETE FROM reservation_log WHERE order_id = ?;
 
--- LockReservations finds which of some orders have a row, and keeps those until the transaction ends.
+-- LockReservations finds which of some orders have a row, and keeps those until the transaction ends. It reads the status
+-- too: for the key alone MySQL would walk through a small table, and wait for the rows of other orders.
 -- name: LockReservations :many
-SELECT order_id FROM reservations FORCE INDEX (PRIMARY) WHERE order_id IN (sqlc.slice(order_ids)) ORDER BY order_id FOR UPDATE;
+SELECT order_id, status FROM reservations FORCE INDEX (PRIMARY) WHERE order_id IN (sqlc.slice(order_ids)) ORDER BY order_id FOR UPDATE;
 
 -- InsertReservation makes the row of an order that has none: error 1062 means that it has. InsertReservations makes many
 -- by one statement.
