@@ -17,7 +17,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"example.com/orders/functions"
+	"example.com/orders/functions/internal/console"
 	"example.com/orders/functions/internal/failpoint"
+	"example.com/orders/functions/internal/gauge"
 	"example.com/orders/functions/internal/host"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/functions/internal/metrics"
@@ -38,7 +40,9 @@ type harness struct {
 	pokers      map[string]*poker                                   // by schema
 	sources     []*kafka.Source
 	deadLetters *kafka.Producer
-	auditing    *auditing   // nil when there are no audits
+	auditing    *auditing // nil when there are no audits
+	gauges      *gauge.Gauges
+	console     *console.Console
 	stocked     atomic.Bool // the sample stock, when it is wanted, is there
 }
 
@@ -175,8 +179,20 @@ func (h *harness) start(ctx context.Context, o options) error {
 		}))
 	}
 	if o.auditInterval > 0 {
-		h.auditing, err = newAuditing(h.servers.config, o.auditInterval, h.metrics.Registry, h.log)
+		if h.auditing, err = newAuditing(h.servers.config, o.auditInterval, h.metrics.Registry, h.log); err != nil {
+			return err
+		}
 	}
+	h.gauges, err = gauge.Register(h.metrics.Registry, gauge.Options{
+		Databases: h.pools.open, Brokers: h.servers.brokers, Sources: h.wiring.Sources, Log: h.log,
+	})
+	if err != nil {
+		return err
+	}
+	h.console, err = console.New(console.Options{
+		Wiring: h.wiring, TopicPrefix: o.environ["KAFKA_TOPIC_PREFIX"], Brokers: h.servers.brokers, Open: h.pools.get,
+		Audit: h.auditing.lastReport, Metrics: h.metrics, Log: h.log,
+	})
 	return err
 }
 
@@ -194,7 +210,7 @@ func (h *harness) add(ctx context.Context, service knative.Service) error {
 		}
 	}
 	base := f.Base()
-	base.Log, base.Poke = h.log, h.poke
+	base.Log, base.Poke, base.Metrics = h.log, h.poke, h.metrics
 	if base.Schema != "" { // the relay has a pool of its own
 		var err error
 		if base.DB, err = h.pools.get(base.Schema); err != nil {
@@ -212,8 +228,10 @@ func (h *harness) add(ctx context.Context, service knative.Service) error {
 	h.handlers[service.Name] = handler
 	if deliver, err := host.Deliver(f); err == nil {
 		h.deliver[service.Name] = deliver
+		h.metrics.AddFunction(base.Name)
 		if service.Function == "publishoutbox" {
 			h.pokers[base.Schema] = newPoker(deliver)
+			h.metrics.AddRelay(base.Schema)
 		}
 	}
 	return nil
@@ -249,6 +267,7 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 		go h.auditing.run(running) // nobody waits for its end: it only reads, and may be waiting for a broker
 	}
 	server := &http.Server{Handler: h.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 16}
+	server.RegisterOnShutdown(h.console.EndStreams)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 
@@ -282,7 +301,7 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 
 // stop ends the functions and closes what they share.
 func (h *harness) stop(ctx context.Context) error {
-	var errs []error
+	errs := []error{h.console.Close()}
 	for name, f := range h.functions {
 		if err := f.Stop(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stop %s: %w", name, err))
@@ -291,6 +310,7 @@ func (h *harness) stop(ctx context.Context) error {
 	if h.deadLetters != nil {
 		errs = append(errs, h.deadLetters.Close())
 	}
+	errs = append(errs, h.gauges.Close())
 	if h.pools != nil {
 		errs = append(errs, h.pools.close())
 	}

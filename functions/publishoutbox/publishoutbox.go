@@ -130,7 +130,7 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 		for i, shard := range wanted.Shards {
 			shards[i] = uint8(shard) // parse has checked the bounds
 		}
-		relay := outbox.Relay{DB: f.DB, Publisher: f.Publisher, Now: f.Now}
+		relay := outbox.Relay{DB: f.DB, Publisher: f.Publisher, Now: f.Now, Metrics: f.Metrics, Schema: f.Schema}
 		sent, err := relay.Sweep(failpoint.In(ctx, f.Name), shards...)
 		if sent > 0 {
 			f.Log.DebugContext(ctx, "events sent", "function", f.Name, "count", sent)

@@ -65,7 +65,7 @@ func ReactGroup[T events.Data](ctx context.Context, i *Instance, es []event.Even
 		outcomes[index] = emits(emitted[n])
 	}
 	for n, e := range sound {
-		answers[places[n]] = i.Report(ctx, e, begin, cmp.Or(outcomes[n], "duplicate"), nil)
+		answers[places[n]] = i.Report(ctx, e, begin, cmp.Or(outcomes[n], repeated), nil)
 	}
 	return answers
 }

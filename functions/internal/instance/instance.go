@@ -19,6 +19,7 @@ import (
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/inbox"
+	"example.com/orders/functions/internal/metrics"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/schema"
 )
@@ -40,6 +41,8 @@ type Instance struct {
 	// by its sweep.
 	Poke outbox.Poke
 	Log  *slog.Logger
+	// Metrics counts what becomes of events; nil when nobody looks.
+	Metrics *metrics.Metrics
 
 	started  atomic.Bool
 	opened   bool   // DB was opened here and is closed here
@@ -205,7 +208,7 @@ func React[T events.Data](ctx context.Context, i *Instance, e event.Event, react
 			return "", err
 		}
 		if duplicate {
-			return "duplicate", nil
+			return repeated, nil
 		}
 		i.wake(shards)
 		return outcome, nil
@@ -243,6 +246,7 @@ func (i *Instance) Report(ctx context.Context, e event.Event, begin time.Time, o
 	if err == nil && outcome == "" {
 		return nil
 	}
+	i.Metrics.CountEvent(i.Name, counted(outcome, err), time.Since(begin))
 	attributes := []any{
 		"function", i.Name, "event_id", e.ID(), "event_type", e.Type(),
 		"correlation_id", events.CauseOf(e).CorrelationID, "duration", time.Since(begin).Round(time.Microsecond),
@@ -259,6 +263,23 @@ func (i *Instance) Report(ctx context.Context, e event.Event, begin time.Time, o
 		i.Log.WarnContext(ctx, "event failed, to be delivered again", append(attributes, "error", err)...)
 	}
 	return delivery.Result(err)
+}
+
+// repeated is the outcome of an event that was handled before.
+const repeated = "duplicate"
+
+// counted is an outcome as the metrics count it.
+func counted(outcome string, err error) metrics.Outcome {
+	switch {
+	case delivery.IsPoison(err):
+		return metrics.Poisoned
+	case err != nil:
+		return metrics.Retried
+	case outcome == repeated:
+		return metrics.Duplicate
+	default:
+		return metrics.Handled
+	}
 }
 
 // Duration reads a Go duration like 15m from the configuration; fallback when it is not set. It must be positive.

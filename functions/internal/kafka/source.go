@@ -239,6 +239,7 @@ func (s *Source) process(work context.Context, record *sarama.ConsumerMessage, s
 				return false
 			}
 			attempts++
+			s.o.Metrics.CountRetry(record.Topic, s.o.Spec.Sink)
 			continue
 		}
 		return s.setAside(work, log, record, failure{consumer: s.o.Spec.Sink, attempts: attempts, status: status, err: err, at: time.Now()}, sleep)

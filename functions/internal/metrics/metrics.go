@@ -11,51 +11,80 @@ import (
 )
 
 // Metrics is all that one process counts. Its methods may be called on nil, and count nothing then: who counts does not
-// have to know whether anybody looks.
+// have to know whether anybody looks. Counters that are known by name are made at zero by the Add methods: an alert on an
+// increase does not see the first count of a counter that was not there before.
 type Metrics struct {
 	// Registry takes more collectors, such as those that ask a database when they are scraped.
 	Registry *prometheus.Registry
 
 	deadLetters *prometheus.CounterVec
+	retries     *prometheus.CounterVec
+
+	handled *prometheus.CounterVec
+	steps   *prometheus.HistogramVec
+
+	batches  *prometheus.CounterVec
+	relayed  *prometheus.CounterVec
+	relaying *prometheus.HistogramVec
+	facts    *prometheus.CounterVec
+	money    prometheus.Counter
+	final    *prometheus.HistogramVec
+
+	requests *prometheus.CounterVec
+	latency  *prometheus.HistogramVec
 }
+
+var (
+	// short are the upper bounds, in seconds, of what a request or a step takes.
+	short = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+	// long are those of what an order takes: at most the time after which it expires.
+	long = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900}
+)
 
 // New returns metrics that are all zero, with those of the process and of Go beside them.
 func New() *Metrics {
-	m := &Metrics{
-		Registry: prometheus.NewRegistry(),
-		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "orders_dead_letters_total",
-			Help: "Records that were set aside as dead letters, acknowledged by the broker.",
-		}, []string{"topic", "consumer", "reason"}),
-	}
-	m.Registry.MustRegister(
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector(), m.deadLetters)
+	m := &Metrics{Registry: prometheus.NewRegistry()}
+	m.deadLetters = m.counter("orders_dead_letters_total",
+		"Records that were set aside as dead letters, acknowledged by the broker.", "topic", "consumer", "reason")
+	m.retries = m.counter("orders_delivery_retries_total",
+		"Deliveries of a record that came after one that failed.", "topic", "consumer")
+	m.handled = m.counter("orders_function_events_total",
+		"Events by what a function did with them: handled, duplicate (absorbed), retried (failed, to come again), poisoned.", "function", "outcome")
+	m.steps = m.histogram("orders_function_duration_seconds",
+		"How long a function took over an event, its transaction included.", short, "function")
+	m.batches = m.counter("orders_relay_batches_total",
+		"Batches of stored events that a relay has given to the broker.", "schema")
+	m.relayed = m.counter("orders_relay_events_total",
+		"Stored events given to the broker: sent, refused (counted against the event), unknown (to be sent again).", "schema", "outcome")
+	m.relaying = m.histogram("orders_relay_batch_duration_seconds",
+		"How long a relay took over a batch: claim, publish, mark, commit.", short, "schema")
+	m.facts = m.counter("orders_facts_total",
+		"Facts that were told: events that the broker has acknowledged.", "type")
+	m.money = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "orders_confirmed_amount_total",
+		Help: "The money of all orders that were confirmed, in minor units of the currency.",
+	})
+	m.final = m.histogram("orders_final_latency_seconds",
+		"From the acceptance of an order to the end of its saga, by its status then.", long, "status")
+	m.requests = m.counter("orders_http_requests_total",
+		"HTTP requests that were answered.", "method", "route", "code")
+	m.latency = m.histogram("orders_http_request_duration_seconds",
+		"How long the answer to an HTTP request took; streams are left out.", short, "method", "route")
+	m.Registry.MustRegister(m.money,
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
 	return m
 }
 
-// The reasons of a dead letter that are always there; the others are rejected_3xx and rejected_4xx, by the status that
-// the consumer answered.
-const (
-	Poison    = "poison"    // the consumer said that it never will succeed
-	Exhausted = "exhausted" // it failed until the last retry
-)
-
-// AddConsumer makes the counters of a consumer's dead letters, zero as yet: an alert on an increase does not see the
-// first count of a counter that was not there before.
-func (m *Metrics) AddConsumer(topic, consumer string) {
-	if m == nil {
-		return
-	}
-	m.deadLetters.WithLabelValues(topic, consumer, Poison)
-	m.deadLetters.WithLabelValues(topic, consumer, Exhausted)
+func (m *Metrics) counter(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	m.Registry.MustRegister(c)
+	return c
 }
 
-// CountDeadLetter counts a record of a topic that was set aside since the consumer failed.
-func (m *Metrics) CountDeadLetter(topic, consumer, reason string) {
-	if m == nil {
-		return
-	}
-	m.deadLetters.WithLabelValues(topic, consumer, reason).Inc()
+func (m *Metrics) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+	m.Registry.MustRegister(h)
+	return h
 }
 
 // Handler serves the metrics in the formats of Prometheus.

@@ -13,6 +13,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/functions/internal/failpoint"
+	"example.com/orders/functions/internal/metrics"
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/schema"
 )
@@ -72,6 +73,9 @@ type Relay struct {
 	DB        *sql.DB
 	Publisher Publisher
 	Now       func() time.Time
+	// Metrics counts the batches of Schema; nil when nobody looks.
+	Metrics *metrics.Metrics
+	Schema  string
 }
 
 // Sweep sends what is due in all shards, or in the given ones, until nothing is, and returns how many events the
@@ -128,6 +132,7 @@ type row struct {
 // mark each row by its own outcome, commit. The claims last until the commit, so no other relay sends a later event of
 // the same aggregate meanwhile. Dying anywhere leaves the rows as they were: what was published is published again.
 func (r Relay) pass(ctx context.Context, shards []uint8) (p passed, err error) {
+	begin := time.Now()
 	tx, err := r.DB.BeginTx(ctx, schema.ReadCommitted)
 	if err != nil {
 		return passed{}, fmt.Errorf("begin: %w", err)
@@ -176,10 +181,26 @@ func (r Relay) pass(ctx context.Context, shards []uint8) (p passed, err error) {
 	}
 	failpoint.Pass(ctx, failpoint.AfterRelay)
 	p.sent = len(acknowledged)
+	r.Metrics.CountBatch(r.Schema, counted(rows, outcomes), time.Since(begin))
 	if unknown != nil {
 		return p, fmt.Errorf("publish: %w", unknown)
 	}
 	return p, nil
+}
+
+// counted is a batch as the metrics count it.
+func counted(rows []row, outcomes []Outcome) (b metrics.Batch) {
+	for i, o := range outcomes {
+		switch {
+		case o.Err == nil:
+			b.Sent = append(b.Sent, rows[i].event)
+		case errors.Is(o.Err, ErrTooLarge), errors.Is(o.Err, ErrRefused):
+			b.Refused++
+		default:
+			b.Unknown++
+		}
+	}
+	return b
 }
 
 func (r Relay) publish(ctx context.Context, rows []row) []Outcome {

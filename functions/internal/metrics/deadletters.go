@@ -1,0 +1,35 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// Consumer is a function that handles a topic.
+type Consumer struct{ Topic, Function string }
+
+// DeadLetters returns how many records of each consumer were set aside since the process began, without asking anything
+// else that is measured.
+func (m *Metrics) DeadLetters() map[Consumer]int {
+	counts := map[Consumer]int{}
+	if m == nil {
+		return counts
+	}
+	collected := make(chan prometheus.Metric)
+	go func() {
+		m.deadLetters.Collect(collected)
+		close(collected)
+	}()
+	for metric := range collected {
+		var written dto.Metric
+		if err := metric.Write(&written); err != nil {
+			continue // a counter always can
+		}
+		labels := map[string]string{}
+		for _, label := range written.GetLabel() {
+			labels[label.GetName()] = label.GetValue()
+		}
+		counts[Consumer{labels["topic"], labels["consumer"]}] += int(written.GetCounter().GetValue())
+	}
+	return counts
+}

@@ -1,0 +1,46 @@
+package metrics
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/felixge/httpsnoop"
+)
+
+// methods are those that have a label of their own: a client can send any.
+var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
+
+// Requests counts the requests to next, which is a ServeMux or contains one: the route of a request is the pattern that
+// it matched innermost, of which there are few, and not its path.
+func (m *Metrics) Requests(next http.Handler) http.Handler {
+	if m == nil {
+		return next
+	}
+	m.latency.WithLabelValues(http.MethodPost, "/api/orders")
+	m.requests.WithLabelValues(http.MethodPost, "/api/orders", "201")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := httpsnoop.CaptureMetrics(next, w, r)
+		method, route := r.Method, Route(r)
+		if !slices.Contains(methods, method) {
+			method = "other"
+		}
+		m.requests.WithLabelValues(method, route, strconv.Itoa(answer.Code)).Inc()
+		if !strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream") {
+			m.latency.WithLabelValues(method, route).Observe(answer.Duration.Seconds())
+		}
+	})
+}
+
+// Route is the pattern that a request has matched, without its method: "none" for one that was not routed yet.
+func Route(r *http.Request) string {
+	route := r.Pattern
+	if _, path, found := strings.Cut(route, " "); found {
+		route = path
+	}
+	if route == "" {
+		return "none"
+	}
+	return route
+}
