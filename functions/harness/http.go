@@ -31,10 +31,8 @@ func (h *harness) routes() http.Handler {
 	mux.HandleFunc("GET /health/ready", h.ready)
 	mux.HandleFunc("GET /info", h.info)
 	mux.Handle("GET /metrics", h.metrics.Handler())
-	h.console.Register(mux)
 	mux.HandleFunc("/", rest.Handler(func() *slog.Logger { return h.log }, rest.NotFound))
-	// A page of another site must not order, cancel or replay by the browser of somebody who has the console open.
-	return h.metrics.Requests(http.NewCrossOriginProtection().Handler(mux))
+	return h.metrics.Requests(mux)
 }
 
 // rooted gives a request whose path was stripped to nothing the path that the function has when it is deployed.
@@ -146,8 +144,7 @@ func banner(w io.Writer, h *harness, addr string, data *dataFolder, took time.Du
 	}
 	fmt.Fprintf(w, `
 orders is ready after %[1]s
-  console    http://%[2]s/
-  API        http://%[2]s/api/orders  /api/inventory  /docs  /health
+  API        http://%[2]s/api/orders  /api/inventory  /health
   functions  http://%[2]s/functions/NAME: %[3]s
   Kafka      %[4]s
   database   %[5]s
