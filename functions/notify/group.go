@@ -118,7 +118,7 @@ func claimRows(ctx context.Context, q *notifications.Queries, ids []string, rows
 	for i, row := range rows {
 		eventIDs[i] = row.EventID
 	}
-	known, err := q.CountNotifications(ctx, notifications.CountNotificationsParams{EventIds: eventIDs, Source: events.OrdersSource})
+	known, err := q.CountNotifications(ctx, notifications.CountNotificationsParams{OrderIds: ids, EventIds: eventIDs, Source: events.OrdersSource})
 	if err != nil {
 		return fmt.Errorf("look for earlier notifications: %w", err)
 	}

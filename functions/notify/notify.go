@@ -150,8 +150,12 @@ func (f *Function) claim(ctx context.Context, n news, claim string) (status noti
 		if conversation.Busy == 1 && (conversation.Claim == nil || *conversation.Claim != claim) {
 			return errBusy
 		}
+		begun, err := q.NewestClaimed(ctx, n.orderID)
+		if err != nil {
+			return fmt.Errorf("look for news about order %s that were begun to be told: %w", n.orderID, err)
+		}
 		status = notifications.NotificationsStatusCLAIMED
-		if conversation.Version >= n.version {
+		if conversation.Version >= n.version || begun > int64(n.version) {
 			status = notifications.NotificationsStatusSUPPRESSED
 		}
 		if err := q.UpsertNotification(ctx, notifications.UpsertNotificationParams{

@@ -469,3 +469,31 @@ func TestALeaseIsAsLongAsItSaysByTheClockOfTheDatabase(t *testing.T) {
 	require.NoError(t, f.Handle(t.Context(), functiontest.Event(t, confirmed(functiontest.OrderID()), 2)))
 	assert.InDelta(t, lease.Seconds(), seconds, 5)
 }
+
+func TestOlderNewsAreNotToldAfterNewerOnesWhoseMarkWasLost(t *testing.T) {
+	f := functiontest.Start(t, New(), nil)
+	orderID := functiontest.OrderID()
+	canceled := functiontest.Event(t, events.OrderCanceled{OrderID: orderID, CustomerEmail: "alice@example.com", PreviousStatus: events.StatusConfirmed, CreatedAt: time.Now()}, 3)
+	confirmed := functiontest.Event(t, events.OrderConfirmed{OrderID: orderID, CustomerEmail: "alice@example.com", TotalAmount: 1, CreatedAt: time.Now()}, 2)
+	n, err := read(canceled)
+	require.NoError(t, err)
+	_, err = f.claim(t.Context(), n, f.NewID()) // and its process dies, the mail sent or not
+	require.NoError(t, err)
+	_, err = f.DB.ExecContext(t.Context(), "UPDATE conversations SET claimed_until = NOW(6) WHERE order_id = ?", orderID)
+	require.NoError(t, err)
+
+	require.NoError(t, f.Handle(t.Context(), confirmed))
+	require.NoError(t, f.Handle(t.Context(), canceled))
+
+	var statuses []string
+	rows, err := f.DB.QueryContext(t.Context(), "SELECT CONCAT(order_version, ' ', status) FROM notifications WHERE order_id = ? ORDER BY order_version", orderID)
+	require.NoError(t, err)
+	for rows.Next() {
+		var text string
+		require.NoError(t, rows.Scan(&text))
+		statuses = append(statuses, text)
+	}
+	require.NoError(t, rows.Err())
+	require.NoError(t, rows.Close())
+	assert.Equal(t, []string{"2 SUPPRESSED", "3 SENT"}, statuses)
+}

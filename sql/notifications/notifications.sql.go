@@ -60,18 +60,29 @@ func (q *Queries) ClaimConversations(ctx context.Context, arg ClaimConversations
 }
 
 const countNotifications = `-- name: CountNotifications :one
-SELECT COUNT(*) FROM notifications WHERE event_id IN (/*SLICE:event_ids*/?) AND source = ?
+SELECT COUNT(*) FROM notifications
+WHERE order_id IN (/*SLICE:order_ids*/?) AND (status = 'CLAIMED' OR event_id IN (/*SLICE:event_ids*/?) AND source = ?)
 `
 
 type CountNotificationsParams struct {
+	OrderIds []string
 	EventIds []string
 	Source   string
 }
 
-// CountNotifications tells of how many of some events there is a notification already.
+// CountNotifications tells how many notifications of some events there are already, and how many about some orders that
+// were begun and not marked.
 func (q *Queries) CountNotifications(ctx context.Context, arg CountNotificationsParams) (int64, error) {
 	query := countNotifications
 	var queryParams []interface{}
+	if len(arg.OrderIds) > 0 {
+		for _, v := range arg.OrderIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", strings.Repeat(",?", len(arg.OrderIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
+	}
 	if len(arg.EventIds) > 0 {
 		for _, v := range arg.EventIds {
 			queryParams = append(queryParams, v)
@@ -299,6 +310,19 @@ func (q *Queries) MarkNotificationsSent(ctx context.Context, arg MarkNotificatio
 	queryParams = append(queryParams, arg.Source)
 	_, err := q.db.ExecContext(ctx, query, queryParams...)
 	return err
+}
+
+const newestClaimed = `-- name: NewestClaimed :one
+SELECT CAST(COALESCE(MAX(order_version), 0) AS SIGNED) AS version FROM notifications WHERE order_id = ? AND status = 'CLAIMED'
+`
+
+// NewestClaimed is the newest version of an order that somebody has begun to tell its customer and has not marked; 0
+// when there is none. Whoever began may have died after the mail.
+func (q *Queries) NewestClaimed(ctx context.Context, orderID string) (int64, error) {
+	row := q.db.QueryRowContext(ctx, newestClaimed, orderID)
+	var version int64
+	err := row.Scan(&version)
+	return version, err
 }
 
 const openConversation = `-- name: OpenConversation :exec

@@ -57,9 +57,16 @@ WHERE order_id IN (sqlc.slice(order_ids));
 UPDATE conversations FORCE INDEX (PRIMARY) SET version = sqlc.arg(version), claim = NULL, claimed_until = NULL
 WHERE order_id IN (sqlc.slice(order_ids)) AND claim = sqlc.arg(claim);
 
--- CountNotifications tells of how many of some events there is a notification already.
+-- NewestClaimed is the newest version of an order that somebody has begun to tell its customer and has not marked; 0
+-- when there is none. Whoever began may have died after the mail.
+-- name: NewestClaimed :one
+SELECT CAST(COALESCE(MAX(order_version), 0) AS SIGNED) AS version FROM notifications WHERE order_id = ? AND status = 'CLAIMED';
+
+-- CountNotifications tells how many notifications of some events there are already, and how many about some orders that
+-- were begun and not marked.
 -- name: CountNotifications :one
-SELECT COUNT(*) FROM notifications WHERE event_id IN (sqlc.slice(event_ids)) AND source = sqlc.arg(source);
+SELECT COUNT(*) FROM notifications
+WHERE order_id IN (sqlc.slice(order_ids)) AND (status = 'CLAIMED' OR event_id IN (sqlc.slice(event_ids)) AND source = sqlc.arg(source));
 
 -- InsertNotification claims the notification of an event that has none; InsertNotifications claims many by one statement.
 -- name: InsertNotification :exec
