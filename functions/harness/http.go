@@ -31,8 +31,10 @@ func (h *harness) routes() http.Handler {
 	mux.HandleFunc("GET /health/ready", h.ready)
 	mux.HandleFunc("GET /info", h.info)
 	mux.Handle("GET /metrics", h.metrics.Handler())
+	h.console.Register(mux)
 	mux.HandleFunc("/", rest.Handler(func() *slog.Logger { return h.log }, rest.NotFound))
-	return h.metrics.Requests(mux)
+	// A page of another site must not order, cancel or replay by the browser of somebody who has the console open.
+	return h.metrics.Requests(http.NewCrossOriginProtection().Handler(mux))
 }
 
 // rooted gives a request whose path was stripped to nothing the path that the function has when it is deployed.
@@ -144,7 +146,8 @@ func banner(w io.Writer, h *harness, addr string, data *dataFolder, took time.Du
 	}
 	fmt.Fprintf(w, `
 orders is ready after %[1]s
-  API        http://%[2]s/api/orders  /api/inventory  /health
+  console    http://%[2]s/
+  API        http://%[2]s/api/orders  /api/inventory  /docs  /health
   functions  http://%[2]s/functions/NAME: %[3]s
   Kafka      %[4]s
   database   %[5]s

@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"example.com/orders/functions"
+	"example.com/orders/functions/internal/console"
 	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/gauge"
 	"example.com/orders/functions/internal/host"
@@ -41,6 +42,7 @@ type harness struct {
 	deadLetters *kafka.Producer
 	auditing    *auditing // nil when there are no audits
 	gauges      *gauge.Gauges
+	console     *console.Console
 	stocked     atomic.Bool // the sample stock, when it is wanted, is there
 }
 
@@ -184,6 +186,13 @@ func (h *harness) start(ctx context.Context, o options) error {
 	h.gauges, err = gauge.Register(h.metrics.Registry, gauge.Options{
 		Databases: h.pools.open, Brokers: h.servers.brokers, Sources: h.wiring.Sources, Log: h.log,
 	})
+	if err != nil {
+		return err
+	}
+	h.console, err = console.New(console.Options{
+		Wiring: h.wiring, TopicPrefix: o.environ["KAFKA_TOPIC_PREFIX"], Brokers: h.servers.brokers, Open: h.pools.get,
+		Audit: h.auditing.lastReport, Metrics: h.metrics, Log: h.log,
+	})
 	return err
 }
 
@@ -258,6 +267,7 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 		go h.auditing.run(running) // nobody waits for its end: it only reads, and may be waiting for a broker
 	}
 	server := &http.Server{Handler: h.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 16}
+	server.RegisterOnShutdown(h.console.EndStreams)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 
@@ -291,7 +301,7 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 
 // stop ends the functions and closes what they share.
 func (h *harness) stop(ctx context.Context) error {
-	var errs []error
+	errs := []error{h.console.Close()}
 	for name, f := range h.functions {
 		if err := f.Stop(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stop %s: %w", name, err))

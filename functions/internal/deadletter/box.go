@@ -36,6 +36,8 @@ type Selector struct {
 	Consumer  string
 	Key       string
 	States    []State
+	// Newest is how many records at the end of each partition are looked at.
+	Newest int64
 }
 
 // Find returns the letters that were there when it began and that s picks, ordered by their places. A topic that s
@@ -82,6 +84,9 @@ func (s Selector) narrow(span kafka.Span) kafka.Span {
 	}
 	if s.Offset != nil {
 		span.From, span.To = max(span.From, *s.Offset), min(span.To, *s.Offset+1)
+	}
+	if s.Newest > 0 {
+		span.From = max(span.From, span.To-s.Newest)
 	}
 	return span
 }

@@ -164,8 +164,8 @@ func encodeHeaders(e event.Event) (string, error) {
 	return string(text), nil
 }
 
-// decode makes the stored event again; what it returns is equal to what was appended.
-func decode(eventType, payload, text string) (event.Event, error) {
+// Decode makes the stored event again; what it returns is equal to what was appended.
+func Decode(eventType, payload, text string) (event.Event, error) {
 	var h headers
 	if err := json.Unmarshal([]byte(text), &h); err != nil {
 		return event.Event{}, fmt.Errorf("decode the attributes of a stored %s: %w", eventType, err)

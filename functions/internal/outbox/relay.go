@@ -288,6 +288,6 @@ func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int) (row
 }
 
 func newRow(id int64, attempts int, eventType, payload, headers string) row {
-	e, err := decode(eventType, payload, headers)
+	e, err := Decode(eventType, payload, headers)
 	return row{id: id, attempts: attempts, event: e, err: err}
 }

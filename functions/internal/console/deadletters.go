@@ -1,0 +1,272 @@
+package console
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"example.com/orders/functions/internal/deadletter"
+	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/functions/internal/rest"
+	"example.com/orders/sql/operations"
+)
+
+// Bounds of what is read and replayed.
+const (
+	newestLetters = 200 // of each partition
+	parkAfter     = 3   // replays that failed
+	replayWithin  = 30 * time.Second
+	changeWithin  = 2 * time.Minute // of one request
+)
+
+// letterLine is a letter in a list.
+type letterLine struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+	State     string `json:"state"`
+	Failures  int    `json:"failures"`
+	Consumer  string `json:"consumer"`
+	Key       string `json:"key"`
+	EventType string `json:"eventType"`
+	EventID   string `json:"eventId"`
+	Attempts  int    `json:"attempts"`
+	Status    int    `json:"status"`
+	Error     string `json:"error"`
+	At        string `json:"at"`
+}
+
+func newLetterLine(l deadletter.Letter) letterLine {
+	return letterLine{
+		Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, State: string(l.State), Failures: l.Failures,
+		Consumer: l.Consumer, Key: l.Key, EventType: l.Event.Type(), EventID: l.Event.ID(), Attempts: l.Attempts,
+		Status: l.Status, Error: l.Error, At: moment(l.At),
+	}
+}
+
+// letterPage is all of a letter.
+type letterPage struct {
+	letterLine
+	Origin  string            `json:"origin,omitempty"`
+	Headers map[string]string `json:"headers"`
+	Value   string            `json:"value"`
+	// Base64 tells that the value is no text.
+	Base64  bool     `json:"base64"`
+	Actions []action `json:"actions"`
+}
+
+// withBox works on the letters, alone.
+func (c *Console) withBox(ctx context.Context, actor string, do func(deadletter.Box) error) error {
+	journal, err := deadletter.OpenJournal(ctx, c.operations, actor)
+	if err != nil {
+		return err
+	}
+	err = c.withReader(func(reader *kafka.Reader) error {
+		return do(deadletter.Box{Reader: reader, Sources: c.o.Wiring.Sources, Journal: journal})
+	})
+	return errors.Join(err, journal.Close())
+}
+
+// readLetters reads the newest letters of a state, newest first, and what was done last.
+func (c *Console) readLetters(ctx context.Context, state deadletter.State) (any, error) {
+	answer := struct {
+		Letters []letterLine `json:"letters"`
+		More    bool         `json:"more"`
+		Actions []action     `json:"actions"`
+	}{Letters: []letterLine{}, Actions: []action{}}
+	var found []deadletter.Letter
+	err := c.withBox(ctx, "", func(box deadletter.Box) (err error) {
+		found, err = box.Find(ctx, deadletter.Selector{States: []deadletter.State{state}, Newest: newestLetters})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(found, func(a, b deadletter.Letter) int { return b.At.Compare(a.At) })
+	answer.More = len(found) > maxRows
+	for _, l := range found[:min(len(found), maxRows)] {
+		answer.Letters = append(answer.Letters, newLetterLine(l))
+	}
+	rows, err := operations.New(c.operations).ListLastLetterActions(ctx, maxActions)
+	if err != nil {
+		return nil, fmt.Errorf("list what was done about dead letters: %w", err)
+	}
+	for _, a := range rows {
+		answer.Actions = append(answer.Actions, newAction(a))
+	}
+	return answer, nil
+}
+
+func newAction(a operations.DeadLetterAction) action {
+	done := action{
+		At: moment(a.At), Actor: a.Actor, Action: string(a.Action), Detail: a.Detail,
+		What: fmt.Sprintf("%s/%d/%d", a.Topic, a.KafkaPartition, a.KafkaOffset),
+	}
+	if a.Status != nil {
+		done.Result = strconv.Itoa(*a.Status)
+	}
+	return done
+}
+
+// place is where a letter is.
+type place struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+}
+
+// find reads the letter at a place; the error is a *rest.Problem when there is none.
+func (c *Console) find(ctx context.Context, box deadletter.Box, p place) (deadletter.Letter, error) {
+	if !slices.ContainsFunc(c.topology.Handles, func(h handling) bool { return c.o.TopicPrefix+h.DeadLetter == p.Topic }) {
+		return deadletter.Letter{}, rest.NewProblem(http.StatusNotFound, "there are no dead letters in this topic")
+	}
+	found, err := box.Find(ctx, deadletter.Selector{Topic: p.Topic, Partition: &p.Partition, Offset: &p.Offset})
+	if err != nil {
+		return deadletter.Letter{}, err
+	}
+	if len(found) == 0 {
+		return deadletter.Letter{}, rest.NewProblem(http.StatusNotFound, "there is no such letter")
+	}
+	return found[0], nil
+}
+
+// serveLetter answers GET /console/deadletters/{topic}/{partition}/{offset} with all of a letter.
+func (c *Console) serveLetter(w http.ResponseWriter, r *http.Request) error {
+	partition, err := strconv.ParseInt(r.PathValue("partition"), 10, 32)
+	offset, err2 := strconv.ParseInt(r.PathValue("offset"), 10, 64)
+	if err != nil || err2 != nil {
+		return rest.NotFound(w, r)
+	}
+	return c.withBox(r.Context(), "", func(box deadletter.Box) error {
+		l, err := c.find(r.Context(), box, place{r.PathValue("topic"), int32(partition), offset})
+		if err != nil {
+			return err
+		}
+		page := letterPage{letterLine: newLetterLine(l), Headers: map[string]string{}, Value: string(l.Record.Value), Actions: []action{}}
+		if l.Origin.Offset >= 0 {
+			page.Origin = l.Origin.String()
+		}
+		if !utf8.Valid(l.Record.Value) {
+			page.Base64, page.Value = true, base64.StdEncoding.EncodeToString(l.Record.Value)
+		}
+		for _, h := range l.Record.Headers {
+			page.Headers[string(h.Key)] = string(h.Value)
+		}
+		for _, a := range l.History {
+			page.Actions = append(page.Actions, newAction(a))
+		}
+		return rest.JSON(w, http.StatusOK, page)
+	})
+}
+
+// lettersRequest is what is to be done about which letters.
+type lettersRequest struct {
+	command
+	Letters []place `json:"letters"`
+}
+
+// changeLetters answers POST /console/deadletters: letters are replayed, parked or discarded, or it is said what would
+// become of them.
+func (c *Console) changeLetters(w http.ResponseWriter, r *http.Request) error {
+	var asked lettersRequest
+	if err := decode(w, r, &asked); err != nil {
+		return err
+	}
+	if err := asked.check(len(asked.Letters), "replay", "park", "discard"); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), changeWithin)
+	defer cancel()
+	results := []result{}
+	var found []deadletter.Letter
+	who := actor(r, asked.Actor)
+	err := c.withBox(ctx, who, func(box deadletter.Box) error {
+		for _, p := range asked.Letters {
+			l, err := c.find(ctx, box, p)
+			if err != nil {
+				return err
+			}
+			found = append(found, l)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	replay := deadletter.Replay{
+		FunctionsURL: "http://" + serverOf(r) + "/functions/{consumer}", ParkAfter: parkAfter,
+		States: []deadletter.State{deadletter.Open, deadletter.Parked}, Timeout: replayWithin,
+	}
+	if asked.DryRun {
+		for _, l := range slices.Concat(deadletter.Lanes(found)...) {
+			results = append(results, wouldBe(asked.command, l, replay))
+		}
+		return rest.JSON(w, http.StatusOK, results)
+	}
+	err = c.carryOut(ctx, who, asked.command, found, replay, func(l deadletter.Letter, came deadletter.Result, detail string) {
+		text := string(came)
+		if came == deadletter.Done {
+			text = asked.done()
+		}
+		if detail != "" {
+			text += ": " + detail
+		}
+		results = append(results, result{l.Place.String(), came == deadletter.Done, text})
+	})
+	c.hub.refresh("deadletters")
+	if err != nil {
+		results = append(results, result{What: "the rest", Detail: err.Error()})
+	}
+	return rest.JSON(w, http.StatusOK, results)
+}
+
+// carryOut does it. Topics are not read meanwhile by it, so that who only looks does not wait for a function.
+func (c *Console) carryOut(ctx context.Context, who string, asked command, found []deadletter.Letter, replay deadletter.Replay, report deadletter.Report) (err error) {
+	journal, err := deadletter.OpenJournal(ctx, c.operations, who)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, journal.Close()) }()
+	switch asked.Action {
+	case "park":
+		return journal.Park(ctx, found, asked.Reason, report)
+	case "discard":
+		return journal.Discard(ctx, found, asked.Reason, report)
+	default:
+		replay.Journal, replay.Report = journal, report
+		return replay.Run(ctx, found)
+	}
+}
+
+// wouldBe says what would become of a letter.
+func wouldBe(asked command, l deadletter.Letter, replay deadletter.Replay) result {
+	allowed := map[string][]deadletter.State{
+		"replay": replay.States, "park": {deadletter.Open}, "discard": {deadletter.Open, deadletter.Parked},
+	}[asked.Action]
+	if !slices.Contains(allowed, l.State) {
+		return result{What: l.Place.String(), Detail: "it is " + string(l.State)}
+	}
+	if asked.Action != "replay" {
+		return result{l.Place.String(), true, asked.done()}
+	}
+	to, err := replay.URL(l.Consumer)
+	if err != nil {
+		return result{What: l.Place.String(), Detail: err.Error()}
+	}
+	return result{l.Place.String(), true, "would be sent to " + to}
+}
+
+// serverOf is the address at which this server got the request; what the request itself says of it anybody can write.
+func serverOf(r *http.Request) string {
+	if address, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		return address.String()
+	}
+	return ""
+}

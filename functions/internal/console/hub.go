@@ -1,0 +1,206 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Bounds of the streams. A view is read for all who watch it together, at most so often that reading takes a share of
+// 1/readShare of the time, and at most within readWithin.
+const (
+	maxClients = 64
+	maxViews   = 6 // of one client
+	backlogged = 16
+	readShare  = 10
+	readWithin = 20 * time.Second
+)
+
+// view is something that is shown live.
+type view struct {
+	every time.Duration
+	read  func(context.Context) (any, error)
+}
+
+// hub reads views while somebody watches them, and tells the watchers of what is new.
+type hub struct {
+	find func(name string) (view, bool)
+
+	mu      sync.Mutex
+	closed  bool
+	clients int
+	feeds   map[string]*feed
+	ended   sync.WaitGroup
+}
+
+// feed is a view that is watched.
+type feed struct {
+	cancel   context.CancelFunc
+	wake     chan struct{}
+	last     []byte
+	watchers []*client
+}
+
+// client is one stream.
+type client struct {
+	messages chan []byte // closed when the client is dropped
+	names    []string
+	gone     bool
+}
+
+func newHub(find func(string) (view, bool)) *hub {
+	return &hub{find: find, feeds: map[string]*feed{}}
+}
+
+// message is what is sent of a view: what was read, or why it could not be.
+type message struct {
+	View  string `json:"view"`
+	Data  any    `json:"data,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+// join adds a client that watches views; nil when there are too many or the hub is closed. Its first messages are what
+// is known already.
+func (h *hub) join(names []string) *client {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed || h.clients >= maxClients {
+		return nil
+	}
+	h.clients++
+	c := &client{messages: make(chan []byte, backlogged), names: names}
+	for _, name := range names {
+		f, ok := h.feeds[name]
+		if !ok {
+			f = h.open(name)
+		}
+		f.watchers = append(f.watchers, c)
+		if f.last != nil {
+			c.messages <- f.last // there is room: a client has at most maxViews
+		}
+	}
+	return c
+}
+
+// open begins to read a view.
+func (h *hub) open(name string) *feed {
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &feed{cancel: cancel, wake: make(chan struct{}, 1)}
+	h.feeds[name] = f
+	v, _ := h.find(name)
+	h.ended.Go(func() { h.run(ctx, name, v, f) })
+	return f
+}
+
+// leave takes a client away; a view that nobody watches any more is not read any more.
+func (h *hub) leave(c *client) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c.gone {
+		return
+	}
+	c.gone = true
+	h.clients--
+	for _, name := range c.names {
+		f := h.feeds[name]
+		f.watchers = slices.DeleteFunc(f.watchers, func(other *client) bool { return other == c })
+		if len(f.watchers) == 0 {
+			f.cancel()
+			delete(h.feeds, name)
+		}
+	}
+	close(c.messages)
+}
+
+// run reads a view until ctx ends.
+func (h *hub) run(ctx context.Context, name string, v view, f *feed) {
+	for {
+		begin := time.Now()
+		text := read(ctx, name, v)
+		if ctx.Err() != nil {
+			return
+		}
+		h.tell(f, text)
+		pause := time.NewTimer(max(v.every, readShare*time.Since(begin)))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		case <-f.wake:
+			pause.Stop()
+		}
+	}
+}
+
+func read(ctx context.Context, name string, v view) []byte {
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	m := message{View: name}
+	data, err := v.read(ctx)
+	if err != nil {
+		m.Error = err.Error()
+	} else {
+		m.Data = data
+	}
+	text, err := json.Marshal(m)
+	if err != nil {
+		text, _ = json.Marshal(message{View: name, Error: err.Error()}) // strings encode
+	}
+	return text
+}
+
+// tell gives a message to the watchers of a view, unless they have it. A client that has not taken the earlier ones is
+// dropped: it comes back by itself, and begins with what is known then.
+func (h *hub) tell(f *feed, text []byte) {
+	h.mu.Lock()
+	if bytes.Equal(f.last, text) {
+		h.mu.Unlock()
+		return
+	}
+	f.last = text
+	var slow []*client
+	for _, c := range f.watchers {
+		select {
+		case c.messages <- text:
+		default:
+			slow = append(slow, c)
+		}
+	}
+	h.mu.Unlock()
+	for _, c := range slow {
+		h.leave(c)
+	}
+}
+
+// refresh has the views whose names begin with a word read at once: somebody has changed what they show.
+func (h *hub) refresh(kind string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, f := range h.feeds {
+		if kindOf(name) == kind {
+			select {
+			case f.wake <- struct{}{}:
+			default: // it is about to be read
+			}
+		}
+	}
+}
+
+// close ends all streams and waits until nothing is read any more.
+func (h *hub) close() {
+	h.mu.Lock()
+	h.closed = true
+	var all []*client
+	for _, f := range h.feeds {
+		all = append(all, f.watchers...)
+	}
+	h.mu.Unlock()
+	for _, c := range all {
+		h.leave(c)
+	}
+	h.ended.Wait()
+}

@@ -1,0 +1,107 @@
+// Whoever changes something is asked first, with what would become of it, and gives the record a reason.
+import { h, toast } from './dom.js';
+import { request } from './http.js';
+
+const remembered = 'orders.console.actor';
+
+// ask shows what a change would do, by a dry run, and carries it out when it is confirmed. It calls done with the results.
+export async function ask({ title, path, body, verb, danger = false, done = () => {} }) {
+  let plan;
+  try {
+    plan = await request('POST', path, { ...body, dryRun: true });
+  } catch (failure) {
+    toast(failure.message, true);
+    return;
+  }
+  const possible = plan.filter((r) => r.ok).length;
+  const reason = h('input', { id: 'ask-reason', maxlength: 200, autocomplete: 'off' });
+  const actor = h('input', { id: 'ask-actor', maxlength: 40, autocomplete: 'off' });
+  actor.value = localStorage.getItem(remembered) ?? '';
+  const confirm = h('button', { type: 'submit', class: danger ? 'danger' : 'primary', disabled: possible === 0 }, verb);
+  const cancel = h('button', { type: 'button', click: () => dialog.close() }, 'Cancel');
+  const form = h('form', { class: 'stack' },
+    h('h2', { id: 'ask-title' }, title),
+    h('p', { class: 'muted' }, `Dry run: ${possible} of ${plan.length} can be done.`),
+    results(plan),
+    h('div', { class: 'fields' },
+      h('label', { for: 'ask-reason' }, 'Reason, for the record'), reason,
+      h('label', { for: 'ask-actor' }, 'Your name, for the record'), actor),
+    h('div', { class: 'actions' }, cancel, confirm));
+  const dialog = h('dialog', { 'aria-labelledby': 'ask-title' }, form);
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    confirm.disabled = true;
+    localStorage.setItem(remembered, actor.value);
+    try {
+      const came = await request('POST', path, { ...body, reason: reason.value, actor: actor.value, dryRun: false });
+      const good = came.filter((r) => r.ok).length;
+      toast(`${good} of ${came.length} ${came.length === 1 ? came[0].detail : 'done'}`, good < came.length);
+      done(came);
+      if (good === came.length) {
+        dialog.close();
+        return;
+      }
+      form.replaceChildren(h('h2', {}, 'What came of it'), results(came),
+        h('div', { class: 'actions' }, h('button', { type: 'button', click: () => dialog.close() }, 'Close')));
+    } catch (failure) {
+      toast(failure.message, true);
+      confirm.disabled = false;
+    }
+  });
+  dialog.addEventListener('close', () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  (possible ? confirm : cancel).focus();
+}
+
+function results(list) {
+  return h('ul', { class: 'results' }, list.map((r) => h('li', { class: r.ok ? 'ok' : 'bad' },
+    h('code', {}, r.what), h('span', {}, r.detail))));
+}
+
+// record is the list of what operators did last.
+export function record() {
+  const body = h('tbody', {});
+  const element = h('section', { class: 'card', 'aria-labelledby': 'record-title' }, h('h2', { id: 'record-title' }, 'Record'),
+    h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'What operators did' }, h('table', {},
+      h('thead', {}, h('tr', {}, ['When', 'Who', 'Did', 'To', 'Came of it'].map((t) => h('th', { scope: 'col' }, t)))), body)));
+  return {
+    element,
+    show(actions) {
+      element.hidden = actions.length === 0;
+      body.replaceChildren(...actions.map((a) => h('tr', {},
+        h('td', {}, new Date(a.at).toLocaleString('en-GB')), h('td', {}, a.actor), h('td', {}, a.action.toLowerCase().replaceAll('_', ' ')),
+        h('td', {}, h('code', {}, a.what)), h('td', { class: 'wrap' }, [a.result, a.detail].filter(Boolean).join(' · ')))));
+    },
+  };
+}
+
+// selection is the boxes by which rows are picked.
+export function selection(onChange) {
+  const picked = new Map();
+  return {
+    picked,
+    box(key, value, label) {
+      const box = h('input', { type: 'checkbox', 'aria-label': label });
+      box.checked = picked.has(key);
+      box.addEventListener('change', () => {
+        if (box.checked) picked.set(key, value);
+        else picked.delete(key);
+        onChange();
+      });
+      return box;
+    },
+    keep(keys) {
+      for (const key of picked.keys()) if (!keys.has(key)) picked.delete(key);
+      onChange();
+    },
+    all(entries) {
+      const every = entries.every(([key]) => picked.has(key));
+      for (const [key, value] of entries) {
+        if (every) picked.delete(key);
+        else picked.set(key, value);
+      }
+      onChange();
+    },
+  };
+}

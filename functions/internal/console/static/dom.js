@@ -1,0 +1,97 @@
+// How the pages are made: every text becomes a text node, so that nothing that somebody ordered is ever markup.
+
+const svgNames = new Set(['svg', 'g', 'path', 'rect', 'circle', 'text', 'tspan', 'title', 'defs', 'marker', 'line']);
+
+// h makes an element. Attributes that are false, null or undefined are left out; a function is a listener.
+export function h(name, attributes = {}, ...children) {
+  const element = svgNames.has(name) ? document.createElementNS('http://www.w3.org/2000/svg', name) : document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === 'function') element.addEventListener(key, value);
+    else element.setAttribute(key, value === true ? '' : String(value));
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false)
+    .map((child) => (child instanceof Node ? child : document.createTextNode(String(child)))));
+  return element;
+}
+
+// put sets a text, when it is another one: what does not change is not announced and keeps its selection.
+export function put(element, text) {
+  const wanted = String(text);
+  if (element.textContent !== wanted) element.textContent = wanted;
+}
+
+// reconcile makes the children of parent those of items, by key, and keeps the ones that were there, with their focus.
+export function reconcile(parent, items, keyOf, create, update) {
+  const kept = new Map();
+  for (const child of parent.children) kept.set(child.dataset.key, child);
+  let at = parent.firstElementChild;
+  for (const item of items) {
+    const key = String(keyOf(item));
+    let child = kept.get(key);
+    if (child) {
+      kept.delete(key);
+      update(child, item);
+    } else {
+      child = create(item);
+      child.dataset.key = key;
+      update(child, item);
+    }
+    if (child === at) at = at.nextElementSibling;
+    else parent.insertBefore(child, at);
+  }
+  for (const child of kept.values()) child.remove();
+}
+
+export function money(amount, currency) {
+  const digits = new Intl.NumberFormat('en', { style: 'currency', currency }).resolvedOptions().maximumFractionDigits;
+  return new Intl.NumberFormat('en', { style: 'currency', currency }).format(amount / 10 ** digits);
+}
+
+export const count = (n) => new Intl.NumberFormat('en').format(n);
+
+// duration writes microseconds as a person reads them.
+export function duration(micros) {
+  if (micros < 0) micros = 0;
+  if (micros < 10_000) return `${(micros / 1000).toFixed(1)} ms`;
+  if (micros < 1_000_000) return `${Math.round(micros / 1000)} ms`;
+  if (micros < 120_000_000) return `${(micros / 1_000_000).toFixed(1)} s`;
+  if (micros < 7_200_000_000) return `${Math.round(micros / 60_000_000)} min`;
+  return `${Math.round(micros / 3_600_000_000)} h`;
+}
+
+// micros reads a time with six decimals, which Date keeps three of.
+export function micros(text) {
+  return Date.parse(text) * 1000 + Number(text.slice(23, 26) || 0);
+}
+
+export function clock(text) {
+  if (!text) return '–';
+  const at = new Date(text);
+  const today = at.toDateString() === new Date().toDateString();
+  const time = at.toLocaleTimeString('en-GB');
+  return today ? time : `${at.toLocaleDateString('en-CA')} ${time}`;
+}
+
+export function when(text) {
+  return h('time', { datetime: text, title: text }, clock(text));
+}
+
+export const shortID = (id) => (id.length > 13 ? `…${id.slice(-12)}` : id);
+
+export function badge(state) {
+  return h('span', { class: 'badge', 'data-state': state.toLowerCase() }, state.toLowerCase());
+}
+
+export function toast(text, bad = false) {
+  const line = h('p', { class: bad ? 'toast bad' : 'toast' }, text);
+  document.getElementById('toasts').append(line);
+  setTimeout(() => line.remove(), bad ? 12_000 : 5_000);
+}
+
+export const heading = (title, ...rest) => h('div', { class: 'heading' }, h('h1', {}, title), ...rest);
+
+export const empty = (text) => h('p', { class: 'empty' }, text);
+
+// pretty is JSON as it is read.
+export const pretty = (value) => h('pre', { class: 'raw', tabindex: '0' }, JSON.stringify(value, null, 2));

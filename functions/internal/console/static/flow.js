@@ -1,0 +1,160 @@
+// Flow: the wiring as it is deployed, with what goes along each arrow right now.
+import { h, put, heading, count, duration } from './dom.js';
+import { request } from './http.js';
+
+const size = { wide: { w: 148, h: 46, gapX: 66, gapY: 58 }, tall: { w: 108, h: 42, gapX: 10, gapY: 50 } };
+
+// layers puts functions and topics into layers: each after what it comes from, and what starts by itself right before
+// what it tells.
+function layers(topology) {
+  const edges = [
+    ...topology.tells.map((t) => [`f:${t.function}`, `t:${t.topic}`]),
+    ...topology.handles.map((e) => [`t:${e.topic}`, `f:${e.function}`]),
+  ];
+  const names = [...topology.functions.map((f) => `f:${f.name}`), ...topology.topics.map((t) => `t:${t.name}`)];
+  const layer = Object.fromEntries(names.map((n) => [n, 0]));
+  // As often as there are nodes is enough, and ends should somebody wire a circle.
+  for (let round = 0; round < names.length; round++) {
+    for (const [from, to] of edges) if (layer[to] <= layer[from] && layer[from] < names.length) layer[to] = layer[from] + 1;
+  }
+  for (const name of names) {
+    const out = edges.filter(([from]) => from === name).map(([, to]) => layer[to]);
+    if (out.length && !edges.some(([, to]) => to === name)) layer[name] = Math.min(...out) - 1;
+  }
+  const rows = [];
+  for (const name of names) (rows[layer[name]] ??= []).push(name);
+  // Each node goes where those before it are on the mean, so that few arrows cross.
+  const place = {};
+  rows.forEach((row) => {
+    const mean = (name) => {
+      const from = edges.filter(([, to]) => to === name).map(([n]) => place[n] ?? 0);
+      return from.length ? from.reduce((a, b) => a + b, 0) / from.length : 1;
+    };
+    row.sort((a, b) => mean(a) - mean(b));
+    row.forEach((name, i) => { place[name] = i - (row.length - 1) / 2; });
+  });
+  return { rows, place, edges };
+}
+
+function draw(topology, tall) {
+  const s = tall ? size.tall : size.wide;
+  const { rows, place, edges } = layers(topology);
+  const across = Math.max(...rows.map((row) => row.length));
+  const width = tall ? across * (s.w + s.gapX) + 4 : rows.length * s.w + (rows.length - 1) * s.gapX + 4;
+  const height = tall ? rows.length * (s.h + s.gapY) : across * (s.h + s.gapY) + 24;
+  const at = {};
+  rows.forEach((row, layer) => row.forEach((name) => {
+    at[name] = tall
+      ? { x: width / 2 + place[name] * (s.w + s.gapX), y: 24 + layer * (s.h + s.gapY) + s.h / 2 - 10 }
+      : { x: 2 + layer * (s.w + s.gapX) + s.w / 2, y: height / 2 + place[name] * (s.h + s.gapY) };
+  }));
+  const arrows = {};
+  const svg = h('svg', { viewBox: `0 0 ${width} ${height}`, width, height, role: 'img', 'aria-label': 'Functions and topics, with arrows in the direction of the events. The table below has the same numbers.', class: tall ? 'flow tall' : 'flow' },
+    h('defs', {}, h('marker', { id: 'tip', viewBox: '0 0 8 8', refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: 'auto-start-reverse' },
+      h('path', { d: 'M0 0 8 4 0 8z', class: 'tip' }))));
+  const labels = [];
+  for (const [from, to] of edges) {
+    const a = at[from];
+    const b = at[to];
+    const [x1, y1, x2, y2] = tall ? [a.x, a.y + s.h / 2, b.x, b.y - s.h / 2 - 1] : [a.x + s.w / 2, a.y, b.x - s.w / 2 - 1, b.y];
+    const bend = tall
+      ? `C${x1} ${(y1 + y2) / 2} ${x2} ${(y1 + y2) / 2} ${x2} ${y2}`
+      : `C${(x1 + x2) / 2} ${y1} ${(x1 + x2) / 2} ${y2} ${x2} ${y2}`;
+    const path = h('path', { d: `M${x1} ${y1}${bend}`, class: 'arrow', 'marker-end': 'url(#tip)' });
+    // Near the end of the arrow, where those of one topic have parted.
+    const label = h('text', { x: tall ? x1 * 0.3 + x2 * 0.7 : x1 * 0.42 + x2 * 0.58, y: tall ? y1 * 0.3 + y2 * 0.7 : y1 * 0.3 + y2 * 0.7 - 5, class: 'number', 'text-anchor': 'middle' });
+    svg.append(path);
+    labels.push(label);
+    arrows[`${from} ${to}`] = { path, label };
+  }
+  const notes = {};
+  for (const [name, { x, y }] of Object.entries(at)) {
+    const topic = name.startsWith('t:');
+    const text = name.slice(2);
+    const starts = topology.functions.find((f) => !topic && f.name === text)?.starts;
+    const note = h('text', { x, y: y + 14, class: 'note', 'text-anchor': 'middle' }, starts ? (starts === 'http' ? 'by HTTP' : 'by the clock') : '');
+    svg.append(h('g', { class: topic ? 'node topic' : 'node function' },
+      h('rect', { x: x - s.w / 2, y: y - s.h / 2, width: s.w, height: s.h, rx: topic ? s.h / 2 : 8 }),
+      h('text', { x, y: y - 1, 'text-anchor': 'middle' }, text), note));
+    notes[name] = note;
+  }
+  svg.append(...labels);
+  return { svg, arrows, notes };
+}
+
+const perSecond = (rate) => (rate >= 100 ? count(Math.round(rate)) : rate.toFixed(rate && rate < 10 ? 1 : 0));
+
+export default async function flow({ main, live }) {
+  const stage = h('div', { class: 'stage scroll', tabindex: '0', role: 'region', 'aria-label': 'Flow of the events' });
+  const numbers = h('dl', { class: 'tiles' });
+  const rows = h('tbody', {});
+  main.append(heading('Flow', h('p', { class: 'muted' }, 'Events on their way, from the wiring that is deployed. Numbers are records a second, over five seconds.')),
+    numbers, h('section', { class: 'card' }, stage),
+    h('section', { class: 'card', 'aria-labelledby': 'arrows-title' }, h('h2', { id: 'arrows-title' }, 'Consumers'),
+      h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Numbers of each arrow' }, h('table', {},
+        h('thead', {}, h('tr', {}, ['Topic', 'Function', 'Rate', 'Lag', 'Dead letters', 'Retries'].map((t, i) => h('th', { scope: 'col', class: i > 1 ? 'right' : null }, t)))), rows))));
+  const topology = await request('GET', '/console/topology');
+  if (!stage.isConnected) return;
+  const narrow = matchMedia('(max-width: 700px)');
+  let drawing;
+  let last;
+  const redraw = () => {
+    drawing = draw(topology, narrow.matches);
+    stage.replaceChildren(drawing.svg);
+    if (last) show(last);
+  };
+  const cells = topology.handles.map((e) => {
+    const cell = { rate: h('td', { class: 'right' }), lag: h('td', { class: 'right' }), dead: h('td', { class: 'right' }) };
+    rows.append(h('tr', {}, h('td', {}, h('code', {}, e.topic)), h('td', {}, e.function), cell.rate, cell.lag, cell.dead, h('td', { class: 'right' }, e.retry)));
+    return cell;
+  });
+  function show(data) {
+    last = data;
+    for (const t of topology.tells) {
+      const { path, label } = drawing.arrows[`f:${t.function} t:${t.topic}`];
+      const told = data.topics[t.topic] ?? { rate: 0, total: 0 };
+      const only = topology.tells.filter((other) => other.topic === t.topic).length === 1;
+      path.dataset.state = told.rate > 0 && only ? 'busy' : 'idle';
+      put(label, told.rate > 0 && only ? `${perSecond(told.rate)}/s` : '');
+    }
+    for (const t of topology.topics) put(drawing.notes[`t:${t.name}`], `${count(data.topics[t.name]?.total ?? 0)} records`);
+    topology.handles.forEach((e, i) => {
+      const source = data.sources[e.group] ?? { rate: 0, lag: 0, deadLetters: 0 };
+      const { path, label } = drawing.arrows[`t:${e.topic} f:${e.function}`];
+      path.dataset.state = source.deadLetters > 0 ? 'bad' : source.lag > 100 ? 'late' : source.rate > 0 || source.lag > 0 ? 'busy' : 'idle';
+      put(label, [source.rate > 0 && `${perSecond(source.rate)}/s`, source.lag > 0 && `lag ${count(source.lag)}`, source.deadLetters > 0 && `✕ ${count(source.deadLetters)}`].filter(Boolean).join(' '));
+      label.dataset.state = path.dataset.state;
+      put(cells[i].rate, `${perSecond(source.rate)}/s`);
+      put(cells[i].lag, count(source.lag));
+      put(cells[i].dead, count(source.deadLetters));
+      cells[i].dead.dataset.state = source.deadLetters > 0 ? 'bad' : '';
+    });
+    tiles.sent(data.outboxes);
+  }
+  const tiles = makeTiles(numbers);
+  redraw();
+  narrow.addEventListener('change', redraw);
+  live({ flow: show, counts: tiles.counts });
+}
+
+function makeTiles(list) {
+  const values = {};
+  const tile = (key, title, href) => {
+    values[key] = h('dd', {}, '–');
+    list.append(h('div', { class: 'tile' }, h('dt', {}, h('a', { href }, title)), values[key]));
+  };
+  tile('PENDING', 'Pending', '/orders');
+  tile('CONFIRMED', 'Confirmed', '/orders');
+  tile('FAILED', 'Failed', '/orders');
+  tile('CANCELED', 'Canceled', '/orders');
+  tile('unsent', 'Unsent events', '/outbox');
+  return {
+    counts: (data) => Object.entries(data).forEach(([status, n]) => put(values[status], count(n))),
+    sent(outboxes) {
+      const all = Object.values(outboxes);
+      const waiting = all.reduce((sum, o) => sum + o.waiting, 0);
+      const oldest = Math.max(...all.map((o) => o.oldestSeconds));
+      put(values.unsent, count(waiting) + (waiting && oldest > 2 ? ` · ${duration(oldest * 1e6)} old` : ''));
+    },
+  };
+}

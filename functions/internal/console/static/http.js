@@ -1,0 +1,50 @@
+// Requests, and the stream of what is new.
+
+// Failure is an answer that is no success, or none at all; its message is for people.
+export class Failure extends Error {
+  constructor(status, problem) {
+    const fields = (problem.errors ?? []).map((e) => `${e.field} ${e.detail}`).join('; ');
+    super(fields || problem.detail || problem.title || `the server answered ${status}`);
+    this.status = status;
+  }
+}
+
+export async function request(method, path, body, headers = {}) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers: body === undefined ? headers : { 'Content-Type': 'application/json', ...headers },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch {
+    throw new Failure(0, { detail: 'the server does not answer' });
+  }
+  const text = await response.text();
+  let value = {};
+  try {
+    value = text ? JSON.parse(text) : {};
+  } catch {
+    value = { detail: text };
+  }
+  if (!response.ok) throw new Failure(response.status, value);
+  return value;
+}
+
+export const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
+
+// watch calls handlers, by the names of their views, with what is new, and returns what ends it.
+export function watch(handlers, onState) {
+  const query = Object.keys(handlers).map((view) => `view=${encodeURIComponent(view)}`).join('&');
+  const source = new EventSource(`/console/events?${query}`);
+  source.onopen = () => onState('live');
+  source.onerror = () => onState('reconnecting');
+  source.onmessage = (message) => {
+    const { view, data, error } = JSON.parse(message.data);
+    const handler = handlers[view];
+    if (error) (handler.failed ?? (() => {}))(error);
+    else (handler.show ?? handler)(data);
+    onState(error ? 'trouble' : 'live', error);
+  };
+  return () => source.close();
+}

@@ -1,0 +1,104 @@
+// An order: its saga as a timeline, from what its services have stored.
+import { h, put, reconcile, heading, badge, money, when, clock, duration, micros, toast, pretty } from './dom.js';
+import { request } from './http.js';
+
+export default function order({ main, live }, id) {
+  const state = h('span', {});
+  const cancel = h('button', { type: 'button', class: 'danger', hidden: true, click: ask }, 'Cancel order');
+  const facts = h('dl', { class: 'facts' });
+  const items = h('tbody', {});
+  const steps = h('ol', { class: 'timeline' });
+  const scale = h('p', { class: 'muted' });
+  const unknown = h('p', { class: 'empty', hidden: true }, 'There is no such order.');
+  const content = h('div', { class: 'stack' },
+    h('section', { class: 'card' }, facts),
+    h('section', { class: 'card', 'aria-labelledby': 'lines-title' }, h('h2', { id: 'lines-title' }, 'Lines'),
+      h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Lines of the order' }, h('table', {}, h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'SKU'), h('th', { scope: 'col', class: 'right' }, 'Quantity'), h('th', { scope: 'col', class: 'right' }, 'Unit price'))), items))),
+    h('section', { class: 'card', 'aria-labelledby': 'saga-title' }, h('div', { class: 'bar' }, h('h2', { id: 'saga-title' }, 'Saga'), scale), steps));
+  main.append(heading('Order', h('code', { class: 'wrap' }, id), state, cancel), unknown, content);
+
+  function ask() {
+    const dialog = h('dialog', { 'aria-labelledby': 'cancel-title' }, h('form', { class: 'stack', submit: carryOut },
+      h('h2', { id: 'cancel-title' }, 'Cancel this order?'), h('p', {}, 'Its stock comes back and the customer is told.'),
+      h('div', { class: 'actions' }, h('button', { type: 'button', click: () => dialog.close() }, 'Keep it'), h('button', { type: 'submit', class: 'danger' }, 'Cancel order'))));
+    async function carryOut(event) {
+      event.preventDefault();
+      dialog.close();
+      try {
+        await request('POST', `/api/orders/${id}/cancel`);
+        toast('The order is canceled.');
+      } catch (failure) {
+        toast(failure.message, true);
+      }
+    }
+    dialog.addEventListener('close', () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+
+  function show(data) {
+    unknown.hidden = data !== undefined && data !== null;
+    content.hidden = !unknown.hidden;
+    if (!unknown.hidden) return;
+    state.replaceChildren(badge(data.status));
+    cancel.hidden = data.status !== 'PENDING' && data.status !== 'CONFIRMED';
+    showFacts(data);
+    reconcile(items, data.items.map((item, n) => ({ ...item, n })), (i) => i.n, (i) => h('tr', {},
+      h('td', {}, h('code', {}, i.sku)), h('td', { class: 'right' }, i.quantity), h('td', { class: 'right' }, money(i.unitPrice, data.currency))), () => {});
+    const times = data.steps.flatMap((s) => [s.storedAt, s.sentAt, ...s.deliveries.map((d) => d.at)]).filter(Boolean).map(micros);
+    const begin = Math.min(...times);
+    const end = Math.max(...times, begin + 1000);
+    put(scale, times.length ? `${data.steps.length} events in ${duration(end - begin)}` : 'Its events have been purged.');
+    reconcile(steps, data.steps, (s) => `${s.function}/${s.id}/${s.type}`, newStep, (element, step) => element.update(step, begin, end, data.mails));
+  }
+
+  function showFacts(data) {
+    const fact = (name, ...value) => h('div', {}, h('dt', {}, name), h('dd', {}, ...value));
+    const all = [
+      fact('Customer', data.customerEmail), fact('Total', money(data.totalAmount, data.currency)),
+      fact('Placed', when(data.createdAt)), fact('Changed', when(data.updatedAt)),
+      fact('Correlation id', h('code', { class: 'wrap' }, data.correlationId)),
+    ];
+    if (data.failureReason) all.push(fact('Reason', data.failureReason));
+    if (data.reservation) all.push(fact('Stock', data.reservation.status.toLowerCase(), data.reservation.held.length ? `: ${data.reservation.held.map((l) => `${l.quantity} × ${l.sku}`).join(', ')}` : ''));
+    const text = JSON.stringify(data, ['customerEmail', 'totalAmount', 'updatedAt', 'correlationId', 'failureReason', 'reservation', 'status', 'held', 'sku', 'quantity']);
+    if (facts.dataset.text === text) return; // a selection stays
+    facts.dataset.text = text;
+    facts.replaceChildren(...all);
+  }
+
+  live({ [`order:${id}`]: show });
+}
+
+// newStep is the element of an event. Its details stay open while the numbers around them change.
+function newStep(step) {
+  const bars = h('svg', { class: 'bars', viewBox: '0 0 1000 14', preserveAspectRatio: 'none', 'aria-hidden': 'true' });
+  const told = h('p', { class: 'told' });
+  const list = h('ul', { class: 'deliveries' });
+  const raw = h('details', {}, h('summary', {}, 'CloudEvent'), h('dl', { class: 'facts small' },
+    [['id', step.id], ['correlation id', step.correlationId], ['causation id', step.causationId], ['traceparent', step.traceparent]]
+      .filter(([, value]) => value).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, h('code', { class: 'wrap' }, value))))), pretty(step.event));
+  const element = h('li', { class: 'step', 'data-type': step.type.split('.').at(-1) },
+    h('div', { class: 'bar' }, h('h3', {}, h('code', {}, step.type)), h('span', { class: 'muted' }, 'told by ', h('strong', {}, step.function || 'nobody known')), when(step.storedAt)),
+    bars, told, list, raw);
+  element.update = (s, begin, end, mails) => {
+    const stored = micros(s.storedAt);
+    const sent = s.sentAt ? micros(s.sentAt) : 0;
+    const x = (at) => ((at - begin) / (end - begin)) * 1000;
+    const last = Math.max(stored, sent, ...s.deliveries.filter((d) => d.at).map((d) => micros(d.at)));
+    bars.replaceChildren(h('rect', { x: 0, y: 6, width: 1000, height: 2, class: 'rail' }),
+      h('rect', { x: x(stored), y: 2, width: Math.max(4, x(sent || stored) - x(stored)), height: 10, rx: 2, class: 'waited' }),
+      ...(sent && last > sent ? [h('rect', { x: x(sent), y: 2, width: Math.max(4, x(last) - x(sent)), height: 10, rx: 2, class: 'handled' })] : []));
+    const where = s.offset === undefined ? '' : `, partition ${s.partition}, offset ${s.offset}`;
+    put(told, sent ? `Stored ${duration(stored - begin)} after the first event; sent ${duration(sent - stored)} later${where}.`
+      : `Stored, ${s.status === 'ERROR' ? `refused ${s.attempts} times: ${s.lastError}` : s.status === 'DISCARDED' ? 'given up by an operator' : 'not sent yet'}.`);
+    reconcile(list, s.deliveries, (d) => d.function, () => h('li', {}), (item, d) => {
+      const mail = d.function === 'notify' && mails.find((m) => m.eventId === s.id && m.type === s.type);
+      const said = mail && (mail.status === 'SUPPRESSED' ? 'suppressed: the customer knows newer news' : mail.status === 'SENT' ? `mail sent${mail.attempts > 1 ? `, attempt ${mail.attempts}` : ''}` : 'mail is being sent');
+      item.className = d.at ? 'ok' : 'open';
+      put(item, `${d.function} ${d.at ? `handled it in ${duration(micros(d.at) - (sent || stored))}` : 'has not handled it yet'}${said ? ` · ${said}` : ''}`);
+      item.title = clock(d.at);
+    });
+  };
+  return element;
+}

@@ -1,0 +1,32 @@
+// Package openapi is the description of the REST API. OpenAPI 3.1 comes out, as JSON; for tests, an answer goes in, and
+// what it breaks of the description comes out.
+package openapi
+
+import (
+	_ "embed"
+	"net/http"
+	"sync"
+
+	"sigs.k8s.io/yaml"
+)
+
+//go:embed openapi.yaml
+var source []byte
+
+// JSON is the description.
+var JSON = sync.OnceValue(func() []byte {
+	text, err := yaml.YAMLToJSONStrict(source)
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return text
+})
+
+// Handler serves the description.
+func Handler(w http.ResponseWriter, _ *http.Request) {
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Cache-Control", "no-cache")
+	header.Set("Access-Control-Allow-Origin", "*") // so that tools elsewhere can read it
+	_, _ = w.Write(JSON())                         // it fails only when the client is gone
+}
