@@ -48,6 +48,10 @@ func openData(o options) (*dataFolder, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("the data folder %s is in use by another harness%s: stop that one, or give another folder by --data", path, owner(path)), lock.Close())
 	}
+	// What a harness that was killed has announced is true no longer: its ports may be another's by now.
+	if err := os.Remove(filepath.Join(path, runName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, errors.Join(fmt.Errorf("forget the harness before: %w", err), lock.Close())
+	}
 	return &dataFolder{path: path, ephemeral: o.ephemeral, lock: lock}, nil
 }
 
