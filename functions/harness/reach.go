@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"example.com/orders/functions/internal/kafka"
 )
 
 // need is what a command works with.
@@ -59,6 +61,9 @@ func reach(ctx context.Context, o options, out streams, needed need) (s *servers
 	}
 	if brokers := s.config["KAFKA_BROKERS"]; brokers != "" {
 		s.brokers = strings.Split(brokers, ",")
+		if err := kafka.Secure(s.config); err != nil {
+			return nil, nil, errors.Join(err, release())
+		}
 	}
 	return s, release, nil
 }

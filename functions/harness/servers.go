@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/sql/embedded"
 	"example.com/orders/sql/migrate"
 )
@@ -74,7 +75,7 @@ func (s *servers) startKafka(o options, data *dataFolder) error {
 	if brokers := s.config["KAFKA_BROKERS"]; brokers != "" {
 		s.brokers = strings.Split(brokers, ",")
 		s.kafka = brokers
-		return nil
+		return kafka.Secure(s.config)
 	}
 	settings := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(filepath.Join(data.path, "kafka"))}
 	if !o.ephemeral {

@@ -48,8 +48,9 @@ func New() *Function { return &Function{} }
 // relay waits for the broker, and short enough that a frozen relay does not hold up its shard for long.
 const relayWait = 20 * time.Second
 
-// Start reads OUTBOX_SCHEMA, KAFKA_BROKERS (a list with commas) and KAFKA_TOPIC_PREFIX (before the topics' names), or
-// KAFKA_SINK_URL (the KafkaSinks' address with {topic} in it) in place of both, OUTBOX_RETENTION and INBOX_RETENTION (Go durations), and opens the database with connections of its own.
+// Start reads OUTBOX_SCHEMA; KAFKA_BROKERS (a list with commas), KAFKA_TOPIC_PREFIX (before the topics' names) and what
+// kafka.Secure reads, or in place of them KAFKA_SINK_URL (the KafkaSinks' address with {topic} in it); OUTBOX_RETENTION and
+// INBOX_RETENTION (Go durations). It opens the database with connections of its own.
 func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
 	if f.Schema == "" {
 		f.Schema = config["OUTBOX_SCHEMA"]
@@ -91,6 +92,9 @@ func (f *Function) publisher(config map[string]string) (outbox.Publisher, error)
 		}
 		return p, nil
 	case brokers != "":
+		if err := kafka.Secure(config); err != nil {
+			return nil, err
+		}
 		return kafka.NewProducer(strings.Split(brokers, ","), config["KAFKA_TOPIC_PREFIX"], f.Logger()), nil
 	default:
 		return nil, errors.New("KAFKA_BROKERS is not set: give the brokers as host:port,host:port, or KAFKA_SINK_URL with {topic} in it")

@@ -1,0 +1,135 @@
+package kafka
+
+import (
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash"
+	"strconv"
+	"strings"
+
+	"github.com/IBM/sarama"
+)
+
+// scram is the client's side of one authentication by SCRAM (RFC 5802, and RFC 7677 for SHA-256), without channel binding.
+// Names and passwords are printable ASCII.
+type scram struct {
+	mechanism string
+	nonce     string // of the client; made by Begin when it is ""
+
+	hash            func() hash.Hash
+	password        string
+	bare            string // the first message, without its header
+	serverSignature []byte // expected once the proof is given
+	step            int
+	done            bool
+}
+
+// Begin takes the name and the password.
+func (s *scram) Begin(user, password, _ string) error {
+	switch s.mechanism {
+	case sarama.SASLTypeSCRAMSHA256:
+		s.hash = sha256.New
+	case sarama.SASLTypeSCRAMSHA512:
+		s.hash = sha512.New
+	default:
+		return fmt.Errorf("there is no SCRAM mechanism %q", s.mechanism)
+	}
+	if s.nonce == "" {
+		s.nonce = rand.Text()
+	}
+	s.password = password
+	s.bare = "n=" + strings.NewReplacer("=", "=3D", ",", "=2C").Replace(user) + ",r=" + s.nonce
+	return nil
+}
+
+// header says that there is no channel binding.
+const header64, gs2Header = "biws", "n,,"
+
+// Step answers the server's message; the first is "".
+func (s *scram) Step(challenge string) (string, error) {
+	s.step++
+	switch s.step {
+	case 1:
+		return gs2Header + s.bare, nil
+	case 2:
+		return s.prove(challenge)
+	case 3:
+		return "", s.verify(challenge)
+	default:
+		return "", errors.New("SCRAM is over")
+	}
+}
+
+// Done tells whether the server has shown that it knows the password, too.
+func (s *scram) Done() bool { return s.done }
+
+const (
+	fewestIterations = 4096 // RFC 7677, 4
+	mostIterations   = 1_000_000
+)
+
+func (s *scram) prove(first string) (string, error) {
+	fields := attributes(first)
+	salt, err := base64.StdEncoding.DecodeString(fields["s"])
+	if err != nil || len(salt) == 0 {
+		return "", fmt.Errorf("the server's first message of SCRAM has no salt: %q", first)
+	}
+	iterations, err := strconv.Atoi(fields["i"])
+	if err != nil || iterations < fewestIterations || iterations > mostIterations {
+		return "", fmt.Errorf("the server asks for %q iterations of SCRAM: %d to %d are taken", fields["i"], fewestIterations, mostIterations)
+	}
+	if nonce := fields["r"]; !strings.HasPrefix(nonce, s.nonce) || nonce == s.nonce {
+		return "", errors.New("the server's nonce of SCRAM does not continue the client's")
+	}
+	salted, err := pbkdf2.Key(s.hash, s.password, salt, iterations, s.hash().Size())
+	if err != nil {
+		return "", fmt.Errorf("salt the password: %w", err)
+	}
+	withoutProof := "c=" + header64 + ",r=" + fields["r"]
+	message := s.bare + "," + first + "," + withoutProof
+	clientKey := s.mac(salted, "Client Key")
+	h := s.hash()
+	h.Write(clientKey)
+	signature := s.mac(h.Sum(nil), message)
+	proof := make([]byte, len(clientKey))
+	subtle.XORBytes(proof, clientKey, signature)
+	s.serverSignature = s.mac(s.mac(salted, "Server Key"), message)
+	return withoutProof + ",p=" + base64.StdEncoding.EncodeToString(proof), nil
+}
+
+func (s *scram) verify(final string) error {
+	fields := attributes(final)
+	if reason := fields["e"]; reason != "" {
+		return fmt.Errorf("the server refuses the user or the password: %s", reason)
+	}
+	signature, err := base64.StdEncoding.DecodeString(fields["v"])
+	if err != nil || !hmac.Equal(signature, s.serverSignature) {
+		return errors.New("the server does not show that it knows the password")
+	}
+	s.done = true
+	return nil
+}
+
+func (s *scram) mac(key []byte, message string) []byte {
+	h := hmac.New(s.hash, key)
+	h.Write([]byte(message))
+	return h.Sum(nil)
+}
+
+// attributes are the values of a message by their letters.
+func attributes(message string) map[string]string {
+	values := map[string]string{}
+	for field := range strings.SplitSeq(message, ",") {
+		if name, value, ok := strings.Cut(field, "="); ok {
+			values[name] = value
+		}
+	}
+	return values
+}
