@@ -20,6 +20,7 @@ import (
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/functions/internal/rest"
+	"example.com/orders/functions/internal/tracing"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
 )
@@ -150,7 +151,11 @@ const (
 // store stores orders in one transaction.
 func (f *Function) store(ctx context.Context, group []pending) []groupcommit.Result[struct{}] {
 	results := make([]groupcommit.Result[struct{}], len(group))
-	if err := insert(ctx, f.TransactGroup, group); err != nil {
+	created := make([]event.Event, len(group))
+	for i, p := range group {
+		created[i] = p.created
+	}
+	if err := insert(tracing.Lead(ctx, created), f.TransactGroup, group); err != nil {
 		for i := range results {
 			results[i].Err = err
 		}

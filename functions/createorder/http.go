@@ -12,6 +12,7 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/rest"
+	"example.com/orders/functions/internal/tracing"
 )
 
 // serve decodes the CloudEvent itself, and not by the function runtime, since it is open to the public and the runtime
@@ -20,7 +21,7 @@ func (f *Function) serve(w http.ResponseWriter, r *http.Request) {
 	rest.Handler(f.Logger, f.answer)(w, r)
 }
 
-func (f *Function) answer(w http.ResponseWriter, r *http.Request) error {
+func (f *Function) answer(w http.ResponseWriter, r *http.Request) (err error) {
 	if err := f.Started(); err != nil {
 		return rest.Unavailable(err.Error())
 	}
@@ -32,18 +33,20 @@ func (f *Function) answer(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f.correlate(w, r, e)
+	ctx, e, end := tracing.Consume(r.Context(), f.Name, e)
+	defer func() { end(err) }()
 	asked, err := command(w, e)
 	if err != nil {
 		return err
 	}
-	accepted, err := f.Create(r.Context(), asked)
+	accepted, err := f.Create(ctx, asked)
 	if errors.Is(err, ErrKeyReused) {
 		return KeyReused()
 	}
 	if err != nil {
 		return err
 	}
-	return writeAccepted(r.Context(), w, accepted, asked.Cause)
+	return writeAccepted(ctx, w, accepted, asked.Cause)
 }
 
 // readEvent reads the CloudEvent of a request; the error is a *rest.Problem.

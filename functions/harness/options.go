@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"example.com/orders/functions/internal/tracing"
 )
 
 // options is what the flags and the environment say.
@@ -74,7 +76,7 @@ func defaultData() string {
 
 func (o options) logger(stderr io.Writer) *slog.Logger {
 	if o.logFormat == "json" {
-		return slog.New(newQuiet(slog.NewJSONHandler(stderr, nil)))
+		return slog.New(tracing.Log(newQuiet(slog.NewJSONHandler(stderr, nil))))
 	}
-	return slog.New(newQuiet(slog.NewTextHandler(stderr, nil)))
+	return slog.New(tracing.Log(newQuiet(slog.NewTextHandler(stderr, nil))))
 }

@@ -23,6 +23,7 @@ import (
 	"example.com/orders/functions/internal/host"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/functions/internal/metrics"
+	"example.com/orders/functions/internal/tracing"
 	"example.com/orders/knative"
 )
 
@@ -65,6 +66,17 @@ func up(ctx context.Context, o options, out streams) (err error) {
 	begin := time.Now()
 	log := o.logger(out.stderr)
 	sarama.Logger = saramaLog{log} // before the first client: sarama's clients log from their own goroutines
+	endTraces, err := tracing.Start(ctx, o.environ, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if lost := endTraces(stopping); lost != nil {
+			log.Warn("the last traces were not exported", "error", lost)
+		}
+	}()
 	wiring, err := knative.Load(knative.Base())
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/tracing"
 	"example.com/orders/sql/notifications"
 )
 
@@ -42,6 +43,11 @@ func (f *Function) HandleBatch(ctx context.Context, es []event.Event) []error {
 	if len(group) == 0 {
 		return answers
 	}
+	told := make([]event.Event, len(group))
+	for i, n := range group {
+		told[i] = n.event
+	}
+	ctx = tracing.Lead(ctx, told)
 	claim := f.NewID()
 	if err := f.claimAll(ctx, group, claim); err != nil {
 		f.Log.DebugContext(ctx, "events not handled together, one by one now", "function", f.Name, "count", len(group), "error", err)

@@ -19,6 +19,7 @@ import (
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/tracing"
 	"example.com/orders/sql/notifications"
 	"example.com/orders/sql/schema"
 )
@@ -178,7 +179,9 @@ func (f *Function) claim(ctx context.Context, n news, claim string) (status noti
 }
 
 // send writes the line of the log and, with a mailer, sends the mail.
-func (f *Function) send(ctx context.Context, n news) error {
+func (f *Function) send(ctx context.Context, n news) (err error) {
+	ctx, end := tracing.Span(tracing.Of(ctx, n.event), "mail")
+	defer func() { end(err) }()
 	if f.Mailer != nil {
 		ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 		defer cancel()

@@ -94,6 +94,9 @@ func DeliverGrouped(f any, timeout time.Duration) func(context.Context, event.Ev
 		return results
 	})
 	return func(ctx context.Context, e event.Event) error {
+		if delivery.Attempt(ctx) > 1 {
+			return b.Handle(ctx, e) // what has failed would make the others of a group be handled again
+		}
 		answer, err := group.Do(ctx, e)
 		switch {
 		case err == nil && !errors.Is(answer, delivery.ErrAlone):

@@ -11,6 +11,7 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/inbox"
+	"example.com/orders/functions/internal/tracing"
 )
 
 // Delivered is an event that was decoded.
@@ -38,6 +39,7 @@ func ReactGroup[T events.Data](ctx context.Context, i *Instance, es []event.Even
 	if len(sound) == 0 {
 		return answers
 	}
+	ctx = tracing.Lead(ctx, sound)
 	var emitted [][]event.Event
 	fresh, shards, err := inbox.OnceEach(ctx, i.DB, i.Name, sound, i.Now, func(ctx context.Context, tx *sql.Tx, fresh []int) (all []event.Event, err error) {
 		batch := make([]Delivered[T], len(fresh))

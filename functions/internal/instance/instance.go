@@ -21,6 +21,7 @@ import (
 	"example.com/orders/functions/internal/inbox"
 	"example.com/orders/functions/internal/metrics"
 	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/functions/internal/tracing"
 	"example.com/orders/sql/schema"
 )
 
@@ -246,6 +247,7 @@ func (i *Instance) Report(ctx context.Context, e event.Event, begin time.Time, o
 	if err == nil && outcome == "" {
 		return nil
 	}
+	ctx = tracing.Of(ctx, e)
 	i.Metrics.CountEvent(i.Name, counted(outcome, err), time.Since(begin))
 	attributes := []any{
 		"function", i.Name, "event_id", e.ID(), "event_type", e.Type(),

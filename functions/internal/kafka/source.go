@@ -12,9 +12,11 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/cloudevents/sdk-go/v2/event"
 
+	"example.com/orders/events"
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/metrics"
+	"example.com/orders/functions/internal/tracing"
 	"example.com/orders/knative"
 )
 
@@ -194,13 +196,15 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 	return nil
 }
 
-// attempt delivers an event once; a panic of the function is a failed attempt.
-func (s *Source) attempt(ctx context.Context, e event.Event) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.o.Spec.Delivery.Timeout)
+// attempt delivers an event for the n-th time; a panic of the function is a failed attempt.
+func (s *Source) attempt(ctx context.Context, e event.Event, n int) (err error) {
+	ctx, cancel := context.WithTimeout(delivery.WithAttempt(ctx, n), s.o.Spec.Delivery.Timeout)
 	defer cancel()
+	ctx, e, end := tracing.Consume(ctx, s.o.Spec.Sink, e)
+	defer func() { end(err) }()
 	defer func() {
 		if p := recover(); p != nil {
-			s.o.Log.Error("function panicked", "panic", p, "event_id", e.ID(), "stack", string(debug.Stack()))
+			s.o.Log.ErrorContext(ctx, "function panicked", "panic", p, "event_id", e.ID(), "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
@@ -214,9 +218,11 @@ func (s *Source) process(work context.Context, record *sarama.ConsumerMessage, s
 	for name, value := range s.o.Spec.Extensions {
 		e.SetExtension(name, value)
 	}
-	log := s.o.Log.With("partition", record.Partition, "offset", record.Offset, "event_id", e.ID())
+	work = tracing.Of(work, e)
+	log := s.o.Log.With("partition", record.Partition, "offset", record.Offset,
+		"event_id", e.ID(), "order_id", e.Subject(), "correlation_id", events.CauseOf(e).CorrelationID)
 	for attempts := 1; ; {
-		err := s.attempt(work, e)
+		err := s.attempt(work, e, attempts)
 		status := delivery.Status(err)
 		verdict := delivery.Judge(status)
 		if verdict == delivery.Acknowledge {
@@ -234,7 +240,7 @@ func (s *Source) process(work context.Context, record *sarama.ConsumerMessage, s
 		}
 		if verdict == delivery.Retry && attempts <= s.o.Spec.Delivery.Retry {
 			wait := s.o.Spec.Delivery.Backoff(attempts)
-			log.Warn("delivery failed, to be tried again", "attempt", attempts, "status", status, "wait", wait, "error", err)
+			log.WarnContext(work, "delivery failed, to be tried again", "attempt", attempts, "status", status, "wait", wait, "error", err)
 			if !sleep(wait) {
 				return false
 			}
@@ -248,7 +254,7 @@ func (s *Source) process(work context.Context, record *sarama.ConsumerMessage, s
 
 // await waits until the function can work again.
 func (s *Source) await(work context.Context, log *slog.Logger, sleep func(time.Duration) bool) bool {
-	log.Debug("function cannot work, waiting for it")
+	log.DebugContext(work, "function cannot work, waiting for it")
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		if !sleep(wait) {
 			return false
@@ -271,7 +277,7 @@ func (s *Source) setAside(work context.Context, log *slog.Logger, record *sarama
 		if err == nil {
 			failpoint.Pass(work, failpoint.DeadLetterWritten)
 			s.o.Metrics.CountDeadLetter(record.Topic, f.consumer, f.reason())
-			log.Error("record set aside as a dead letter", "error", f.err)
+			log.ErrorContext(work, "record set aside as a dead letter", "error", f.err)
 			return true
 		}
 		log.Log(work, level, "dead letter not written, trying again", "error", err)

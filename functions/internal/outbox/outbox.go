@@ -15,6 +15,7 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/failpoint"
+	"example.com/orders/functions/internal/tracing"
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/schema"
 )
@@ -77,7 +78,9 @@ func transactWhile(again func(error) bool, ctx context.Context, db *sql.DB, now 
 	}
 }
 
-func transact(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
+func transact(ctx context.Context, db *sql.DB, now func() time.Time, work Work) (shards []uint8, err error) {
+	ctx, end := tracing.Span(ctx, "transaction")
+	defer func() { end(err) }()
 	tx, err := db.BeginTx(ctx, schema.ReadCommitted)
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
@@ -87,8 +90,7 @@ func transact(ctx context.Context, db *sql.DB, now func() time.Time, work Work) 
 	if err != nil {
 		return nil, err
 	}
-	shards, err := Append(ctx, tx, now(), emitted)
-	if err != nil {
+	if shards, err = Append(ctx, tx, now(), emitted); err != nil {
 		return nil, err
 	}
 	failpoint.Pass(ctx, failpoint.BeforeCommit)

@@ -14,6 +14,7 @@ import (
 
 	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/metrics"
+	"example.com/orders/functions/internal/tracing"
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/schema"
 )
@@ -220,6 +221,7 @@ func (r Relay) publish(ctx context.Context, rows []row) []Outcome {
 	if len(batch) == 0 {
 		return outcomes
 	}
+	sent := tracing.Publish(ctx, batch)
 	answers := r.Publisher.Publish(ctx, batch)
 	for i, place := range places {
 		if i < len(answers) {
@@ -227,6 +229,7 @@ func (r Relay) publish(ctx context.Context, rows []row) []Outcome {
 		} else {
 			outcomes[place].Err = errNoOutcome
 		}
+		sent(i, outcomes[place].Err)
 	}
 	return outcomes
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/tracing"
 )
 
 // maxBody is the size of the largest body that is read, in bytes.
@@ -69,11 +70,11 @@ func Correlation(w http.ResponseWriter, r *http.Request, newID func() string) (i
 
 // Cause returns the cause of what a request leads to: its flow and its trace. No event caused it.
 func Cause(r *http.Request, correlationID string) events.Cause {
-	return events.Cause{
+	return tracing.Cause(r.Context(), events.Cause{
 		CorrelationID: correlationID,
 		Traceparent:   r.Header.Get("Traceparent"),
 		Tracestate:    r.Header.Get("Tracestate"),
-	}
+	})
 }
 
 // KeyHeader is the header of the IETF draft "The Idempotency-Key HTTP Header Field"
