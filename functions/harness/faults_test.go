@@ -94,16 +94,19 @@ func faults(away time.Duration) []fault {
 		}
 		all = append(all,
 			fault{which + " stopped for " + away.String(), func(t *testing.T, database, broker *server) {
+				t.Helper()
 				of(broker, database, which).signal(t, syscall.SIGTERM)
 				<-time.After(away)
 				of(broker, database, which).run(t, "start")
 			}, refuses},
 			fault{which + " frozen for " + away.String(), func(t *testing.T, database, broker *server) {
+				t.Helper()
 				of(broker, database, which).signal(t, syscall.SIGSTOP)
 				<-time.After(away)
 				of(broker, database, which).signal(t, syscall.SIGCONT)
 			}, false}, // a request may wait as long as it takes
 			fault{fmt.Sprintf("%s killed %d×", which, kills), func(t *testing.T, database, broker *server) {
+				t.Helper()
 				for range kills {
 					of(broker, database, which).signal(t, syscall.SIGKILL)
 					of(broker, database, which).run(t, "start")
