@@ -24,12 +24,7 @@ func (p *process) exec(t *testing.T, name, statement string, args ...any) {
 	t.Helper()
 	run, err := readRun(p.stack.data)
 	require.NoError(t, err)
-	server := schema.Server{DSN: run.DSN}
-	for _, pair := range p.stack.environ {
-		if prefix, ok := strings.CutPrefix(pair, "MYSQL_SCHEMA_PREFIX="); ok {
-			server.Prefix = prefix
-		}
-	}
+	server := schema.Server{DSN: run.DSN, Prefix: p.stack.variable("MYSQL_SCHEMA_PREFIX")}
 	db, err := server.Open(name, 1)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()

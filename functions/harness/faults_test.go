@@ -151,6 +151,7 @@ func TestServerFaults(t *testing.T) {
 }
 
 func (f fault) run(t *testing.T, seed uint64, database, broker *server) result {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	prefix := "t" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]

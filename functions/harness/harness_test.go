@@ -140,12 +140,7 @@ func (p *process) brokers(t *testing.T, s stack) []string {
 }
 
 func (s stack) topicPrefix() string {
-	for _, pair := range s.environ {
-		if prefix, ok := strings.CutPrefix(pair, "KAFKA_TOPIC_PREFIX="); ok {
-			return prefix
-		}
-	}
-	return ""
+	return s.variable("KAFKA_TOPIC_PREFIX")
 }
 
 func TestStockIsNeverOversold(t *testing.T) {
