@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"example.com/orders/functions/internal/otlp"
 	"example.com/orders/functions/internal/rest"
-	"example.com/orders/functions/internal/tracing"
 )
 
 // routes mounts every function at /functions/<deployed name>, the REST APIs at their own paths, and the health of all.
@@ -35,7 +35,7 @@ func (h *harness) routes() http.Handler {
 	h.console.Register(mux)
 	mux.HandleFunc("/", rest.Handler(func() *slog.Logger { return h.log }, rest.NotFound))
 	// A page of another site must not order, cancel or replay by the browser of somebody who has the console open.
-	return tracing.Handler(h.metrics.Requests(http.NewCrossOriginProtection().Handler(mux)))
+	return otlp.Handler(h.metrics.Requests(http.NewCrossOriginProtection().Handler(mux)))
 }
 
 // rooted gives a request whose path was stripped to nothing the path that the function has when it is deployed.

@@ -15,16 +15,16 @@ import (
 	traces "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
-	"example.com/orders/functions/internal/tracing"
+	"example.com/orders/functions/internal/otlp"
 )
 
-// otlp is a server that takes traces by OTLP over HTTP.
-type otlp struct {
+// collecting is a server that takes traces by OTLP over HTTP.
+type collecting struct {
 	mu    sync.Mutex
 	spans []*traces.Span
 }
 
-func (o *otlp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (o *collecting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	text, err := io.ReadAll(r.Body)
 	var request collector.ExportTraceServiceRequest
 	if err != nil || r.URL.Path != "/v1/traces" || proto.Unmarshal(text, &request) != nil {
@@ -41,7 +41,7 @@ func (o *otlp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // of returns the spans of a trace that have arrived, by their ids.
-func (o *otlp) of(traceID string) map[string]*traces.Span {
+func (o *collecting) of(traceID string) map[string]*traces.Span {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	found := map[string]*traces.Span{}
@@ -54,9 +54,9 @@ func (o *otlp) of(traceID string) map[string]*traces.Span {
 }
 
 func TestOneTraceFollowsAnOrderFromPostToMail(t *testing.T) {
-	server := &otlp{}
+	server := &collecting{}
 	s := newStack(t)
-	s.environ = append(s.environ, tracing.Endpoint+"=http://"+answering(t, server.ServeHTTP), "OTEL_BSP_SCHEDULE_DELAY=50")
+	s.environ = append(s.environ, otlp.Endpoint+"=http://"+answering(t, server.ServeHTTP), "OTEL_BSP_SCHEDULE_DELAY=50")
 	p := s.up(t, "--log", "json")
 	const traceID, client = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 	header := http.Header{"Traceparent": {"00-" + traceID + "-" + client + "-01"}}
@@ -139,7 +139,7 @@ func TestOneTraceFollowsAnOrderFromPostToMail(t *testing.T) {
 
 func TestAnEndpointThatIsAwayCostsNoOrder(t *testing.T) {
 	s := newStack(t)
-	s.environ = append(s.environ, tracing.Endpoint+"=http://"+answering(t, func(w http.ResponseWriter, _ *http.Request) {
+	s.environ = append(s.environ, otlp.Endpoint+"=http://"+answering(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}), "OTEL_BSP_SCHEDULE_DELAY=50")
 	p := s.up(t)

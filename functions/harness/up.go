@@ -23,7 +23,7 @@ import (
 	"example.com/orders/functions/internal/host"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/functions/internal/metrics"
-	"example.com/orders/functions/internal/tracing"
+	"example.com/orders/functions/internal/otlp"
 	"example.com/orders/knative"
 )
 
@@ -66,7 +66,7 @@ func up(ctx context.Context, o options, out streams) (err error) {
 	begin := time.Now()
 	log := o.logger(out.stderr)
 	sarama.Logger = saramaLog{log} // before the first client: sarama's clients log from their own goroutines
-	endTraces, err := tracing.Start(ctx, o.environ, log)
+	endTraces, err := otlp.Start(ctx, o.environ, log)
 	if err != nil {
 		return err
 	}

@@ -1,29 +1,18 @@
 // Package tracing follows an order through the system. Requests and events come in with the trace that they belong to,
-// by the W3C headers and by the distributed-tracing extension of CloudEvents; spans come out, to an OTLP endpoint when
-// there is one. Without one nothing is made: a trace that somebody else has begun is passed on, and named in the log.
+// by the distributed-tracing extension of CloudEvents; spans come out, when the process makes them by a provider (see
+// otlp). Without one nothing is made: a trace that somebody else has begun is passed on, and named in the log.
 package tracing
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"sync/atomic"
 
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/sdk/resource"
-	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
 	"example.com/orders/events"
 )
-
-// Endpoint is the variable that names where spans go, as OpenTelemetry has it. Its other variables hold as well:
-// OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME (orders when it is not set), OTEL_TRACES_SAMPLER and so on.
-const Endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 // tracer makes the spans of this process.
 type tracer struct {
@@ -34,34 +23,18 @@ type tracer struct {
 // current is nil when nothing is traced.
 var current atomic.Pointer[tracer]
 
-// Start exports spans by OTLP over HTTP when Endpoint is set, and does nothing else. stop sends what is left, within
-// its ctx. What cannot be exported is told to the log and costs nobody else anything.
-func Start(ctx context.Context, environ map[string]string, log *slog.Logger) (stop func(context.Context) error, err error) {
-	if environ[Endpoint] == "" {
-		return func(context.Context) error { return nil }, nil
-	}
-	exporter, err := otlptracehttp.New(ctx) // it reads the environment
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", Endpoint, err)
-	}
-	about, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "orders")),
-		resource.WithTelemetrySDK(), resource.WithFromEnv())
-	if err != nil {
-		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
-	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces not exported", "error", err) }))
-	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(about))
-	end := Use(provider)
-	return func(ctx context.Context) error {
-		end()
-		return provider.Shutdown(ctx)
-	}, nil
-}
-
 // Use makes spans by a provider until end.
 func Use(provider trace.TracerProvider) (end func()) {
 	before := current.Swap(&tracer{provider.Tracer("example.com/orders"), provider})
 	return func() { current.Store(before) }
+}
+
+// Provider is the provider in use, nil when nothing is traced.
+func Provider() trace.TracerProvider {
+	if t := current.Load(); t != nil {
+		return t.provider
+	}
+	return nil
 }
 
 // propagator is the W3C trace context.
