@@ -60,10 +60,11 @@ func Build(ctx context.Context, root, dir string, services []knative.Service) (B
 	places := make(chan struct{}, 2)
 	var group sync.WaitGroup
 	for i, s := range services {
-		binaries[s.Name] = filepath.Join(dir, "bin", s.Name)
+		binary := filepath.Join(dir, "bin", s.Name)
+		binaries[s.Name] = binary
 		group.Go(func() {
 			places <- struct{}{}
-			errs[i] = build(ctx, root, stager, s.Name, filepath.Join(dir, s.Name), binaries[s.Name])
+			errs[i] = build(ctx, root, stager, s.Name, filepath.Join(dir, s.Name), binary)
 			<-places
 		})
 	}
