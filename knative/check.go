@@ -56,6 +56,10 @@ func (b *base) check() (*Wiring, error) {
 	for _, p := range b.pings {
 		c.ping(p, b.namespace)
 	}
+	for _, j := range b.jobs {
+		c.job(j)
+	}
+	c.pokes(b)
 	c.lifetimes(b)
 	if err := errors.Join(c.problems...); err != nil {
 		return nil, fmt.Errorf("the wiring breaks its rules:\n%w", err)
@@ -81,10 +85,14 @@ func (c *checker) names(b *base) {
 	for _, m := range b.topics {
 		all = append(all, m.header)
 	}
+	for _, m := range b.jobs {
+		all = append(all, m.header)
+	}
 	seen := map[string]bool{}
 	for _, h := range all {
 		key := h.Kind + " " + h.Metadata.Name
 		c.require(h.Metadata.Name != "", h, "metadata.name is missing: name it")
+		c.require(h.Metadata.Namespace == "" || h.Metadata.Namespace == b.namespace, h, "it is in the namespace %s: leave that to %s", h.Metadata.Namespace, kustomizationFile)
 		c.require(!seen[key], h, "the name is taken: give each %s its own", h.Kind)
 		seen[key] = true
 	}
@@ -128,12 +136,43 @@ func (c *checker) service(m serviceManifest) {
 	c.require(one.Image != "", m.header, "image is missing: name it")
 	c.require(one.ReadinessProbe.HTTPGet.Path == "/health/readiness", m.header, "readinessProbe must get /health/readiness: a function serves before it has started")
 	c.require(one.LivenessProbe.HTTPGet.Path == "/health/liveness", m.header, "livenessProbe must get /health/liveness")
-	for _, a := range []allotment{one.Resources.Requests, one.Resources.Limits} {
-		c.require(a.CPU != "" && a.Memory != "", m.header, "resources must give cpu and memory, as requests and as limits")
-	}
+	c.resources(m.header, one.Resources)
 	c.wiring.Services = append(c.wiring.Services, Service{
 		Name: m.Metadata.Name, Function: labels[functionLabel], Public: !local, Env: c.env(m.header, one.Env),
 	})
+}
+
+func (c *checker) resources(h header, r resources) {
+	for _, a := range []allotment{r.Requests, r.Limits} {
+		c.require(a.CPU != "" && a.Memory != "", h, "resources must give cpu and memory, as requests and as limits")
+	}
+}
+
+func (c *checker) job(m jobManifest) {
+	pod := m.Spec.Template.Spec
+	c.require(pod.RestartPolicy == "OnFailure", m.header, "restartPolicy is %q: give OnFailure, since the database may come later", pod.RestartPolicy)
+	c.require(m.Spec.TTLSecondsAfterFinished > 0, m.header, "ttlSecondsAfterFinished is missing: a Job that stays cannot be applied again with another image")
+	for _, one := range pod.Containers {
+		c.require(one.Image != "", m.header, "image is missing: name it")
+		c.resources(m.header, one.Resources)
+		c.env(m.header, one.Env)
+	}
+}
+
+// pokes holds that OUTBOX_POKE_URL leads to a Service that relays.
+func (c *checker) pokes(b *base) {
+	for _, m := range b.services {
+		for _, s := range c.wiring.Services {
+			address, pokes := s.Env["OUTBOX_POKE_URL"]
+			if s.Name != m.Metadata.Name || !pokes {
+				continue
+			}
+			known := slices.ContainsFunc(c.wiring.Services, func(relay Service) bool {
+				return relay.Env["OUTBOX_SCHEMA"] != "" && address == "http://"+relay.Name+"."+b.namespace+".svc.cluster.local"
+			})
+			c.require(known, m.header, "OUTBOX_POKE_URL is %q: give http://NAME.%s.svc.cluster.local of a Service that relays an outbox", address, b.namespace)
+		}
+	}
 }
 
 // env is the literal values, after a look at all variables.

@@ -67,6 +67,14 @@ func TestLoadRefusesBrokenManifests(t *testing.T) {
 		"secret without key":          {relay, "                  key: dsn\n", "", "env MYSQL_DSN has no value"},
 		"value and reference at once": {relay, "              valueFrom:", "              value: x\n              valueFrom:", "has both value and valueFrom"},
 
+		"namespace of its own":    {topics, "name: order.created\n", "name: order.created\n  namespace: shop\n", "it is in the namespace shop"},
+		"poke to nobody":          {reserve, "http://publish-outbox-inventory.orders", "http://publish-outbox.orders", "of a Service that relays an outbox"},
+		"poke to no relay":        {reserve, "http://publish-outbox-inventory.orders", "http://notify.orders", "of a Service that relays an outbox"},
+		"job that is not retried": {"migrate.yaml", "restartPolicy: OnFailure", "restartPolicy: Never", "give OnFailure"},
+		"job that stays":          {"migrate.yaml", "  ttlSecondsAfterFinished: 3600\n", "", "ttlSecondsAfterFinished is missing"},
+		"job of no image":         {"migrate.yaml", "image: example.com/orders/harness", "image: \"\"", "image is missing"},
+		"job of no memory":        {"migrate.yaml", "memory: 256Mi", "memory: \"\"", "resources must give cpu and memory"},
+
 		"structured dead letters":     {letters, "contentMode: binary", "contentMode: structured", "give binary"},
 		"dead letters own the topic":  {letters, "contentMode: binary", "contentMode: binary\n  numPartitions: 3", "leave out numPartitions and replicationFactor"},
 		"dead letters own replicas":   {letters, "contentMode: binary", "contentMode: binary\n  replicationFactor: 3", "leave out numPartitions and replicationFactor"},

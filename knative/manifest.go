@@ -25,7 +25,9 @@ type header struct {
 }
 
 type metadata struct {
-	Name        string            `json:"name"`
+	Name string `json:"name"`
+	// Namespace comes from the kustomization: in the base it is left out.
+	Namespace   string            `json:"namespace"`
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
 }
@@ -38,6 +40,7 @@ type serviceManifest struct {
 			Spec     struct {
 				ContainerConcurrency int         `json:"containerConcurrency"`
 				Containers           []container `json:"containers"`
+				Volumes              []volume    `json:"volumes"`
 			} `json:"spec"`
 		} `json:"template"`
 	} `json:"spec"`
@@ -49,6 +52,54 @@ type container struct {
 	ReadinessProbe probe      `json:"readinessProbe"`
 	LivenessProbe  probe      `json:"livenessProbe"`
 	Resources      resources  `json:"resources"`
+	VolumeMounts   []mount    `json:"volumeMounts"`
+}
+
+type volume struct {
+	Name      string `json:"name"`
+	ConfigMap struct {
+		Name string `json:"name"`
+	} `json:"configMap"`
+}
+
+type mount struct {
+	Name      string `json:"name"`
+	MountPath string `json:"mountPath"`
+	ReadOnly  bool   `json:"readOnly"`
+}
+
+// jobManifest is a Job. It runs the harness, which is no function: it has no probes.
+type jobManifest struct {
+	header
+	Spec struct {
+		BackoffLimit            int `json:"backoffLimit"`
+		TTLSecondsAfterFinished int `json:"ttlSecondsAfterFinished"`
+		Template                struct {
+			Spec struct {
+				RestartPolicy   string `json:"restartPolicy"`
+				SecurityContext struct {
+					RunAsNonRoot bool `json:"runAsNonRoot"`
+				} `json:"securityContext"`
+				Containers []jobContainer `json:"containers"`
+				Volumes    []volume       `json:"volumes"`
+			} `json:"spec"`
+		} `json:"template"`
+	} `json:"spec"`
+}
+
+type jobContainer struct {
+	Name            string     `json:"name"`
+	Image           string     `json:"image"`
+	Args            []string   `json:"args"`
+	Env             []variable `json:"env"`
+	Resources       resources  `json:"resources"`
+	VolumeMounts    []mount    `json:"volumeMounts"`
+	SecurityContext struct {
+		AllowPrivilegeEscalation bool `json:"allowPrivilegeEscalation"`
+		Capabilities             struct {
+			Drop []string `json:"drop"`
+		} `json:"capabilities"`
+	} `json:"securityContext"`
 }
 
 type variable struct {
@@ -95,8 +146,25 @@ type sourceManifest struct {
 		CEOverrides      struct {
 			Extensions map[string]string `json:"extensions"`
 		} `json:"ceOverrides"`
+		// Net is how to reach brokers that ask who comes; in overlays only.
+		Net *struct {
+			TLS struct {
+				Enable bool      `json:"enable"`
+				CACert secretKey `json:"caCert"`
+			} `json:"tls"`
+			SASL struct {
+				Enable   bool      `json:"enable"`
+				Type     secretKey `json:"type"`
+				User     secretKey `json:"user"`
+				Password secretKey `json:"password"`
+			} `json:"sasl"`
+		} `json:"net"`
 		Sink destination `json:"sink"`
 	} `json:"spec"`
+}
+
+type secretKey struct {
+	SecretKeyRef keyReference `json:"secretKeyRef"`
 }
 
 type deliveryManifest struct {
@@ -125,6 +193,14 @@ type sinkManifest struct {
 		ContentMode       string   `json:"contentMode"`
 		NumPartitions     *int     `json:"numPartitions"`
 		ReplicationFactor *int     `json:"replicationFactor"`
+		// Auth is how to reach brokers that ask who comes; in overlays only.
+		Auth *struct {
+			Secret struct {
+				Ref struct {
+					Name string `json:"name"`
+				} `json:"ref"`
+			} `json:"secret"`
+		} `json:"auth"`
 	} `json:"spec"`
 }
 
@@ -156,6 +232,7 @@ type base struct {
 	sinks      []sinkManifest
 	pings      []pingManifest
 	topics     []topicManifest
+	jobs       []jobManifest
 }
 
 const kustomizationFile = "kustomization.yaml"
@@ -217,6 +294,7 @@ const (
 	kindSink      = "eventing.knative.dev/v1alpha1 KafkaSink"
 	kindPing      = "sources.knative.dev/v1 PingSource"
 	kindTopic     = "kafka.strimzi.io/v1 KafkaTopic"
+	kindJob       = "batch/v1 Job"
 )
 
 func (b *base) add(document []byte) error {
@@ -237,9 +315,11 @@ func (b *base) add(document []byte) error {
 		return decode(document, &b.pings)
 	case kindTopic:
 		return decode(document, &b.topics)
+	case kindJob:
+		return decode(document, &b.jobs)
 	default:
-		return fmt.Errorf("the kind %q is not one that the wiring knows: use %s, %s, %s, %s, %s or %s",
-			kind, kindNamespace, kindService, kindSource, kindSink, kindPing, kindTopic)
+		return fmt.Errorf("the kind %q is not one that the wiring knows: use %s, %s, %s, %s, %s, %s or %s",
+			kind, kindNamespace, kindService, kindSource, kindSink, kindPing, kindTopic, kindJob)
 	}
 }
 

@@ -56,18 +56,25 @@ func TestBaseDeploysEachFunction(t *testing.T) {
 		services[s.Name] = deployed{s.Function, s.Public, s.Env}
 	}
 	none := map[string]string{}
+	pokes := func(schema string, more ...string) map[string]string {
+		env := map[string]string{"OUTBOX_POKE_URL": "http://publish-outbox-" + schema + ".orders.svc.cluster.local"}
+		for i := 0; i < len(more); i += 2 {
+			env[more[i]] = more[i+1]
+		}
+		return env
+	}
 	relay := func(schema string) map[string]string {
 		return map[string]string{"OUTBOX_SCHEMA": schema, "OUTBOX_RETENTION": "192h", "INBOX_RETENTION": "960h"}
 	}
 	assert.Equal(t, map[string]deployed{
-		"orders-api":               {"ordersapi", true, none},
-		"create-order":             {"createorder", true, none},
-		"cancel-order":             {"cancelorder", false, none},
+		"orders-api":               {"ordersapi", true, pokes("orders")},
+		"create-order":             {"createorder", true, pokes("orders")},
+		"cancel-order":             {"cancelorder", false, pokes("orders")},
 		"inventory-api":            {"inventoryapi", true, none},
-		"reserve-stock":            {"reservestock", false, none},
-		"release-stock":            {"releasestock", false, map[string]string{"RESERVATION_LOG_RETENTION": "960h"}},
-		"finalize-order":           {"finalizeorder", false, none},
-		"expire-orders":            {"expireorders", false, map[string]string{"SAGA_TIMEOUT": "15m"}},
+		"reserve-stock":            {"reservestock", false, pokes("inventory")},
+		"release-stock":            {"releasestock", false, pokes("inventory", "RESERVATION_LOG_RETENTION", "960h")},
+		"finalize-order":           {"finalizeorder", false, pokes("orders")},
+		"expire-orders":            {"expireorders", false, pokes("orders", "SAGA_TIMEOUT", "15m")},
 		"notify":                   {"notify", false, none},
 		"publish-outbox-orders":    {"publishoutbox", false, relay("orders")},
 		"publish-outbox-inventory": {"publishoutbox", false, relay("inventory")},
@@ -103,8 +110,13 @@ func TestBaseDeclaresTopicsAndDeadLetters(t *testing.T) {
 		"inventory.rejected": week, "inventory.rejected.dlq": month,
 		"inventory.released": week,
 	}, kept)
+	sinks := map[string]bool{}
 	for _, sink := range load(t).Sinks {
 		assert.Equal(t, sink.Name, sink.Topic)
+		sinks[sink.Topic] = true
+	}
+	for topic := range kept {
+		assert.True(t, sinks[topic], "%s has no KafkaSink", topic)
 	}
 }
 
