@@ -8,16 +8,13 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"example.com/orders/functions/internal/audit"
 	"example.com/orders/functions/internal/bench"
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/outbox"
-	"example.com/orders/functions/publishoutbox"
+	"example.com/orders/functions/internal/poke"
 	"example.com/orders/sql/schema"
 )
 
@@ -203,26 +200,17 @@ func answers(ctx context.Context, addr string) bool {
 	return response.Body.Close() == nil && response.StatusCode == http.StatusOK
 }
 
-// pokeAll wakes the relay of the orders schema for each shard, over HTTP as on Knative.
+// pokeAll wakes the relay of the orders schema for all its shards, as a function does that runs elsewhere, and does not
+// wait for it.
 func pokeAll(ctx context.Context, api string) error {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: outbox.Shards}}
-	for shard := range outbox.Shards {
-		body := fmt.Sprintf(`{"shards":[%d]}`, shard)
-		request, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/functions/publish-outbox-"+schema.Orders, strings.NewReader(body))
-		if err != nil {
-			return err
-		}
-		for name, value := range map[string]string{
-			"Content-Type": "application/json", "Ce-Specversion": "1.0", "Ce-Type": publishoutbox.PokeType, "Ce-Source": "/bench", "Ce-Id": uuid.NewString(),
-		} {
-			request.Header.Set(name, value)
-		}
-		go func() { // the answer comes when the shard is drained
-			response, err := client.Do(request)
-			if err == nil {
-				_ = response.Body.Close() // a poke may be lost: the sweep drains what it did not
-			}
-		}()
+	deliver, err := poke.HTTP(api + "/functions/publish-outbox-" + schema.Orders)
+	if err != nil {
+		return err
 	}
+	p := poke.New("/bench", deliver, nil)
+	for shard := range outbox.Shards {
+		p.Poke(uint8(shard))
+	}
+	go p.Run(ctx)
 	return nil
 }
