@@ -20,7 +20,10 @@ type Planner struct {
 type Lookup struct{ Table, Access, Index string }
 
 // NewPlanner returns a planner of statements for db.
-func NewPlanner(t testing.TB, db *sql.DB) *Planner { return &Planner{DB: db, t: t} }
+func NewPlanner(t testing.TB, db *sql.DB) *Planner {
+	t.Helper()
+	return &Planner{DB: db, t: t}
+}
 
 // ExecContext explains and runs a statement.
 func (p *Planner) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
