@@ -1,0 +1,334 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+
+	"example.com/orders/functions/internal/porttest"
+)
+
+const watching = "functions/harness/observability/"
+
+// rule is one of rules.yml.
+type rule struct {
+	Record      string            `json:"record"`
+	Alert       string            `json:"alert"`
+	Expr        string            `json:"expr"`
+	For         string            `json:"for"`
+	Labels      map[string]string `json:"labels"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+func readRules(t *testing.T) (all []rule) {
+	t.Helper()
+	var file struct {
+		Groups []struct {
+			Name  string `json:"name"`
+			Rules []rule `json:"rules"`
+		} `json:"groups"`
+	}
+	require.NoError(t, yaml.UnmarshalStrict([]byte(readFile(t, watching+"rules.yml")), &file))
+	for _, group := range file.Groups {
+		all = append(all, group.Rules...)
+	}
+	return all
+}
+
+// dashboard is what of a dashboard is checked.
+type dashboard struct {
+	UID    string  `json:"uid"`
+	Title  string  `json:"title"`
+	Panels []panel `json:"panels"`
+}
+
+type panel struct {
+	ID         int
+	Title      string
+	Type       string
+	Datasource struct{ Type, UID string }
+	GridPos    struct{ X, Y, W, H int }
+	Targets    []struct {
+		RefID        string
+		Datasource   struct{ Type, UID string }
+		Expr         string
+		LegendFormat string
+	}
+}
+
+// dashboards reads all dashboards, by the names of their files.
+func dashboards(t *testing.T) map[string]dashboard {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, watching, "grafana/dashboards/*.json"))
+	require.NoError(t, err)
+	all := map[string]dashboard{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var d dashboard
+		require.NoError(t, json.Unmarshal(text, &d), file)
+		all[filepath.Base(file)] = d
+	}
+	return all
+}
+
+// datasource is one that Grafana is provisioned with.
+type datasource struct {
+	Name, UID, Type, URL string
+}
+
+func datasources(t *testing.T) map[string]datasource {
+	t.Helper()
+	var file struct{ Datasources []datasource }
+	require.NoError(t, yaml.Unmarshal([]byte(readFile(t, watching+"grafana/datasources.yml")), &file))
+	byUID := map[string]datasource{}
+	for _, d := range file.Datasources {
+		byUID[d.UID] = d
+	}
+	return byUID
+}
+
+func TestComposeAddsWhatWatchesByAProfile(t *testing.T) {
+	c := composed(t, nil)
+	var added []string
+	for name, s := range c.Services {
+		if s.Profiles == nil {
+			continue
+		}
+		assert.Equal(t, []string{"observability"}, s.Profiles, name)
+		added = append(added, name)
+	}
+	assert.ElementsMatch(t, []string{"prometheus", "grafana", "jaeger"}, added)
+	for name, s := range c.Services {
+		for _, other := range added {
+			if s.Profiles == nil {
+				assert.NotContains(t, s.DependsOn, other, "%s runs without the profile", name)
+			}
+		}
+	}
+
+	var scraped struct {
+		RuleFiles []string `json:"rule_files"`
+		Scrape    []struct {
+			Static []struct {
+				Targets []string `json:"targets"`
+			} `json:"static_configs"`
+		} `json:"scrape_configs"`
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(readFile(t, watching+"prometheus.yml")), &scraped))
+	assert.Equal(t, []string{"harness:8080"}, scraped.Scrape[0].Static[0].Targets)
+	assert.Equal(t, "8080", argument(t, harnessImage(t).stage, "EXPOSE"))
+	for _, file := range scraped.RuleFiles {
+		assert.Contains(t, c.Services["prometheus"].Volumes, "./"+watching+file+":/etc/prometheus/"+file+":ro")
+	}
+
+	for _, d := range datasources(t) {
+		address, err := url.Parse(d.URL)
+		require.NoError(t, err)
+		assert.NotEmpty(t, c.Services[address.Hostname()].published(t, address.Port()), d.Name)
+	}
+	home := c.Services["grafana"].value(t, "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH")
+	assert.Contains(t, dashboards(t), filepath.Base(home))
+	assert.Contains(t, c.Services["grafana"].Volumes, "./"+watching+"grafana/dashboards:"+filepath.Dir(home)+":ro")
+	assert.Contains(t, readFile(t, watching+"grafana/dashboards.yml"), "path: "+filepath.Dir(home))
+}
+
+func TestEachDashboardIsOneThatGrafanaCanShow(t *testing.T) {
+	all := dashboards(t)
+	assert.Len(t, all, 4)
+	uids, sources := map[string]bool{}, datasources(t)
+	for file, d := range all {
+		assert.NotEmpty(t, d.Title, file)
+		assert.False(t, uids[d.UID], "%s has the uid of another", file)
+		uids[d.UID] = true
+		ids, cells := map[int]bool{}, map[[2]int]string{}
+		for _, p := range d.Panels {
+			assert.False(t, ids[p.ID], "%s has two panels %d", file, p.ID)
+			ids[p.ID] = true
+			assert.LessOrEqual(t, p.GridPos.X+p.GridPos.W, 24, p.Title)
+			for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
+				for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
+					assert.Empty(t, cells[[2]int{x, y}], "%s lies upon it", p.Title)
+					cells[[2]int{x, y}] = p.Title
+				}
+			}
+			require.NotEmpty(t, p.Targets, p.Title)
+			for _, target := range p.Targets {
+				assert.Equal(t, "prometheus", sources[target.Datasource.UID].Type, p.Title)
+				assert.NotEmpty(t, target.LegendFormat, p.Title)
+			}
+		}
+	}
+}
+
+func TestEachAlertSaysWhatIsWrongAndWhatToDo(t *testing.T) {
+	alerts := 0
+	for _, r := range readRules(t) {
+		if r.Alert == "" {
+			continue
+		}
+		alerts++
+		assert.Contains(t, []string{"warning", "critical"}, r.Labels["severity"], r.Alert)
+		assert.NotEmpty(t, r.Annotations["summary"], r.Alert)
+		assert.NotEmpty(t, r.Annotations["description"], r.Alert)
+		assert.Contains(t, readFile(t, watching+"rules_test.yml"), "alertname: "+r.Alert+"\n", "the alert is tested")
+	}
+	assert.Positive(t, alerts)
+}
+
+// comparison is where an alert compares what it looks at.
+var comparison = regexp.MustCompile(` (>|<|>=|<=|==|!=) (\d)`)
+
+// TestPrometheusAnswersEveryQuery runs the Prometheus of PROMETHEUS_BIN, which has promtool beside it, on a harness under
+// load.
+func TestPrometheusAnswersEveryQuery(t *testing.T) {
+	binary := os.Getenv("PROMETHEUS_BIN")
+	if binary == "" {
+		t.Skip("needs Prometheus: .ci/run observability")
+	}
+	promtool := filepath.Join(filepath.Dir(binary), "promtool")
+	for _, arguments := range [][]string{{"check", "config", "prometheus.yml"}, {"check", "rules", "rules.yml"}, {"test", "rules", "rules_test.yml"}} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		command := exec.CommandContext(ctx, promtool, arguments...)
+		command.Dir = filepath.Join(root, watching)
+		out, err := command.CombinedOutput()
+		cancel()
+		require.NoError(t, err, "promtool %v: %s", arguments, out)
+	}
+
+	p := newStack(t).up(t, "--audit-interval", "1s")
+	prometheus := startPrometheus(t, binary, strings.TrimPrefix(p.url, "http://"))
+	stop := trickle(t, p)
+	defer stop()
+
+	queries := map[string]string{} // by where they stand
+	for file, d := range dashboards(t) {
+		for _, panel := range d.Panels {
+			for _, target := range panel.Targets {
+				queries[file+": "+panel.Title+" "+target.RefID] = target.Expr
+			}
+		}
+	}
+	for _, r := range readRules(t) {
+		if r.Alert == "" {
+			queries["rule "+r.Record] = r.Record
+			continue
+		}
+		compared := comparison.ReplaceAllString(r.Expr, " $1 bool $2") // so that an alert that is quiet answers too
+		require.NotEqual(t, r.Expr, compared, r.Alert)
+		queries["alert "+r.Alert] = compared
+	}
+	require.Greater(t, len(queries), 50)
+	defer func() {
+		if t.Failed() {
+			t.Logf("without an answer: %v", queries)
+		}
+	}()
+	p.await(t, "every query has an answer", func() bool {
+		for where, query := range queries {
+			if ask(t, prometheus, query) == 0 {
+				return false
+			}
+			delete(queries, where)
+		}
+		return true
+	})
+	assert.Zero(t, ask(t, prometheus, `ALERTS{alertstate="firing"}`), "nothing is wrong with this harness")
+	stop()
+	p.stop(t)
+}
+
+// startPrometheus runs a Prometheus with the configuration of ours, but for the address of the harness and the time
+// between two scrapes, and returns its URL.
+func startPrometheus(t *testing.T, binary, harness string) string {
+	t.Helper()
+	folder := t.TempDir()
+	config := strings.NewReplacer("harness:8080", harness, "scrape_interval: 5s", "scrape_interval: 500ms", "evaluation_interval: 5s", "evaluation_interval: 500ms").
+		Replace(readFile(t, watching+"prometheus.yml"))
+	require.Contains(t, config, harness)
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "prometheus.yml"), []byte(config), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "rules.yml"), []byte(readFile(t, watching+"rules.yml")), 0o600))
+	address := porttest.Address(t)
+	var log logText
+	command := exec.CommandContext(context.Background(), binary, "--config.file="+filepath.Join(folder, "prometheus.yml"),
+		"--storage.tsdb.path="+filepath.Join(folder, "data"), "--web.listen-address="+address)
+	command.Stdout, command.Stderr = &log, &log
+	require.NoError(t, command.Start())
+	t.Cleanup(func() {
+		_ = command.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = command.Wait()
+		if t.Failed() {
+			t.Logf("the log of Prometheus:\n%s", log.String())
+		}
+	})
+	require.Eventually(t, func() bool { return ask(t, "http://"+address, "vector(1)") == 1 }, time.Minute, 50*time.Millisecond)
+	return "http://" + address
+}
+
+// ask returns how many series answer a query, 0 too when Prometheus does not listen yet.
+func ask(t *testing.T, prometheus, query string) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, prometheus+"/api/v1/query?query="+url.QueryEscape(query), http.NoBody)
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0
+	}
+	defer func() { assert.NoError(t, response.Body.Close()) }()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	if response.StatusCode == http.StatusServiceUnavailable {
+		return 0 // it starts
+	}
+	var answer struct {
+		Status string
+		Data   struct{ Result []json.RawMessage }
+	}
+	require.NoError(t, json.Unmarshal(text, &answer), string(text))
+	require.Equal(t, "success", answer.Status, "%s: %s", query, text)
+	return len(answer.Data.Result)
+}
+
+// trickle places an order now and then, some of which fail and some of which are canceled, until stop.
+func trickle(t *testing.T, p *process) (stop func()) {
+	t.Helper()
+	ended := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+			}
+			var placed order
+			quantity := 1 + n%4*100 // one of four can be had
+			status := p.do(t, http.MethodPost, "/api/orders", nil, body("SKU-123", quantity), &placed)
+			if status == http.StatusCreated && n%8 == 0 {
+				p.do(t, http.MethodPost, fmt.Sprintf("/api/orders/%s/cancel", placed.OrderID), nil, "", nil)
+			}
+		}
+	})
+	return sync.OnceFunc(func() {
+		close(ended)
+		running.Wait()
+	})
+}
