@@ -24,7 +24,7 @@ const Type = "outbox.poke"
 type Deliver func(context.Context, event.Event) error
 
 // Poker wakes one relay. Pokes that come while the relay is at work become one more round, so there is one event under
-// way at most, however many commits there are.
+// way, however many commits there are.
 type Poker struct {
 	source  string
 	deliver Deliver
@@ -83,29 +83,59 @@ func (p *Poker) event(set uint32) event.Event {
 	return e
 }
 
-// patience bounds a poke over HTTP, longer than a relay waits for its broker.
-const patience = 15 * time.Second
+const (
+	// patience bounds a poke over HTTP, longer than a relay waits for its broker.
+	patience = 15 * time.Second
+	// slow is when a poke is left under way and the next may follow: the relay has much to send, or the request is lost
+	// on its way.
+	slow = time.Second
+	// underWay bounds the pokes that are.
+	underWay = 4
+)
 
-// HTTP returns what posts pokes to the relay at address, an http or https URL.
+// HTTP returns what posts pokes to the relay at address, an http or https URL. It returns early, with nil, for one that
+// is not answered within a second.
 func HTTP(address string) (Deliver, error) {
 	if u, err := url.Parse(address); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("the relay's address %q is not a URL like http://publish-outbox-orders", address)
 	}
 	client := &http.Client{Timeout: patience}
+	places := make(chan struct{}, underWay)
 	return func(ctx context.Context, e event.Event) error {
-		request, err := cehttp.NewHTTPRequestFromEvent(ctx, address, e)
-		if err != nil {
-			return fmt.Errorf("make a poke: %w", err)
+		select {
+		case places <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("poke the relay: %w", ctx.Err())
 		}
-		response, err := client.Do(request)
-		if err != nil {
-			return fmt.Errorf("poke the relay: %w", err)
+		answered := make(chan error, 1)
+		go func() {
+			answered <- post(ctx, client, address, e)
+			<-places
+		}()
+		timer := time.NewTimer(slow)
+		defer timer.Stop()
+		select {
+		case err := <-answered:
+			return err
+		case <-timer.C:
+			return nil
 		}
-		defer func() { _ = response.Body.Close() }()
-		_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16)) // so that the connection is used again
-		if response.StatusCode >= http.StatusMultipleChoices {
-			return fmt.Errorf("poke the relay at %s: it answers %s", address, response.Status)
-		}
-		return nil
 	}, nil
+}
+
+func post(ctx context.Context, client *http.Client, address string, e event.Event) error {
+	request, err := cehttp.NewHTTPRequestFromEvent(ctx, address, e)
+	if err != nil {
+		return fmt.Errorf("make a poke: %w", err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("poke the relay: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16)) // so that the connection is used again
+	if response.StatusCode >= http.StatusMultipleChoices {
+		return fmt.Errorf("poke the relay at %s: it answers %s", address, response.Status)
+	}
+	return nil
 }

@@ -113,6 +113,33 @@ func TestPokesTravelOverHTTPInBinaryMode(t *testing.T) {
 	assert.ErrorIs(t, deliver(ended, e), context.Canceled)
 }
 
+func TestAPokeThatIsNotAnsweredHoldsUpTheNextForASecondOnly(t *testing.T) {
+	const bound = 4
+	got, letGo := make(chan struct{}, 10), make(chan struct{})
+	address := functiontest.Serve(t, func(http.ResponseWriter, *http.Request) {
+		got <- struct{}{}
+		<-letGo
+	})
+	deliver, err := poke.HTTP(address)
+	require.NoError(t, err)
+	e := event.New()
+	e.SetID("1")
+	e.SetSource("/s")
+	e.SetType(poke.Type)
+
+	var all sync.WaitGroup
+	for range bound {
+		all.Go(func() { assert.NoError(t, deliver(t.Context(), e)) })
+	}
+	all.Wait()
+	ended, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	assert.ErrorIs(t, deliver(ended, e), context.DeadlineExceeded, "no more than that are under way")
+	assert.Len(t, got, bound)
+	close(letGo)
+	assert.NoError(t, deliver(t.Context(), e))
+}
+
 func TestAnAddressThatIsNoneIsRefused(t *testing.T) {
 	for name, address := range map[string]string{"no scheme": "publish-outbox", "no host": "http://", "another scheme": "ftp://host", "no URL": "http://a b"} {
 		_, err := poke.HTTP(address)
