@@ -1,255 +1,166 @@
 package console_test
 
 import (
-	"bytes"
-	"context"
-	"fmt"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"example.com/orders/functions/internal/porttest"
 )
 
-// chromium is the browser: the one of CHROMIUM, else the machine's own. Without one the test is skipped.
-func chromium(t *testing.T) string {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("needs a browser and a database server: run without -short")
-	}
-	if path := os.Getenv("CHROMIUM"); path != "" {
-		return path
-	}
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Skip("no Chromium is on the PATH: install one, or name it by CHROMIUM")
-	return ""
-}
-
-// harness starts a harness of its own with the arguments and returns its URL. It ends with the test.
-func harness(t *testing.T, args ...string) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "harness")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "example.com/orders/functions/harness").CombinedOutput()
-	require.NoError(t, err, string(out))
-	address := porttest.Address(t)
-	var output bytes.Buffer
-	command := exec.CommandContext(context.Background(), program, append([]string{"up", "--addr", address, "--ephemeral", "--audit-interval", "1s"}, args...)...)
-	for _, variable := range os.Environ() {
-		// Servers of its own, whatever the other tests work with: what is tested is the page.
-		if !strings.HasPrefix(variable, "MYSQL_") && !strings.HasPrefix(variable, "KAFKA_") {
-			command.Env = append(command.Env, variable)
-		}
-	}
-	command.Stdout, command.Stderr = &output, &output
-	require.NoError(t, command.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
-	t.Cleanup(func() {
-		_ = command.Process.Signal(syscall.SIGTERM) // it may have ended
-		assert.NoError(t, <-ended)
-		if t.Failed() {
-			t.Logf("the log of the harness:\n%s", output.String())
-		}
-	})
-	url := "http://" + address
-	require.Eventually(t, func() bool {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/health", nil)
-		require.NoError(t, err)
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return false
-		}
-		_ = response.Body.Close()
-		return response.StatusCode == http.StatusOK
-	}, 2*time.Minute, 50*time.Millisecond)
-	return url
-}
-
-// patience is how long something may take to show. It is long since tests run beside others.
-const patience = time.Minute
-
-// browser is a page in a browser.
-type browser struct {
-	t   *testing.T
-	ctx context.Context //nolint:containedctx // chromedp's handle of a page is a context
-	url string
-}
-
-// open opens a browser. At the end of the test nothing may have gone wrong in it.
-func open(t *testing.T, url string) *browser {
-	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.Flag("disable-dev-shm-usage", true))
-	if os.Getuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // Chromium starts for root only without
-	}
-	ctx, end := chromedp.NewContext(context.Background(), chromedp.WithAllocatorOptions(options...))
-	b := &browser{t: t, ctx: ctx, url: url}
-	messages := chromedp.Console(ctx)
-	b.do(chromedp.EmulateViewport(looks[0].width, looks[0].height))
-	ended := make(chan []string)
-	go func() {
-		var complaints []string
-		for m, err := range messages {
-			if err != nil {
-				break // the browser was closed
-			}
-			if slices.Contains([]chromedp.ConsoleType{"error", "warning", "assert", chromedp.ConsoleException}, m.Type) {
-				complaints = append(complaints, fmt.Sprintf("%s: %s (%s)", m.Type, m.Text, m.URL))
-			}
-		}
-		ended <- complaints
-	}()
-	t.Cleanup(func() {
-		end()
-		assert.Empty(t, <-ended, "the browser's console has errors")
-	})
-	return b
-}
-
-// do carries out actions, within the patience of the test.
-func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
-	b.t.Helper()
-	require.NoError(b.t, chromedp.Do(b.ctx, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		ctx, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		_, err := chromedp.Steps(actions...)(ctx, t)
-		return err
-	})))
-}
-
-// eval evaluates JavaScript, and awaits it when it is a promise.
-func eval[T any](b *browser, expression string) T {
-	b.t.Helper()
-	value, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
-	require.NoError(b.t, err, expression)
-	return value
-}
-
-// visit loads a path.
-func (b *browser) visit(path string) {
-	b.t.Helper()
-	b.do(chromedp.Navigate(b.url+path), chromedp.WaitVisible(chromedp.CSS("h1")))
-}
-
-// await waits until an expression of JavaScript is true.
-func (b *browser) await(expression string) {
-	b.t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for !eval[bool](b, expression) {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			require.FailNow(b.t, "await "+expression, "the page is:\n%s", eval[string](b, "document.body.innerText"))
-		}
-	}
-}
-
-// awaitText waits until an element shows a text.
-func (b *browser) awaitText(selector, text string) {
-	b.t.Helper()
-	b.await(fmt.Sprintf("[...document.querySelectorAll(%q)].some((e) => e.textContent.includes(%q))", selector, text))
-}
-
-// click clicks the button, the link or the summary that shows or is called by a text.
-func (b *browser) click(text string) {
-	b.t.Helper()
-	found := fmt.Sprintf(`[...document.querySelectorAll('dialog[open] button, dialog[open] input')].concat(document.querySelector('dialog[open]') ? [] : [...document.querySelectorAll('button, a, summary, input[type=checkbox]')])
-		.find((e) => (e.textContent.trim() === %[1]q || e.getAttribute('aria-label') === %[1]q) && !e.disabled && e.checkVisibility())`, text)
-	b.await("Boolean(" + found + ")")
-	eval[any](b, "void "+found+".click()")
-}
-
-// fill types into a field.
-func (b *browser) fill(selector, text string) {
-	b.t.Helper()
-	field := chromedp.CSS(selector)
-	b.do(chromedp.WaitVisible(field), chromedp.Clear(field), chromedp.SendKeys(field, text))
-}
-
-// appearance is a size of the screen and its colours.
-type appearance struct {
-	name          string
-	width, height int64
-	scheme        string
-	phone         bool
-}
-
-// looks are those in which each page is looked at.
-var looks = []appearance{
-	{"light", 1440, 900, "light", false},
-	{"dark", 1440, 900, "dark", false},
-	{"phone", 390, 844, "light", true},
-}
-
-// look looks at the page in every way: nothing is wider than the screen. The pictures are kept in the folder of
-// SCREENSHOTS, if there is one.
-func (b *browser) look(name string) {
-	b.t.Helper()
-	for _, as := range looks {
-		b.show(as)
-		wide := eval[int64](b, "new Promise((done) => setTimeout(() => done(document.documentElement.scrollWidth), 100))")
-		assert.LessOrEqual(b.t, wide, as.width, "%s is wider than the screen on %s", name, as.name)
-		if folder := os.Getenv("SCREENSHOTS"); folder != "" {
-			picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
-			require.NoError(b.t, err)
-			require.NoError(b.t, os.MkdirAll(folder, 0o755))
-			require.NoError(b.t, os.WriteFile(filepath.Join(folder, name+"-"+as.name+".png"), picture, 0o644))
-		}
-	}
-	b.show(looks[0])
-}
-
-// show changes the screen.
-func (b *browser) show(as appearance) {
-	b.t.Helper()
-	var options []chromedp.EmulateViewportOption
-	if as.phone {
-		options = append(options, chromedp.EmulateMobile, chromedp.EmulatePortrait)
-	}
-	b.do(chromedp.EmulateViewport(as.width, as.height, options...), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
-			{Name: "prefers-color-scheme", Value: as.scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
-		}})
-		return err
-	}))
-}
-
+// TestEachPageInABrowser walks through all pages, as a person does, without loading one anew. The customers' mails are
+// disturbed on purpose: each is a dead letter.
 func TestEachPageInABrowser(t *testing.T) {
 	chromium(t)
-	url := harness(t, "--chaos", "poison=1", "--chaos-function", "notify")
-	b := open(t, url)
+	b := open(t, harness(t, "--chaos", "poison=1", "--chaos-function", "notify"))
 
 	b.visit("/")
 	b.awaitText(".connection", "live")
-	b.await("document.querySelectorAll('.flow .arrow').length >= 15")
+	b.await("document.querySelectorAll('.flow .arrow').length >= 16")
 	eval[bool](b, "window.sameDocument = true")
 
-	// Nothing is loaded anew from here on.
 	b.click("Orders")
+	b.fill("[name=sku]", "<script>alert(1)</script>")
+	b.click("Place order")
+	b.await("document.querySelector('[name=sku]').matches(':invalid')")
+	b.fill("[name=sku]", "SKU-123")
 	b.fill("[name=quantity]", "2")
 	b.click("Place order")
 	b.awaitText(".said", "Accepted")
 	b.awaitText(".list .badge", "confirmed")
 	b.click("Place 100")
 	b.awaitText(".said", "100 of 100 accepted")
-	b.awaitText(".list .badge", "failed") // of 100 units
+	b.await("!document.querySelector('[data-state=pending]') && document.querySelector('.list .badge[data-state=failed]')") // there were 100 units
 	b.look("orders")
+	b.click("Flow")
+	b.awaitText(".flow .number", "✕")
+	b.look("flow")
+
+	b.orderIsFollowedAndCanceled()
+	b.letterIsReplayed()
+	b.stockComesIn()
+
+	b.click("Outbox")
+	b.awaitText(".empty", "No row is parked")
+	b.awaitText("main .muted", "orders: 0 unsent")
+	b.click("sent")
+	b.awaitText(".list .badge", "sent")
+	b.look("outbox")
+
+	b.click("Audit")
+	b.awaitText(".verdict", "Everything holds")
+	b.await("document.querySelectorAll('.invariant').length >= 8")
+	b.look("audit")
+
+	assert.True(t, eval[bool](b, "window.sameDocument"), "a page was loaded anew")
+	b.do(chromedp.NavigateBack())
+	b.awaitText("h1", "Outbox")
+
+	b.visit("/docs")
+	b.awaitText("h2", "Schemas")
+	b.look("docs")
 }
+
+// orderIsFollowedAndCanceled looks at the saga of an order from the list, and cancels it.
+func (b *browser) orderIsFollowedAndCanceled() {
+	b.t.Helper()
+	b.click("Orders")
+	b.await("document.querySelectorAll('.segments button').length === 5 && document.querySelector('.list tbody tr')")
+	eval[any](b, "void [...document.querySelectorAll('.segments button')].find((e) => e.textContent.startsWith('confirmed')).click()")
+	b.await("document.querySelector('.list .badge') && [...document.querySelectorAll('.list .badge')].every((e) => e.dataset.state === 'confirmed')")
+	eval[any](b, "void document.querySelector('.list a').click()")
+	for _, step := range []string{"order.created", "inventory.reserved", "order.confirmed"} {
+		b.awaitText(".step h3", step)
+	}
+	b.awaitText(".deliveries .ok", "reserve-stock handled it")
+	b.awaitText(".deliveries .ok", "finalize-order handled it")
+	b.awaitText(".deliveries .open", "notify has not handled it yet")
+	b.awaitText(".told", "sent")
+	b.look("order")
+	eval[any](b, "void document.querySelector('.step summary').click()")
+	b.awaitText(".step details[open] pre", "specversion")
+	b.click("Cancel order")
+	b.awaitText("dialog[open] h2", "Cancel this order?")
+	b.click("Cancel order")
+	b.awaitText(".heading .badge", "canceled")
+	b.awaitText(".step h3", "inventory.released")
+	assert.True(b.t, eval[bool](b, "document.querySelector('.step details').open"), "what was opened stays open")
+}
+
+// letterIsReplayed inspects a dead letter and replays it: the function handles it now, and the letter is not open any more.
+func (b *browser) letterIsReplayed() {
+	b.t.Helper()
+	b.click("Dead letters")
+	b.await("document.querySelector('.list tbody tr')")
+	b.look("deadletters")
+	letter := eval[string](b, "document.querySelector('.list .link').textContent")
+	b.click(letter)
+	b.awaitText("dialog[open] dt", "ce_consumer")
+	b.awaitText("dialog[open] pre", "eventType")
+	b.click("Close")
+	b.await("!document.querySelector('dialog')")
+
+	b.click("Letter " + letter)
+	b.click("Replay 1")
+	b.awaitText("dialog[open] .results", "would be sent to http://127.0.0.1")
+	b.fill("#ask-reason", "<img src=x onerror=alert(1)>")
+	b.fill("#ask-actor", "carol")
+	b.look("replay")
+	b.click("Replay")
+	b.await("!document.querySelector('dialog')")
+	b.awaitText("td", "carol (console at 127.0.0.1)")
+	assert.Zero(b.t, eval[int](b, "document.querySelectorAll('main img').length"), "what somebody wrote became markup")
+	b.await("![...document.querySelectorAll('.list .link')].some((e) => e.textContent === " + quoted(letter) + ")")
+	b.click("replayed")
+	b.awaitText(".list .link", letter)
+}
+
+// stockComesIn makes a SKU, whose name looks like nothing else, and adds to it by the keyboard alone.
+func (b *browser) stockComesIn() {
+	b.t.Helper()
+	b.click("Stock")
+	b.await("document.querySelectorAll('.levels > li').length === 3")
+	b.fill("#new-sku", "SKU-NEW")
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.awaitText(".levels .sku", "SKU-NEW")
+	eval[any](b, "void document.querySelector('[aria-label^=\"Units to add to SKU-NEW\"]').focus()")
+	b.do(chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Enter))
+	b.awaitText(".levels .numbers", "200 free")
+	b.look("stock")
+}
+
+// TestEveryPartIsReachedByTheKeyboard tabs through a page: what has the focus shows it, and is called by something.
+func TestEveryPartIsReachedByTheKeyboard(t *testing.T) {
+	chromium(t)
+	b := open(t, harness(t))
+	for _, path := range []string{"/", "/orders", "/stock", "/outbox", "/deadletters", "/audit"} {
+		b.visit(path)
+		b.awaitText(".connection", "live")
+		reached := map[string]bool{}
+		for range 40 {
+			b.do(chromedp.KeyEvent(kb.Tab))
+			focused := eval[struct {
+				Name, Outline string
+			}](b, `(() => { const e = document.activeElement; const label = e.labels?.[0]?.textContent;
+				if (e === document.body) return { Name: 'the browser', Outline: 'its own' };
+				return { Name: (e.getAttribute('aria-label') ?? label ?? e.textContent).trim(), Outline: getComputedStyle(e).outlineStyle }; })()`)
+			require.NotEmpty(t, focused.Name, "something on %s has no name", path)
+			if !reached[focused.Name] {
+				assert.NotEqual(t, "none", focused.Outline, "%s on %s does not show its focus", focused.Name, path)
+			}
+			reached[focused.Name] = true
+		}
+		for _, name := range []string{"Skip to the content", "Flow", "Orders", "Stock", "Outbox", "Dead letters", "Audit"} {
+			assert.Contains(t, reached, name, path)
+		}
+		if path == "/orders" {
+			for _, name := range []string{"Customer e-mail", "SKU", "Quantity", "Place order", "Place 100", "Filter by id or e-mail"} {
+				assert.Contains(t, reached, name, path)
+			}
+		}
+	}
+}
+
+func quoted(text string) string { return `"` + strings.ReplaceAll(text, `"`, `\"`) + `"` }

@@ -118,6 +118,7 @@ func (c *Console) readAudit(context.Context) (any, error) {
 		Invariants []*audit.Invariant `json:"invariants"`
 		Exceptions []audit.Exception  `json:"exceptions"`
 	}{
-		moment(report.At), math.Round(report.Took.Seconds()*1e4) / 10, report.Breaches(), report.Invariants, report.Exceptions,
+		moment(report.At), math.Round(report.Took.Seconds()*1e4) / 10, report.Breaches(), report.Invariants,
+		append([]audit.Exception{}, report.Exceptions...),
 	}, nil
 }

@@ -2,10 +2,9 @@
 import { h, put, heading, count, duration } from './dom.js';
 import { request } from './http.js';
 
-const size = { wide: { w: 148, h: 46, gapX: 66, gapY: 58 }, tall: { w: 108, h: 42, gapX: 10, gapY: 50 } };
+const size = { wide: { w: 136, h: 46, gapX: 84, gapY: 58 }, tall: { w: 116, h: 42, gapX: 5, gapY: 50 } };
 
-// layers puts functions and topics into layers: each after what it comes from, and what starts by itself right before
-// what it tells.
+// layers puts functions and topics into layers: each after what it comes from, and as near as can be to what follows it.
 function layers(topology) {
   const edges = [
     ...topology.tells.map((t) => [`f:${t.function}`, `t:${t.topic}`]),
@@ -17,9 +16,11 @@ function layers(topology) {
   for (let round = 0; round < names.length; round++) {
     for (const [from, to] of edges) if (layer[to] <= layer[from] && layer[from] < names.length) layer[to] = layer[from] + 1;
   }
-  for (const name of names) {
-    const out = edges.filter(([from]) => from === name).map(([, to]) => layer[to]);
-    if (out.length && !edges.some(([, to]) => to === name)) layer[name] = Math.min(...out) - 1;
+  for (let round = 0; round < names.length; round++) {
+    for (const name of names) {
+      const after = edges.filter(([from]) => from === name).map(([, to]) => layer[to]);
+      if (after.length) layer[name] = Math.max(layer[name], Math.min(...after) - 1);
+    }
   }
   const rows = [];
   for (const name of names) (rows[layer[name]] ??= []).push(name);
@@ -61,8 +62,7 @@ function draw(topology, tall) {
       ? `C${x1} ${(y1 + y2) / 2} ${x2} ${(y1 + y2) / 2} ${x2} ${y2}`
       : `C${(x1 + x2) / 2} ${y1} ${(x1 + x2) / 2} ${y2} ${x2} ${y2}`;
     const path = h('path', { d: `M${x1} ${y1}${bend}`, class: 'arrow', 'marker-end': 'url(#tip)' });
-    // Near the end of the arrow, where those of one topic have parted.
-    const label = h('text', { x: tall ? x1 * 0.3 + x2 * 0.7 : x1 * 0.42 + x2 * 0.58, y: tall ? y1 * 0.3 + y2 * 0.7 : y1 * 0.3 + y2 * 0.7 - 5, class: 'number', 'text-anchor': 'middle' });
+    const label = h('text', { x: (x1 + x2) / 2, y: (y1 + y2) / 2 + 4, class: 'number', 'text-anchor': 'middle' });
     svg.append(path);
     labels.push(label);
     arrows[`${from} ${to}`] = { path, label };
@@ -75,7 +75,7 @@ function draw(topology, tall) {
     const note = h('text', { x, y: y + 14, class: 'note', 'text-anchor': 'middle' }, starts ? (starts === 'http' ? 'by HTTP' : 'by the clock') : '');
     svg.append(h('g', { class: topic ? 'node topic' : 'node function' },
       h('rect', { x: x - s.w / 2, y: y - s.h / 2, width: s.w, height: s.h, rx: topic ? s.h / 2 : 8 }),
-      h('text', { x, y: y - 1, 'text-anchor': 'middle' }, text), note));
+      h('text', { x, y: topic || starts ? y - 1 : y + 5, 'text-anchor': 'middle' }, text), note));
     notes[name] = note;
   }
   svg.append(...labels);

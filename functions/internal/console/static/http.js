@@ -31,6 +31,10 @@ export async function request(method, path, body, headers = {}) {
   return value;
 }
 
+// What a SKU is, as the API has it.
+export const skuPattern = '[A-Za-z0-9._\\-]{1,64}';
+export const skuTitle = '1 to 64 of A-Z, a-z, 0-9, dot, underscore and hyphen';
+
 export const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
 
 // watch calls handlers, by the names of their views, with what is new, and returns what ends it.

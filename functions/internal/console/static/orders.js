@@ -1,6 +1,6 @@
 // Orders: place some, and see what becomes of them.
 import { h, put, reconcile, heading, badge, money, clock, shortID, toast, count } from './dom.js';
-import { request, newKey } from './http.js';
+import { request, newKey, skuPattern, skuTitle } from './http.js';
 
 const statuses = ['PENDING', 'CONFIRMED', 'FAILED', 'CANCELED'];
 const shown = 500; // rows on the page at most
@@ -19,14 +19,14 @@ export default function orders({ main, live }) {
     const button = h('button', { type: 'button', 'aria-pressed': String(value === ''), click: () => choose(value) }, value ? value.toLowerCase() : 'all', ' ', number);
     return { value, number, button };
   });
-  main.append(heading('Orders'), placing(),
+  main.append(heading('Orders'), h('div', { class: 'split' }, placing(),
     h('section', { class: 'card', 'aria-labelledby': 'list-title' },
       h('div', { class: 'bar' }, h('h2', { id: 'list-title' }, 'Newest first'),
         h('div', { class: 'segments', role: 'group', 'aria-label': 'Filter by status' }, filters.map((f) => f.button)),
         h('label', { class: 'hidden', for: 'search' }, 'Filter by id or e-mail'), search),
       h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'List of orders' }, h('table', { class: 'list' },
         h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Order'), h('th', { scope: 'col' }, 'Status'), h('th', { scope: 'col' }, 'Customer'), h('th', { scope: 'col', class: 'right' }, 'Total'), h('th', { scope: 'col' }, 'Placed'))), body)),
-      nothing, h('div', { class: 'actions' }, more)));
+      nothing, h('div', { class: 'actions' }, more))));
 
   function choose(value) {
     status = value;
@@ -106,7 +106,7 @@ function placing() {
     const n = next++;
     const field = (name, label, attributes) => h('div', { class: 'field' }, h('label', { for: `${name}-${n}` }, label), h('input', { id: `${name}-${n}`, name, required: true, autocomplete: 'off', ...attributes }));
     const line = h('div', { class: 'line', role: 'group', 'aria-label': `Line ${lines.children.length + 1}` },
-      field('sku', 'SKU', { list: 'skus', value: sku }),
+      field('sku', 'SKU', { list: 'skus', value: sku, pattern: skuPattern, title: skuTitle }),
       field('quantity', 'Quantity', { type: 'number', min: 1, step: 1, value: quantity }),
       field('unitPrice', 'Unit price (minor units)', { type: 'number', min: 0, step: 1, value: price }),
       h('button', { type: 'button', class: 'quiet', 'aria-label': 'Remove this line', click: () => lines.children.length > 1 && line.remove() }, '✕'));

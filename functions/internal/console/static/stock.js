@@ -1,11 +1,11 @@
 // Stock: what is free and what orders hold.
 import { h, put, reconcile, heading, count, toast } from './dom.js';
-import { request, newKey } from './http.js';
+import { request, newKey, skuPattern, skuTitle } from './http.js';
 
 export default function stock({ main, live }) {
   const list = h('ul', { class: 'levels' });
   const note = h('p', { class: 'empty', hidden: true });
-  const sku = h('input', { id: 'new-sku', required: true, maxlength: 64, autocomplete: 'off' });
+  const sku = h('input', { id: 'new-sku', required: true, pattern: skuPattern, title: skuTitle, autocomplete: 'off' });
   const level = h('input', { id: 'new-level', type: 'number', min: 0, step: 1, value: 100, required: true });
   const form = h('form', { class: 'card inline', 'aria-label': 'Set a level', submit: set },
     h('div', { class: 'field' }, h('label', { for: 'new-sku' }, 'SKU'), sku),
