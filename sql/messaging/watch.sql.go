@@ -11,12 +11,12 @@ import (
 
 const countNew = `-- name: CountNew :one
 SELECT COUNT(*) FROM (
-  SELECT o.id FROM outbox_shards s JOIN outbox o ON o.shard = s.shard AND o.status = 'NEW' LIMIT ?
+  SELECT o.id FROM outbox_shards s JOIN outbox o FORCE INDEX (outbox_due) ON o.shard = s.shard AND o.status = 'NEW' LIMIT ?
 ) n
 `
 
 // CountNew counts the rows that are new, up to a limit. Like the two below it goes by the shards, whose index has no
-// other rows in it.
+// other rows in it; it is forced since MySQL would look for the first of few by walking through all that was sent.
 func (q *Queries) CountNew(ctx context.Context, limit int32) (int64, error) {
 	row := q.db.QueryRowContext(ctx, countNew, limit)
 	var count int64
@@ -26,7 +26,7 @@ func (q *Queries) CountNew(ctx context.Context, limit int32) (int64, error) {
 
 const oldestNew = `-- name: OldestNew :one
 SELECT CAST(COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND,
-  (SELECT o.created_at FROM outbox o WHERE o.shard = s.shard AND o.status = 'NEW' ORDER BY o.id LIMIT 1), NOW(6))), 0) AS SIGNED) AS age_micros
+  (SELECT o.created_at FROM outbox o FORCE INDEX (outbox_due) WHERE o.shard = s.shard AND o.status = 'NEW' ORDER BY o.id LIMIT 1), NOW(6))), 0) AS SIGNED) AS age_micros
 FROM outbox_shards s
 `
 
@@ -43,7 +43,7 @@ SELECT COUNT(*) AS refused, CAST(COALESCE(SUM(r.next_attempt_at IS NULL), 0) AS 
   CAST(COALESCE(MAX(CASE WHEN r.next_attempt_at IS NOT NULL THEN TIMESTAMPDIFF(MICROSECOND, r.created_at, NOW(6)) END), 0) AS SIGNED) AS waiting_age_micros,
   CAST(COALESCE(MAX(CASE WHEN r.next_attempt_at IS NULL THEN TIMESTAMPDIFF(MICROSECOND, r.created_at, NOW(6)) END), 0) AS SIGNED) AS parked_age_micros
 FROM (
-  SELECT o.created_at, o.next_attempt_at FROM outbox_shards s JOIN outbox o ON o.shard = s.shard AND o.status = 'ERROR' LIMIT ?
+  SELECT o.created_at, o.next_attempt_at FROM outbox_shards s JOIN outbox o FORCE INDEX (outbox_due) ON o.shard = s.shard AND o.status = 'ERROR' LIMIT ?
 ) r
 `
 

@@ -4,5 +4,5 @@ SELECT status, COUNT(*) AS orders FROM orders GROUP BY status;
 
 -- OldestPending returns the age in microseconds of the oldest order that is pending, 0 when there is none.
 -- name: OldestPending :one
-SELECT CAST(COALESCE(TIMESTAMPDIFF(MICROSECOND,
-  (SELECT o.created_at FROM orders o WHERE o.status = 'PENDING' ORDER BY o.id LIMIT 1), NOW(6)), 0) AS SIGNED) AS age_micros;
+SELECT CAST(COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND, p.created_at, NOW(6))), 0) AS SIGNED) AS age_micros
+FROM (SELECT o.created_at FROM orders o FORCE INDEX (orders_status) WHERE o.status = 'PENDING' ORDER BY o.id LIMIT 1) p;
