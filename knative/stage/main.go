@@ -20,11 +20,10 @@ import (
 	"example.com/orders/knative"
 )
 
-const usage = `Usage, from the root of the repository:
+const usage = `give NAME and DIR, or -list, from the root of the repository:
   stage NAME DIR   lay out the function that is deployed as NAME in DIR, and print the func.yaml that it has from its
                    folder, if that is its own: what func changes in it is to be copied back
-  stage -list      print the names of all functions, in the order in which to deploy them
-`
+  stage -list      print the names of all functions, in the order in which to deploy them`
 
 func main() {
 	if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
@@ -52,7 +51,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return err
 	default:
-		return errors.New("give NAME and DIR, or -list\n" + usage)
+		return errors.New(usage)
 	}
 }
 

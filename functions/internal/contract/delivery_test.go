@@ -3,8 +3,8 @@ package contract
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,9 +34,10 @@ func headersOf(m *sarama.ConsumerMessage) map[string]string {
 }
 
 func TestTheAnswerDecidesWhatBecomesOfAnEvent(t *testing.T) {
+	t.Parallel()
 	answers := map[string]error{"nil": nil, "plain error": errors.New("broken")}
 	for _, code := range []int{200, 202, 204, 301, 302, 400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 422, 425, 429, 500, 501, 502, 503, 504} {
-		answers[fmt.Sprint(code)] = status(code)
+		answers[strconv.Itoa(code)] = status(code)
 	}
 	again := []string{"404", "408", "409", "429", "500", "501", "502", "503", "504", "plain error", "panic"}
 	aside := []string{"301", "302", "400", "401", "403", "405", "410", "413", "415", "422", "425"}
@@ -74,6 +75,7 @@ func TestTheAnswerDecidesWhatBecomesOfAnEvent(t *testing.T) {
 }
 
 func TestAnEventIsTriedOnceMoreThanItsRetriesWithTheirWaits(t *testing.T) {
+	t.Parallel()
 	for name, each := range map[string]struct {
 		exponential bool
 		waits       []time.Duration
@@ -82,6 +84,7 @@ func TestAnEventIsTriedOnceMoreThanItsRetriesWithTheirWaits(t *testing.T) {
 		"linear":      {false, []time.Duration{20 * time.Millisecond, 40 * time.Millisecond, 60 * time.Millisecond}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			onEach(t, func(t *testing.T, s source, b *bench) {
 				b.spec.Delivery.Retry, b.spec.Delivery.Delay, b.spec.Delivery.Exponential = 3, 20*time.Millisecond, each.exponential
 				f := newFunction(func(context.Context, attempt) error { return errRetry })
@@ -100,6 +103,7 @@ func TestAnEventIsTriedOnceMoreThanItsRetriesWithTheirWaits(t *testing.T) {
 }
 
 func TestAnAttemptThatTakesTooLongIsFollowedByAnother(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
 		b.spec.Delivery.Timeout = 200 * time.Millisecond
 		second := make(chan struct{})
@@ -124,6 +128,7 @@ func TestAnAttemptThatTakesTooLongIsFollowedByAnother(t *testing.T) {
 }
 
 func TestUnorderedEventsPassOneThatFails(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
 		b.spec.Delivery.Delay = time.Hour
 		f := newFunction(func(_ context.Context, a attempt) error {
@@ -139,6 +144,7 @@ func TestUnorderedEventsPassOneThatFails(t *testing.T) {
 }
 
 func TestOrderedEventsWaitBehindOneThatFails(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
 		b.spec.Ordered = true
 		f := newFunction(func(_ context.Context, a attempt) error {
@@ -150,11 +156,12 @@ func TestOrderedEventsWaitBehindOneThatFails(t *testing.T) {
 		b.send(t, fact("a1", "a"), fact("b1", "b"), fact("c1", "c"))
 		s.start(t, b, f)
 		assert.Equal(t, []string{"a1", "b1", "c1"}, f.awaitHandled(t, 3))
-		assert.Equal(t, 5, len(f.awaitAttempts(t, 5)))
+		assert.Len(t, f.awaitAttempts(t, 5), 5)
 	})
 }
 
 func TestADeadLetterIsTheEventAndSaysWhoFailed(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
 		f := newFunction(func(context.Context, attempt) error { return status(http.StatusUnprocessableEntity) })
 		b.send(t, record("order-7", `{"orderId": "order-7" }`, "ce_specversion", "1.0", "ce_id", "order-7#1", "ce_type", "order.created",
@@ -178,6 +185,7 @@ func TestADeadLetterIsTheEventAndSaysWhoFailed(t *testing.T) {
 }
 
 func TestADeadLetterOfWhatIsNoCloudEventKeepsKeyAndValue(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
 		f := newFunction(func(context.Context, attempt) error { return status(http.StatusUnprocessableEntity) })
 		b.send(t, record("order-7", "who knows", "x-origin", "elsewhere"))
@@ -191,6 +199,7 @@ func TestADeadLetterOfWhatIsNoCloudEventKeepsKeyAndValue(t *testing.T) {
 }
 
 func TestWhatWasNotHandledComesAgainAfterARestart(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
 		letGo := make(chan struct{})
 		f := newFunction(func(ctx context.Context, a attempt) error {
@@ -219,6 +228,7 @@ func TestWhatWasNotHandledComesAgainAfterARestart(t *testing.T) {
 }
 
 func TestWhatWasCommittedDoesNotComeAgain(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
 		f := newFunction(nil)
 		b.send(t, fact("1", "a"), fact("2", "b"))

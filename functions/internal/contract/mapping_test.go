@@ -15,6 +15,7 @@ type arrived struct {
 }
 
 func TestARecordArrivesAsKnativeMapsIt(t *testing.T) {
+	t.Parallel()
 	null := record("k", "", "x", "y")
 	null.Value = nil
 	records := map[string]struct {
@@ -49,6 +50,7 @@ func TestARecordArrivesAsKnativeMapsIt(t *testing.T) {
 	}
 	for name, each := range records {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			onEach(t, func(t *testing.T, s source, b *bench) {
 				f := newFunction(nil)
 				sent := *each.record // each cluster writes into its own

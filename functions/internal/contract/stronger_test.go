@@ -29,6 +29,7 @@ var stronger = map[string]func(t *testing.T, s source, b *bench) (given bool){
 }
 
 func TestOnlyTheLocalSourceGivesMoreThanTheContract(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../../../knative/README.md")
 	require.NoError(t, err)
 	text := strings.Join(strings.Fields(string(readme)), " ")

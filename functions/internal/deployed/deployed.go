@@ -176,6 +176,7 @@ func (b Binaries) Start(t testing.TB, name string, environ map[string]string) *P
 }
 
 func (p *Process) end(t testing.TB, name string) {
+	t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
 	case <-p.ended:

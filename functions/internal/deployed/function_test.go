@@ -33,37 +33,44 @@ type trial struct {
 // trials prepare the database of each function that takes CloudEvents, and make a new event for it.
 var trials = map[string]func(t *testing.T, c *cluster) trial{
 	"reserve-stock": func(t *testing.T, c *cluster) trial {
+		t.Helper()
 		data := stocked(t, c)
 		return trial{functiontest.Event(t, data, 1), http.StatusOK, schema.Inventory,
 			"SELECT COUNT(*) FROM outbox WHERE aggregate_id = ? AND type = 'inventory.reserved'", []any{data.OrderID}}
 	},
 	"release-stock": func(t *testing.T, _ *cluster) trial {
+		t.Helper()
 		data := events.OrderCanceled{OrderID: functiontest.OrderID(), CustomerEmail: "alice@example.com", PreviousStatus: events.StatusPending, CreatedAt: time.Now()}
 		return trial{functiontest.Event(t, data, 2), http.StatusOK, schema.Inventory,
 			"SELECT COUNT(*) FROM reservations WHERE order_id = ? AND status = 'RELEASED'", []any{data.OrderID}}
 	},
 	"finalize-order": func(t *testing.T, c *cluster) trial {
+		t.Helper()
 		id := pending(t, c, functiontest.OrderID())
 		data := events.InventoryReserved{OrderID: id, Reservations: []events.Quantity{{SKU: "SKU-123", Quantity: 2}}}
 		return trial{functiontest.Event(t, data, 1), http.StatusOK, schema.Orders,
 			"SELECT COUNT(*) FROM orders WHERE id = ? AND status = 'CONFIRMED'", []any{id}}
 	},
 	"notify": func(t *testing.T, _ *cluster) trial {
+		t.Helper()
 		data := events.OrderConfirmed{OrderID: functiontest.OrderID(), CustomerEmail: "alice@example.com", TotalAmount: 5, CreatedAt: time.Now()}
 		return trial{functiontest.Event(t, data, 2), http.StatusOK, schema.Notifications,
 			"SELECT COUNT(*) FROM notifications WHERE order_id = ? AND status = 'SENT'", []any{data.OrderID}}
 	},
 	"cancel-order": func(t *testing.T, c *cluster) trial {
+		t.Helper()
 		id := pending(t, c, functiontest.OrderID())
 		return trial{asking(t, events.OrderCancelType, map[string]any{"orderId": id}), http.StatusOK, schema.Orders,
 			"SELECT COUNT(*) FROM orders WHERE id = ? AND status = 'CANCELED'", []any{id}}
 	},
 	"create-order": func(t *testing.T, _ *cluster) trial {
+		t.Helper()
 		e := asking(t, events.OrderCreateType, events.CreateOrder{CustomerEmail: "alice@example.com", Items: []events.Item{{SKU: "A", Quantity: 1, UnitPrice: 5}}})
 		e.SetExtension("correlationid", e.ID())
 		return trial{e, http.StatusCreated, schema.Orders, "SELECT COUNT(*) FROM orders WHERE correlation_id = ?", []any{e.ID()}}
 	},
 	"expire-orders": func(t *testing.T, c *cluster) trial {
+		t.Helper()
 		id := pending(t, c, "01900000-0000-7000-8000-"+functiontest.OrderID()[24:]) // of the year 2024
 		return trial{tick(), http.StatusOK, schema.Orders,
 			"SELECT COUNT(*) FROM orders WHERE id = ? AND failure_reason = 'timeout'", []any{id}}
@@ -74,6 +81,7 @@ var trials = map[string]func(t *testing.T, c *cluster) trial{
 
 func relayed(name string, ask func() event.Event) func(t *testing.T, c *cluster) trial {
 	return func(t *testing.T, c *cluster) trial {
+		t.Helper()
 		data := functiontest.Created(t, events.Item{SKU: "A", Quantity: 1, UnitPrice: 5})
 		_, err := outbox.Transact(t.Context(), c.pool(t, name), time.Now, func(context.Context, *sql.Tx) ([]event.Event, error) {
 			return []event.Event{functiontest.Event(t, data, 1)}, nil
@@ -83,10 +91,14 @@ func relayed(name string, ask func() event.Event) func(t *testing.T, c *cluster)
 	}
 }
 
-func (c *cluster) pool(t *testing.T, name string) *sql.DB { return mysqltest.Pool(t, c.server, name) }
+func (c *cluster) pool(t *testing.T, name string) *sql.DB {
+	t.Helper()
+	return mysqltest.Pool(t, c.server, name)
+}
 
 // stocked makes an order of a new SKU, of which there is enough.
 func stocked(t *testing.T, c *cluster) events.OrderCreated {
+	t.Helper()
 	sku := uuid.NewString()
 	_, err := c.pool(t, schema.Inventory).ExecContext(t.Context(),
 		"INSERT INTO inventory (sku, available_qty, reserved_qty, version, updated_at) VALUES (?, 10, 0, 1, NOW(6))", sku)
@@ -95,6 +107,7 @@ func stocked(t *testing.T, c *cluster) events.OrderCreated {
 }
 
 func pending(t *testing.T, c *cluster, id string) string {
+	t.Helper()
 	functiontest.Order(t, c.pool(t, schema.Orders), id, orders.OrdersStatusPENDING)
 	return id
 }
@@ -116,6 +129,7 @@ func asking(t *testing.T, eventType string, data any) event.Event {
 }
 
 func TestEachFunctionThatIsBuiltAsByFuncHandlesEvents(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	for _, service := range c.wiring.Services {
 		try, takesEvents := trials[service.Name]
@@ -144,6 +158,7 @@ func TestEachFunctionThatIsBuiltAsByFuncHandlesEvents(t *testing.T) {
 }
 
 func TestEachFunctionThatIsBuiltAsByFuncServesItsAPI(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	requests := map[string]struct {
 		method, path, body string

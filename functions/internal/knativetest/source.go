@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -194,7 +195,7 @@ func (d *dispatcher) handle(ctx context.Context, record *kgo.Record) bool {
 	}
 	letter := e.Clone()
 	letter.SetExtension("knativeerrordest", s.URL)
-	letter.SetExtension("knativeerrorcode", fmt.Sprint(last.status))
+	letter.SetExtension("knativeerrorcode", strconv.Itoa(last.status))
 	letter.SetExtension("knativeerrordata", base64.StdEncoding.EncodeToString(last.body[:min(len(last.body), 1024)]))
 	for name, values := range last.header {
 		if extension, ok := strings.CutPrefix(strings.ToLower(name), "kne-"); ok {
@@ -275,8 +276,8 @@ func Event(record *kgo.Record, spec knative.KafkaSource) event.Event {
 	if !ok {
 		e = foreign(record, spec)
 	}
-	e.SetExtension("knativekafkapartition", fmt.Sprint(record.Partition))
-	e.SetExtension("knativekafkaoffset", fmt.Sprint(record.Offset))
+	e.SetExtension("knativekafkapartition", strconv.Itoa(int(record.Partition)))
+	e.SetExtension("knativekafkaoffset", strconv.FormatInt(record.Offset, 10))
 	for name, value := range spec.Extensions {
 		e.SetExtension(name, value)
 	}
