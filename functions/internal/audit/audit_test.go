@@ -423,6 +423,16 @@ func TestRecordsPastTheRetentionAreLeftOutAndCounted(t *testing.T) {
 	assert.Equal(t, 3, find(t, r, audit.Sent).Numbers["past the topic's retention"])
 }
 
+func TestRecordsOfAKafkaSinkAreCountedApart(t *testing.T) {
+	t.Parallel()
+	s := start(t, newTopics(t))
+	ended(s)
+	s.exec(schema.Inventory, "UPDATE outbox SET kafka_partition = -1, kafka_offset = -1 ORDER BY id LIMIT 2")
+	r := s.audit()
+	assertClean(t, r)
+	assert.Equal(t, 2, find(t, r, audit.Sent).Numbers["sent through a KafkaSink, place unknown"])
+}
+
 func TestAnAuditSeesOneMoment(t *testing.T) {
 	t.Parallel()
 	s := start(t, newTopics(t))
