@@ -14,8 +14,8 @@ server=$!
 # The watch is a process of its own, so it outlives a killed supervisor and still ends the server.
 (
 	while read -r _; do :; done
-	kill -TERM "$server" 2>/dev/null
-	while [ "$grace" -gt 0 ] && kill -0 "$server" 2>/dev/null; do
+	# Again and again: a server that is just starting may lose it.
+	while [ "$grace" -gt 0 ] && kill -TERM "$server" 2>/dev/null; do
 		sleep 0.1
 		grace=$((grace - 1))
 	done
