@@ -19,6 +19,7 @@ import (
 
 	"example.com/orders/functions/internal/kafkatest"
 	"example.com/orders/functions/internal/mysqltest"
+	"example.com/orders/functions/internal/openapitest"
 	"example.com/orders/functions/internal/porttest"
 )
 
@@ -152,6 +153,9 @@ func (p *process) do(t testing.TB, method, path string, header http.Header, body
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		return 0 // killed while it answered
+	}
+	if strings.HasPrefix(path, "/api/") {
+		require.NoError(t, openapitest.Check(method, request.URL, response.StatusCode, response.Header, text), "what the API answered is not described")
 	}
 	if answer != nil && response.StatusCode < http.StatusMultipleChoices {
 		require.NoError(t, json.Unmarshal(text, answer), string(text))

@@ -14,6 +14,7 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/mysqltest"
+	"example.com/orders/functions/internal/openapitest"
 	"example.com/orders/functions/internal/porttest"
 )
 
@@ -22,7 +23,8 @@ func start(t testing.TB) *Function {
 	return functiontest.Start(t, New(), nil)
 }
 
-// send sends a request with headers, given as names and values, and a JSON body unless it is empty.
+// send sends a request with headers, given as names and values, and a JSON body unless it is empty. The answer must be
+// one that the description of the API has.
 func send(ctx context.Context, f *Function, method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body))
 	if body != "" {
@@ -33,6 +35,9 @@ func send(ctx context.Context, f *Function, method, path, body string, headers .
 	}
 	w := httptest.NewRecorder()
 	f.Handle(w, r)
+	if err := openapitest.Check(method, r.URL, w.Code, w.Header(), w.Body.Bytes()); err != nil {
+		panic(err) // wherever it was sent from
+	}
 	return w
 }
 

@@ -36,6 +36,10 @@ func TestEachPageInABrowser(t *testing.T) {
 	b.look("orders")
 	b.click("Flow")
 	b.awaitText(".flow .number", "✕")
+	eval[any](b, `void Promise.all(Array.from({ length: 40 }, () => fetch('/api/orders', { method: 'POST', headers: { 'Content-Type': 'application/json' },
+		body: JSON.stringify({ customerEmail: 'bob@example.com', items: [{ sku: 'SKU-456', quantity: 1, unitPrice: 4500 }] }) })))`)
+	b.awaitText(".flow .number", "/s")
+	b.await("[...document.querySelectorAll('.tile dd')].slice(0, 2).map((e) => e.textContent).join() === '0,90'")
 	b.look("flow")
 
 	b.orderIsFollowedAndCanceled()

@@ -1,5 +1,4 @@
-// Package openapi is the description of the REST API. OpenAPI 3.1 comes out, as JSON; for tests, an answer goes in, and
-// what it breaks of the description comes out.
+// Package openapi is the description of the REST API, in OpenAPI 3.1. The embedded YAML comes out as JSON.
 package openapi
 
 import (

@@ -51,8 +51,10 @@ function show(focus) {
   const { path, title, page } = find(location.pathname);
   document.title = `${title} · orders`;
   for (const link of nav.children) {
-    if (link.getAttribute('href') === path) link.setAttribute('aria-current', 'page');
-    else link.removeAttribute('aria-current');
+    if (link.getAttribute('href') === path) {
+      link.setAttribute('aria-current', 'page');
+      link.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+    } else link.removeAttribute('aria-current');
   }
   main.replaceChildren();
   if (page) page({ main, live, go });

@@ -2,7 +2,7 @@
 import { h, put, heading, count, duration } from './dom.js';
 import { request } from './http.js';
 
-const size = { wide: { w: 136, h: 46, gapX: 84, gapY: 58 }, tall: { w: 116, h: 42, gapX: 5, gapY: 50 } };
+const size = { wide: { w: 132, h: 46, gapX: 66, gapY: 50 }, tall: { w: 116, h: 42, gapX: 5, gapY: 50 } };
 
 // layers puts functions and topics into layers: each after what it comes from, and as near as can be to what follows it.
 function layers(topology) {
@@ -42,7 +42,7 @@ function draw(topology, tall) {
   const { rows, place, edges } = layers(topology);
   const across = Math.max(...rows.map((row) => row.length));
   const width = tall ? across * (s.w + s.gapX) + 4 : rows.length * s.w + (rows.length - 1) * s.gapX + 4;
-  const height = tall ? rows.length * (s.h + s.gapY) : across * (s.h + s.gapY) + 24;
+  const height = tall ? rows.length * (s.h + s.gapY) : across * s.h + (across - 1) * s.gapY + 24;
   const at = {};
   rows.forEach((row, layer) => row.forEach((name) => {
     at[name] = tall
@@ -62,10 +62,13 @@ function draw(topology, tall) {
       ? `C${x1} ${(y1 + y2) / 2} ${x2} ${(y1 + y2) / 2} ${x2} ${y2}`
       : `C${(x1 + x2) / 2} ${y1} ${(x1 + x2) / 2} ${y2} ${x2} ${y2}`;
     const path = h('path', { d: `M${x1} ${y1}${bend}`, class: 'arrow', 'marker-end': 'url(#tip)' });
-    const label = h('text', { x: (x1 + x2) / 2, y: (y1 + y2) / 2 + 4, class: 'number', 'text-anchor': 'middle' });
+    const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
+    const rate = h('tspan', { x, y: y - 4 });
+    const trouble = h('tspan', { x, y: y + 15 });
+    const label = h('text', { class: 'number', 'text-anchor': 'middle' }, rate, trouble);
     svg.append(path);
     labels.push(label);
-    arrows[`${from} ${to}`] = { path, label };
+    arrows[`${from} ${to}`] = { path, label, rate, trouble };
   }
   const notes = {};
   for (const [name, { x, y }] of Object.entries(at)) {
@@ -88,7 +91,7 @@ export default async function flow({ main, live }) {
   const stage = h('div', { class: 'stage scroll', tabindex: '0', role: 'region', 'aria-label': 'Flow of the events' });
   const numbers = h('dl', { class: 'tiles' });
   const rows = h('tbody', {});
-  main.append(heading('Flow', h('p', { class: 'muted' }, 'Events on their way, from the wiring that is deployed. Numbers are records a second, over five seconds.')),
+  main.append(heading('Flow', h('p', { class: 'muted' }, 'Events on their way, by the wiring that is deployed. Rates are over five seconds; ✕ counts dead letters since the start.')),
     numbers, h('section', { class: 'card' }, stage),
     h('section', { class: 'card', 'aria-labelledby': 'arrows-title' }, h('h2', { id: 'arrows-title' }, 'Consumers'),
       h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Numbers of each arrow' }, h('table', {},
@@ -111,18 +114,19 @@ export default async function flow({ main, live }) {
   function show(data) {
     last = data;
     for (const t of topology.tells) {
-      const { path, label } = drawing.arrows[`f:${t.function} t:${t.topic}`];
+      const { path, rate } = drawing.arrows[`f:${t.function} t:${t.topic}`];
       const told = data.topics[t.topic] ?? { rate: 0, total: 0 };
       const only = topology.tells.filter((other) => other.topic === t.topic).length === 1;
       path.dataset.state = told.rate > 0 && only ? 'busy' : 'idle';
-      put(label, told.rate > 0 && only ? `${perSecond(told.rate)}/s` : '');
+      put(rate, told.rate > 0 && only ? `${perSecond(told.rate)}/s` : '');
     }
     for (const t of topology.topics) put(drawing.notes[`t:${t.name}`], `${count(data.topics[t.name]?.total ?? 0)} records`);
     topology.handles.forEach((e, i) => {
       const source = data.sources[e.group] ?? { rate: 0, lag: 0, deadLetters: 0 };
-      const { path, label } = drawing.arrows[`t:${e.topic} f:${e.function}`];
+      const { path, label, rate, trouble } = drawing.arrows[`t:${e.topic} f:${e.function}`];
       path.dataset.state = source.deadLetters > 0 ? 'bad' : source.lag > 100 ? 'late' : source.rate > 0 || source.lag > 0 ? 'busy' : 'idle';
-      put(label, [source.rate > 0 && `${perSecond(source.rate)}/s`, source.lag > 0 && `lag ${count(source.lag)}`, source.deadLetters > 0 && `✕ ${count(source.deadLetters)}`].filter(Boolean).join(' '));
+      put(rate, source.rate > 0 ? `${perSecond(source.rate)}/s` : '');
+      put(trouble, [source.lag > 0 && `lag ${count(source.lag)}`, source.deadLetters > 0 && `✕ ${count(source.deadLetters)}`].filter(Boolean).join(' '));
       label.dataset.state = path.dataset.state;
       put(cells[i].rate, `${perSecond(source.rate)}/s`);
       put(cells[i].lag, count(source.lag));

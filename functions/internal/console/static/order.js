@@ -12,9 +12,9 @@ export default function order({ main, live }, id) {
   const unknown = h('p', { class: 'empty', hidden: true }, 'There is no such order.');
   const content = h('div', { class: 'stack' },
     h('section', { class: 'card' }, facts),
+    h('section', { class: 'card', 'aria-labelledby': 'saga-title' }, h('div', { class: 'bar' }, h('h2', { id: 'saga-title' }, 'Saga'), scale), steps),
     h('section', { class: 'card', 'aria-labelledby': 'lines-title' }, h('h2', { id: 'lines-title' }, 'Lines'),
-      h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Lines of the order' }, h('table', {}, h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'SKU'), h('th', { scope: 'col', class: 'right' }, 'Quantity'), h('th', { scope: 'col', class: 'right' }, 'Unit price'))), items))),
-    h('section', { class: 'card', 'aria-labelledby': 'saga-title' }, h('div', { class: 'bar' }, h('h2', { id: 'saga-title' }, 'Saga'), scale), steps));
+      h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Lines of the order' }, h('table', {}, h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'SKU'), h('th', { scope: 'col', class: 'right' }, 'Quantity'), h('th', { scope: 'col', class: 'right' }, 'Unit price'))), items))));
   main.append(heading('Order', h('code', { class: 'wrap' }, id), state, cancel), unknown, content);
 
   function ask() {

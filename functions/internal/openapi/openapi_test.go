@@ -1,0 +1,64 @@
+package openapi_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/openapi"
+)
+
+func TestTheDescriptionIsServedAndEveryReferenceLeadsSomewhere(t *testing.T) {
+	w := httptest.NewRecorder()
+	openapi.Handler(w, httptest.NewRequest(http.MethodGet, "/openapi.json", nil))
+	assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
+	var document map[string]any
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &document))
+	assert.Regexp(t, `^3\.1\.`, document["openapi"])
+
+	references := regexp.MustCompile(`"\$ref":"#/([^"]+)"`).FindAllStringSubmatch(w.Body.String(), -1)
+	assert.NotEmpty(t, references)
+	for _, reference := range references {
+		value := any(document)
+		for segment := range strings.SplitSeq(reference[1], "/") {
+			object, _ := value.(map[string]any)
+			value = object[segment]
+		}
+		assert.NotNil(t, value, reference[1])
+	}
+}
+
+func TestEveryOperationHasANameOfItsOwnAndSaysWhatItDoes(t *testing.T) {
+	var document struct {
+		Paths map[string]map[string]json.RawMessage `json:"paths"`
+	}
+	require.NoError(t, json.Unmarshal(openapi.JSON(), &document))
+	names := map[string]string{}
+	for path, item := range document.Paths {
+		for method, text := range item {
+			if method == "parameters" {
+				continue
+			}
+			var operation struct {
+				OperationID string
+				Summary     string
+				Responses   map[string]any
+			}
+			require.NoError(t, json.Unmarshal(text, &operation))
+			at := method + " " + path
+			assert.Empty(t, names[operation.OperationID], "%s is named like another one", at)
+			names[operation.OperationID] = at
+			assert.NotEmpty(t, operation.Summary, at)
+			for _, status := range []string{"500", "503"} {
+				assert.Contains(t, operation.Responses, status, at)
+			}
+		}
+	}
+	assert.Len(t, names, 8)
+}
