@@ -42,6 +42,7 @@ func TestTheAnswerDecidesWhatBecomesOfAnEvent(t *testing.T) {
 	again := []string{"404", "408", "409", "429", "500", "501", "502", "503", "504", "plain error", "panic"}
 	aside := []string{"301", "302", "400", "401", "403", "405", "410", "413", "415", "422", "425"}
 	onEach(t, func(t *testing.T, s source, b *bench) {
+		t.Helper()
 		f := newFunction(func(_ context.Context, a attempt) error {
 			switch {
 			case a.n > 1:
@@ -86,6 +87,7 @@ func TestAnEventIsTriedOnceMoreThanItsRetriesWithTheirWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			onEach(t, func(t *testing.T, s source, b *bench) {
+				t.Helper()
 				b.spec.Delivery.Retry, b.spec.Delivery.Delay, b.spec.Delivery.Exponential = 3, 20*time.Millisecond, each.exponential
 				f := newFunction(func(context.Context, attempt) error { return errRetry })
 				b.send(t, fact("1", "a"))
@@ -105,6 +107,7 @@ func TestAnEventIsTriedOnceMoreThanItsRetriesWithTheirWaits(t *testing.T) {
 func TestAnAttemptThatTakesTooLongIsFollowedByAnother(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
+		t.Helper()
 		b.spec.Delivery.Timeout = 200 * time.Millisecond
 		second := make(chan struct{})
 		f := newFunction(func(ctx context.Context, a attempt) error {
@@ -130,6 +133,7 @@ func TestAnAttemptThatTakesTooLongIsFollowedByAnother(t *testing.T) {
 func TestUnorderedEventsPassOneThatFails(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
+		t.Helper()
 		b.spec.Delivery.Delay = time.Hour
 		f := newFunction(func(_ context.Context, a attempt) error {
 			if a.event.ID() == "a1" {
@@ -146,6 +150,7 @@ func TestUnorderedEventsPassOneThatFails(t *testing.T) {
 func TestOrderedEventsWaitBehindOneThatFails(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
+		t.Helper()
 		b.spec.Ordered = true
 		f := newFunction(func(_ context.Context, a attempt) error {
 			if a.event.ID() == "a1" && a.n < 3 {
@@ -163,6 +168,7 @@ func TestOrderedEventsWaitBehindOneThatFails(t *testing.T) {
 func TestADeadLetterIsTheEventAndSaysWhoFailed(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
+		t.Helper()
 		f := newFunction(func(context.Context, attempt) error { return status(http.StatusUnprocessableEntity) })
 		b.send(t, record("order-7", `{"orderId": "order-7" }`, "ce_specversion", "1.0", "ce_id", "order-7#1", "ce_type", "order.created",
 			"ce_source", "/orders", "ce_subject", "order-7", "ce_time", "2026-03-01T12:00:00.123Z", "ce_partitionkey", "order-7",
@@ -187,6 +193,7 @@ func TestADeadLetterIsTheEventAndSaysWhoFailed(t *testing.T) {
 func TestADeadLetterOfWhatIsNoCloudEventKeepsKeyAndValue(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
+		t.Helper()
 		f := newFunction(func(context.Context, attempt) error { return status(http.StatusUnprocessableEntity) })
 		b.send(t, record("order-7", "who knows", "x-origin", "elsewhere"))
 		s.start(t, b, f)
@@ -201,6 +208,7 @@ func TestADeadLetterOfWhatIsNoCloudEventKeepsKeyAndValue(t *testing.T) {
 func TestWhatWasNotHandledComesAgainAfterARestart(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
+		t.Helper()
 		letGo := make(chan struct{})
 		f := newFunction(func(ctx context.Context, a attempt) error {
 			if a.event.ID() != "slow" || a.n > 1 {
@@ -230,6 +238,7 @@ func TestWhatWasNotHandledComesAgainAfterARestart(t *testing.T) {
 func TestWhatWasCommittedDoesNotComeAgain(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
+		t.Helper()
 		f := newFunction(nil)
 		b.send(t, fact("1", "a"), fact("2", "b"))
 		stop := s.start(t, b, f)

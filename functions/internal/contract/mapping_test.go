@@ -52,6 +52,7 @@ func TestARecordArrivesAsKnativeMapsIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			onEach(t, func(t *testing.T, s source, b *bench) {
+				t.Helper()
 				f := newFunction(nil)
 				sent := *each.record // each cluster writes into its own
 				b.send(t, &sent)

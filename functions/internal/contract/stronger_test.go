@@ -45,6 +45,7 @@ func TestOnlyTheLocalSourceGivesMoreThanTheContract(t *testing.T) {
 }
 
 func keepsTheOrderOfAKey(t *testing.T, s source, b *bench) bool {
+	t.Helper()
 	b.spec.Delivery.Delay = 100 * time.Millisecond
 	f := newFunction(func(_ context.Context, a attempt) error {
 		if a.event.ID() == "a1" && a.n == 1 {
@@ -58,6 +59,7 @@ func keepsTheOrderOfAKey(t *testing.T, s source, b *bench) bool {
 }
 
 func endsBeforeTheNext(t *testing.T, s source, b *bench) bool {
+	t.Helper()
 	b.spec.Delivery.Timeout = 100 * time.Millisecond
 	second := make(chan struct{})
 	f := newFunction(func(_ context.Context, a attempt) error {
@@ -83,6 +85,7 @@ func endsBeforeTheNext(t *testing.T, s source, b *bench) bool {
 
 // losesNoDeadLetter has the broker refuse the first write to the dead letters.
 func losesNoDeadLetter(t *testing.T, s source, b *bench) bool {
+	t.Helper()
 	var refused atomic.Bool
 	b.Fake.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		produce := request.(*kmsg.ProduceRequest)
@@ -129,6 +132,7 @@ func topicOf(b *bench, produce *kmsg.ProduceRequest) string {
 }
 
 func keepsTheHeaders(t *testing.T, s source, b *bench) bool {
+	t.Helper()
 	f := newFunction(func(context.Context, attempt) error { return status(http.StatusUnprocessableEntity) })
 	b.send(t, record("k", "text", "X-Trace-Id", "7"))
 	s.start(t, b, f)
@@ -137,6 +141,7 @@ func keepsTheHeaders(t *testing.T, s source, b *bench) bool {
 }
 
 func spendsNoAttempt(t *testing.T, s source, b *bench) bool {
+	t.Helper()
 	b.spec.Delivery.Retry = 0
 	f := newFunction(func(_ context.Context, a attempt) error {
 		if a.event.ID() == "1" && a.n == 1 {
@@ -158,6 +163,7 @@ func spendsNoAttempt(t *testing.T, s source, b *bench) bool {
 // keepsBrokenEvents has a record that is a CloudEvent by its content type only. Posted on by Knative it breaks structured
 // mode wherever it goes: at the function, and at the KafkaSink of the dead letters too.
 func keepsBrokenEvents(t *testing.T, s source, b *bench) bool {
+	t.Helper()
 	const broken = `{"specversion":"1.0",`
 	f := newFunction(func(context.Context, attempt) error { return status(http.StatusUnprocessableEntity) })
 	b.send(t, record("k", broken, "content-type", "application/cloudevents+json"))

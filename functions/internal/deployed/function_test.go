@@ -123,6 +123,7 @@ func ofType(eventType string) event.Event {
 func tick() event.Event { return ofType("dev.knative.sources.ping") }
 
 func asking(t *testing.T, eventType string, data any) event.Event {
+	t.Helper()
 	e := ofType(eventType)
 	require.NoError(t, e.SetData(event.ApplicationJSON, data))
 	return e
