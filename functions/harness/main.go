@@ -31,6 +31,8 @@ More of the environment:
   MYSQL_MAX_CONNS      connections to each schema at most (default 8)
   KAFKA_BROKERS        host:port,host:port; not set: Kafka in this process, kept in the data folder
   KAFKA_TOPIC_PREFIX   stands before the names of the topics and of the consumer groups
+  KAFKA_TLS            true to speak TLS with the brokers of KAFKA_BROKERS (SSL_CERT_DIR adds to who is trusted)
+  KAFKA_SASL_MECHANISM PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, with KAFKA_SASL_USER and KAFKA_SASL_PASSWORD
   SMTP_ADDR            host:port of a mail relay; not set: mails are lines of the log only
   SMTP_FROM            the sender's address (default orders@example.com)
   CURRENCY             ISO 4217 code of all amounts (default EUR)
