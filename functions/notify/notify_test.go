@@ -488,12 +488,12 @@ func TestOlderNewsAreNotToldAfterNewerOnesWhoseMarkWasLost(t *testing.T) {
 	var statuses []string
 	rows, err := f.DB.QueryContext(t.Context(), "SELECT CONCAT(order_version, ' ', status) FROM notifications WHERE order_id = ? ORDER BY order_version", orderID)
 	require.NoError(t, err)
+	defer func() { assert.NoError(t, rows.Close()) }()
 	for rows.Next() {
 		var text string
 		require.NoError(t, rows.Scan(&text))
 		statuses = append(statuses, text)
 	}
 	require.NoError(t, rows.Err())
-	require.NoError(t, rows.Close())
 	assert.Equal(t, []string{"2 SUPPRESSED", "3 SENT"}, statuses)
 }
