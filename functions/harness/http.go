@@ -34,8 +34,17 @@ func (h *harness) routes() http.Handler {
 	mux.Handle("GET /metrics", h.metrics.Handler())
 	h.console.Register(mux)
 	mux.HandleFunc("/", rest.Handler(func() *slog.Logger { return h.log }, rest.NotFound))
-	// A page of another site must not order, cancel or replay by the browser of somebody who has the console open.
-	return otlp.Handler(h.metrics.Requests(http.NewCrossOriginProtection().Handler(mux)))
+	return otlp.Handler(h.metrics.Requests(h.sameOrigin(mux)))
+}
+
+// sameOrigin refuses writes that a page of another site sends: it must not order, cancel or replay by the browser of
+// somebody who has the console open. What is no browser is let through.
+func (h *harness) sameOrigin(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(rest.Handler(func() *slog.Logger { return h.log }, func(http.ResponseWriter, *http.Request) error {
+		return rest.NewProblem(http.StatusForbidden, "a page of another site may not write here")
+	}))
+	return protection.Handler(next)
 }
 
 // rooted gives a request whose path was stripped to nothing the path that the function has when it is deployed.

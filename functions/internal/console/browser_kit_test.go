@@ -16,6 +16,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -226,10 +227,11 @@ func (b *browser) look(name string) {
 		wide := eval[int64](b, "new Promise((done) => setTimeout(() => done(document.documentElement.scrollWidth), 100))")
 		assert.LessOrEqual(b.t, wide, as.width, "%s is wider than the screen on %s", name, as.name)
 		if folder := os.Getenv("SCREENSHOTS"); folder != "" {
-			picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+			quality := int64(85)
+			picture, err := chromedp.Call(b.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatWebp, Quality: &quality})
 			require.NoError(b.t, err)
 			require.NoError(b.t, os.MkdirAll(folder, 0o755))
-			require.NoError(b.t, os.WriteFile(filepath.Join(folder, name+"-"+as.name+".png"), picture, 0o644))
+			require.NoError(b.t, os.WriteFile(filepath.Join(folder, name+"-"+as.name+".webp"), picture.Data, 0o644))
 		}
 	}
 	b.show(looks[0])

@@ -91,7 +91,5 @@ export function toast(text, bad = false) {
 
 export const heading = (title, ...rest) => h('div', { class: 'heading' }, h('h1', {}, title), ...rest);
 
-export const empty = (text) => h('p', { class: 'empty' }, text);
-
 // pretty is JSON as it is read.
 export const pretty = (value) => h('pre', { class: 'raw', tabindex: '0' }, JSON.stringify(value, null, 2));

@@ -1,0 +1,236 @@
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// counter is a view whose data is how often it was read, and a hub of views that are all like it.
+type counter struct {
+	reads  atomic.Int64
+	same   atomic.Bool // the data stays 0
+	broken atomic.Bool
+}
+
+func (c *counter) hub() *hub {
+	return newHub(func(string) (view, bool) {
+		return view{time.Second, func(context.Context) (any, error) {
+			n := c.reads.Add(1)
+			switch {
+			case c.broken.Load():
+				return nil, errors.New("the database is away")
+			case c.same.Load():
+				return 0, nil
+			default:
+				return n, nil
+			}
+		}}, true
+	})
+}
+
+// next is the text of the next message, empty when there is none yet.
+func next(t *testing.T, c *client) string {
+	t.Helper()
+	select {
+	case text, ok := <-c.messages:
+		require.True(t, ok, "the client was dropped")
+		return string(text)
+	default:
+		return ""
+	}
+}
+
+func TestAClientHearsOfWhatIsNewAndBeginsWithWhatIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var v counter
+		h := v.hub()
+		defer h.close()
+		first := h.join([]string{"stock"})
+		synctest.Wait()
+		assert.Equal(t, `{"view":"stock","data":1}`, next(t, first))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.Equal(t, `{"view":"stock","data":2}`, next(t, first))
+
+		second := h.join([]string{"stock"})
+		assert.Equal(t, `{"view":"stock","data":2}`, next(t, second), "it is not read for each client")
+		assert.Empty(t, next(t, first))
+	})
+}
+
+func TestWhatIsNotNewIsNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var v counter
+		v.same.Store(true)
+		h := v.hub()
+		defer h.close()
+		c := h.join([]string{"stock"})
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		assert.NotEmpty(t, next(t, c))
+		assert.Empty(t, next(t, c))
+		assert.GreaterOrEqual(t, v.reads.Load(), int64(10))
+	})
+}
+
+func TestAViewIsReadOnlyWhileSomebodyWatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var v counter
+		h := v.hub()
+		defer h.close()
+		c := h.join([]string{"stock", "audit"})
+		synctest.Wait()
+		h.leave(c)
+		before := v.reads.Load()
+		time.Sleep(time.Minute)
+		assert.Equal(t, before, v.reads.Load())
+		h.leave(c) // a second time does nothing
+		assert.Zero(t, h.clients)
+	})
+}
+
+func TestAFailureIsToldAndGotOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var v counter
+		v.broken.Store(true)
+		h := v.hub()
+		defer h.close()
+		c := h.join([]string{"stock"})
+		synctest.Wait()
+		assert.Equal(t, `{"view":"stock","error":"the database is away"}`, next(t, c))
+		v.broken.Store(false)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.Contains(t, next(t, c), `"data"`)
+	})
+}
+
+func TestASlowClientIsDroppedAndHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var v counter
+		h := v.hub()
+		defer h.close()
+		slow, quick := h.join([]string{"stock"}), h.join([]string{"stock"})
+		heard := 0
+		for range 2 * backlogged {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			for next(t, quick) != "" {
+				heard++
+			}
+		}
+		assert.Greater(t, heard, backlogged)
+		left := 0
+		for range slow.messages { // closed
+			left++
+		}
+		assert.Equal(t, backlogged, left)
+		assert.Equal(t, 1, h.clients)
+	})
+}
+
+func TestAViewThatTakesLongIsReadSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reads := 0
+		h := newHub(func(string) (view, bool) {
+			return view{time.Second, func(context.Context) (any, error) {
+				time.Sleep(6 * time.Second)
+				reads++
+				return reads, nil
+			}}, true
+		})
+		defer h.close()
+		h.join([]string{"counts"})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, 1, reads, "the next one begins after ten times as long")
+	})
+}
+
+func TestARefreshReadsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var v counter
+		h := v.hub()
+		defer h.close()
+		c := h.join([]string{"outbox:parked"})
+		synctest.Wait()
+		require.NotEmpty(t, next(t, c))
+		h.refresh("deadletters")
+		synctest.Wait()
+		assert.Empty(t, next(t, c))
+		h.refresh("outbox")
+		synctest.Wait()
+		assert.NotEmpty(t, next(t, c))
+	})
+}
+
+func TestClientsAreBoundedAndEndedByClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var v counter
+		v.same.Store(true)
+		h := v.hub()
+		var all []*client
+		for range maxClients {
+			c := h.join([]string{"stock"})
+			require.NotNil(t, c)
+			all = append(all, c)
+		}
+		assert.Nil(t, h.join([]string{"stock"}))
+		h.leave(all[0])
+		assert.NotNil(t, h.join([]string{"stock"}))
+		h.close()
+		h.close()
+		for range all[1].messages { // ends
+		}
+		assert.Nil(t, h.join([]string{"stock"}))
+	})
+}
+
+func TestAMessageIsOneLine(t *testing.T) {
+	text := read(t.Context(), "orders", view{time.Second, func(context.Context) (any, error) {
+		return "a\nb\r\nc", nil // a line break would end the event
+	}})
+	assert.NotContains(t, string(text), "\n")
+	var m message
+	require.NoError(t, json.Unmarshal(text, &m))
+	assert.Equal(t, "a\nb\r\nc", m.Data)
+	assert.Contains(t, string(read(t.Context(), "x", view{time.Second, func(context.Context) (any, error) { return func() {}, nil }})), "error")
+}
+
+func TestViewsAreKnownByTheirNames(t *testing.T) {
+	c := &Console{}
+	id := "01a2131d-19f5-73f3-957a-f504bf20da07"
+	for _, name := range []string{"flow", "counts", "stock", "audit", "orders", "orders:FAILED", "order:" + id, "outbox:parked", "deadletters:open"} {
+		_, ok := c.view(name)
+		assert.True(t, ok, name)
+	}
+	for _, name := range []string{"", "flow:x", "orders:", "orders:LOST", "order", "order:1", "outbox", "outbox:lost", "deadletters:", strings.ToUpper(id)} {
+		_, ok := c.view(name)
+		assert.False(t, ok, name)
+	}
+}
+
+func TestTheTellerOfAFactIsFoundByItsCause(t *testing.T) {
+	top := topology{
+		Tells:   []telling{{"finalize-order", "order.failed"}, {"expire-orders", "order.failed"}, {"create-order", "order.created"}},
+		Handles: []handling{{Topic: "inventory.rejected", Function: "finalize-order"}},
+	}
+	for _, c := range [][3]string{
+		{"order.failed", "inventory.rejected", "finalize-order"},
+		{"order.failed", "", "expire-orders"},
+		{"order.created", "", "create-order"},
+		{"order.lost", "", ""},
+	} {
+		assert.Equal(t, c[2], top.teller(c[0], c[1]), fmt.Sprint(c))
+	}
+}
