@@ -218,7 +218,7 @@ func (c *Console) changeLetters(w http.ResponseWriter, r *http.Request) error {
 		if detail != "" {
 			text += ": " + detail
 		}
-		results = append(results, result{l.Place.String(), came == deadletter.Done, text})
+		results = append(results, result{l.String(), came == deadletter.Done, text})
 	})
 	c.hub.refresh("deadletters")
 	if err != nil {
@@ -251,16 +251,16 @@ func wouldBe(asked command, l deadletter.Letter, replay deadletter.Replay) resul
 		"replay": replay.States, "park": {deadletter.Open}, "discard": {deadletter.Open, deadletter.Parked},
 	}[asked.Action]
 	if !slices.Contains(allowed, l.State) {
-		return result{What: l.Place.String(), Detail: "it is " + string(l.State)}
+		return result{What: l.String(), Detail: "it is " + string(l.State)}
 	}
 	if asked.Action != "replay" {
-		return result{l.Place.String(), true, asked.done()}
+		return result{l.String(), true, asked.done()}
 	}
 	to, err := replay.URL(l.Consumer)
 	if err != nil {
-		return result{What: l.Place.String(), Detail: err.Error()}
+		return result{What: l.String(), Detail: err.Error()}
 	}
-	return result{l.Place.String(), true, "would be sent to " + to}
+	return result{l.String(), true, "would be sent to " + to}
 }
 
 // serverOf is the address at which this server got the request; what the request itself says of it anybody can write.
