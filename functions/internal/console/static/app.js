@@ -57,7 +57,7 @@ function show(focus) {
     } else link.removeAttribute('aria-current');
   }
   main.replaceChildren();
-  if (page) page({ main, live, go });
+  if (page) page({ main, live });
   else main.append(h('h1', {}, 'There is nothing here'), h('p', {}, h('a', { href: '/' }, 'To the flow')));
   if (focus) {
     main.focus({ preventScroll: true });
@@ -65,7 +65,7 @@ function show(focus) {
   }
 }
 
-export function go(path) {
+function go(path) {
   history.pushState(null, '', path);
   show(true);
 }

@@ -59,6 +59,23 @@ function results(list) {
     h('code', {}, r.what), h('span', {}, r.detail))));
 }
 
+// inspect shows all of something: the path has it, and content makes of it what is shown.
+export async function inspect(title, path, content) {
+  let full;
+  try {
+    full = await request('GET', path);
+  } catch (failure) {
+    toast(failure.message, true);
+    return;
+  }
+  const dialog = h('dialog', { class: 'wide', 'aria-labelledby': 'inspect-title' }, h('div', { class: 'stack' },
+    h('h2', { id: 'inspect-title' }, title), content(full),
+    h('div', { class: 'actions' }, h('button', { type: 'button', autofocus: true, click: () => dialog.close() }, 'Close'))));
+  dialog.addEventListener('close', () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
 // record is the list of what operators did last.
 export function record() {
   const body = h('tbody', {});

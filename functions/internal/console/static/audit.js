@@ -1,5 +1,5 @@
 // Audit: what must always be true, and whether it is.
-import { h, put, heading, count, when } from './dom.js';
+import { h, heading, count, when } from './dom.js';
 
 const titles = { stock: 'Stock', reserved: 'Reserved', holdings: 'Holdings', totals: 'Totals', facts: 'Facts', ends: 'Ends', sent: 'Sent', once: 'Once' };
 
@@ -27,11 +27,9 @@ function invariant(i, open) {
   const state = i.skipped ? 'skipped' : i.breached ? 'bad' : 'ok';
   const said = { ok: 'holds', bad: `${count(i.breached)} breached`, skipped: 'skipped' }[state];
   const listing = (name, title, lines) => lines?.length ? h('details', { 'data-name': `${i.name}-${name}`, open: open.has(`${i.name}-${name}`) || name === 'breaches' }, h('summary', {}, title), h('ul', {}, lines.map((line) => h('li', { class: 'wrap' }, line)))) : '';
-  const card = h('section', { class: 'card invariant', 'data-state': state, 'aria-label': `${i.name}: ${said}` },
+  return h('section', { class: 'card invariant', 'data-state': state, 'aria-label': `${i.name}: ${said}` },
     h('div', { class: 'bar' }, h('h2', {}, titles[i.name] ?? i.name), h('span', { class: 'badge', 'data-state': state }, said)),
     h('p', {}, i.says), i.skipped ? h('p', { class: 'muted' }, i.skipped) : '',
     h('dl', { class: 'numbers' }, Object.entries(i.numbers).sort().map(([name, n]) => h('div', {}, h('dd', {}, count(n)), h('dt', {}, name)))),
     listing('breaches', 'Breaches', i.breaches), listing('explained', 'Explained', i.explained));
-  put(card.querySelector('h2'), titles[i.name] ?? i.name);
-  return card;
 }

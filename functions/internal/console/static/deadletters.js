@@ -1,7 +1,6 @@
 // Dead letters: what a function could not handle.
-import { h, put, reconcile, heading, badge, when, shortID, toast } from './dom.js';
-import { request } from './http.js';
-import { ask, record, selection } from './ask.js';
+import { h, put, reconcile, heading, badge, when, shortID } from './dom.js';
+import { ask, inspect, record, selection } from './ask.js';
 
 const states = ['open', 'parked', 'discarded', 'replayed'];
 const does = { replay: ['open', 'parked'], park: ['open'], discard: ['open', 'parked'] };
@@ -59,27 +58,19 @@ export default function deadletters({ main, live }) {
   function render() {
     reconcile(body, letters, (l) => `${keyOf(l)}/${l.state}/${l.failures}`, (l) => h('tr', {},
       h('td', {}, all.hidden ? '' : picks.box(keyOf(l), l, `Letter ${keyOf(l)}`)),
-      h('td', {}, h('button', { type: 'button', class: 'link', click: () => inspect(l) }, keyOf(l))),
+      h('td', {}, h('button', { type: 'button', class: 'link', click: () => look(l) }, keyOf(l))),
       h('td', {}, l.consumer || 'not named'), h('td', {}, h('code', { title: l.eventId }, l.eventType)), h('td', {}, h('code', { title: l.key }, shortID(l.key))),
       h('td', {}, badge(l.state), l.failures ? ` ${l.failures} failed` : ''), h('td', {}, when(l.at)), h('td', {}, l.status || '–'), h('td', { class: 'wrap reason' }, l.error)),
     (row, l) => { const box = row.querySelector('input'); if (box) box.checked = picks.picked.has(keyOf(l)); });
   }
 
-  async function inspect(l) {
-    try {
-      const full = await request('GET', `/console/deadletters/${keyOf(l)}`);
-      const dialog = h('dialog', { class: 'wide', 'aria-labelledby': 'letter-title' }, h('div', { class: 'stack' }, h('h2', { id: 'letter-title' }, keyOf(l)),
-        h('p', { class: 'bad wrap' }, full.error), full.origin ? h('p', { class: 'muted' }, `The record was ${full.origin}.`) : '',
-        h('h3', {}, 'Headers'), h('dl', { class: 'facts small' }, Object.entries(full.headers).sort().map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, h('code', { class: 'wrap' }, value))))),
-        h('h3', {}, full.base64 ? 'Value, in base64' : 'Value'), h('pre', { class: 'raw', tabindex: '0' }, full.value),
-        full.actions.length ? [h('h3', {}, 'What was done'), h('ul', {}, full.actions.map((a) => h('li', { class: 'wrap' }, `${new Date(a.at).toLocaleString('en-GB')} ${a.action.toLowerCase().replaceAll('_', ' ')} by ${a.actor} ${a.result ?? ''} ${a.detail ?? ''}`)))] : '',
-        h('div', { class: 'actions' }, h('button', { type: 'button', autofocus: true, click: () => dialog.close() }, 'Close'))));
-      dialog.addEventListener('close', () => dialog.remove());
-      document.body.append(dialog);
-      dialog.showModal();
-    } catch (failure) {
-      toast(failure.message, true);
-    }
+  function look(l) {
+    inspect(keyOf(l), `/console/deadletters/${keyOf(l)}`, (full) => [
+      h('p', { class: 'bad wrap' }, full.error), full.origin ? h('p', { class: 'muted' }, `The record was ${full.origin}.`) : '',
+      h('h3', {}, 'Headers'), h('dl', { class: 'facts small' }, Object.entries(full.headers).sort().map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, h('code', { class: 'wrap' }, value))))),
+      h('h3', {}, full.base64 ? 'Value, in base64' : 'Value'), h('pre', { class: 'raw', tabindex: '0' }, full.value),
+      full.actions.length ? [h('h3', {}, 'What was done'), h('ul', {}, full.actions.map((a) => h('li', { class: 'wrap' }, `${new Date(a.at).toLocaleString('en-GB')} ${a.action.toLowerCase().replaceAll('_', ' ')} by ${a.actor} ${a.result ?? ''} ${a.detail ?? ''}`)))] : '',
+    ]);
   }
 
   function change(action, verb, danger) {

@@ -1,7 +1,6 @@
 // Outbox: events that are stored and not sent yet, or that the broker refused.
-import { h, put, reconcile, heading, badge, when, shortID, pretty, count, toast, duration } from './dom.js';
-import { request } from './http.js';
-import { ask, record, selection } from './ask.js';
+import { h, put, reconcile, heading, badge, when, shortID, pretty, count, duration } from './dom.js';
+import { ask, inspect, record, selection } from './ask.js';
 
 const states = ['new', 'waiting', 'parked', 'discarded', 'sent'];
 const does = { requeue: ['parked', 'discarded'], discard: ['parked'] };
@@ -59,25 +58,18 @@ export default function outbox({ main, live }) {
   function render() {
     reconcile(body, rows, (r) => `${keyOf(r)}/${r.state}/${r.attempts}`, (r) => h('tr', {},
       h('td', {}, requeue.hidden ? '' : picks.box(keyOf(r), r, `Row ${keyOf(r)}`)),
-      h('td', {}, h('button', { type: 'button', class: 'link', click: () => inspect(r) }, keyOf(r))),
+      h('td', {}, h('button', { type: 'button', class: 'link', click: () => look(r) }, keyOf(r))),
       h('td', {}, h('code', {}, r.type)), h('td', {}, h('a', { href: `/orders/${r.aggregateId}`, title: r.aggregateId }, h('code', {}, shortID(r.aggregateId)))),
       h('td', {}, badge(r.state)), h('td', {}, when(r.createdAt)), h('td', {}, r.attempts), h('td', { class: 'wrap' }, r.lastError ?? '')),
     (row, r) => { const box = row.querySelector('input'); if (box) box.checked = picks.picked.has(keyOf(r)); });
   }
 
-  async function inspect(r) {
-    try {
-      const full = await request('GET', `/console/outbox/${r.schema}/${r.id}`);
-      const dialog = h('dialog', { class: 'wide', 'aria-labelledby': 'row-title' }, h('div', { class: 'stack' }, h('h2', { id: 'row-title' }, `Row ${keyOf(r)}`),
-        h('dl', { class: 'facts small' }, ['state', 'type', 'aggregateId', 'createdAt', 'sentAt', 'attempts', 'nextAttemptAt', 'lastError'].filter((k) => full[k] !== undefined)
-          .map((k) => h('div', {}, h('dt', {}, k), h('dd', {}, full[k])))), full.event ? pretty(full.event) : '',
-        h('div', { class: 'actions' }, h('button', { type: 'button', autofocus: true, click: () => dialog.close() }, 'Close'))));
-      dialog.addEventListener('close', () => dialog.remove());
-      document.body.append(dialog);
-      dialog.showModal();
-    } catch (failure) {
-      toast(failure.message, true);
-    }
+  function look(r) {
+    inspect(`Row ${keyOf(r)}`, `/console/outbox/${r.schema}/${r.id}`, (full) => [
+      h('dl', { class: 'facts small' }, ['state', 'type', 'aggregateId', 'createdAt', 'sentAt', 'attempts', 'nextAttemptAt', 'lastError'].filter((k) => full[k] !== undefined)
+        .map((k) => h('div', {}, h('dt', {}, k), h('dd', {}, full[k])))),
+      full.event ? pretty(full.event) : '',
+    ]);
   }
 
   function change(action, verb, danger) {
