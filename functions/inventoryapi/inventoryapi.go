@@ -25,26 +25,15 @@ func New() *Function {
 		Instance: instance.Instance{Name: "inventory-api", Schema: schema.Inventory},
 		routes:   http.NewServeMux(),
 	}
-	f.route("GET /api/inventory", f.list)
-	f.route("/api/inventory", rest.NotAllowed("GET"))
-	f.route("GET /api/inventory/{sku}", f.get)
-	f.route("PUT /api/inventory/{sku}", f.put)
-	f.route("/api/inventory/{sku}", rest.NotAllowed("GET, PUT"))
-	f.route("POST /api/inventory/{sku}/adjustments", f.adjust)
-	f.route("/api/inventory/{sku}/adjustments", rest.NotAllowed("POST"))
-	f.route("/", rest.NotFound)
+	f.Route(f.routes, "GET /api/inventory", f.list)
+	f.Route(f.routes, "/api/inventory", rest.NotAllowed("GET"))
+	f.Route(f.routes, "GET /api/inventory/{sku}", f.get)
+	f.Route(f.routes, "PUT /api/inventory/{sku}", f.put)
+	f.Route(f.routes, "/api/inventory/{sku}", rest.NotAllowed("GET, PUT"))
+	f.Route(f.routes, "POST /api/inventory/{sku}/adjustments", f.adjust)
+	f.Route(f.routes, "/api/inventory/{sku}/adjustments", rest.NotAllowed("POST"))
+	f.Route(f.routes, "/", rest.NotFound)
 	return f
-}
-
-// route serves a pattern. Every answer names its flow, in the header that rest.Correlation sets.
-func (f *Function) route(pattern string, handle func(http.ResponseWriter, *http.Request) error) {
-	f.routes.HandleFunc(pattern, rest.Handler(f.Logger, func(w http.ResponseWriter, r *http.Request) error {
-		if err := f.Started(); err != nil {
-			return rest.Unavailable(err.Error())
-		}
-		rest.Correlation(w, r, f.NewID)
-		return handle(w, r)
-	}))
 }
 
 // Handle serves a request.

@@ -31,26 +31,15 @@ func New() *Function {
 		Cancel:   cancelorder.New(),
 		routes:   http.NewServeMux(),
 	}
-	f.route("POST /api/orders", f.create)
-	f.route("GET /api/orders", f.list)
-	f.route("/api/orders", rest.NotAllowed("GET, POST"))
-	f.route("GET /api/orders/{id}", f.get)
-	f.route("/api/orders/{id}", rest.NotAllowed("GET"))
-	f.route("POST /api/orders/{id}/cancel", f.cancel)
-	f.route("/api/orders/{id}/cancel", rest.NotAllowed("POST"))
-	f.route("/", rest.NotFound)
+	f.Route(f.routes, "POST /api/orders", f.create)
+	f.Route(f.routes, "GET /api/orders", f.list)
+	f.Route(f.routes, "/api/orders", rest.NotAllowed("GET, POST"))
+	f.Route(f.routes, "GET /api/orders/{id}", f.get)
+	f.Route(f.routes, "/api/orders/{id}", rest.NotAllowed("GET"))
+	f.Route(f.routes, "POST /api/orders/{id}/cancel", f.cancel)
+	f.Route(f.routes, "/api/orders/{id}/cancel", rest.NotAllowed("POST"))
+	f.Route(f.routes, "/", rest.NotFound)
 	return f
-}
-
-// route serves a pattern. Every answer names its flow, in the header that rest.Correlation sets.
-func (f *Function) route(pattern string, handle func(http.ResponseWriter, *http.Request) error) {
-	f.routes.HandleFunc(pattern, rest.Handler(f.Logger, func(w http.ResponseWriter, r *http.Request) error {
-		if err := f.Started(); err != nil {
-			return rest.Unavailable(err.Error())
-		}
-		rest.Correlation(w, r, f.NewID)
-		return handle(w, r)
-	}))
 }
 
 // Start opens the database and starts the functions that it fronts on the same pool.
