@@ -9,39 +9,6 @@ import (
 	"context"
 )
 
-const countByStatus = `-- name: CountByStatus :many
-SELECT status, COUNT(*) AS orders FROM orders GROUP BY status
-`
-
-type CountByStatusRow struct {
-	Status OrdersStatus
-	Orders int64
-}
-
-// CountByStatus counts the orders of each status.
-func (q *Queries) CountByStatus(ctx context.Context) ([]CountByStatusRow, error) {
-	rows, err := q.db.QueryContext(ctx, countByStatus)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []CountByStatusRow
-	for rows.Next() {
-		var i CountByStatusRow
-		if err := rows.Scan(&i.Status, &i.Orders); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const getFlow = `-- name: GetFlow :one
 SELECT correlation_id FROM orders WHERE id = ?
 `

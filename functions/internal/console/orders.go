@@ -65,7 +65,7 @@ func (c *Console) readOrders(ctx context.Context, status orders.OrdersStatus) (a
 
 // readCounts counts the orders of each status. It reads an index from end to end, and the hub gives it the time.
 func (c *Console) readCounts(ctx context.Context) (any, error) {
-	rows, err := orders.New(c.orders).CountByStatus(ctx)
+	rows, err := orders.New(c.orders).TallyStatuses(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("count orders: %w", err)
 	}

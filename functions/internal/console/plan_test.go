@@ -81,7 +81,7 @@ func TestTenThousandOrdersAreLookedAtByIndexes(t *testing.T) {
 			row, err := told.CountWaiting(t.Context(), 1000)
 			return int(row.Waiting), err
 		}, "outbox_due", 0},
-		"CountByStatus": {schema.Orders, func() (int, error) { rows, err := facts.CountByStatus(t.Context()); return len(rows), err }, "orders_status", 1},
+		"TallyStatuses": {schema.Orders, func() (int, error) { rows, err := facts.TallyStatuses(t.Context()); return len(rows), err }, "orders_status", 1},
 		"ListOrders": {schema.Orders, func() (int, error) {
 			rows, err := facts.ListOrders(t.Context(), orders.ListOrdersParams{BeforeID: "ffffffff-ffff-ffff-ffff-ffffffffffff", Limit: 50})
 			return len(rows), err
