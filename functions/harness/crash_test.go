@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/functions/internal/porttest"
 )
@@ -142,7 +143,7 @@ func (c crash) run(t *testing.T, seed uint64) result {
 		go s.litter(ctx, c.garbage)
 	}
 	r := result{fault: c.String()}
-	var logs []*logText
+	var logs []*functiontest.Log
 	for life := 1; ; life++ {
 		environ := s.environ
 		if c.point != "" && life < 3 {
@@ -281,7 +282,7 @@ func (s stack) assertAllGarbageIsSetAside(t *testing.T, topic string) {
 var mailLine = regexp.MustCompile(`Email to \S+: your order \S+ is \w+`)
 
 // mailedTwice counts the mails that were sent more than once: a crash between a send and its mark does that.
-func mailedTwice(logs []*logText) (again int) {
+func mailedTwice(logs []*functiontest.Log) (again int) {
 	seen := map[string]bool{}
 	for _, l := range logs {
 		for _, line := range mailLine.FindAllString(l.String(), -1) {

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 
+	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/porttest"
 )
 
@@ -265,7 +266,7 @@ func startPrometheus(t *testing.T, binary, harness string) string {
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "prometheus.yml"), []byte(config), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "rules.yml"), []byte(readFile(t, watching+"rules.yml")), 0o600))
 	address := porttest.Address(t)
-	var log logText
+	var log functiontest.Log
 	command := exec.CommandContext(context.Background(), binary, "--config.file="+filepath.Join(folder, "prometheus.yml"),
 		"--storage.tsdb.path="+filepath.Join(folder, "data"), "--web.listen-address="+address)
 	command.Stdout, command.Stderr = &log, &log

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/kafkatest"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/openapitest"
@@ -62,7 +62,7 @@ type process struct {
 	url    string
 	cmd    *exec.Cmd
 	stdout bytes.Buffer
-	log    logText
+	log    functiontest.Log
 	ended  chan struct{}
 	err    error // once ended is closed
 }
@@ -206,22 +206,4 @@ func (p *process) audit(t testing.TB) {
 	a := launch(t, p.stack.environ, "audit", "--data", p.stack.data, "--grace", "0s")
 	<-a.ended
 	require.NoError(t, a.err, "%s%s", a.stdout.String(), a.log.String())
-}
-
-// logText keeps what a harness writes to standard error.
-type logText struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logText) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(line)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

@@ -3,7 +3,6 @@
 package deployed
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -19,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 
+	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/porttest"
 	"example.com/orders/knative"
 )
@@ -137,7 +137,7 @@ type Process struct {
 	URL string
 
 	cmd   *exec.Cmd
-	log   logText
+	log   functiontest.Log
 	ended chan struct{}
 	err   error // once ended is closed
 }
@@ -203,22 +203,4 @@ func (p *Process) health(t testing.TB, which string) int {
 	}
 	_ = response.Body.Close()
 	return response.StatusCode
-}
-
-// logText keeps what a process writes.
-type logText struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logText) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(line)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
