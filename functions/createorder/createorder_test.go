@@ -3,7 +3,6 @@ package createorder
 import (
 	"bytes"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/json"
 	"log/slog"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/functions/internal/outboxtest"
 	"example.com/orders/sql/orders"
+	"example.com/orders/sql/servertest"
 )
 
 func wanted(quantity int64) events.CreateOrder {
@@ -127,28 +127,6 @@ func lose(f *Function, loss func()) {
 	}
 }
 
-// cutOthers ends all sessions of the schema of db but one of its own.
-func cutOthers(t *testing.T, db *sql.DB) {
-	t.Helper()
-	own, err := db.Conn(t.Context())
-	require.NoError(t, err)
-	defer func() { require.NoError(t, own.Close()) }()
-	rows, err := own.QueryContext(t.Context(), "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, rows.Close()) }()
-	var others []int64
-	for rows.Next() {
-		var id int64
-		require.NoError(t, rows.Scan(&id))
-		others = append(others, id)
-	}
-	require.NoError(t, rows.Err())
-	require.NotEmpty(t, others)
-	for _, id := range others {
-		_, _ = own.ExecContext(t.Context(), "KILL CONNECTION ?", id) // it fails when the session has ended by itself
-	}
-}
-
 func TestCreateThatIsRolledBackLeavesNoKey(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
 	_, err := f.DB.ExecContext(t.Context(), "RENAME TABLE outbox TO outbox_away")
@@ -169,7 +147,11 @@ func TestCreateIsDoneAgainWhenItsConnectionIsCut(t *testing.T) {
 	for name, key := range map[string][]byte{"with a key": KeyHash("k"), "without": nil} {
 		t.Run(name, func(t *testing.T) {
 			f := functiontest.Start(t, New(), nil)
-			lose(f, func() { cutOthers(t, f.DB) })
+			lose(f, func() {
+				cut, err := servertest.Cut(t.Context(), f.DB, func(servertest.Session) bool { return true })
+				assert.NoError(t, err)
+				assert.NotZero(t, cut)
+			})
 
 			accepted, err := f.Create(t.Context(), Command{Order: wanted(2), KeyHash: key, Cause: events.Cause{CorrelationID: "flow-1"}})
 

@@ -23,6 +23,7 @@ import (
 	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/servertest"
 )
 
 // mailbox is a Mailer that keeps what it is given.
@@ -417,12 +418,8 @@ func TestNotifyMarksWhatWasSentThoughTheMarkingConnectionIsKilled(t *testing.T) 
 // killUpdate waits for a connection that updates conversations in the schema of db, and ends it.
 func killUpdate(ctx context.Context, db *sql.DB) error {
 	for {
-		var id int64
-		err := db.QueryRowContext(ctx, "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE '%UPDATE conversations%' AND id <> CONNECTION_ID() LIMIT 1").Scan(&id)
-		if err == nil {
-			_, err = db.ExecContext(ctx, fmt.Sprintf("KILL CONNECTION %d", id))
-		}
-		if !errors.Is(err, sql.ErrNoRows) {
+		killed, err := servertest.Cut(ctx, db, func(s servertest.Session) bool { return strings.Contains(s.Statement, "UPDATE conversations") })
+		if killed > 0 || err != nil {
 			return err
 		}
 	}

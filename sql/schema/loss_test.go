@@ -89,7 +89,7 @@ func TestAKilledConnectionIsTransient(t *testing.T) {
 			conn, err := db.Conn(t.Context())
 			require.NoError(t, err)
 			defer func() { _ = conn.Close() }()
-			var id int
+			var id int64
 			require.NoError(t, conn.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id))
 			// A transaction, since outside of one the pool itself takes another connection.
 			tx, err := conn.BeginTx(t.Context(), schema.ReadCommitted)
@@ -97,21 +97,19 @@ func TestAKilledConnectionIsTransient(t *testing.T) {
 			defer func() { _ = tx.Rollback() }()
 
 			killed := make(chan error, 1)
-			kill := func() {
+			if statement == "DO 1" {
 				_, err := db.ExecContext(t.Context(), "KILL ?", id)
 				killed <- err
-			}
-			if statement == "DO 1" {
-				kill()
 			} else {
 				go func() {
-					for running := 0; running == 0; {
-						if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ? AND info LIKE 'SELECT SLEEP%'", id).Scan(&running); err != nil {
+					for cut := 0; cut == 0; {
+						var err error
+						if cut, err = servertest.Cut(t.Context(), db, func(s servertest.Session) bool { return s.ID == id && s.Statement == statement }); err != nil {
 							killed <- err
 							return
 						}
 					}
-					kill()
+					killed <- nil
 				}()
 			}
 			_, err = tx.ExecContext(t.Context(), statement)

@@ -17,6 +17,7 @@ import (
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/servertest"
 )
 
 // unreliable is a broker with faults. What it has stored is in its log, acknowledged or not.
@@ -32,7 +33,7 @@ var errTimeout = errors.New("timed out")
 func (u *unreliable) Publish(ctx context.Context, batch []event.Event) []outbox.Outcome {
 	if rand.N(100) < 3 {
 		// The server drops a connection: that of a writer, of a relay or an idle one.
-		_, _ = u.db.ExecContext(ctx, "KILL ?", u.anyConnection(ctx))
+		u.dropOne(ctx)
 	}
 	outcomes := make([]outbox.Outcome, len(batch))
 	for i, e := range batch {
@@ -54,9 +55,12 @@ func (u *unreliable) Publish(ctx context.Context, batch []event.Event) []outbox.
 	return outcomes
 }
 
-func (u *unreliable) anyConnection(ctx context.Context) (id int) {
-	_ = u.db.QueryRowContext(ctx, "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID() ORDER BY RAND() LIMIT 1").Scan(&id)
-	return id
+// dropOne does not say whether it could: the connection that it asks on may be the one that another drops.
+func (u *unreliable) dropOne(ctx context.Context) {
+	all, err := servertest.Sessions(ctx, u.db)
+	if err == nil && len(all) > 0 {
+		_, _ = u.db.ExecContext(ctx, "KILL ?", all[rand.N(len(all))].ID)
+	}
 }
 
 func (*unreliable) Close() error { return nil }
