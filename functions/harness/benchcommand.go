@@ -27,6 +27,7 @@ type benchCommand struct {
 	json    bool
 	plot    string
 	backlog int
+	pprof   bool
 }
 
 // prepareBench adds the flags of bench.
@@ -46,6 +47,7 @@ func prepareBench(flags *flag.FlagSet) runner {
 	flags.BoolVar(&b.json, "json", false, "write the report as JSON")
 	flags.StringVar(&b.plot, "plot", "", "write throughput and latency over time to an SVG `file`")
 	flags.IntVar(&b.backlog, "backlog", 0, "instead of orders: store so many `rows` in the outbox at once and measure how fast they are relayed")
+	flags.BoolVar(&b.pprof, "pprof", false, "let the harness that is started serve Go's profiles, and say where")
 	return b.run
 }
 
@@ -60,6 +62,7 @@ func (b *benchCommand) run(ctx context.Context, o options, out streams) (err err
 	if b.floor {
 		b.load.Floor = b.spans
 	}
+	o.pprof = b.pprof
 	if err := b.load.Validate(); err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ func (s *benchStack) launch(out streams) error {
 	defer func() { _ = log.Close() }() // the child has its own
 	fmt.Fprintf(out.stderr, "starting a harness, its log is %s\n", path)
 	s.options.addr = address
-	s.cmd = exec.CommandContext(context.Background(), program, "up", "--addr", address, "--data", s.options.data, "--ephemeral=false", "--log", s.options.logFormat)
+	s.cmd = exec.CommandContext(context.Background(), program, "up", "--addr", address, "--data", s.options.data, "--ephemeral=false", "--log", s.options.logFormat, fmt.Sprintf("--pprof=%t", s.options.pprof))
 	for name, value := range s.options.environ {
 		s.cmd.Env = append(s.cmd.Env, name+"="+value)
 	}
@@ -92,6 +92,9 @@ func (s *benchStack) launch(out streams) error {
 	if err := s.cmd.Start(); err != nil {
 		s.cmd = nil
 		return fmt.Errorf("start a harness: %w", err)
+	}
+	if s.options.pprof {
+		fmt.Fprintf(out.stderr, "profile the load by go tool pprof http://%s/debug/pprof/profile?seconds=10\n", address)
 	}
 	go func() {
 		s.err = s.cmd.Wait()

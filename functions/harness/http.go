@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"sort"
 	"strings"
@@ -15,8 +16,9 @@ import (
 	"example.com/orders/functions/internal/rest"
 )
 
-// routes mounts every function at /functions/<deployed name>, the REST APIs at their own paths, and the health of all.
-func (h *harness) routes() http.Handler {
+// routes mounts every function at /functions/<deployed name>, the REST APIs at their own paths, the health of all, and,
+// if wanted, Go's profiles.
+func (h *harness) routes(profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	for name, handler := range h.handlers {
 		path := "/functions/" + name
@@ -32,6 +34,11 @@ func (h *harness) routes() http.Handler {
 	mux.HandleFunc("GET /health/ready", h.ready)
 	mux.HandleFunc("GET /info", h.info)
 	mux.Handle("GET /metrics", h.metrics.Handler())
+	if profiles {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	h.console.Register(mux)
 	mux.HandleFunc("/", rest.Handler(func() *slog.Logger { return h.log }, rest.NotFound))
 	return otlp.Handler(h.metrics.Requests(h.sameOrigin(mux)))

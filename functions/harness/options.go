@@ -25,6 +25,7 @@ type options struct {
 
 	chaos         chaos         // of the command up
 	auditInterval time.Duration // of the command up; zero for no audits
+	pprof         bool          // serve Go's profiles
 
 	environ map[string]string
 }

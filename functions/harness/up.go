@@ -55,8 +55,9 @@ func prepareUp(flags *flag.FlagSet) runner {
 	var c chaos
 	c.flags(flags)
 	interval := flags.Duration("audit-interval", 30*time.Second, "check so often what must always be true; 0 for never")
+	profiles := flags.Bool("pprof", false, "serve Go's profiles at /debug/pprof/")
 	return func(ctx context.Context, o options, out streams) error {
-		o.chaos, o.auditInterval = c, *interval
+		o.chaos, o.auditInterval, o.pprof = c, *interval, *profiles
 		return up(ctx, o, out)
 	}
 }
@@ -278,7 +279,7 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 	if h.auditing != nil {
 		go h.auditing.run(running) // nobody waits for its end: it only reads, and may be waiting for a broker
 	}
-	server := &http.Server{Handler: h.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 16}
+	server := &http.Server{Handler: h.routes(o.pprof), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 16}
 	server.RegisterOnShutdown(h.console.EndStreams)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
