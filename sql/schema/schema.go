@@ -90,13 +90,9 @@ func (s Server) Config(name string) (*mysql.Config, error) {
 // Open returns a pool of at most maxOpen connections to a schema. It does not connect: the first statement does, or
 // Ping.
 func (s Server) Open(name string, maxOpen int) (*sql.DB, error) {
-	c, err := s.Config(name)
+	connector, err := s.Connector(name)
 	if err != nil {
 		return nil, err
-	}
-	connector, err := mysql.NewConnector(c)
-	if err != nil {
-		return nil, fmt.Errorf("configure the connection to %s: %w", c.Addr, err)
 	}
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(maxOpen)
@@ -112,7 +108,7 @@ func (s Server) Open(name string, maxOpen int) (*sql.DB, error) {
 }
 
 // ReadCommitted is how every transaction of a service begins: locks are taken on the rows that are read for update
-// and on no gaps between them.
+// and on no gaps between them. The connections of Open are at this level already.
 var ReadCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
 
 // Error numbers of MySQL and MariaDB.

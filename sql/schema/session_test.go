@@ -122,3 +122,118 @@ func TestASilentConnectionIsClosedByTheServer(t *testing.T) {
 	_, err = tx.ExecContext(t.Context(), "UPDATE facts SET name = 'late' WHERE id = 1")
 	assert.True(t, schema.IsTransient(err), "%v", err)
 }
+
+func count(t *testing.T, db *sql.DB) (n int) {
+	t.Helper()
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM facts").Scan(&n))
+	return n
+}
+
+// What a transaction does first also begins it: whatever that is, it is undone with the rest.
+func TestATransactionBeginsWithItsFirstStatement(t *testing.T) {
+	insert := func(t *testing.T, tx *sql.Tx) {
+		t.Helper()
+		assert.EqualValues(t, 2, exec(t, tx, "-- name: InsertFacts :exec\nINSERT INTO facts (id) VALUES (?), (?)", 1, 2))
+	}
+	cases := map[string]func(t *testing.T, tx *sql.Tx){
+		"a change": insert,
+		"a question": func(t *testing.T, tx *sql.Tx) {
+			t.Helper()
+			var one, name string
+			require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT 1, ?", "it's; -- this").Scan(&one, &name))
+			assert.Equal(t, "it's; -- this", name)
+			insert(t, tx)
+		},
+		"a question without an answer": func(t *testing.T, tx *sql.Tx) {
+			t.Helper()
+			assert.ErrorIs(t, tx.QueryRowContext(t.Context(), "SELECT id FROM facts WHERE id = ?", 7).Scan(new(int)), sql.ErrNoRows)
+			insert(t, tx)
+		},
+		"a prepared statement": func(t *testing.T, tx *sql.Tx) {
+			t.Helper()
+			stmt, err := tx.PrepareContext(t.Context(), "INSERT INTO facts (id) VALUES (?), (?)")
+			require.NoError(t, err)
+			_, err = stmt.ExecContext(t.Context(), 1, 2)
+			require.NoError(t, err)
+		},
+		"a statement that fails": func(t *testing.T, tx *sql.Tx) {
+			t.Helper()
+			_, err := tx.ExecContext(t.Context(), "INSERT INTO nowhere (id) VALUES (?)", 1)
+			require.ErrorContains(t, err, "nowhere")
+			_, err = tx.QueryContext(t.Context(), "SELECT id FROM nowhere") //nolint:rowserrcheck,sqlclosecheck // there are none
+			require.ErrorContains(t, err, "nowhere")
+			insert(t, tx)
+		},
+		"a question that fails": func(t *testing.T, tx *sql.Tx) {
+			t.Helper()
+			_, err := tx.QueryContext(t.Context(), "SELECT id FROM nowhere") //nolint:rowserrcheck,sqlclosecheck // there are none
+			require.ErrorContains(t, err, "nowhere")
+			insert(t, tx)
+		},
+	}
+	for name, work := range cases {
+		t.Run(name, func(t *testing.T) {
+			db := open(t, servertest.Empty(t))
+			for _, end := range []struct {
+				how  func(*sql.Tx) error
+				want int
+			}{{(*sql.Tx).Rollback, 0}, {(*sql.Tx).Commit, 2}} {
+				tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+				require.NoError(t, err)
+				work(t, tx)
+				assert.Zero(t, count(t, db), "nobody sees it before the commit")
+				require.NoError(t, end.how(tx))
+				assert.Equal(t, end.want, count(t, db))
+			}
+			exec(t, db, "DELETE FROM facts WHERE id = 1") // outside of a transaction
+			assert.Equal(t, 1, count(t, db))
+		})
+	}
+}
+
+func TestATransactionWithoutAStatementLeavesNothingBehind(t *testing.T) {
+	server := servertest.Empty(t)
+	others := open(t, server)
+	db, err := server.Open(schema.Orders, 1)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	for id, end := range []func(*sql.Tx) error{(*sql.Tx).Commit, (*sql.Tx).Rollback} {
+		tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+		require.NoError(t, err)
+		require.NoError(t, end(tx))
+		exec(t, db, "INSERT INTO facts (id) VALUES (?)", id)
+		assert.Equal(t, id+1, count(t, others), "what the same connection does next is no part of it")
+	}
+}
+
+func TestATransactionThatIsCanceledIsUndone(t *testing.T) {
+	db := open(t, servertest.Empty(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	tx, err := db.BeginTx(ctx, schema.ReadCommitted)
+	require.NoError(t, err)
+	exec(t, tx, "INSERT INTO facts (id) VALUES (1)")
+	cancel()
+	require.ErrorIs(t, tx.Commit(), context.Canceled)
+	assert.Zero(t, count(t, db))
+	exec(t, db, "INSERT INTO facts (id) VALUES (1)")
+}
+
+func TestATransactionHasTheLevelThatItAsksFor(t *testing.T) {
+	db := open(t, servertest.Empty(t))
+	for level, sees := range map[sql.IsolationLevel]bool{sql.LevelDefault: true, sql.LevelReadCommitted: true, sql.LevelRepeatableRead: false} {
+		exec(t, db, "DELETE FROM facts")
+		tx, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: level})
+		require.NoError(t, err)
+		var before, after int
+		require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM facts").Scan(&before))
+		exec(t, db, "INSERT INTO facts (id) VALUES (1)")
+		require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM facts").Scan(&after))
+		assert.Equal(t, sees, after > before, "%v", level)
+		require.NoError(t, tx.Rollback())
+	}
+	tx, err := db.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
+	require.NoError(t, err)
+	_, err = tx.ExecContext(t.Context(), "INSERT INTO facts (id) VALUES (2)")
+	assert.Error(t, err, "it may only read")
+	require.NoError(t, tx.Rollback())
+}

@@ -24,9 +24,7 @@ type Loss struct {
 // Lossy is Pool with connections that are lost at commits.
 func Lossy(t testing.TB, s schema.Server, name string) (*sql.DB, *Loss) {
 	t.Helper()
-	config, err := s.Config(name)
-	require.NoError(t, err)
-	connector, err := mysql.NewConnector(config)
+	connector, err := s.Connector(name)
 	require.NoError(t, err)
 	loss := &Loss{}
 	db := sql.OpenDB(lossyConnector{connector, loss})
@@ -46,32 +44,19 @@ func (c lossyConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &lossyConn{conn.(session), c.loss, false}, nil
-}
-
-// session is what a connection of the driver can.
-type session interface {
-	driver.Conn
-	driver.ConnBeginTx
-	driver.ConnPrepareContext
-	driver.ExecerContext
-	driver.QueryerContext
-	driver.NamedValueChecker
-	driver.SessionResetter
-	driver.Validator
-	driver.Pinger
+	return &lossyConn{conn.(schema.Session), c.loss, false}, nil
 }
 
 type lossyConn struct {
-	session
+	schema.Session
 	loss *Loss
 	lost bool
 }
 
-func (c *lossyConn) IsValid() bool { return !c.lost && c.session.IsValid() }
+func (c *lossyConn) IsValid() bool { return !c.lost && c.Session.IsValid() }
 
 func (c *lossyConn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
-	tx, err := c.session.BeginTx(ctx, o)
+	tx, err := c.Session.BeginTx(ctx, o)
 	return &lossyTx{tx, c}, err
 }
 

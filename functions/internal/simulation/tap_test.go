@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -49,9 +48,7 @@ type tap struct {
 // newTap opens a pool of connections to a schema behind a tap of its own.
 func newTap(t testing.TB, server schema.Server, name string, clock func() time.Time) (*tap, *sql.DB) {
 	t.Helper()
-	config, err := server.Config(name)
-	require.NoError(t, err)
-	connector, err := mysql.NewConnector(config)
+	connector, err := server.Connector(name)
 	require.NoError(t, err)
 	own := &tap{Connector: connector, clock: clock}
 	db := sql.OpenDB(own)
@@ -91,11 +88,11 @@ func (t *tap) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	full, ok := raw.(session)
+	full, ok := raw.(schema.Session)
 	if !ok {
 		return nil, fmt.Errorf("%T cannot all that the tap passes on", raw)
 	}
-	c := &conn{session: full, tap: t}
+	c := &conn{Session: full, tap: t}
 	rows, err := full.QueryContext(ctx, "SELECT CONNECTION_ID()", nil)
 	if err != nil {
 		return nil, err
@@ -116,21 +113,8 @@ func asText(v driver.Value) string {
 	return fmt.Sprint(v)
 }
 
-// session is what the driver's connection can do and database/sql asks for.
-type session interface {
-	driver.Conn
-	driver.ConnBeginTx
-	driver.ConnPrepareContext
-	driver.ExecerContext
-	driver.QueryerContext
-	driver.NamedValueChecker
-	driver.SessionResetter
-	driver.Validator
-	driver.Pinger
-}
-
 type conn struct {
-	session
+	schema.Session
 	tap *tap
 	id  int64
 	now time.Time // where the server's clock of this session stands
@@ -143,13 +127,13 @@ func (c *conn) BeginTx(ctx context.Context, options driver.TxOptions) (tx driver
 	err = c.tap.run(c.call(begin), func() error {
 		if c.tap.clock != nil {
 			if now := c.tap.clock(); !now.Equal(c.now) {
-				if _, err := c.session.ExecContext(ctx, fmt.Sprintf("SET timestamp = %d.%06d", now.Unix(), now.Nanosecond()/1000), nil); err != nil {
+				if _, err := c.Session.ExecContext(ctx, fmt.Sprintf("SET timestamp = %d.%06d", now.Unix(), now.Nanosecond()/1000), nil); err != nil {
 					return err
 				}
 				c.now = now
 			}
 		}
-		tx, err = c.session.BeginTx(ctx, options)
+		tx, err = c.Session.BeginTx(ctx, options)
 		return err
 	})
 	if err != nil {
@@ -169,7 +153,7 @@ func (c *conn) ExecContext(ctx context.Context, text string, args []driver.Named
 			result = driver.RowsAffected(1)
 			return nil
 		}
-		result, err = c.session.ExecContext(ctx, c.tap.query(text), args)
+		result, err = c.Session.ExecContext(ctx, c.tap.query(text), args)
 		return err
 	})
 	return result, err
@@ -178,7 +162,7 @@ func (c *conn) ExecContext(ctx context.Context, text string, args []driver.Named
 // QueryContext runs a statement that answers with rows.
 func (c *conn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (rows driver.Rows, err error) {
 	err = c.tap.run(c.call(text), func() error {
-		rows, err = c.session.QueryContext(ctx, c.tap.query(text), args)
+		rows, err = c.Session.QueryContext(ctx, c.tap.query(text), args)
 		return err
 	})
 	if err != nil && rows != nil {
