@@ -10,32 +10,6 @@ import (
 	"time"
 )
 
-const countWaiting = `-- name: CountWaiting :one
-SELECT COUNT(*) AS waiting, CAST(COALESCE(MAX(w.age_seconds), 0) AS SIGNED) AS oldest_seconds,
-  CAST(COALESCE(SUM(w.parked), 0) AS SIGNED) AS parked
-FROM (
-  SELECT TIMESTAMPDIFF(SECOND, o.created_at, NOW(6)) AS age_seconds, o.status = 'ERROR' AND o.next_attempt_at IS NULL AS parked
-  FROM outbox_shards s
-  JOIN outbox o ON o.shard = s.shard AND o.status IN ('NEW', 'ERROR')
-  LIMIT ?
-) w
-`
-
-type CountWaitingRow struct {
-	Waiting       int64
-	OldestSeconds int64
-	Parked        int64
-}
-
-// CountWaiting counts the rows that are not sent and not given up, up to a limit, and tells how old the oldest of them is,
-// in seconds.
-func (q *Queries) CountWaiting(ctx context.Context, limit int32) (CountWaitingRow, error) {
-	row := q.db.QueryRowContext(ctx, countWaiting, limit)
-	var i CountWaitingRow
-	err := row.Scan(&i.Waiting, &i.OldestSeconds, &i.Parked)
-	return i, err
-}
-
 const firstEventFrom = `-- name: FirstEventFrom :one
 SELECT id, created_at FROM outbox WHERE id >= ? ORDER BY id LIMIT 1
 `

@@ -77,16 +77,16 @@ func (q *Queries) GetState(ctx context.Context, id int64) (GetStateRow, error) {
 }
 
 const listByStatus = `-- name: ListByStatus :many
-SELECT o.id, o.aggregate_id, o.type, o.status, o.created_at, o.sent_at, o.attempts, o.next_attempt_at, o.last_error,
-  CAST(TIMESTAMPDIFF(SECOND, o.created_at, NOW(6)) AS SIGNED) AS age_seconds
-FROM outbox_shards s
-JOIN outbox o ON o.shard = s.shard AND o.status = ?
-WHERE o.id > ?
-ORDER BY o.id
+SELECT id, aggregate_id, type, status, created_at, sent_at, attempts, next_attempt_at, last_error,
+  CAST(TIMESTAMPDIFF(SECOND, created_at, NOW(6)) AS SIGNED) AS age_seconds
+FROM outbox FORCE INDEX (outbox_due)
+WHERE shard = ? AND status = ? AND id > ?
+ORDER BY id
 LIMIT ?
 `
 
 type ListByStatusParams struct {
+	Shard  uint8
 	Status OutboxStatus
 	ID     int64
 	Limit  int32
@@ -105,10 +105,15 @@ type ListByStatusRow struct {
 	AgeSeconds    int64
 }
 
-// ListByStatus lists the rows of a status, from the oldest on, after an id, with their age in seconds. It goes by the
-// shards, whose index has no other rows in it.
+// ListByStatus lists the rows of a shard that are in a status, from the oldest on, after an id, with their age in seconds.
+// It is by shard, as ListParked is, since rows of all shards would have to be sorted, and a million may wait.
 func (q *Queries) ListByStatus(ctx context.Context, arg ListByStatusParams) ([]ListByStatusRow, error) {
-	rows, err := q.db.QueryContext(ctx, listByStatus, arg.Status, arg.ID, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, listByStatus,
+		arg.Shard,
+		arg.Status,
+		arg.ID,
+		arg.Limit,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -142,16 +147,16 @@ func (q *Queries) ListByStatus(ctx context.Context, arg ListByStatusParams) ([]L
 }
 
 const listParked = `-- name: ListParked :many
-SELECT o.id, o.aggregate_id, o.type, o.status, o.created_at, o.sent_at, o.attempts, o.next_attempt_at, o.last_error,
-  CAST(TIMESTAMPDIFF(SECOND, o.created_at, NOW(6)) AS SIGNED) AS age_seconds
-FROM outbox_shards s
-JOIN outbox o ON o.shard = s.shard AND o.status = 'ERROR'
-WHERE o.id > ? AND o.next_attempt_at IS NULL
-ORDER BY o.id
+SELECT id, aggregate_id, type, status, created_at, sent_at, attempts, next_attempt_at, last_error,
+  CAST(TIMESTAMPDIFF(SECOND, created_at, NOW(6)) AS SIGNED) AS age_seconds
+FROM outbox FORCE INDEX (outbox_due)
+WHERE shard = ? AND status = 'ERROR' AND id > ? AND next_attempt_at IS NULL
+ORDER BY id
 LIMIT ?
 `
 
 type ListParkedParams struct {
+	Shard uint8
 	ID    int64
 	Limit int32
 }
@@ -169,9 +174,10 @@ type ListParkedRow struct {
 	AgeSeconds    int64
 }
 
-// ListParked lists the rows that were refused for good, from the oldest on, after an id, with their age in seconds.
+// ListParked lists the rows of a shard that were refused for good, from the oldest on, after an id, with their age in
+// seconds.
 func (q *Queries) ListParked(ctx context.Context, arg ListParkedParams) ([]ListParkedRow, error) {
-	rows, err := q.db.QueryContext(ctx, listParked, arg.ID, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, listParked, arg.Shard, arg.ID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}

@@ -26,11 +26,12 @@ func (q *Queries) CountNew(ctx context.Context, limit int32) (int64, error) {
 
 const oldestNew = `-- name: OldestNew :one
 SELECT CAST(COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND,
-  (SELECT o.created_at FROM outbox o FORCE INDEX (outbox_due) WHERE o.shard = s.shard AND o.status = 'NEW' ORDER BY o.id LIMIT 1), NOW(6))), 0) AS SIGNED) AS age_micros
+  (SELECT o.created_at FROM outbox o FORCE INDEX (outbox_due) WHERE o.shard = s.shard AND o.status = 'NEW' ORDER BY o.shard, o.id LIMIT 1), NOW(6))), 0) AS SIGNED) AS age_micros
 FROM outbox_shards s
 `
 
-// OldestNew returns the age in microseconds of the oldest row that is new, 0 when there is none.
+// OldestNew returns the age in microseconds of the oldest row that is new, 0 when there is none. The shard is part of the
+// order since MySQL would sort all that is new otherwise, for the first of each shard.
 func (q *Queries) OldestNew(ctx context.Context) (int64, error) {
 	row := q.db.QueryRowContext(ctx, oldestNew)
 	var age_micros int64

@@ -233,7 +233,7 @@ func (q *Queries) ListOrders(ctx context.Context, arg ListOrdersParams) ([]ListO
 
 const listOrdersByStatus = `-- name: ListOrdersByStatus :many
 SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
-FROM orders WHERE status = ? AND id < ? ORDER BY id DESC LIMIT ?
+FROM orders FORCE INDEX (orders_status) WHERE status = ? AND id < ? ORDER BY id DESC LIMIT ?
 `
 
 type ListOrdersByStatusParams struct {
@@ -254,7 +254,8 @@ type ListOrdersByStatusRow struct {
 	UpdatedAt     time.Time
 }
 
-// ListOrdersByStatus pages through the orders of one status, newest first.
+// ListOrdersByStatus pages through the orders of one status, newest first. The index is forced since MariaDB would walk to
+// each page from the newest order on.
 func (q *Queries) ListOrdersByStatus(ctx context.Context, arg ListOrdersByStatusParams) ([]ListOrdersByStatusRow, error) {
 	rows, err := q.db.QueryContext(ctx, listOrdersByStatus, arg.Status, arg.BeforeID, arg.Limit)
 	if err != nil {

@@ -4,10 +4,12 @@
 package backlog
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"example.com/orders/functions/internal/oneline"
@@ -60,22 +62,31 @@ type Operator struct {
 
 // List returns at most limit rows of a state, from the oldest on, those with ids after one.
 func (o Operator) List(ctx context.Context, state State, after int64, limit int) ([]Row, error) {
-	q := messaging.New(o.DB)
 	var found []Row
-	if state == Parked {
-		rows, err := q.ListParked(ctx, messaging.ListParkedParams{ID: after, Limit: int32(limit)})
+	for shard := range uint8(outbox.Shards) {
+		rows, err := o.listShard(ctx, shard, state, after, limit)
 		if err != nil {
-			return nil, fmt.Errorf("list the parked rows of %s: %w", o.Schema, err)
+			return nil, fmt.Errorf("list the %s rows of %s: %w", state, o.Schema, err)
 		}
+		found = append(found, rows...)
+	}
+	slices.SortFunc(found, func(a, b Row) int { return cmp.Compare(a.ID, b.ID) })
+	return found[:min(limit, len(found))], nil
+}
+
+func (o Operator) listShard(ctx context.Context, shard uint8, state State, after int64, limit int) (found []Row, err error) {
+	q := messaging.New(o.DB)
+	if state == Parked {
+		rows, err := q.ListParked(ctx, messaging.ListParkedParams{Shard: shard, ID: after, Limit: int32(limit)})
 		for _, row := range rows {
 			found = append(found, describe(messaging.GetStateRow(row)))
 		}
-		return found, nil
+		return found, err
 	}
 	for len(found) < limit {
-		rows, err := q.ListByStatus(ctx, messaging.ListByStatusParams{Status: status[state], ID: after, Limit: int32(limit)})
+		rows, err := q.ListByStatus(ctx, messaging.ListByStatusParams{Shard: shard, Status: status[state], ID: after, Limit: int32(limit)})
 		if err != nil {
-			return nil, fmt.Errorf("list the %s rows of %s: %w", state, o.Schema, err)
+			return nil, err
 		}
 		for _, row := range rows {
 			after = row.ID

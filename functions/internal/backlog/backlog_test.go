@@ -138,6 +138,22 @@ func TestListGoesOnAfterAnID(t *testing.T) {
 	assert.IsIncreasing(t, ids)
 }
 
+func TestRowsOfAllShardsAreListedFromTheOldestOn(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t)
+	var stored []string
+	for range 12 {
+		stored = append(stored, store(t, o.DB, 1))
+	}
+	rows, err := o.List(t.Context(), backlog.New, 0, 10)
+	require.NoError(t, err)
+	var listed []string
+	for _, row := range rows {
+		listed = append(listed, row.AggregateID)
+	}
+	assert.Equal(t, stored[:10], listed)
+}
+
 func TestRequeuedRowIsSentAsIfItHadNeverBeenRefused(t *testing.T) {
 	t.Parallel()
 	o := newOperator(t)

@@ -167,11 +167,21 @@ func (c *Console) withReader(do func(*kafka.Reader) error) error {
 func (c *Console) outboxes(ctx context.Context) (map[string]waiting, error) {
 	counted := map[string]waiting{}
 	for _, name := range []string{schema.Orders, schema.Inventory} {
-		row, err := messaging.New(c.pool(name)).CountWaiting(ctx, maxCounted)
+		q := messaging.New(c.pool(name))
+		fresh, err := q.CountNew(ctx, maxCounted)
 		if err != nil {
-			return nil, fmt.Errorf("count what waits in the outbox of %s: %w", name, err)
+			return nil, fmt.Errorf("count what is new in the outbox of %s: %w", name, err)
 		}
-		counted[name] = waiting{row.Waiting, row.Parked, row.OldestSeconds}
+		age, err := q.OldestNew(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("look for the oldest new row of %s: %w", name, err)
+		}
+		refused, err := q.WatchRefused(ctx, maxCounted)
+		if err != nil {
+			return nil, fmt.Errorf("count what was refused in the outbox of %s: %w", name, err)
+		}
+		oldest := time.Duration(max(0, age, refused.WaitingAgeMicros, refused.ParkedAgeMicros)) * time.Microsecond
+		counted[name] = waiting{min(maxCounted, fresh+refused.Refused), refused.Parked, int64(oldest / time.Second)}
 	}
 	return counted, nil
 }

@@ -77,10 +77,6 @@ func TestTenThousandOrdersAreLookedAtByIndexes(t *testing.T) {
 			rows, err := told.ListHandledBetween(t.Context(), messaging.ListHandledBetweenParams{FromID: theID + "#", ToID: theID + "$", Limit: 100})
 			return len(rows), err
 		}, "PRIMARY", 1},
-		"CountWaiting": {schema.Orders, func() (int, error) {
-			row, err := told.CountWaiting(t.Context(), 1000)
-			return int(row.Waiting), err
-		}, "outbox_due", 0},
 		"TallyStatuses": {schema.Orders, func() (int, error) { rows, err := facts.TallyStatuses(t.Context()); return len(rows), err }, "orders_status", 1},
 		"ListOrders": {schema.Orders, func() (int, error) {
 			rows, err := facts.ListOrders(t.Context(), orders.ListOrdersParams{BeforeID: "ffffffff-ffff-ffff-ffff-ffffffffffff", Limit: 50})

@@ -21,15 +21,3 @@ SELECT consumer, source, event_id, processed_at
 FROM inbox WHERE event_id >= sqlc.arg(from_id) AND event_id < sqlc.arg(to_id)
 ORDER BY event_id, consumer
 LIMIT ?;
-
--- CountWaiting counts the rows that are not sent and not given up, up to a limit, and tells how old the oldest of them is,
--- in seconds.
--- name: CountWaiting :one
-SELECT COUNT(*) AS waiting, CAST(COALESCE(MAX(w.age_seconds), 0) AS SIGNED) AS oldest_seconds,
-  CAST(COALESCE(SUM(w.parked), 0) AS SIGNED) AS parked
-FROM (
-  SELECT TIMESTAMPDIFF(SECOND, o.created_at, NOW(6)) AS age_seconds, o.status = 'ERROR' AND o.next_attempt_at IS NULL AS parked
-  FROM outbox_shards s
-  JOIN outbox o ON o.shard = s.shard AND o.status IN ('NEW', 'ERROR')
-  LIMIT ?
-) w;

@@ -1,22 +1,21 @@
--- ListByStatus lists the rows of a status, from the oldest on, after an id, with their age in seconds. It goes by the
--- shards, whose index has no other rows in it.
+-- ListByStatus lists the rows of a shard that are in a status, from the oldest on, after an id, with their age in seconds.
+-- It is by shard, as ListParked is, since rows of all shards would have to be sorted, and a million may wait.
 -- name: ListByStatus :many
-SELECT o.id, o.aggregate_id, o.type, o.status, o.created_at, o.sent_at, o.attempts, o.next_attempt_at, o.last_error,
-  CAST(TIMESTAMPDIFF(SECOND, o.created_at, NOW(6)) AS SIGNED) AS age_seconds
-FROM outbox_shards s
-JOIN outbox o ON o.shard = s.shard AND o.status = ?
-WHERE o.id > ?
-ORDER BY o.id
+SELECT id, aggregate_id, type, status, created_at, sent_at, attempts, next_attempt_at, last_error,
+  CAST(TIMESTAMPDIFF(SECOND, created_at, NOW(6)) AS SIGNED) AS age_seconds
+FROM outbox FORCE INDEX (outbox_due)
+WHERE shard = ? AND status = ? AND id > ?
+ORDER BY id
 LIMIT ?;
 
--- ListParked lists the rows that were refused for good, from the oldest on, after an id, with their age in seconds.
+-- ListParked lists the rows of a shard that were refused for good, from the oldest on, after an id, with their age in
+-- seconds.
 -- name: ListParked :many
-SELECT o.id, o.aggregate_id, o.type, o.status, o.created_at, o.sent_at, o.attempts, o.next_attempt_at, o.last_error,
-  CAST(TIMESTAMPDIFF(SECOND, o.created_at, NOW(6)) AS SIGNED) AS age_seconds
-FROM outbox_shards s
-JOIN outbox o ON o.shard = s.shard AND o.status = 'ERROR'
-WHERE o.id > ? AND o.next_attempt_at IS NULL
-ORDER BY o.id
+SELECT id, aggregate_id, type, status, created_at, sent_at, attempts, next_attempt_at, last_error,
+  CAST(TIMESTAMPDIFF(SECOND, created_at, NOW(6)) AS SIGNED) AS age_seconds
+FROM outbox FORCE INDEX (outbox_due)
+WHERE shard = ? AND status = 'ERROR' AND id > ? AND next_attempt_at IS NULL
+ORDER BY id
 LIMIT ?;
 
 -- GetState returns what an operator needs to know of one row.

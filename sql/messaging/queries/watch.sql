@@ -5,10 +5,11 @@ SELECT COUNT(*) FROM (
   SELECT o.id FROM outbox_shards s JOIN outbox o FORCE INDEX (outbox_due) ON o.shard = s.shard AND o.status = 'NEW' LIMIT ?
 ) n;
 
--- OldestNew returns the age in microseconds of the oldest row that is new, 0 when there is none.
+-- OldestNew returns the age in microseconds of the oldest row that is new, 0 when there is none. The shard is part of the
+-- order since MySQL would sort all that is new otherwise, for the first of each shard.
 -- name: OldestNew :one
 SELECT CAST(COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND,
-  (SELECT o.created_at FROM outbox o FORCE INDEX (outbox_due) WHERE o.shard = s.shard AND o.status = 'NEW' ORDER BY o.id LIMIT 1), NOW(6))), 0) AS SIGNED) AS age_micros
+  (SELECT o.created_at FROM outbox o FORCE INDEX (outbox_due) WHERE o.shard = s.shard AND o.status = 'NEW' ORDER BY o.shard, o.id LIMIT 1), NOW(6))), 0) AS SIGNED) AS age_micros
 FROM outbox_shards s;
 
 -- WatchRefused counts the rows that were refused, up to a limit, and those of them that are parked, with the ages in
