@@ -11,42 +11,52 @@ import (
 
 // Planner runs the statements of sqlc and keeps how the server finds the rows of each.
 type Planner struct {
-	*sql.DB
+	Conn
 	t       testing.TB
+	Query   string   // is the text of the last statement
 	Lookups []Lookup // of the last statement
 }
 
-// Lookup is how a statement finds the rows of one table. The index is empty for a scan of the table.
-type Lookup struct{ Table, Access, Index string }
+// Conn is what runs statements: a pool, a connection or a transaction.
+type Conn interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
 
-// NewPlanner returns a planner of statements for db.
-func NewPlanner(t testing.TB, db *sql.DB) *Planner {
+// Lookup is how a statement finds the rows of one table, which goes by its alias if it has one. The index is empty for a
+// scan of the table. Kind is the type of the select, or INSERT and the like; Extra is what else the server says.
+type Lookup struct{ Table, Access, Index, Kind, Extra string }
+
+// NewPlanner returns a planner of statements for conn.
+func NewPlanner(t testing.TB, conn Conn) *Planner {
 	t.Helper()
-	return &Planner{DB: db, t: t}
+	return &Planner{Conn: conn, t: t}
 }
 
 // ExecContext explains and runs a statement.
 func (p *Planner) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	p.explain(ctx, query, args)
-	return p.DB.ExecContext(ctx, query, args...)
+	return p.Conn.ExecContext(ctx, query, args...)
 }
 
 // QueryContext explains and runs a query.
 func (p *Planner) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	p.explain(ctx, query, args)
-	return p.DB.QueryContext(ctx, query, args...)
+	return p.Conn.QueryContext(ctx, query, args...)
 }
 
 // QueryRowContext explains and runs a query for one row.
 func (p *Planner) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	p.explain(ctx, query, args)
-	return p.DB.QueryRowContext(ctx, query, args...)
+	return p.Conn.QueryRowContext(ctx, query, args...)
 }
 
 func (p *Planner) explain(ctx context.Context, query string, args []any) {
-	p.Lookups = nil
+	p.Query, p.Lookups = query, nil
 	// The format is named: that of MySQL 9 is a tree otherwise, in which a test would find no table to complain of.
-	rows, err := p.DB.QueryContext(ctx, "EXPLAIN FORMAT=TRADITIONAL "+query, args...)
+	rows, err := p.Conn.QueryContext(ctx, "EXPLAIN FORMAT=TRADITIONAL "+query, args...)
 	require.NoError(p.t, err, query)
 	defer func() { _ = rows.Close() }()
 	columns, err := rows.Columns()
@@ -62,7 +72,7 @@ func (p *Planner) explain(ctx context.Context, query string, args []any) {
 		for i, column := range columns {
 			plan[strings.ToLower(column)] = values[i].String
 		}
-		p.Lookups = append(p.Lookups, Lookup{plan["table"], plan["type"], plan["key"]})
+		p.Lookups = append(p.Lookups, Lookup{plan["table"], plan["type"], plan["key"], plan["select_type"], plan["extra"]})
 	}
 	require.NoError(p.t, rows.Err())
 	for _, l := range p.Lookups {

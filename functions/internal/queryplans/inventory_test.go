@@ -1,0 +1,47 @@
+package queryplans_test
+
+import "example.com/orders/sql/inventory"
+
+var (
+	level   = inventory.SetLevelParams{Sku: unit(1), AvailableQty: 1, ReservedQty: 1, Version: 2, UpdatedAt: now}
+	reserve = inventory.InsertReservationParams{OrderID: order(absent), CreatedAt: now, UpdatedAt: now}
+	logged  = inventory.InsertReservationLogParams{
+		Source: "/orders", EventID: order(absent) + "#1", Sku: unit(1), OrderID: order(absent), DeltaReserved: 1,
+		Status: inventory.ReservationLogStatusRESERVED, CreatedAt: now,
+	}
+)
+
+var inventoryCalls = calls{
+	"AdjustStock":           {inventory.AdjustStockParams{Delta: 1, UpdatedAt: now, Sku: unit(1)}},
+	"DeleteReservationLog":  {order(done)},
+	"EnsureStock":           {inventory.EnsureStockParams{Sku: unit(absent), UpdatedAt: now}},
+	"GetReservation":        {order(done)},
+	"GetStock":              {unit(1)},
+	"GetStockLogByKey":      {key(1)},
+	"InsertReservation":     {reserve},
+	"InsertReservationLog":  {logged},
+	"InsertReservationLogs": {[]inventory.InsertReservationLogParams{logged}},
+	"InsertReservations":    {[]inventory.InsertReservationParams{reserve}},
+	"InsertStockLog": {inventory.InsertStockLogParams{
+		Sku: unit(1), Delta: 1, Reason: "delivery", IdempotencyKeyHash: key(absent), RequestHash: key(absent), CorrelationID: "flow", CreatedAt: now,
+	}},
+	"ListHeld":                  {order(done)},
+	"ListReservationLogBetween": {inventory.ListReservationLogBetweenParams{AfterID: order(fresh), LastID: order(fresh + page)}},
+	"ListReservations":          {inventory.ListReservationsParams{AfterOrderID: order(fresh), Limit: page}},
+	"ListReservationsBetween":   {inventory.ListReservationsBetweenParams{AfterID: order(fresh), LastID: order(fresh + page)}},
+	"ListStock":                 {inventory.ListStockParams{AfterSku: unit(fresh), Limit: page}},
+	"LockReservation":           {order(done)},
+	"LockReservations":          {[]string{order(fresh), order(done)}},
+	"LockStock":                 {unit(1)},
+	"LockStocks":                {[]string{unit(1), unit(2)}},
+	"OpenReservation":           {inventory.OpenReservationParams{OrderID: order(absent), CreatedAt: now, UpdatedAt: now}},
+	"ReturnStock":               {inventory.ReturnStockParams{Quantity: 1, UpdatedAt: now, Sku: unit(1)}},
+	"SetFirstReservations": {inventory.SetFirstReservationsParams{
+		Status: inventory.ReservationsStatusREJECTED, UpdatedAt: now, OrderIds: []string{order(fresh), order(done)},
+	}},
+	"SetLevel":       {level},
+	"SetLevels":      {[]inventory.SetLevelParams{level}},
+	"SetReservation": {inventory.SetReservationParams{Status: inventory.ReservationsStatusRELEASED, Version: 2, UpdatedAt: now, OrderID: order(done)}},
+	"WalkStockLog":   {inventory.WalkStockLogParams{ID: fresh, Limit: page}},
+	"WatchStock":     {int64(10)},
+}

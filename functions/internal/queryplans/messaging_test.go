@@ -1,0 +1,44 @@
+package queryplans_test
+
+import "example.com/orders/sql/messaging"
+
+var (
+	stored = messaging.InsertEventParams{
+		Shard: 1, AggregateType: "ORDER", AggregateID: order(absent), Type: "order.created", Payload: "{}", Headers: "{}", CreatedAt: now,
+	}
+	handled = messaging.InsertNewlyHandledParams{Consumer: "notify", Source: "/orders", EventID: order(absent) + "#1", ProcessedAt: now}
+)
+
+var messagingCalls = calls{
+	"ClaimShards":         {[]uint8{1, 3}},
+	"CountNew":            {int32(page)},
+	"CountSentBefore":     {&now},
+	"DeleteHandledBefore": {messaging.DeleteHandledBeforeParams{ProcessedAt: now, Limit: page}},
+	"DeleteSentRange":     {messaging.DeleteSentRangeParams{FirstID: fresh, LastID: fresh + page, SentBefore: &now}},
+	"Discard":             {int64(parked)},
+	"FirstEvent":          {},
+	"FirstEventFrom":      {int64(fresh)},
+	"GetState":            {int64(done)},
+	"InsertAllHandled":    {[]messaging.InsertNewlyHandledParams{handled}},
+	"InsertEvent":         {stored},
+	"InsertEvents":        {[]messaging.InsertEventParams{stored, stored}},
+	"InsertHandled":       {messaging.InsertHandledParams(handled)},
+	"InsertNewlyHandled":  {handled},
+	"LastEvent":           {},
+	"LastOfRange":         {messaging.LastOfRangeParams{ID: fresh, Limit: page}},
+	"ListByStatus":        {messaging.ListByStatusParams{Shard: shard(fresh), Status: messaging.OutboxStatusNEW, Limit: page}},
+	"ListEventsOf":        {messaging.ListEventsOfParams{Shard: shard(done), FromID: done - 1, AggregateID: order(done), Limit: page}},
+	"ListHandled":         {messaging.ListHandledParams{EventIds: []string{order(fresh) + "#1", order(done) + "#1"}, Consumer: "notify"}},
+	"ListHandledBetween":  {messaging.ListHandledBetweenParams{FromID: order(done) + "#", ToID: order(done) + "$", Limit: page}},
+	"ListNew":             {messaging.ListNewParams{Shard: shard(fresh), Limit: page}},
+	"ListParked":          {messaging.ListParkedParams{Shard: shard(parked), Limit: page}},
+	"ListPendingShards":   {},
+	"ListRetries":         {messaging.ListRetriesParams{Shard: shard(retried), Limit: page}},
+	"MarkSent":            {now, []messaging.Sent{{ID: fresh}, {ID: retried}}},
+	"OldestNew":           {},
+	"Park":                {messaging.ParkParams{LastError: text("refused"), ID: retried}},
+	"RecordRefusal":       {messaging.RecordRefusalParams{LastError: text("refused"), WaitMicros: 1, ID: fresh}},
+	"Requeue":             {int64(discarded)},
+	"WalkEvents":          {messaging.WalkEventsParams{ID: fresh, Limit: page}},
+	"WatchRefused":        {int32(page)},
+}

@@ -1,0 +1,18 @@
+package queryplans_test
+
+import "example.com/orders/sql/operations"
+
+var row int64 = done
+
+var operationCalls = calls{
+	"InsertLetterAction": {operations.InsertLetterActionParams{
+		Topic: letters, Consumer: "notify", EventSource: "/orders", EventID: order(done) + "#1", Action: operations.DeadLetterActionsActionPARKED, Actor: "alice",
+	}},
+	"InsertOutboxAction":    {operations.InsertOutboxActionParams{SchemaName: "orders", RowID: &row, Action: operations.OutboxActionsActionREQUEUE, Actor: "alice"}},
+	"ListLastLetterActions": {int32(page)},
+	"ListLastOutboxActions": {int32(page)},
+	"ListLetterActions":     {operations.ListLetterActionsParams{Topic: letters, KafkaPartition: 1, FirstOffset: 1, LastOffset: 2 * page}},
+	"ListOutboxActions":     {operations.ListOutboxActionsParams{SchemaName: "orders", RowID: &row}},
+	"ListReplayed":          {operations.ListReplayedParams{ID: 1, Limit: page}},
+	"SetOutboxOutcome":      {operations.SetOutboxOutcomeParams{Outcome: text("done"), ID: done}},
+}

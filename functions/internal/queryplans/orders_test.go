@@ -1,0 +1,34 @@
+package queryplans_test
+
+import "example.com/orders/sql/orders"
+
+var (
+	newOrder = orders.InsertOrderParams{
+		ID: order(absent), CustomerEmail: "alice@example.com", Status: orders.OrdersStatusPENDING, TotalAmount: 1, Currency: "EUR",
+		Version: 1, IdempotencyKeyHash: key(absent), RequestHash: key(absent), CorrelationID: "flow", CreatedAt: now, UpdatedAt: now,
+	}
+	line = orders.InsertItemParams{OrderID: order(done), Sku: unit(1), UnitPrice: 1, Quantity: 1}
+)
+
+var orderCalls = calls{
+	"GetFlow":            {order(done)},
+	"GetOrder":           {order(done)},
+	"GetOrderByKey":      {key(done)},
+	"InsertItem":         {line},
+	"InsertItems":        {[]orders.InsertItemParams{line, line}},
+	"InsertOrder":        {newOrder},
+	"InsertOrders":       {[]orders.InsertOrderParams{newOrder}},
+	"ListItems":          {[]string{order(fresh), order(done)}},
+	"ListItemsBetween":   {orders.ListItemsBetweenParams{AfterID: order(fresh), LastID: order(fresh + page)}},
+	"ListKeysUsedTwice":  {int32(page)},
+	"ListOrders":         {orders.ListOrdersParams{BeforeID: order(fresh), Limit: page}},
+	"ListOrdersByStatus": {orders.ListOrdersByStatusParams{Status: orders.OrdersStatusPENDING, BeforeID: order(fresh), Limit: page}},
+	"ListPendingBefore":  {orders.ListPendingBeforeParams{ID: order(last), Limit: page}},
+	"LockOrder":          {order(done)},
+	"LockOrders":         {[]string{order(fresh), order(done)}},
+	"OldestPending":      {},
+	"SetStatus":          {orders.SetStatusParams{Status: orders.OrdersStatusFAILED, UpdatedAt: now, ID: order(fresh), Version: 1}},
+	"SetStatuses":        {orders.SetStatusesParams{Status: orders.OrdersStatusFAILED, UpdatedAt: now, Ids: []string{order(fresh), order(done)}}},
+	"TallyStatuses":      {},
+	"WalkOrders":         {orders.WalkOrdersParams{AfterID: order(fresh), Limit: page}},
+}
