@@ -165,7 +165,16 @@ func schemaURI(d Data) string {
 }
 
 func attribute(e event.Event, name string) string {
-	s, err := types.ToString(e.Extensions()[name])
+	var value any
+	if v1, ok := e.Context.(*event.EventContextV1); ok {
+		value = v1.Extensions[name] // Extensions of the event would copy all of them
+	} else {
+		value = e.Extensions()[name]
+	}
+	if s, ok := value.(string); ok {
+		return s
+	}
+	s, err := types.ToString(value)
 	if err != nil {
 		return ""
 	}

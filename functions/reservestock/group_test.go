@@ -285,7 +285,9 @@ func TestStatementsOfAGroupFindTheirRowsByThePrimaryKey(t *testing.T) {
 			if n > 1000 { // it locks nothing, so that a small table may be scanned
 				_, err := messaging.New(p).ListHandled(t.Context(), messaging.ListHandledParams{EventIds: []string{ids[0] + "#1", ids[2] + "#1"}, Consumer: "reserve-stock"})
 				require.NoError(t, err)
-				assert.Equal(t, []mysqltest.Lookup{{Table: "inbox", Access: "range", Index: "PRIMARY"}}, p.Lookups)
+				require.Len(t, p.Lookups, 1)
+				assert.Equal(t, "PRIMARY", p.Lookups[0].Index, p.Lookups)
+				assert.Equal(t, "range", p.Lookups[0].Access, p.Lookups)
 			}
 		})
 	}

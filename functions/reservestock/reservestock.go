@@ -41,34 +41,85 @@ func (f *Function) HandleBatch(ctx context.Context, es []event.Event) []error {
 	return instance.ReactGroup(ctx, &f.Instance, es, f.reserveAll)
 }
 
-// reserve takes the order's row in reservations first: releasing does too, so that whoever comes second sees what the
-// first has done. An order whose row is there already was reserved, rejected or released before: nothing to do. Then
-// it takes the rows of all SKUs in their order, decides under the locks, and writes once.
+// reserve is reserveAll for one order.
 func (f *Function) reserve(ctx context.Context, tx *sql.Tx, e event.Event, order events.OrderCreated) ([]event.Event, error) {
-	q, now := inventory.New(tx), f.Now()
-	opened, err := q.OpenReservation(ctx, inventory.OpenReservationParams{OrderID: order.OrderID, CreatedAt: now, UpdatedAt: now})
-	if err != nil {
-		return nil, fmt.Errorf("open the reservation of order %s: %w", order.OrderID, err)
-	}
-	if opened == 0 {
-		return nil, nil
-	}
-	wanted := sum(order.Items)
-	stock, err := lock(ctx, q, wanted)
+	emitted, err := f.reserveAll(ctx, tx, []delivered{{Event: e, Data: order}})
 	if err != nil {
 		return nil, err
 	}
-	fact, status := judge(order.OrderID, wanted, stock, now)
-	if status == inventory.ReservationsStatusRESERVED {
-		if err := take(ctx, q, wanted, now); err != nil {
-			return nil, err
+	return emitted[0], nil
+}
+
+// delivered is an order.created.
+type delivered = instance.Delivered[events.OrderCreated]
+
+// reserveAll takes the orders' rows in reservations first: releasing does too, so that whoever comes second sees what the
+// first has done. An order whose row is there already was reserved, rejected or released before: nothing to do. Then it
+// takes the rows of all SKUs in their order, decides about one order after the other under the locks, and writes once.
+func (f *Function) reserveAll(ctx context.Context, tx *sql.Tx, group []delivered) ([][]event.Event, error) {
+	q, now := inventory.New(tx), f.Now()
+	emitted := make([][]event.Event, len(group))
+	mine, err := open(ctx, q, group, now)
+	if err != nil || len(mine) == 0 {
+		return emitted, err
+	}
+	wanted := make([][]events.Quantity, len(group))
+	union := map[string]bool{}
+	for _, n := range mine {
+		wanted[n] = sum(group[n].Data.Items)
+		for _, w := range wanted[n] {
+			union[w.SKU] = true
 		}
 	}
-	if err := record(ctx, q, e, order.OrderID, status, wanted, now); err != nil {
+	d, err := lock(ctx, q, slices.Sorted(maps.Keys(union)), now)
+	if err != nil {
 		return nil, err
 	}
-	told, err := events.New(fact, 1, now, events.CauseOf(e))
-	return []event.Event{told}, err
+	for _, n := range mine {
+		told, err := d.decide(group[n], wanted[n])
+		if err != nil {
+			return nil, err
+		}
+		emitted[n] = []event.Event{told}
+	}
+	return emitted, d.write(ctx, q)
+}
+
+// open makes the rows of the orders in reservations, and returns the indices of those orders that had none. An order that
+// is there twice is opened once.
+func open(ctx context.Context, q *inventory.Queries, group []delivered, now time.Time) ([]int, error) {
+	if len(group) == 1 {
+		id := group[0].Data.OrderID
+		opened, err := q.OpenReservation(ctx, inventory.OpenReservationParams{OrderID: id, CreatedAt: now, UpdatedAt: now})
+		if err != nil {
+			return nil, fmt.Errorf("open the reservation of order %s: %w", id, err)
+		}
+		if opened == 0 {
+			return nil, nil
+		}
+		return []int{0}, nil
+	}
+	first := make(map[string]int, len(group))
+	for n, d := range group {
+		if _, again := first[d.Data.OrderID]; !again {
+			first[d.Data.OrderID] = n
+		}
+	}
+	known, err := q.LockReservations(ctx, slices.Sorted(maps.Keys(first)))
+	if err != nil {
+		return nil, fmt.Errorf("look for the reservations of %d orders: %w", len(first), err)
+	}
+	for _, row := range known {
+		delete(first, row.OrderID)
+	}
+	rows := make([]inventory.InsertReservationParams, 0, len(first))
+	for _, id := range slices.Sorted(maps.Keys(first)) {
+		rows = append(rows, inventory.InsertReservationParams{OrderID: id, CreatedAt: now, UpdatedAt: now})
+	}
+	if err := q.InsertReservations(schema.Later(ctx), rows); err != nil {
+		return nil, fmt.Errorf("open the reservations of %d orders: %w", len(rows), err)
+	}
+	return slices.Sorted(maps.Values(first)), nil
 }
 
 // sum adds up the lines of each SKU, in the order of the SKUs.
@@ -82,23 +133,6 @@ func sum(items []events.Item) []events.Quantity {
 		wanted = append(wanted, events.Quantity{SKU: sku, Quantity: units[sku]})
 	}
 	return wanted
-}
-
-// lock returns the free units of the wanted SKUs that there are, and keeps their rows.
-func lock(ctx context.Context, q *inventory.Queries, wanted []events.Quantity) (map[string]int64, error) {
-	skus := make([]string, len(wanted))
-	for i, w := range wanted {
-		skus[i] = w.SKU
-	}
-	rows, err := q.LockStocks(ctx, skus)
-	if err != nil {
-		return nil, fmt.Errorf("lock the stock of %d SKUs: %w", len(skus), err)
-	}
-	stock := make(map[string]int64, len(rows))
-	for _, row := range rows {
-		stock[row.Sku] = row.AvailableQty
-	}
-	return stock, nil
 }
 
 // judge decides on an order by the free units of those SKUs that there are: all that it wants, or nothing.
@@ -124,30 +158,6 @@ func short(wanted []events.Quantity, stock map[string]int64) (shortages []events
 		}
 	}
 	return shortages, unknown
-}
-
-func take(ctx context.Context, q *inventory.Queries, wanted []events.Quantity, now time.Time) error {
-	for _, w := range wanted {
-		taken, err := q.TakeStock(ctx, inventory.TakeStockParams{Sku: w.SKU, Quantity: w.Quantity, UpdatedAt: now})
-		if err != nil {
-			return fmt.Errorf("reserve %d of %s: %w", w.Quantity, w.SKU, err)
-		}
-		if taken != 1 {
-			return fmt.Errorf("reserve %d of %s: the stock changed under its lock", w.Quantity, w.SKU)
-		}
-	}
-	return nil
-}
-
-// record writes what the event did to each SKU, and what has become of the order.
-func record(ctx context.Context, q *inventory.Queries, e event.Event, orderID string, status inventory.ReservationsStatus, wanted []events.Quantity, now time.Time) error {
-	if err := q.InsertReservationLogs(ctx, logRows(e, orderID, status, wanted, now)); err != nil {
-		return fmt.Errorf("log the reservation of order %s: %w", orderID, err)
-	}
-	if err := q.SetReservation(ctx, inventory.SetReservationParams{OrderID: orderID, Status: status, Version: 1, UpdatedAt: now}); err != nil {
-		return fmt.Errorf("set the reservation of order %s to %s: %w", orderID, status, err)
-	}
-	return nil
 }
 
 // logRows are the lines of the log that tell what the event did to each SKU.

@@ -325,31 +325,3 @@ func (q *Queries) SetLevel(ctx context.Context, arg SetLevelParams) error {
 	)
 	return err
 }
-
-const takeStock = `-- name: TakeStock :execrows
-UPDATE inventory
-SET available_qty = available_qty - ?, reserved_qty = reserved_qty + ?,
-    version = version + 1, updated_at = ?
-WHERE sku = ? AND available_qty >= ?
-`
-
-type TakeStockParams struct {
-	Quantity  int64
-	UpdatedAt time.Time
-	Sku       string
-}
-
-// TakeStock moves units from free to reserved; it affects no row when too few are free.
-func (q *Queries) TakeStock(ctx context.Context, arg TakeStockParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, takeStock,
-		arg.Quantity,
-		arg.Quantity,
-		arg.UpdatedAt,
-		arg.Sku,
-		arg.Quantity,
-	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}

@@ -135,16 +135,17 @@ func (q *Queries) LastOfRange(ctx context.Context, arg LastOfRangeParams) (LastO
 }
 
 const listNew = `-- name: ListNew :many
-SELECT id, aggregate_id, type, payload, headers
-FROM outbox
-WHERE shard = ? AND status = 'NEW' AND id > ?
-ORDER BY id
+SELECT n.id, n.aggregate_id, n.type, n.payload, n.headers,
+  CAST((SELECT e.id FROM outbox e WHERE e.shard = ? AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL LIMIT 1) IS NOT NULL AS SIGNED) AS retries
+FROM outbox n
+WHERE n.shard = ? AND n.status = 'NEW' AND n.id > ?
+ORDER BY n.id
 LIMIT ?
 `
 
 type ListNewParams struct {
 	Shard uint8
-	ID    int64
+	After int64
 	Limit int32
 }
 
@@ -154,11 +155,18 @@ type ListNewRow struct {
 	Type        string
 	Payload     string
 	Headers     string
+	Retries     int64
 }
 
-// ListNew lists the new rows of a shard in the order in which they were written, from after an id on.
+// ListNew lists the new rows of a shard in the order in which they were written, from after an id on. Each says whether
+// the shard has rows to retry as well, at the same moment.
 func (q *Queries) ListNew(ctx context.Context, arg ListNewParams) ([]ListNewRow, error) {
-	rows, err := q.db.QueryContext(ctx, listNew, arg.Shard, arg.ID, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, listNew,
+		arg.Shard,
+		arg.Shard,
+		arg.After,
+		arg.Limit,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +180,7 @@ func (q *Queries) ListNew(ctx context.Context, arg ListNewParams) ([]ListNewRow,
 			&i.Type,
 			&i.Payload,
 			&i.Headers,
+			&i.Retries,
 		); err != nil {
 			return nil, err
 		}

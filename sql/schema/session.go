@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -23,15 +24,22 @@ type Session interface {
 	driver.Pinger
 }
 
-// Connector returns what opens connections to a schema: each is a Session at READ COMMITTED that begins a transaction
-// together with its first statement. A transaction so takes two round trips less than the driver's, which sets the level
-// for each and begins it by itself.
+type laterKey struct{}
+
+// Later lets a statement that is executed in a transaction wait for the next one, or for the commit, and go to the server
+// together with it: one round trip for both. The error of the statement is that of the call that sends it, and its count
+// of rows is not known. Outside of a transaction nothing waits.
+func Later(ctx context.Context) context.Context { return context.WithValue(ctx, laterKey{}, true) }
+
+// Connector returns what opens connections to a schema: each is a Session at READ COMMITTED whose transactions begin
+// together with their first statement, and in which statements can wait (see Later). The driver by itself takes two round
+// trips to begin a transaction, one of them for the level.
 func (s Server) Connector(name string) (driver.Connector, error) {
 	c, err := s.Config(name)
 	if err != nil {
 		return nil, err
 	}
-	c.MultiStatements = true // the one place that sends two at once is session.opening
+	c.MultiStatements = true // nobody but session puts two into one text
 	inner, err := mysql.NewConnector(c)
 	if err != nil {
 		return nil, fmt.Errorf("configure the connection to %s: %w", c.Addr, err)
@@ -48,16 +56,27 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{Session: conn.(Session)}
-	if _, err := s.Session.ExecContext(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", nil); err != nil {
+	able, ok := conn.(Session)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%T cannot all that a session needs", conn), conn.Close())
+	}
+	if _, err := able.ExecContext(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", nil); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return s, nil
+	return &session{Session: able}, nil
 }
 
 type session struct {
 	Session
-	begun bool // a transaction of which the server has not heard yet
+	inside  bool        // a transaction of ours
+	begun   bool        // the server has heard of it
+	waiting []statement // of it
+	broken  bool        // it could not be ended
+}
+
+type statement struct {
+	text string
+	args []driver.NamedValue
 }
 
 // BeginTx begins a transaction at the level of the session without a word to the server, and any other as the driver does.
@@ -66,62 +85,124 @@ func (s *session) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, e
 	if o.ReadOnly || (level != sql.LevelDefault && level != sql.LevelReadCommitted) {
 		return s.Session.BeginTx(ctx, o)
 	}
-	s.begun = true
+	s.inside, s.begun, s.waiting = true, false, nil
 	return transaction{s}, nil
 }
 
-// opening is a statement with the begin of the transaction whose first it is.
-func (s *session) opening(query string) string {
-	if !s.begun {
-		return query
-	}
-	s.begun = false
-	return "START TRANSACTION; " + query
-}
+// IsValid tells whether the connection may be used again.
+func (s *session) IsValid() bool { return !s.broken && s.Session.IsValid() }
 
-// ExecContext runs a statement.
-func (s *session) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	begun := s.begun
-	result, err := s.Session.ExecContext(ctx, s.opening(query), args)
-	s.begun = begun && errors.Is(err, driver.ErrSkip) // the driver has not sent it and asks to have it prepared
+// ExecContext runs a statement, or lets it wait.
+func (s *session) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (result driver.Result, err error) {
+	if s.inside && ctx.Value(laterKey{}) != nil {
+		s.waiting = append(s.waiting, statement{text, args})
+		return driver.ResultNoRows, nil
+	}
+	err = s.send(ctx, statement{text, args}, func(all statement) error {
+		result, err = s.Session.ExecContext(ctx, all.text, all.args)
+		return err
+	})
 	return result, err
 }
 
 // QueryContext runs a statement that answers with rows.
-func (s *session) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	begun := s.begun
-	rows, err := s.Session.QueryContext(ctx, s.opening(query), args)
-	s.begun = begun && errors.Is(err, driver.ErrSkip)
+func (s *session) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (rows driver.Rows, err error) {
+	err = s.send(ctx, statement{text, args}, func(all statement) error {
+		rows, err = s.Session.QueryContext(ctx, all.text, all.args)
+		return err
+	})
 	return rows, err
 }
 
-// PrepareContext prepares a statement, for which a transaction must have begun.
-func (s *session) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	if s.begun {
-		s.begun = false
-		if _, err := s.Session.ExecContext(ctx, "START TRANSACTION", nil); err != nil {
-			return nil, err
+// PrepareContext prepares a statement, before which those that wait must have run.
+func (s *session) PrepareContext(ctx context.Context, text string) (driver.Stmt, error) {
+	if err := s.each(ctx, s.before()); err != nil {
+		return nil, err
+	}
+	return s.Session.PrepareContext(ctx, text)
+}
+
+// send runs a statement together with what must come before it: the begin of its transaction, and the statements that
+// wait. When the driver does not take them as one text, which is longer than it may send, they run one by one.
+func (s *session) send(ctx context.Context, last statement, run func(statement) error) error {
+	before := s.before()
+	if len(before) == 0 {
+		return run(last)
+	}
+	var all statement
+	texts := make([]string, 0, len(before)+1)
+	for _, one := range append(before, last) {
+		texts, all.args = append(texts, one.text), append(all.args, one.args...)
+	}
+	all.text = strings.Join(texts, ";\n")
+	if err := run(all); !errors.Is(err, driver.ErrSkip) {
+		return err
+	}
+	if err := s.each(ctx, before); err != nil {
+		return err
+	}
+	return run(last)
+}
+
+// before returns what must be sent before anything else.
+func (s *session) before() []statement {
+	before := s.waiting
+	if s.inside && !s.begun {
+		before = append([]statement{{text: "START TRANSACTION"}}, before...)
+	}
+	s.begun, s.waiting = s.inside, nil
+	return before
+}
+
+func (s *session) each(ctx context.Context, all []statement) error {
+	for _, one := range all {
+		if _, err := s.Session.ExecContext(ctx, one.text, one.args); err != nil {
+			return err
 		}
 	}
-	return s.Session.PrepareContext(ctx, query)
+	return nil
 }
 
 type transaction struct{ session *session }
 
-// Commit commits. After an error other than one of the server's the outcome is unknown.
-func (t transaction) Commit() error { return t.end("COMMIT") }
-
-// Rollback rolls back.
-func (t transaction) Rollback() error { return t.end("ROLLBACK") }
-
-func (t transaction) end(how string) error {
-	if t.session.begun {
-		t.session.begun = false
+// Commit commits. After an error of the server nothing is committed: it comes from a statement that waited, or from the
+// commit itself. After any other the outcome is unknown.
+func (t transaction) Commit() error {
+	s := t.session
+	if !s.begun && len(s.waiting) == 0 {
+		s.inside = false
 		return nil
 	}
-	_, err := t.session.Session.ExecContext(context.Background(), how, nil)
+	ctx := context.Background() // as the driver does it, within its own timeouts
+	err := s.send(ctx, statement{text: "COMMIT"}, func(all statement) error {
+		_, err := s.Session.ExecContext(ctx, all.text, all.args)
+		return err
+	})
+	if err != nil {
+		_ = t.Rollback() // it tells the pool by IsValid when it fails
+		return settled(err)
+	}
+	s.inside = false
+	return nil
+}
+
+// Rollback rolls back.
+func (t transaction) Rollback() error {
+	s := t.session
+	begun := s.begun
+	s.inside, s.begun, s.waiting = false, false, nil
+	if !begun {
+		return nil
+	}
+	_, err := s.Session.ExecContext(context.Background(), "ROLLBACK", nil)
+	s.broken = err != nil
+	return settled(err)
+}
+
+// settled is an error of the end of a transaction: database/sql must not take it as leave to try that again.
+func settled(err error) error {
 	if errors.Is(err, driver.ErrBadConn) {
-		return mysql.ErrInvalidConn // database/sql would take the other as leave to try again
+		return mysql.ErrInvalidConn
 	}
 	return err
 }

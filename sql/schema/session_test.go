@@ -3,6 +3,8 @@ package schema_test
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,6 +131,15 @@ func count(t *testing.T, db *sql.DB) (n int) {
 	return n
 }
 
+// later executes a statement that is to wait.
+func later(t *testing.T, tx *sql.Tx, query string, args ...any) {
+	t.Helper()
+	result, err := tx.ExecContext(schema.Later(t.Context()), query, args...)
+	require.NoError(t, err)
+	_, err = result.RowsAffected()
+	require.Error(t, err, "nobody knows yet")
+}
+
 // What a transaction does first also begins it: whatever that is, it is undone with the rest.
 func TestATransactionBeginsWithItsFirstStatement(t *testing.T) {
 	insert := func(t *testing.T, tx *sql.Tx) {
@@ -153,7 +164,40 @@ func TestATransactionBeginsWithItsFirstStatement(t *testing.T) {
 			t.Helper()
 			stmt, err := tx.PrepareContext(t.Context(), "INSERT INTO facts (id) VALUES (?), (?)")
 			require.NoError(t, err)
+			defer func() { require.NoError(t, stmt.Close()) }()
 			_, err = stmt.ExecContext(t.Context(), 1, 2)
+			require.NoError(t, err)
+		},
+		"a change that waits": func(t *testing.T, tx *sql.Tx) {
+			t.Helper()
+			later(t, tx, "INSERT INTO facts (id) VALUES (?), (?)", 1, 2)
+		},
+		"a change that waits for another": func(t *testing.T, tx *sql.Tx) {
+			t.Helper()
+			later(t, tx, "-- name: One :exec\nINSERT INTO facts (id, name) VALUES (?, ?)", 1, "a;?")
+			later(t, tx, "INSERT INTO facts (id) VALUES (?)", 2)
+			assert.EqualValues(t, 1, exec(t, tx, "UPDATE facts SET name = 'b' WHERE name = ?", "a;?"))
+		},
+		"a change that waits for a question": func(t *testing.T, tx *sql.Tx) {
+			t.Helper()
+			later(t, tx, "INSERT INTO facts (id) VALUES (?), (?)", 1, 2)
+			rows, err := tx.QueryContext(t.Context(), "SELECT id FROM facts ORDER BY id")
+			require.NoError(t, err)
+			defer func() { require.NoError(t, rows.Close()) }()
+			for id := 1; rows.Next(); id++ {
+				var got int
+				require.NoError(t, rows.Scan(&got))
+				assert.Equal(t, id, got)
+			}
+			require.NoError(t, rows.Err())
+		},
+		"a change that waits for a prepared one": func(t *testing.T, tx *sql.Tx) {
+			t.Helper()
+			later(t, tx, "INSERT INTO facts (id) VALUES (?)", 1)
+			stmt, err := tx.PrepareContext(t.Context(), "INSERT INTO facts (id) VALUES (?)")
+			require.NoError(t, err)
+			defer func() { require.NoError(t, stmt.Close()) }()
+			_, err = stmt.ExecContext(t.Context(), 2)
 			require.NoError(t, err)
 		},
 		"a statement that fails": func(t *testing.T, tx *sql.Tx) {
@@ -236,4 +280,76 @@ func TestATransactionHasTheLevelThatItAsksFor(t *testing.T) {
 	_, err = tx.ExecContext(t.Context(), "INSERT INTO facts (id) VALUES (2)")
 	assert.Error(t, err, "it may only read")
 	require.NoError(t, tx.Rollback())
+}
+
+func TestAStatementThatWaitedAndFailsCommitsNothing(t *testing.T) {
+	send := map[string]func(*sql.Tx) error{
+		"the commit": (*sql.Tx).Commit,
+		"a change": func(tx *sql.Tx) error {
+			_, err := tx.ExecContext(t.Context(), "INSERT INTO facts (id) VALUES (9)")
+			return errors.Join(err, tx.Rollback())
+		},
+		"a question": func(tx *sql.Tx) error {
+			return errors.Join(tx.QueryRowContext(t.Context(), "SELECT id FROM facts").Scan(new(int)), tx.Rollback())
+		},
+		"a prepared statement": func(tx *sql.Tx) error {
+			_, err := tx.PrepareContext(t.Context(), "SELECT 1") //nolint:sqlclosecheck // there is none
+			return errors.Join(err, tx.Rollback())
+		},
+	}
+	for name, send := range send {
+		t.Run(name, func(t *testing.T) {
+			server := servertest.Empty(t)
+			others := open(t, server)
+			exec(t, others, "INSERT INTO facts (id) VALUES (2)")
+			db, err := server.Open(schema.Orders, 1)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, db.Close()) }()
+			tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+			require.NoError(t, err)
+			for id := range 4 {
+				later(t, tx, "INSERT INTO facts (id) VALUES (?)", id)
+			}
+
+			assert.True(t, schema.IsDuplicate(send(tx)))
+
+			assert.Equal(t, 1, count(t, others))
+			exec(t, db, "INSERT INTO facts (id) VALUES (0)") // by the same connection, which is in no transaction
+			assert.Equal(t, 2, count(t, others))
+		})
+	}
+}
+
+func TestARollbackForgetsWhatWaits(t *testing.T) {
+	db := open(t, servertest.Empty(t))
+	db.SetMaxOpenConns(1)
+	for range 2 {
+		tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+		require.NoError(t, err)
+		later(t, tx, "INSERT INTO facts (id) VALUES (1)")
+		require.NoError(t, tx.Rollback())
+		tx, err = db.BeginTx(t.Context(), schema.ReadCommitted)
+		require.NoError(t, err)
+		exec(t, tx, "UPDATE facts SET name = 'x' WHERE id = 1")
+		require.NoError(t, tx.Commit())
+		assert.Zero(t, count(t, db))
+	}
+	_, err := db.ExecContext(schema.Later(t.Context()), "INSERT INTO facts (id) VALUES (1)")
+	require.NoError(t, err)
+	assert.Equal(t, 1, count(t, db), "outside of a transaction nothing waits")
+}
+
+// Longer than the driver sends at once, the statements go one by one, and one that is too long by itself fails alone.
+func TestStatementsThatAreTooLongTogetherAreSentOneByOne(t *testing.T) {
+	server := servertest.Empty(t)
+	server.DSN += "?maxAllowedPacket=600"
+	db := open(t, server)
+	tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+	require.NoError(t, err)
+	for id := range 3 {
+		later(t, tx, "INSERT INTO facts (id) SELECT ? FROM DUAL WHERE ? <> ''", id, strings.Repeat("x", 250))
+	}
+	assert.EqualValues(t, 1, exec(t, tx, "INSERT INTO facts (id) VALUES (?)", 3))
+	require.NoError(t, tx.Commit())
+	assert.Equal(t, 4, count(t, db))
 }

@@ -148,6 +148,8 @@ func TestServerTellsWhatItIsAndWhatItCounts(t *testing.T) {
 	for range 3 {
 		tx, err := db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
+		_, err = tx.ExecContext(t.Context(), "DO 1")
+		require.NoError(t, err)
 		require.NoError(t, tx.Commit())
 	}
 	after, err := d.counters(t.Context())

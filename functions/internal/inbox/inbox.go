@@ -16,6 +16,7 @@ import (
 	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/messaging"
+	"example.com/orders/sql/schema"
 )
 
 // errHandled ends the transaction of an event that was handled before.
@@ -27,13 +28,11 @@ var errHandled = errors.New("handled before")
 // first to commit or to fail.
 func Once(ctx context.Context, db *sql.DB, consumer string, e event.Event, now func() time.Time, work outbox.Work) (duplicate bool, shards []uint8, err error) {
 	shards, err = outbox.Transact(failpoint.In(ctx, consumer), db, now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
-		inserted, err := messaging.New(tx).InsertHandled(ctx, messaging.InsertHandledParams{
-			Consumer: consumer, Source: e.Source(), EventID: e.ID(), ProcessedAt: now(),
-		})
+		fresh, err := record(ctx, messaging.New(tx), consumer, e, now())
 		if err != nil {
-			return nil, fmt.Errorf("record event %s in the inbox: %w", e.ID(), err)
+			return nil, err
 		}
-		if inserted == 0 {
+		if !fresh {
 			return nil, errHandled
 		}
 		return work(ctx, tx)
@@ -42,6 +41,17 @@ func Once(ctx context.Context, db *sql.DB, consumer string, e event.Event, now f
 		return true, nil, nil
 	}
 	return false, shards, err
+}
+
+// record records that consumer handles e, unless it has.
+func record(ctx context.Context, q *messaging.Queries, consumer string, e event.Event, at time.Time) (fresh bool, err error) {
+	inserted, err := q.InsertHandled(ctx, messaging.InsertHandledParams{
+		Consumer: consumer, Source: e.Source(), EventID: e.ID(), ProcessedAt: at,
+	})
+	if err != nil {
+		return false, fmt.Errorf("record event %s in the inbox: %w", e.ID(), err)
+	}
+	return inserted > 0, nil
 }
 
 // GroupWork is what a transaction does for several events that were not handled before: those of the given indices. The
@@ -53,25 +63,40 @@ type GroupWork func(ctx context.Context, tx *sql.Tx, fresh []int) ([]event.Event
 // error says nothing about a single event: handle them one by one then.
 func OnceEach(ctx context.Context, db *sql.DB, consumer string, es []event.Event, now func() time.Time, work GroupWork) (fresh []int, shards []uint8, err error) {
 	shards, err = outbox.TransactGroup(failpoint.In(ctx, consumer), db, now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
-		q := messaging.New(tx)
-		// Read before the insert: the affected count of one for many rows does not say which were there.
-		if fresh, err = sift(ctx, q, consumer, es); err != nil || len(fresh) == 0 {
+		fresh, err = recordEach(ctx, messaging.New(tx), consumer, es, now())
+		if err != nil || len(fresh) == 0 {
 			return nil, err
-		}
-		rows := make([]messaging.InsertNewlyHandledParams, len(fresh))
-		for n, i := range fresh {
-			rows[n] = messaging.InsertNewlyHandledParams{Consumer: consumer, Source: es[i].Source(), EventID: es[i].ID(), ProcessedAt: now()}
-		}
-		// In the order of the key, so that two groups with the same events do not lock each other out.
-		slices.SortFunc(rows, func(a, b messaging.InsertNewlyHandledParams) int {
-			return cmp.Or(cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.Source, b.Source))
-		})
-		if err := q.InsertAllHandled(ctx, rows); err != nil {
-			return nil, fmt.Errorf("record %d events in the inbox: %w", len(rows), err)
 		}
 		return work(ctx, tx, fresh)
 	})
 	return fresh, shards, err
+}
+
+// recordEach is record for several events; it returns the indices of those that consumer has not handled.
+func recordEach(ctx context.Context, q *messaging.Queries, consumer string, es []event.Event, at time.Time) ([]int, error) {
+	if len(es) == 1 {
+		if fresh, err := record(ctx, q, consumer, es[0], at); err != nil || !fresh {
+			return nil, err
+		}
+		return []int{0}, nil
+	}
+	// Read before the insert: the affected count of one for many rows does not say which were there.
+	fresh, err := sift(ctx, q, consumer, es)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]messaging.InsertNewlyHandledParams, len(fresh))
+	for n, i := range fresh {
+		rows[n] = messaging.InsertNewlyHandledParams{Consumer: consumer, Source: es[i].Source(), EventID: es[i].ID(), ProcessedAt: at}
+	}
+	// In the order of the key, so that two groups with the same events do not lock each other out.
+	slices.SortFunc(rows, func(a, b messaging.InsertNewlyHandledParams) int {
+		return cmp.Or(cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.Source, b.Source))
+	})
+	if err := q.InsertAllHandled(schema.Later(ctx), rows); err != nil {
+		return nil, fmt.Errorf("record %d events in the inbox: %w", len(rows), err)
+	}
+	return fresh, nil
 }
 
 // identity is what an event is known by.

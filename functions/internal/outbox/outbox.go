@@ -101,7 +101,8 @@ func transact(ctx context.Context, db *sql.DB, now func() time.Time, work Work) 
 	return shards, nil
 }
 
-// Append stores events in tx and returns the shards that they went to. Each event has a subject, its aggregate's id.
+// Append stores events in tx, at the latest with its commit (see schema.Later), and returns the shards that they go to.
+// Each event has a subject, its aggregate's id.
 func Append(ctx context.Context, tx messaging.DBTX, at time.Time, emitted []event.Event) ([]uint8, error) {
 	if len(emitted) == 0 {
 		return nil, nil
@@ -124,7 +125,7 @@ func Append(ctx context.Context, tx messaging.DBTX, at time.Time, emitted []even
 			CreatedAt:     at,
 		}
 	}
-	if err := messaging.New(tx).InsertEvents(ctx, rows); err != nil {
+	if err := messaging.New(tx).InsertEvents(schema.Later(ctx), rows); err != nil {
 		return nil, fmt.Errorf("store %d events in the outbox: %w", len(rows), err)
 	}
 	return shards, nil

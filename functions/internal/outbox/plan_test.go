@@ -33,7 +33,7 @@ func TestEveryQueryOfTheRelayFindsItsRowsByAnIndex(t *testing.T) {
 					return err
 				},
 				"ListNew": func() error {
-					_, err := q.ListNew(t.Context(), messaging.ListNewParams{Shard: 3, ID: 5, Limit: 500})
+					_, err := q.ListNew(t.Context(), messaging.ListNewParams{Shard: 3, After: 5, Limit: 500})
 					return err
 				},
 				"MarkSent": func() error {

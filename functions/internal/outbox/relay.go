@@ -173,7 +173,7 @@ func (r Relay) pass(ctx context.Context, shards []uint8) (p passed, err error) {
 			unknown = o.Err
 		}
 	}
-	if err := q.MarkSent(ctx, r.Now(), acknowledged); err != nil {
+	if err := q.MarkSent(schema.Later(ctx), r.Now(), acknowledged); err != nil {
 		return passed{}, fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
 	}
 	failpoint.Pass(ctx, failpoint.AfterMark)
@@ -264,30 +264,41 @@ func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int) (row
 		}
 		seen[aggregate] = true
 	}
+	page, err := listNew(ctx, q, shard, 0, limit)
+	if err != nil {
+		return nil, err
+	}
 	// All rows that wait are read, however many are due: each holds back its aggregate.
-	for after, full := int64(0), true; full; {
-		page, err := q.ListRetries(ctx, messaging.ListRetriesParams{Shard: shard, ID: after, Limit: batchSize})
+	for after, full := int64(0), len(page) == 0 || page[0].Retries != 0; full; {
+		retries, err := q.ListRetries(ctx, messaging.ListRetriesParams{Shard: shard, ID: after, Limit: batchSize})
 		if err != nil {
 			return nil, fmt.Errorf("read the rows to retry: %w", err)
 		}
-		for _, w := range page {
+		for _, w := range retries {
 			after = w.ID
 			take(w.AggregateID, w.Due, func() row { return newRow(w.ID, w.Attempts, w.Type, w.Payload, w.Headers) })
 		}
-		full = len(page) == batchSize
+		full = len(retries) == batchSize
 	}
-	for after, full := int64(0), true; full && len(rows) < limit; {
-		page, err := q.ListNew(ctx, messaging.ListNewParams{Shard: shard, ID: after, Limit: int32(limit)})
-		if err != nil {
-			return nil, fmt.Errorf("read the new rows: %w", err)
-		}
+	for {
 		for _, n := range page {
-			after = n.ID
 			take(n.AggregateID, true, func() row { return newRow(n.ID, 0, n.Type, n.Payload, n.Headers) })
 		}
-		full = len(page) == limit
+		if len(page) < limit || len(rows) == limit {
+			return rows, nil
+		}
+		if page, err = listNew(ctx, q, shard, page[len(page)-1].ID, limit); err != nil {
+			return nil, err
+		}
 	}
-	return rows, nil
+}
+
+func listNew(ctx context.Context, q *messaging.Queries, shard uint8, after int64, limit int) ([]messaging.ListNewRow, error) {
+	page, err := q.ListNew(ctx, messaging.ListNewParams{Shard: shard, After: after, Limit: int32(limit)})
+	if err != nil {
+		return nil, fmt.Errorf("read the new rows: %w", err)
+	}
+	return page, nil
 }
 
 func newRow(id int64, attempts int, eventType, payload, headers string) row {

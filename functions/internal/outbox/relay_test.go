@@ -201,6 +201,8 @@ func TestRelaySendsRowsWhoseIdsCommitOutOfOrder(t *testing.T) {
 	defer func() { _ = first.Rollback() }()
 	_, err = outbox.Append(t.Context(), first, time.Now(), []event.Event{fact(names[0], 1)})
 	require.NoError(t, err)
+	_, err = first.ExecContext(t.Context(), "DO 1") // the event goes to the server with it
+	require.NoError(t, err)
 	store(t, db, fact(names[1], 1)) // has the higher id and is there first
 	b := &broker{t: t}
 

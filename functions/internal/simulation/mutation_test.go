@@ -55,7 +55,7 @@ func TestSimulationFindsWhatIsBroken(t *testing.T) {
 		"a source acknowledges before its function has handled":   {acknowledgeBefore: true},
 		"reserving pays no heed to the row of the order":          {drop: map[string]func(call) bool{"reserve-stock": dropping("OpenReservation")}},
 		"releasing does not log what it gives back":               {drop: map[string]func(call) bool{"release-stock": dropping("InsertReservationLog")}},
-		"reserving takes what is there and says that it took all": {drop: map[string]func(call) bool{"reserve-stock": dropping("TakeStock")}},
+		"reserving takes what is there and says that it took all": {drop: map[string]func(call) bool{"reserve-stock": dropping("SetLevel")}},
 		"the outbox loses what a function tells":                  {drop: map[string]func(call) bool{"finalize-order": dropping("InsertEvent")}},
 		"an order's state guards nothing": {rewrite: map[string]func(string) string{
 			"finalize-order": func(text string) string {

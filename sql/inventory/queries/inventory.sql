@@ -29,13 +29,6 @@ UPDATE inventory
 SET available_qty = available_qty + sqlc.arg(delta), version = version + 1, updated_at = sqlc.arg(updated_at)
 WHERE sku = sqlc.arg(sku) AND available_qty + sqlc.arg(delta) >= 0;
 
--- TakeStock moves units from free to reserved; it affects no row when too few are free.
--- name: TakeStock :execrows
-UPDATE inventory
-SET available_qty = available_qty - sqlc.arg(quantity), reserved_qty = reserved_qty + sqlc.arg(quantity),
-    version = version + 1, updated_at = sqlc.arg(updated_at)
-WHERE sku = sqlc.arg(sku) AND available_qty >= sqlc.arg(quantity);
-
 -- ReturnStock moves units from reserved to free; it affects no row when fewer are reserved.
 -- name: ReturnStock :execrows
 UPDATE inventory

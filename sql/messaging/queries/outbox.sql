@@ -24,12 +24,14 @@ WHERE shard = ? AND status = 'ERROR' AND id > ? AND next_attempt_at IS NOT NULL
 ORDER BY id
 LIMIT ?;
 
--- ListNew lists the new rows of a shard in the order in which they were written, from after an id on.
+-- ListNew lists the new rows of a shard in the order in which they were written, from after an id on. Each says whether
+-- the shard has rows to retry as well, at the same moment.
 -- name: ListNew :many
-SELECT id, aggregate_id, type, payload, headers
-FROM outbox
-WHERE shard = ? AND status = 'NEW' AND id > ?
-ORDER BY id
+SELECT n.id, n.aggregate_id, n.type, n.payload, n.headers,
+  CAST((SELECT e.id FROM outbox e WHERE e.shard = sqlc.arg(shard) AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL LIMIT 1) IS NOT NULL AS SIGNED) AS retries
+FROM outbox n
+WHERE n.shard = sqlc.arg(shard) AND n.status = 'NEW' AND n.id > sqlc.arg(after)
+ORDER BY n.id
 LIMIT ?;
 
 -- RecordRefusal counts an attempt against a row that the broker refused; the next one is due after a wait in
