@@ -52,6 +52,7 @@ func (r *runner) floored(ctx context.Context, load func() error) (result *Floor,
 	}
 	result.Mean = Bare{
 		Orders:  meanSpeed(result.Before.Orders, result.After.Orders),
+		Packed:  meanSpeed(result.Before.Packed, result.After.Packed),
 		One:     meanSpeed(result.Before.One, result.After.One),
 		Produce: meanSpeed(result.Before.Produce, result.After.Produce),
 	}
@@ -149,6 +150,10 @@ func (f *floor) measure(ctx context.Context) (b Bare, err error) {
 		}
 	}
 	if b.Orders, err = hammer(ctx, f.r.options.Floor, f.concurrency, f.order); err != nil {
+		return b, err
+	}
+	packed := func(ctx context.Context) error { return f.order(schema.Later(ctx)) }
+	if b.Packed, err = hammer(ctx, f.r.options.Floor/2, f.concurrency, packed); err != nil {
 		return b, err
 	}
 	// A number of its own for one at a time: it has no queue, so its latency is what an idle stack is compared with.

@@ -135,7 +135,8 @@ type Floor struct {
 // Bare is the bare minimum.
 type Bare struct {
 	Orders  Speed `json:"orders"`  // the transaction of an order, Floor.Concurrency at once
-	One     Speed `json:"one"`     // the same, one at a time
+	Packed  Speed `json:"packed"`  // the same in one round trip, as create-order sends it
+	One     Speed `json:"one"`     // the transaction statement by statement, one at a time
 	Produce Speed `json:"produce"` // a record with acks=all, one at a time
 }
 
@@ -238,6 +239,7 @@ func (r *Report) Write(out io.Writer) error {
 			row(name, b.Latency, fmt.Sprintf("%.0f (%.0f before, %.0f after)", b.PerSecond, before, after))
 		}
 		bare(fmt.Sprintf("floor: order, %d at once", f.Concurrency), f.Mean.Orders, f.Before.Orders.PerSecond, f.After.Orders.PerSecond)
+		bare("floor: the same in one round trip", f.Mean.Packed, f.Before.Packed.PerSecond, f.After.Packed.PerSecond)
 		bare("floor: order, 1 at once", f.Mean.One, f.Before.One.PerSecond, f.After.One.PerSecond)
 		bare("floor: Kafka, 1 at once", f.Mean.Produce, f.Before.Produce.PerSecond, f.After.Produce.PerSecond)
 	}

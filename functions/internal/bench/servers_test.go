@@ -64,9 +64,9 @@ func TestFloorIsMeasuredAroundTheLoadAndLeavesNothingBehind(t *testing.T) {
 	require.ErrorIs(t, err, ErrLost, "the floor of a load with lost orders is measured all the same")
 	require.NotNil(t, f)
 	assert.Equal(t, 6, f.Concurrency)
-	assert.EqualValues(t, before, f.Before.Orders.Latency.Count+f.Before.One.Latency.Count+int64(target.MaxConns))
+	assert.EqualValues(t, before, f.Before.Orders.Latency.Count+f.Before.Packed.Latency.Count+f.Before.One.Latency.Count+int64(target.MaxConns))
 	for _, bare := range []Bare{f.Before, f.After, f.Mean} {
-		for _, speed := range []Speed{bare.Orders, bare.One, bare.Produce} {
+		for _, speed := range []Speed{bare.Orders, bare.Packed, bare.One, bare.Produce} {
 			assert.Positive(t, speed.PerSecond)
 			assert.Positive(t, speed.Latency.P50)
 		}

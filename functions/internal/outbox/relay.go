@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -87,6 +88,10 @@ func (r Relay) Sweep(ctx context.Context, shards ...uint8) (sent int, err error)
 			return 0, fmt.Errorf("look for events to send: %w", err)
 		}
 	}
+	return r.sweep(ctx, shards)
+}
+
+func (r Relay) sweep(ctx context.Context, shards []uint8) (sent int, err error) {
 	for len(shards) > 0 {
 		p, err := r.pass(ctx, shards)
 		sent += p.sent
@@ -96,8 +101,25 @@ func (r Relay) Sweep(ctx context.Context, shards ...uint8) (sent int, err error)
 		if shards, err = r.next(ctx, p); err != nil {
 			return sent, err
 		}
+		if len(shards) > Shards/2 && p.rows >= batchSize/2 {
+			n, err := r.inHalves(ctx, shards)
+			return sent + n, err
+		}
 	}
 	return sent, nil
+}
+
+// inHalves works off a backlog: while one half of the shards waits for the database or the broker, the other has the
+// processor.
+func (r Relay) inHalves(ctx context.Context, shards []uint8) (sent int, err error) {
+	var other sync.WaitGroup
+	var theirs int
+	var failed error
+	middle := len(shards) / 2
+	other.Go(func() { theirs, failed = r.sweep(ctx, shards[middle:]) })
+	ours, err := r.sweep(ctx, shards[:middle:middle])
+	other.Wait()
+	return ours + theirs, errors.Join(err, failed)
 }
 
 // passed is what came of a pass.

@@ -172,8 +172,19 @@ func TestRelaySendsTheShardsThatItIsToldOf(t *testing.T) {
 }
 
 func TestRelaySendsMoreThanABatch(t *testing.T) {
+	everywhere := make([]string, 1300)
+	for i := range everywhere {
+		everywhere[i] = fmt.Sprint("order-", i)
+	}
+	for name, names := range map[string][]string{"of one shard": sameShard(601), "of all shards": everywhere} {
+		t.Run(name, func(t *testing.T) { assertAllSentInOrder(t, names) })
+	}
+}
+
+// assertAllSentInOrder stores two facts of each aggregate, and asserts that a sweep sends each once, the first one first.
+func assertAllSentInOrder(t *testing.T, names []string) {
+	t.Helper()
 	db := mysqltest.Open(t, schema.Orders)
-	names := sameShard(601)
 	var events []event.Event
 	for n := range 2 {
 		for _, name := range names {
@@ -185,12 +196,37 @@ func TestRelaySendsMoreThanABatch(t *testing.T) {
 	assert.Equal(t, len(events), sweep(t, db, b))
 	seen := map[string]bool{}
 	for _, id := range b.ids() {
+		assert.False(t, seen[id], "%s is sent again", id)
 		seen[id] = true
 		if first := id[:len(id)-1] + "1"; !seen[first] {
 			assert.Fail(t, "out of order", "%s before %s", id, first)
 		}
 	}
 	assert.Len(t, seen, len(events))
+}
+
+func TestABacklogThatMeetsAFaultIsNotLost(t *testing.T) {
+	db := mysqltest.Open(t, schema.Orders)
+	var events []event.Event
+	for i := range 2500 {
+		events = append(events, fact(fmt.Sprint("order-", i), 1))
+	}
+	store(t, db, events...)
+	given := 0
+	b := &broker{t: t}
+	b.answer = func(context.Context, event.Event) (o outbox.Outcome) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if given++; given > 1000 && given%7 == 0 {
+			o.Err = errAway
+		}
+		return o
+	}
+	sent, err := relay(db, b).Sweep(t.Context())
+	require.ErrorIs(t, err, errAway)
+	assert.Equal(t, sent, mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox WHERE status = 'SENT'"))
+	b.answer = nil
+	assert.Equal(t, len(events)-sent, sweep(t, db, b))
 }
 
 func TestRelaySendsRowsWhoseIdsCommitOutOfOrder(t *testing.T) {
