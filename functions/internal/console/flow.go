@@ -3,15 +3,14 @@ package console
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
 
+	"example.com/orders/functions/internal/backlog"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/functions/internal/metrics"
-	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/schema"
 )
 
@@ -167,21 +166,15 @@ func (c *Console) withReader(do func(*kafka.Reader) error) error {
 func (c *Console) outboxes(ctx context.Context) (map[string]waiting, error) {
 	counted := map[string]waiting{}
 	for _, name := range []string{schema.Orders, schema.Inventory} {
-		q := messaging.New(c.pool(name))
-		fresh, err := q.CountNew(ctx, maxCounted)
+		unsent, err := backlog.Count(ctx, c.pool(name), name, maxCounted)
 		if err != nil {
-			return nil, fmt.Errorf("count what is new in the outbox of %s: %w", name, err)
+			return nil, err
 		}
-		age, err := q.OldestNew(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("look for the oldest new row of %s: %w", name, err)
+		counted[name] = waiting{
+			Waiting:       min(maxCounted, unsent.New+unsent.Waiting+unsent.Parked),
+			Parked:        unsent.Parked,
+			OldestSeconds: int64(max(unsent.OldestDue, unsent.OldestParked) / time.Second),
 		}
-		refused, err := q.WatchRefused(ctx, maxCounted)
-		if err != nil {
-			return nil, fmt.Errorf("count what was refused in the outbox of %s: %w", name, err)
-		}
-		oldest := time.Duration(max(0, age, refused.WaitingAgeMicros, refused.ParkedAgeMicros)) * time.Microsecond
-		counted[name] = waiting{min(maxCounted, fresh+refused.Refused), refused.Parked, int64(oldest / time.Second)}
 	}
 	return counted, nil
 }

@@ -7,8 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"example.com/orders/functions/internal/backlog"
 	"example.com/orders/sql/inventory"
-	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/orders"
 )
 
@@ -32,25 +32,16 @@ const (
 const microseconds = 1e-6
 
 func readOutbox(ctx context.Context, db *sql.DB, schema string) ([]prometheus.Metric, error) {
-	q := messaging.New(db)
-	waiting, err := q.CountNew(ctx, countLimit)
+	unsent, err := backlog.Count(ctx, db, schema, countLimit)
 	if err != nil {
-		return nil, fmt.Errorf("count the new rows of %s: %w", schema, err)
-	}
-	age, err := q.OldestNew(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("look for the oldest new row of %s: %w", schema, err)
-	}
-	refused, err := q.WatchRefused(ctx, countLimit)
-	if err != nil {
-		return nil, fmt.Errorf("count the refused rows of %s: %w", schema, err)
+		return nil, err
 	}
 	return []prometheus.Metric{
-		gauge(outboxRows, float64(waiting), schema, "new"),
-		gauge(outboxRows, float64(refused.Refused-refused.Parked), schema, "waiting"),
-		gauge(outboxRows, float64(refused.Parked), schema, "parked"),
-		gauge(oldestUnsent, float64(max(0, age, refused.WaitingAgeMicros))*microseconds, schema),
-		gauge(oldestParked, float64(max(0, refused.ParkedAgeMicros))*microseconds, schema),
+		gauge(outboxRows, float64(unsent.New), schema, "new"),
+		gauge(outboxRows, float64(unsent.Waiting), schema, "waiting"),
+		gauge(outboxRows, float64(unsent.Parked), schema, "parked"),
+		gauge(oldestUnsent, unsent.OldestDue.Seconds(), schema),
+		gauge(oldestParked, unsent.OldestParked.Seconds(), schema),
 	}, nil
 }
 
