@@ -171,9 +171,6 @@ func attribute(e event.Event, name string) string {
 	} else {
 		value = e.Extensions()[name]
 	}
-	if s, ok := value.(string); ok {
-		return s
-	}
 	s, err := types.ToString(value)
 	if err != nil {
 		return ""

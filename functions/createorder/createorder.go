@@ -173,11 +173,12 @@ func insert(ctx context.Context, transact func(context.Context, outbox.Work) err
 		items = append(items, p.items...)
 	}
 	return transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+		ctx = schema.Later(ctx)
 		q := orders.New(tx)
-		if err := q.InsertOrders(schema.Later(ctx), rows); err != nil {
+		if err := q.InsertOrders(ctx, rows); err != nil {
 			return nil, fmt.Errorf("insert %d orders: %w", len(rows), err)
 		}
-		if err := q.InsertItems(schema.Later(ctx), items); err != nil {
+		if err := q.InsertItems(ctx, items); err != nil {
 			return nil, fmt.Errorf("insert the lines of %d orders: %w", len(rows), err)
 		}
 		return created, nil

@@ -39,8 +39,11 @@ func reserve(t *testing.T, db *sql.DB, orderID string, held ...events.Quantity) 
 	status := inventory.ReservationsStatusREJECTED
 	for _, h := range held {
 		status = inventory.ReservationsStatusRESERVED
-		_, err := db.ExecContext(t.Context(), "UPDATE inventory SET available_qty = available_qty - ?, reserved_qty = reserved_qty + ? WHERE sku = ?", h.Quantity, h.Quantity, h.SKU)
+		taken, err := db.ExecContext(t.Context(), "UPDATE inventory SET available_qty = available_qty - ?, reserved_qty = reserved_qty + ? WHERE sku = ?", h.Quantity, h.Quantity, h.SKU)
 		require.NoError(t, err)
+		affected, err := taken.RowsAffected()
+		require.NoError(t, err)
+		require.EqualValues(t, 1, affected)
 		require.NoError(t, q.InsertReservationLog(t.Context(), inventory.InsertReservationLogParams{
 			Source: events.OrdersSource, EventID: orderID + "#1", Sku: h.SKU, OrderID: orderID, DeltaReserved: h.Quantity,
 			Status: inventory.ReservationLogStatusRESERVED, CreatedAt: now,

@@ -14,9 +14,12 @@ import (
 	"example.com/orders/sql/schema"
 )
 
+// levels are the units of those SKUs that there are.
+type levels map[string]*inventory.SetLevelParams
+
 // decisions gathers what becomes of orders and of the levels of stock, which are those under the locks.
 type decisions struct {
-	levels             map[string]*inventory.SetLevelParams
+	levels             levels
 	log                []inventory.InsertReservationLogParams
 	reserved, rejected []string
 	at                 time.Time
@@ -28,7 +31,7 @@ func lock(ctx context.Context, q *inventory.Queries, skus []string, now time.Tim
 	if err != nil {
 		return nil, fmt.Errorf("lock the stock of %d SKUs: %w", len(skus), err)
 	}
-	d := &decisions{levels: make(map[string]*inventory.SetLevelParams, len(rows)), at: now}
+	d := &decisions{levels: make(levels, len(rows)), at: now}
 	for _, row := range rows {
 		d.levels[row.Sku] = &inventory.SetLevelParams{Sku: row.Sku, AvailableQty: row.AvailableQty, ReservedQty: row.ReservedQty, Version: row.Version}
 	}
@@ -37,13 +40,7 @@ func lock(ctx context.Context, q *inventory.Queries, skus []string, now time.Tim
 
 // decide takes all that an order wants from the levels, or nothing, and returns the fact of it.
 func (d *decisions) decide(order delivered, wanted []events.Quantity) (event.Event, error) {
-	stock := make(map[string]int64, len(wanted))
-	for _, w := range wanted {
-		if l, known := d.levels[w.SKU]; known {
-			stock[w.SKU] = l.AvailableQty
-		}
-	}
-	fact, status := judge(order.Data.OrderID, wanted, stock, d.at)
+	fact, status := judge(order.Data.OrderID, wanted, d.levels, d.at)
 	if status == inventory.ReservationsStatusRESERVED {
 		d.reserved = append(d.reserved, order.Data.OrderID)
 		for _, w := range wanted {

@@ -135,8 +135,8 @@ func sum(items []events.Item) []events.Quantity {
 	return wanted
 }
 
-// judge decides on an order by the free units of those SKUs that there are: all that it wants, or nothing.
-func judge(orderID string, wanted []events.Quantity, stock map[string]int64, now time.Time) (events.Data, inventory.ReservationsStatus) {
+// judge decides on an order by the free units: all that it wants, or nothing.
+func judge(orderID string, wanted []events.Quantity, stock levels, now time.Time) (events.Data, inventory.ReservationsStatus) {
 	shortages, unknown := short(wanted, stock)
 	if len(shortages) == 0 {
 		return events.InventoryReserved{OrderID: orderID, Reservations: wanted}, inventory.ReservationsStatusRESERVED
@@ -149,9 +149,13 @@ func judge(orderID string, wanted []events.Quantity, stock map[string]int64, now
 }
 
 // short lists every SKU of which too few units are free, and tells whether one of them is not known at all.
-func short(wanted []events.Quantity, stock map[string]int64) (shortages []events.Shortage, unknown bool) {
+func short(wanted []events.Quantity, stock levels) (shortages []events.Shortage, unknown bool) {
 	for _, w := range wanted {
-		available, known := stock[w.SKU]
+		var available int64
+		level, known := stock[w.SKU]
+		if known {
+			available = level.AvailableQty
+		}
 		if available < w.Quantity {
 			shortages = append(shortages, events.Shortage{SKU: w.SKU, Requested: w.Quantity, Available: available})
 			unknown = unknown || !known

@@ -116,7 +116,7 @@ func (s *session) QueryContext(ctx context.Context, text string, args []driver.N
 
 // PrepareContext prepares a statement, before which those that wait must have run.
 func (s *session) PrepareContext(ctx context.Context, text string) (driver.Stmt, error) {
-	if err := s.each(ctx, s.before()); err != nil {
+	if err := s.each(ctx, s.due()); err != nil {
 		return nil, err
 	}
 	return s.Session.PrepareContext(ctx, text)
@@ -125,7 +125,7 @@ func (s *session) PrepareContext(ctx context.Context, text string) (driver.Stmt,
 // send runs a statement together with what must come before it: the begin of its transaction, and the statements that
 // wait. When the driver does not take them as one text, which is longer than it may send, they run one by one.
 func (s *session) send(ctx context.Context, last statement, run func(statement) error) error {
-	before := s.before()
+	before := s.due()
 	if len(before) == 0 {
 		return run(last)
 	}
@@ -144,14 +144,14 @@ func (s *session) send(ctx context.Context, last statement, run func(statement) 
 	return run(last)
 }
 
-// before returns what must be sent before anything else.
-func (s *session) before() []statement {
-	before := s.waiting
+// due hands over what must be sent before anything else: once, whoever asks sends it.
+func (s *session) due() []statement {
+	all := s.waiting
 	if s.inside && !s.begun {
-		before = append([]statement{{text: "START TRANSACTION"}}, before...)
+		all = append([]statement{{text: "START TRANSACTION"}}, all...)
 	}
 	s.begun, s.waiting = s.inside, nil
-	return before
+	return all
 }
 
 func (s *session) each(ctx context.Context, all []statement) error {
@@ -173,12 +173,8 @@ func (t transaction) Commit() error {
 		s.inside = false
 		return nil
 	}
-	ctx := context.Background() // as the driver does it, within its own timeouts
-	err := s.send(ctx, statement{text: "COMMIT"}, func(all statement) error {
-		_, err := s.Session.ExecContext(ctx, all.text, all.args)
-		return err
-	})
-	if err != nil {
+	// Without a deadline, as the driver does it, but within its timeouts.
+	if _, err := s.ExecContext(context.Background(), "COMMIT", nil); err != nil {
 		_ = t.Rollback() // it tells the pool by IsValid when it fails
 		return settled(err)
 	}

@@ -13,8 +13,8 @@ import (
 type Planner struct {
 	Conn
 	t       testing.TB
-	Query   string   // is the text of the last statement
-	Lookups []Lookup // of the last statement
+	Query   string   // the last statement
+	Lookups []Lookup // its own
 }
 
 // Conn is what runs statements: a pool, a connection or a transaction.

@@ -291,7 +291,7 @@ func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int) (row
 		return nil, err
 	}
 	// All rows that wait are read, however many are due: each holds back its aggregate.
-	for after, full := int64(0), len(page) == 0 || page[0].Retries != 0; full; {
+	for after, more := int64(0), len(page) == 0 || page[0].Retries != 0; more; {
 		retries, err := q.ListRetries(ctx, messaging.ListRetriesParams{Shard: shard, ID: after, Limit: batchSize})
 		if err != nil {
 			return nil, fmt.Errorf("read the rows to retry: %w", err)
@@ -300,7 +300,7 @@ func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int) (row
 			after = w.ID
 			take(w.AggregateID, w.Due, func() row { return newRow(w.ID, w.Attempts, w.Type, w.Payload, w.Headers) })
 		}
-		full = len(retries) == batchSize
+		more = len(retries) == batchSize
 	}
 	for {
 		for _, n := range page {
