@@ -139,9 +139,9 @@ func (f *Function) prepare(c Command) (pending, error) {
 	return p, err
 }
 
-// Orders that wait at the same time are stored together: so many at once, in so many transactions in parallel. A group
-// that waits too long for an idempotency key which another transaction holds, or that takes longer than the timeout for
-// any other reason, is given up: each of its orders is stored alone then.
+// Orders that wait at the same time are stored together: so many at once, in so many transactions in parallel when enough
+// wait to fill them. A group that waits too long for an idempotency key which another transaction holds, or that takes
+// longer than the timeout for any other reason, is given up: each of its orders is stored alone then.
 const (
 	groupSize    = 64
 	groups       = 2

@@ -129,12 +129,7 @@ func (s *session) send(ctx context.Context, last statement, run func(statement) 
 	if len(before) == 0 {
 		return run(last)
 	}
-	var all statement
-	texts := make([]string, 0, len(before)+1)
-	for _, one := range append(before, last) {
-		texts, all.args = append(texts, one.text), append(all.args, one.args...)
-	}
-	all.text = strings.Join(texts, ";\n")
+	all := join(append(before, last))
 	if err := run(all); !errors.Is(err, driver.ErrSkip) {
 		return err
 	}
@@ -142,6 +137,20 @@ func (s *session) send(ctx context.Context, last statement, run func(statement) 
 		return err
 	}
 	return run(last)
+}
+
+// join makes one text of statements.
+func join(statements []statement) (all statement) {
+	texts, args := make([]string, len(statements)), 0
+	for i, one := range statements {
+		texts[i] = one.text
+		args += len(one.args)
+	}
+	all.text, all.args = strings.Join(texts, ";\n"), make([]driver.NamedValue, 0, args)
+	for _, one := range statements {
+		all.args = append(all.args, one.args...)
+	}
+	return all
 }
 
 // due hands over what must be sent before anything else: once, whoever asks sends it.

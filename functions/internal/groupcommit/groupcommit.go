@@ -32,7 +32,8 @@ type call[In, Out any] struct {
 	done chan Result[Out] // has room for the result, so that nobody need wait for it
 }
 
-// New returns a group that runs at most size calls at once, and at most so many such runs in parallel. run returns one
+// New returns a group that runs at most size calls at once, and at most so many such runs in parallel. Beside a run that
+// is under way another begins only for size calls: what waits for it is the next run, and a larger one. run returns one
 // result a call, in their order, within timeout; it gets a context of its own, since it works for many.
 func New[In, Out any](size, parallel int, timeout time.Duration, run func(context.Context, []In) []Result[Out]) *Group[In, Out] {
 	return &Group[In, Out]{size: size, parallel: parallel, timeout: timeout, run: run}
@@ -44,7 +45,7 @@ func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	c := call[In, Out]{in: in, done: make(chan Result[Out], 1)}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, c)
-	if g.running < g.parallel {
+	if g.running == 0 || (g.running < g.parallel && len(g.waiting) >= g.size) {
 		g.running++
 		go g.work(context.WithoutCancel(ctx))
 	}

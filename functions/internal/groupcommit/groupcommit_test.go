@@ -81,6 +81,32 @@ func TestRunsAreInParallelUpToTheBound(t *testing.T) {
 	})
 }
 
+func TestASecondRunBeginsForAFullOneOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var sizes []int
+		release := make(chan struct{})
+		g := New(3, 2, time.Minute, func(_ context.Context, in []int) []Result[int] {
+			mu.Lock()
+			sizes = append(sizes, len(in))
+			mu.Unlock()
+			<-release
+			return double(in)
+		})
+		var group sync.WaitGroup
+		begun := make([]int, 0, 5)
+		for n := range 5 {
+			group.Go(func() { _, _ = g.Do(t.Context(), n) })
+			synctest.Wait()
+			begun = append(begun, len(sizes))
+		}
+		close(release)
+		group.Wait()
+		assert.Equal(t, []int{1, 1, 1, 2, 2}, begun)
+		assert.Equal(t, []int{1, 3, 1}, sizes)
+	})
+}
+
 func TestEachCallGetsItsOwnError(t *testing.T) {
 	bad := errors.New("bad")
 	g := New(10, 1, time.Second, func(_ context.Context, in []int) []Result[int] {
