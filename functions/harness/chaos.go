@@ -96,7 +96,7 @@ var (
 	errPoisoned = delivery.Result(delivery.Poison(errors.New("chaos: called poison on purpose")))
 )
 
-// around disturbs the deliveries to a function.
+// around disturbs the deliveries to a function, which come one by one then.
 func (c *chaos) around(to handle) handle {
 	return func(ctx context.Context, e event.Event) error {
 		if happens(c.delay) {

@@ -175,15 +175,13 @@ func (h *harness) start(ctx context.Context, o options) error {
 		if !ok {
 			return fmt.Errorf("KafkaSource %s: the function %s takes no CloudEvents", spec.Name, spec.Sink)
 		}
-		f, size := h.functions[spec.Sink], 1
-		if grouped := host.DeliverGrouped(f, spec.Delivery.Timeout); grouped != nil {
-			deliver, size = grouped, host.GroupSize
-		}
+		f := h.functions[spec.Sink]
+		all := host.DeliverAll(f)
 		if o.chaos.strikes(spec.Sink) {
-			deliver = o.chaos.around(deliver)
+			deliver, all = o.chaos.around(deliver), nil
 		}
 		h.sources = append(h.sources, kafka.NewSource(kafka.SourceOptions{
-			Brokers: h.servers.brokers, Spec: spec, Deliver: deliver, Group: size,
+			Brokers: h.servers.brokers, Spec: spec, Deliver: deliver, DeliverAll: all, Group: host.GroupSize,
 			Ready: func(ctx context.Context) bool {
 				ready, err := f.Ready(ctx)
 				return ready && err == nil

@@ -186,6 +186,7 @@ type source struct {
 
 var sources = map[string]source{
 	"the local source":           {start: startLocal, stronger: true},
+	"the local source in groups": {start: startGrouped, stronger: true},
 	"a KafkaSource of Knative's": {start: startKnative},
 }
 
@@ -202,9 +203,35 @@ func onEach(t *testing.T, test func(t *testing.T, s source, b *bench)) {
 
 func startLocal(t *testing.T, b *bench, f *function) func() {
 	t.Helper()
+	return runLocal(t, b, f, nil)
+}
+
+// startGrouped starts a source whose function handles an event at its first attempt together with others.
+func startGrouped(t *testing.T, b *bench, f *function) func() {
+	t.Helper()
+	return runLocal(t, b, f, func(ctx context.Context, es []event.Event) []error {
+		answers := make([]error, len(es))
+		var all sync.WaitGroup
+		for i, e := range es {
+			all.Go(func() {
+				defer func() {
+					if recover() != nil {
+						answers[i] = errRetry
+					}
+				}()
+				answers[i] = f.Handle(ctx, e)
+			})
+		}
+		all.Wait()
+		return answers
+	})
+}
+
+func runLocal(t *testing.T, b *bench, f *function, deliverAll func(context.Context, []event.Event) []error) func() {
+	t.Helper()
 	letters := kafka.NewProducer(b.Brokers, "", slog.New(slog.DiscardHandler))
 	local := kafka.NewSource(kafka.SourceOptions{
-		Brokers: b.Brokers, Spec: b.spec, Deliver: f.Handle, DeadLetters: letters, Log: slog.New(slog.DiscardHandler),
+		Brokers: b.Brokers, Spec: b.spec, Deliver: f.Handle, DeliverAll: deliverAll, Group: host.GroupSize, DeadLetters: letters, Log: slog.New(slog.DiscardHandler),
 		Ready: func(context.Context) bool { return f.ready == nil || f.ready() },
 	})
 	return background(t, func(ctx context.Context) error {

@@ -4,17 +4,14 @@ package host
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	cefunc "knative.dev/func-go/cloudevents"
 	httpfunc "knative.dev/func-go/http"
 
 	"example.com/orders/functions/internal/delivery"
-	"example.com/orders/functions/internal/groupcommit"
 )
 
 // Handler serves a function by the handler of func's runtime, so that it answers as when it is deployed. It fails for
@@ -64,10 +61,9 @@ type batcher interface {
 // GroupSize is how many events a function that can handles at once, at most.
 const GroupSize = 64
 
-// DeliverGrouped is Deliver for a function that handles several events at once: events that are delivered at the same
-// time become one call, within timeout. When the call fails, or does not handle an event, the event is handled alone, and
-// nobody else waits for it. It returns nil for a function that handles events one by one only.
-func DeliverGrouped(f any, timeout time.Duration) func(context.Context, event.Event) error {
+// DeliverAll returns what hands up to GroupSize events to a function in one call, nil for a function that handles events
+// one by one only. Each event gets its answer, in their order, and delivery.ErrAlone when it was not handled.
+func DeliverAll(f any) func(context.Context, []event.Event) []error {
 	b, ok := f.(batcher)
 	if !ok {
 		return nil
@@ -75,8 +71,8 @@ func DeliverGrouped(f any, timeout time.Duration) func(context.Context, event.Ev
 	if set, ok := f.(interface{ OneByOne() bool }); ok && set.OneByOne() {
 		return nil
 	}
-	group := groupcommit.New(GroupSize, 1, timeout, func(ctx context.Context, es []event.Event) []groupcommit.Result[error] {
-		results := make([]groupcommit.Result[error], len(es))
+	return func(ctx context.Context, es []event.Event) []error {
+		all := make([]error, len(es))
 		for _, places := range byType(es) {
 			same := make([]event.Event, len(places))
 			for n, place := range places {
@@ -85,27 +81,13 @@ func DeliverGrouped(f any, timeout time.Duration) func(context.Context, event.Ev
 			answers := b.HandleBatch(ctx, same)
 			for n, place := range places {
 				if len(answers) == len(same) {
-					results[place].Out = answers[n]
+					all[place] = answers[n]
 				} else {
-					results[place].Err = fmt.Errorf("%d answers to %d events", len(answers), len(same))
+					all[place] = fmt.Errorf("%w: %d answers to %d events", delivery.ErrAlone, len(answers), len(same))
 				}
 			}
 		}
-		return results
-	})
-	return func(ctx context.Context, e event.Event) error {
-		if delivery.Attempt(ctx) > 1 {
-			return b.Handle(ctx, e) // what has failed would make the others of a group be handled again
-		}
-		answer, err := group.Do(ctx, e)
-		switch {
-		case err == nil && !errors.Is(answer, delivery.ErrAlone):
-			return answer
-		case ctx.Err() != nil:
-			return ctx.Err()
-		default:
-			return b.Handle(ctx, e)
-		}
+		return all
 	}
 }
 

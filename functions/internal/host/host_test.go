@@ -7,9 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -173,7 +171,7 @@ func TestAFunctionWithoutAHandleIsRefused(t *testing.T) {
 		assert.ErrorContains(t, err, "has no Handle", name)
 		_, err = host.Deliver(f)
 		assert.ErrorContains(t, err, "takes no CloudEvents", name)
-		assert.Nil(t, host.DeliverGrouped(f, time.Second), name)
+		assert.Nil(t, host.DeliverAll(f), name)
 	}
 	_, err := host.Deliver(serving{})
 	assert.ErrorContains(t, err, "takes no CloudEvents")
@@ -201,73 +199,4 @@ func numbered(eventType string, n int) event.Event {
 	e.SetSource("/orders")
 	e.SetType(eventType)
 	return e
-}
-
-// batching is a function that takes several events of one type at once. It blocks in its first call until it may go on.
-type batching struct {
-	reacting
-	begun, proceed chan struct{}
-
-	mu    sync.Mutex
-	calls [][]event.Event
-}
-
-func (f *batching) HandleBatch(_ context.Context, es []event.Event) []error {
-	f.mu.Lock()
-	f.calls = append(f.calls, es)
-	first := len(f.calls) == 1
-	f.mu.Unlock()
-	if first {
-		close(f.begun)
-		<-f.proceed
-	}
-	answers := make([]error, len(es))
-	for n, e := range es {
-		if len(e.ID()) == 3 {
-			answers[n] = delivery.Result(errors.New("the third fails"))
-		}
-	}
-	return answers
-}
-
-func TestEventsThatWaitAtTheSameTimeBecomeOneCall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &batching{begun: make(chan struct{}), proceed: make(chan struct{})}
-		deliver := host.DeliverGrouped(f, time.Minute)
-		var all sync.WaitGroup
-		answers := make([]error, 7)
-		send := func(n int, eventType string) {
-			all.Go(func() { answers[n] = deliver(t.Context(), numbered(eventType, n)) })
-		}
-		send(1, "order.created")
-		<-f.begun
-		for n := 2; n <= 4; n++ {
-			send(n, "order.created")
-		}
-		send(5, "order.failed")
-		send(6, "order.failed")
-		synctest.Wait() // all of them wait for the first call
-		close(f.proceed)
-		all.Wait()
-
-		sizes := map[string][]int{}
-		for _, call := range f.calls {
-			for _, e := range call {
-				assert.Equal(t, call[0].Type(), e.Type(), "a call is about one type")
-			}
-			sizes[call[0].Type()] = append(sizes[call[0].Type()], len(call))
-		}
-		assert.Equal(t, map[string][]int{"order.created": {1, 3}, "order.failed": {2}}, sizes)
-		for n := 1; n <= 6; n++ {
-			want := http.StatusOK
-			if n == 3 {
-				want = http.StatusServiceUnavailable
-			}
-			assert.Equal(t, want, delivery.Status(answers[n]), "the answer to event %d is its own", n)
-		}
-	})
-}
-
-func TestAFunctionOfSingleEventsIsNotGrouped(t *testing.T) {
-	assert.Nil(t, host.DeliverGrouped(&reacting{}, time.Second))
 }

@@ -10,32 +10,41 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/host"
+	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/functions/internal/kafkatest"
 )
 
-// crowd is a probe that takes events in groups, and notes how large they were.
+// crowd is a probe that takes events in groups, and notes them. What it leaves alone it answers with alone, or panics.
 type crowd struct {
 	*probe
-	sizes sizes
+	alone map[string]bool
+	panic bool
+
+	mu    sync.Mutex
+	calls [][]string
 }
 
-type sizes struct {
-	sync.Mutex
-	all []int
-}
-
-func (c *crowd) Handle(ctx context.Context, e event.Event) error { return c.deliver(ctx, e) }
-
-func (c *crowd) HandleBatch(ctx context.Context, es []event.Event) []error {
-	c.sizes.Lock()
-	c.sizes.all = append(c.sizes.all, len(es))
-	c.sizes.Unlock()
+func (c *crowd) deliverAll(ctx context.Context, es []event.Event) []error {
+	ids := make([]string, len(es))
+	for i, e := range es {
+		ids[i] = e.ID()
+	}
+	c.mu.Lock()
+	c.calls = append(c.calls, ids)
+	c.mu.Unlock()
+	if c.panic {
+		panic("broken")
+	}
 	answers := make([]error, len(es))
 	for i, e := range es {
-		answers[i] = c.deliver(ctx, e)
+		if c.alone[e.ID()] {
+			answers[i] = delivery.ErrAlone
+		} else {
+			answers[i] = c.deliver(ctx, e)
+		}
 	}
 	return answers
 }
@@ -44,9 +53,17 @@ func (c *crowd) HandleBatch(ctx context.Context, es []event.Event) []error {
 func grouped(t *testing.T, c kafkatest.Cluster, topic string, f *crowd) kafka.SourceOptions {
 	t.Helper()
 	o := options(t, c, topic, f.probe)
-	o.Spec.Consumers = 1
-	o.Deliver, o.Group = host.DeliverGrouped(f, patience), host.GroupSize
+	o.DeliverAll, o.Group = f.deliverAll, 64
 	return o
+}
+
+// facts are events of as many keys, with the ids 000 and so on.
+func facts(n int) (ids []string, batch []event.Event) {
+	for i := range n {
+		ids = append(ids, fmt.Sprintf("%03d", i))
+		batch = append(batch, fact(ids[i], ids[i], "x"))
+	}
+	return ids, batch
 }
 
 func TestSourceOfGroupsKeepsTheOrderOfAKeyAndCommitsAll(t *testing.T) {
@@ -84,21 +101,122 @@ func TestSourceOfGroupsKeepsTheOrderOfAKeyAndCommitsAll(t *testing.T) {
 	}
 	assert.Len(t, f.handled, len(ids), "once each")
 	assert.Equal(t, 3, f.attempts[failed], "it alone is tried again")
-	f.sizes.Lock()
-	defer f.sizes.Unlock()
-	assert.Greater(t, slices.Max(f.sizes.all), 1)
-	assert.LessOrEqual(t, slices.Max(f.sizes.all), host.GroupSize)
+	largest := slices.MaxFunc(f.calls, func(a, b []string) int { return len(a) - len(b) })
+	assert.Len(t, largest, 40, "one of each key")
+}
+
+func TestSourceOfGroupsHandsOverWhatWaitsOfAllPartitions(t *testing.T) {
+	c := kafkatest.Start(t)
+	name := topic(t, c, "order.created", 3)
+	ids, batch := facts(100)
+	publish(t, newProducer(t, c), batch[0])
+	first := newHold(ids[0])
+	f := &crowd{probe: newProbe(first.handle)}
+	o := grouped(t, c, name, f)
+	start(t, o)
+	f.awaitBegun(t, ids[0])
+	publish(t, newProducer(t, c), batch[1:]...)
+	publish(t, newProducer(t, c), fact("last", ids[0], "x")) // behind the first
+	close(first.letGo)
+
+	f.awaitHandled(t, append(ids, "last")...)
+
+	partitions := map[int32]bool{}
+	for _, record := range c.Records(t, name, len(ids)+1) {
+		partitions[record.Partition] = true
+	}
+	require.Len(t, partitions, 3)
+	assert.Equal(t, ids[:1], f.calls[0], "what comes alone does not wait")
+	for _, call := range f.calls {
+		assert.LessOrEqual(t, len(call), 64)
+	}
+	assert.Less(t, len(f.calls), 20, "%v", f.calls)
+}
+
+func TestSourceOfGroupsDeliversAloneWhatAGroupDidNotHandle(t *testing.T) {
+	for name, f := range map[string]*crowd{"since the function left it": {alone: map[string]bool{"001": true}}, "since the function panicked": {panic: true}} {
+		t.Run(name, func(t *testing.T) {
+			c := kafkatest.Start(t)
+			name := topic(t, c, "order.created", 1)
+			ids, batch := facts(5)
+			stuck := newHold(ids[1])
+			f.probe = newProbe(stuck.handle)
+			o := grouped(t, c, name, f)
+			r := start(t, o)
+			publish(t, newProducer(t, c), batch...)
+			f.awaitHandled(t, ids[0], ids[2], ids[3], ids[4]) // nobody waits for it
+			close(stuck.letGo)
+			f.awaitHandled(t, ids[1])
+
+			r.stop(t)
+			assert.Len(t, f.handled, len(ids))
+			assert.EqualValues(t, len(ids), committed(t, c, o))
+			assert.Zero(t, size(t, c, name+".dlq"))
+		})
+	}
+}
+
+func TestSourceOfGroupsSetsAsideByTheAnswerToTheOne(t *testing.T) {
+	c := kafkatest.Start(t)
+	name := topic(t, c, "order.created", 1)
+	ids, batch := facts(10)
+	first := newHold(ids[0])
+	f := &crowd{probe: newProbe(func(ctx context.Context, e event.Event, attempt int) error {
+		switch e.ID() {
+		case ids[3]:
+			return delivery.Result(delivery.Poison(errBroken))
+		case ids[6]:
+			assert.Equal(t, attempt, delivery.Attempt(ctx), "the one in the group counts")
+			return errBroken
+		default:
+			return first.handle(ctx, e, attempt)
+		}
+	})}
+	o := grouped(t, c, name, f)
+	r := start(t, o)
+	publish(t, newProducer(t, c), batch...)
+	f.awaitBegun(t, ids[0])
+	close(first.letGo)
+
+	letters := c.Records(t, name+".dlq", 2)
+
+	attempts := map[string]string{}
+	for _, letter := range letters {
+		attempts[string(letter.Key)] = header(letter, "ce_deadletterattempts")
+	}
+	assert.Equal(t, map[string]string{ids[3]: "1", ids[6]: "3"}, attempts)
+	f.awaitHandled(t, slices.Concat(ids[:3], ids[4:6], ids[7:])...)
+	r.stop(t)
+	assert.EqualValues(t, len(ids), committed(t, c, o))
+}
+
+func TestSourceOfGroupsBeginsNothingAfterItsEnd(t *testing.T) {
+	c := kafkatest.Start(t)
+	name := topic(t, c, "order.created", 1)
+	ids, batch := facts(10)
+	first := newHold(ids[0])
+	f := &crowd{probe: newProbe(first.handle)}
+	o := grouped(t, c, name, f)
+	o.Group = 3
+	publish(t, newProducer(t, c), batch...)
+	r := start(t, o)
+	f.awaitBegun(t, ids[0])
+	r.cancel()
+	close(first.letGo)
+	r.awaitEnd(t)
+
+	done := committed(t, c, o)
+	assert.EqualValues(t, len(f.handled), done, "what was under way is finished")
+	assert.Len(t, f.calls, 1, "and nothing else has begun")
+	again := &crowd{probe: newProbe(nil)}
+	start(t, grouped(t, c, name, again))
+	again.awaitHandled(t, ids[done:]...)
 }
 
 func TestSourceOfGroupsDeliversAgainWhatWasUnderWay(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
-	var ids []string
-	var batch []event.Event
-	for n := range 60 {
-		ids = append(ids, fmt.Sprintf("%03d", n))
-		batch = append(batch, fact(ids[n], ids[n], "x"))
-	}
+	ids, batch := facts(60)
 	publish(t, newProducer(t, c), batch...)
 	stuck := newHold(ids[20])
 	defer close(stuck.letGo)

@@ -16,12 +16,11 @@ const maxOutstanding = 1000
 // partition works on the records of one partition: those of one key one after the other in the order of their offsets,
 // those of different keys at once, and commits the offsets without gaps.
 type partition struct {
-	source  *Source
+	member  *member
 	session sarama.ConsumerGroupSession
-	work    context.Context //nolint:containedctx // the ctx of all attempts of this claim
-	places  chan struct{}   // one token an attempt that is under way
-	room    chan struct{}   // signalled when a record is finished
-	workers sync.WaitGroup
+	places  chan struct{} // one token an attempt that is under way
+	room    chan struct{} // signalled when a record is finished
+	tasks   sync.WaitGroup
 	ended   <-chan struct{} // closed with the session, or when the claim ends before it: nothing begins after that
 	end     context.CancelFunc
 
@@ -31,11 +30,19 @@ type partition struct {
 	finished map[int64]bool
 }
 
-func newPartition(s *Source, session sarama.ConsumerGroupSession, work context.Context) *partition {
+// task is a record whose turn in its key it is.
+type task struct {
+	partition *partition
+	record    *sarama.ConsumerMessage
+	key       string
+	ordered   bool
+}
+
+func newPartition(m *member, session sarama.ConsumerGroupSession) *partition {
 	claim, end := context.WithCancel(session.Context())
 	return &partition{
-		source: s, session: session, work: failpoint.In(work, s.o.Spec.Sink), ended: claim.Done(), end: end,
-		places:   make(chan struct{}, max(1, s.o.Spec.Consumers)*max(1, s.o.Group)),
+		member: m, session: session, ended: claim.Done(), end: end,
+		places:   make(chan struct{}, max(1, m.source.o.Spec.Consumers)),
 		room:     make(chan struct{}, 1),
 		waiting:  map[string][]*sarama.ConsumerMessage{},
 		finished: map[int64]bool{},
@@ -52,7 +59,7 @@ func (p *partition) full() bool {
 // lane is what orders a record: its key, the whole partition when the source is ordered, and nothing when there is no
 // key.
 func (p *partition) lane(m *sarama.ConsumerMessage) (key string, ordered bool) {
-	if p.source.o.Spec.Ordered {
+	if p.member.source.o.Spec.Ordered {
 		return "", true
 	}
 	return string(m.Key), m.Key != nil
@@ -71,24 +78,32 @@ func (p *partition) add(m *sarama.ConsumerMessage) {
 		}
 		p.waiting[key] = nil
 	}
-	p.workers.Add(1)
-	go p.run(m, key, ordered)
+	p.tasks.Add(1)
+	p.begin(task{p, m, key, ordered})
 }
 
-// run works on a record and then on those that wait behind it.
-func (p *partition) run(m *sarama.ConsumerMessage, key string, ordered bool) {
-	defer p.workers.Done()
-	for m != nil {
-		if !p.enter() {
-			return
-		}
-		done := p.source.process(p.work, m, p.sleep)
-		p.leave()
-		if !done {
-			return
-		}
-		m = p.finish(m, key, ordered)
+// begin lets a task run: with others that wait at the same time when the function takes several at once, or alone.
+func (p *partition) begin(t task) {
+	if p.member.group != nil {
+		p.member.group.add(t)
+		return
 	}
+	go p.run(t, nil)
+}
+
+// run works on a task alone; failed is how a first attempt at it ended.
+func (p *partition) run(t task, failed error) {
+	if !p.enter() {
+		p.tasks.Done()
+		return
+	}
+	done := p.member.source.process(p.member.work, t.record, failed, p.sleep)
+	p.leave()
+	if !done {
+		p.tasks.Done()
+		return
+	}
+	p.finish(t)
 }
 
 // enter takes a place among the consumers, or tells that nothing may begin any more.
@@ -98,13 +113,11 @@ func (p *partition) enter() bool {
 	case <-p.ended:
 		return false
 	}
-	select {
-	case <-p.ended:
+	if p.over() {
 		p.leave()
 		return false
-	default:
-		return true
 	}
+	return true
 }
 
 func (p *partition) leave() { <-p.places }
@@ -120,20 +133,34 @@ func (p *partition) sleep(d time.Duration) bool {
 	case <-p.ended:
 	}
 	p.places <- struct{}{} // run leaves it again
+	return !p.over()
+}
+
+// over tells whether nothing may begin any more.
+func (p *partition) over() bool {
 	select {
 	case <-p.ended:
-		return false
-	default:
 		return true
+	default:
+		return false
 	}
 }
 
-// finish marks the offsets that have no unfinished one before them, and returns the next record of the key.
-func (p *partition) finish(m *sarama.ConsumerMessage, key string, ordered bool) (next *sarama.ConsumerMessage) {
-	failpoint.Pass(p.work, failpoint.BeforeOffset)
+// finish ends a task that is done: it marks the offsets that have no unfinished one before them, and begins the next task
+// of the key.
+func (p *partition) finish(t task) {
+	failpoint.Pass(p.member.work, failpoint.BeforeOffset)
+	if next, more := p.mark(t); more {
+		p.begin(next)
+		return
+	}
+	p.tasks.Done()
+}
+
+func (p *partition) mark(t task) (next task, more bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.finished[m.Offset] = true
+	p.finished[t.record.Offset] = true
 	n := 0
 	for n < len(p.order) && p.finished[p.order[n].Offset] {
 		delete(p.finished, p.order[n].Offset)
@@ -148,19 +175,19 @@ func (p *partition) finish(m *sarama.ConsumerMessage, key string, ordered bool) 
 	case p.room <- struct{}{}:
 	default:
 	}
-	if !ordered {
-		return nil
+	if !t.ordered {
+		return task{}, false
 	}
-	if behind := p.waiting[key]; len(behind) > 0 {
-		p.waiting[key] = behind[1:]
-		return behind[0]
+	if behind := p.waiting[t.key]; len(behind) > 0 {
+		p.waiting[t.key] = behind[1:]
+		return task{p, behind[0], t.key, true}, true
 	}
-	delete(p.waiting, key)
-	return nil
+	delete(p.waiting, t.key)
+	return task{}, false
 }
 
 // drain lets nothing new begin and waits for the attempts that are under way.
 func (p *partition) drain() {
 	p.end()
-	p.workers.Wait()
+	p.tasks.Wait()
 }

@@ -34,9 +34,10 @@ type SourceOptions struct {
 	Spec    knative.KafkaSource
 	// Deliver is the function's Handle; delivery.Status and delivery.Judge decide on its error.
 	Deliver func(context.Context, event.Event) error
-	// Group is how many events the function handles at once, 1 or less for one by one: so many times as many events of a
-	// partition are under way as Spec.Consumers says.
-	Group int
+	// DeliverAll is the function's HandleBatch, for up to Group events of different keys at once. It answers to each, and
+	// with delivery.ErrAlone to those that Deliver is to have. Nil when the function handles events one by one only.
+	DeliverAll func(context.Context, []event.Event) []error
+	Group      int
 	// Ready tells whether the function can work now. It is asked after a failure only.
 	Ready func(context.Context) bool
 	// DeadLetters writes the records that are set aside.
@@ -133,11 +134,18 @@ func (a *absence) over() {
 type member struct {
 	source *Source
 	joined func()
-	idle   atomic.Int64 // partitions on which the work has not begun
-	err    error        // set by Cleanup
+	idle   atomic.Int64    // partitions on which the work has not begun
+	work   context.Context //nolint:containedctx // the ctx of all attempts of the session
+	stop   context.CancelFunc
+	group  *group // nil when events are delivered one by one
+	err    error  // set by Cleanup
 }
 
 func (m *member) Setup(session sarama.ConsumerGroupSession) error {
+	m.work, m.stop = context.WithCancel(failpoint.In(context.WithoutCancel(session.Context()), m.source.o.Spec.Sink))
+	if m.source.o.DeliverAll != nil {
+		m.group = &group{source: m.source, work: m.work}
+	}
 	partitions := session.Claims()[m.source.o.Spec.Topic]
 	m.idle.Store(int64(len(partitions)))
 	if len(partitions) == 0 {
@@ -154,6 +162,7 @@ func (m *member) atWork() {
 // Cleanup notes when the session ended since the work on a partition could not begin or go on: joining again at once
 // would make the whole group rebalance without end.
 func (m *member) Cleanup(session sarama.ConsumerGroupSession) error {
+	m.stop()
 	m.source.joined.Store(false)
 	if cause := context.Cause(session.Context()); errors.Is(cause, sarama.ErrSessionConsumeClaimExited) {
 		m.err = cause
@@ -167,9 +176,7 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 	if m.idle.Add(-1) == 0 {
 		m.atWork()
 	}
-	work, stop := context.WithCancel(context.WithoutCancel(session.Context()))
-	defer stop()
-	p := newPartition(m.source, session, work)
+	p := newPartition(m, session)
 	done := session.Context().Done()
 	for {
 		if p.full() {
@@ -190,7 +197,7 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 		}
 		break
 	}
-	grace := time.AfterFunc(m.source.o.Drain, stop)
+	grace := time.AfterFunc(m.source.o.Drain, m.stop)
 	defer grace.Stop()
 	p.drain()
 	return nil
@@ -211,18 +218,29 @@ func (s *Source) attempt(ctx context.Context, e event.Event, n int) (err error) 
 	return s.o.Deliver(ctx, e)
 }
 
-// process delivers a record until it is handled or set aside, and returns true then; false when work ended before.
-// sleep waits without occupying a place among the consumers.
-func (s *Source) process(work context.Context, record *sarama.ConsumerMessage, sleep func(time.Duration) bool) bool {
+// event is the event of a record, as the function gets it.
+func (s *Source) event(record *sarama.ConsumerMessage) event.Event {
 	e := Decode(record, s.o.Spec.Namespace, s.o.Spec.Name)
 	for name, value := range s.o.Spec.Extensions {
 		e.SetExtension(name, value)
 	}
+	return e
+}
+
+// process delivers a record until it is handled or set aside, and returns true then; false when work ended before.
+// failed is how the first attempt has ended, nil when there was none. sleep waits without occupying a place among the
+// consumers.
+func (s *Source) process(work context.Context, record *sarama.ConsumerMessage, failed error, sleep func(time.Duration) bool) bool {
+	e := s.event(record)
 	work = tracing.Of(work, e)
 	log := s.o.Log.With("partition", record.Partition, "offset", record.Offset,
 		"event_id", e.ID(), "order_id", e.Subject(), "correlation_id", events.CauseOf(e).CorrelationID)
 	for attempts := 1; ; {
-		err := s.attempt(work, e, attempts)
+		err := failed
+		if failed == nil {
+			err = s.attempt(work, e, attempts)
+		}
+		failed = nil
 		status := delivery.Status(err)
 		verdict := delivery.Judge(status)
 		if verdict == delivery.Acknowledge {
