@@ -187,8 +187,7 @@ func TestStatementsOfAGroupFindTheirRowsByThePrimaryKey(t *testing.T) {
 			for name, run := range map[string]func() error{
 				"LockOrders": func() error { _, err := q.LockOrders(t.Context(), ids[:2]); return err },
 				"SetStatuses": func() error {
-					_, err := q.SetStatuses(t.Context(), orders.SetStatusesParams{Status: orders.OrdersStatusCONFIRMED, UpdatedAt: time.Now(), Ids: ids[:2]})
-					return err
+					return q.SetStatuses(t.Context(), orders.SetStatusesParams{Status: orders.OrdersStatusCONFIRMED, UpdatedAt: time.Now(), Ids: ids[:2]})
 				},
 			} {
 				require.NoError(t, run(), name)

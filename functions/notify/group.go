@@ -14,6 +14,7 @@ import (
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/tracing"
 	"example.com/orders/sql/notifications"
+	"example.com/orders/sql/schema"
 )
 
 // OneByOne tells that mails are sent. Each takes its own time, and would have to wait for those before it in a group.
@@ -99,7 +100,7 @@ func (f *Function) claimAll(ctx context.Context, group []news, claim string) err
 // free locks the conversations about orders, and fails when one of them is not free for news of that version. When all
 // are claimed by claim the commit that did so was thought to be lost.
 func free(ctx context.Context, q *notifications.Queries, ids []string, versions map[string]int, claim string) (claimed bool, err error) {
-	if err := q.OpenConversations(ctx, ids); err != nil {
+	if err := q.OpenConversations(schema.Later(ctx), ids); err != nil {
 		return false, fmt.Errorf("open the conversations about %d orders: %w", len(ids), err)
 	}
 	conversations, err := q.LockConversations(ctx, ids)
@@ -131,10 +132,10 @@ func claimRows(ctx context.Context, q *notifications.Queries, ids []string, rows
 	if known > 0 {
 		return errNotPlain
 	}
-	if err := q.InsertNotifications(ctx, rows); err != nil {
+	if err := q.InsertNotifications(schema.Later(ctx), rows); err != nil {
 		return fmt.Errorf("store %d notifications: %w", len(rows), err)
 	}
-	if err := q.ClaimConversations(ctx, notifications.ClaimConversationsParams{
+	if err := q.ClaimConversations(schema.Later(ctx), notifications.ClaimConversationsParams{
 		Claim: &claim, LeaseMicros: int(lease.Microseconds()), OrderIds: ids,
 	}); err != nil {
 		return fmt.Errorf("claim the conversations about %d orders: %w", len(ids), err)
@@ -154,12 +155,12 @@ func (f *Function) markAll(ctx context.Context, group []news, claim string) erro
 	}
 	return f.transact(ctx, func(ctx context.Context, q *notifications.Queries) error {
 		for version, ids := range told {
-			if _, err := q.EndConversations(ctx, notifications.EndConversationsParams{Version: version, OrderIds: ids, Claim: &claim}); err != nil {
+			if err := q.EndConversations(schema.Later(ctx), notifications.EndConversationsParams{Version: version, OrderIds: ids, Claim: &claim}); err != nil {
 				return fmt.Errorf("end the conversations about %d orders: %w", len(ids), err)
 			}
 		}
 		now := f.Now()
-		if err := q.MarkNotificationsSent(ctx, notifications.MarkNotificationsSentParams{SentAt: &now, EventIds: eventIDs, Source: events.OrdersSource}); err != nil {
+		if err := q.MarkNotificationsSent(schema.Later(ctx), notifications.MarkNotificationsSentParams{SentAt: &now, EventIds: eventIDs, Source: events.OrdersSource}); err != nil {
 			return fmt.Errorf("mark %d notifications: %w", len(eventIDs), err)
 		}
 		return nil

@@ -256,8 +256,7 @@ func TestStatementsOfAGroupFindTheirRowsByThePrimaryKey(t *testing.T) {
 					return q.ClaimConversations(t.Context(), notifications.ClaimConversationsParams{Claim: &claim, LeaseMicros: 1, OrderIds: ids[:2]})
 				},
 				"EndConversations": func() error {
-					_, err := q.EndConversations(t.Context(), notifications.EndConversationsParams{Version: 2, OrderIds: ids[:2], Claim: &claim})
-					return err
+					return q.EndConversations(t.Context(), notifications.EndConversationsParams{Version: 2, OrderIds: ids[:2], Claim: &claim})
 				},
 				"MarkNotificationsSent": func() error {
 					return q.MarkNotificationsSent(t.Context(), notifications.MarkNotificationsSentParams{SentAt: &now, EventIds: eventIDs[:2], Source: events.OrdersSource})

@@ -108,7 +108,9 @@ func TestAGroupEndsAsItsEventsOneByOne(t *testing.T) {
 				now = now.Add(time.Second)
 				group := s.group(1 + s.random.IntN(24))
 				answers, alone := functiontest.Together(t.Context(), grouped, group)
-				assert.Zero(t, alone)
+				if len(group) > 1 { // a single one is taken to be new, and done again if it is not
+					assert.Zero(t, alone)
+				}
 				want := make([]error, len(group))
 				for i, e := range group {
 					want[i] = single.Handle(t.Context(), e)

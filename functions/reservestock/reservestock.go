@@ -41,9 +41,17 @@ func (f *Function) HandleBatch(ctx context.Context, es []event.Event) []error {
 	return instance.ReactGroup(ctx, &f.Instance, es, f.reserveAll)
 }
 
-// reserve is reserveAll for one order.
+// reserve reserves for one order, which may have its row already.
 func (f *Function) reserve(ctx context.Context, tx *sql.Tx, e event.Event, order events.OrderCreated) ([]event.Event, error) {
-	emitted, err := f.reserveAll(ctx, tx, []delivered{{Event: e, Data: order}})
+	q, now := inventory.New(tx), f.Now()
+	opened, err := q.OpenReservation(ctx, inventory.OpenReservationParams{OrderID: order.OrderID, CreatedAt: now, UpdatedAt: now})
+	if err != nil {
+		return nil, fmt.Errorf("open the reservation of order %s: %w", order.OrderID, err)
+	}
+	if opened == 0 {
+		return nil, nil
+	}
+	emitted, err := reserve(ctx, q, []delivered{{Event: e, Data: order}}, []int{0}, now)
 	if err != nil {
 		return nil, err
 	}
@@ -54,14 +62,22 @@ func (f *Function) reserve(ctx context.Context, tx *sql.Tx, e event.Event, order
 type delivered = instance.Delivered[events.OrderCreated]
 
 // reserveAll takes the orders' rows in reservations first: releasing does too, so that whoever comes second sees what the
-// first has done. An order whose row is there already was reserved, rejected or released before: nothing to do. Then it
-// takes the rows of all SKUs in their order, decides about one order after the other under the locks, and writes once.
+// first has done. An order whose row is there already was reserved, rejected or released before: nothing to do.
 func (f *Function) reserveAll(ctx context.Context, tx *sql.Tx, group []delivered) ([][]event.Event, error) {
 	q, now := inventory.New(tx), f.Now()
-	emitted := make([][]event.Event, len(group))
 	mine, err := open(ctx, q, group, now)
-	if err != nil || len(mine) == 0 {
-		return emitted, err
+	if err != nil {
+		return nil, err
+	}
+	return reserve(ctx, q, group, mine, now)
+}
+
+// reserve takes the rows of all SKUs of some orders of a group in their order, decides about one order after the other
+// under the locks, and writes once.
+func reserve(ctx context.Context, q *inventory.Queries, group []delivered, mine []int, now time.Time) ([][]event.Event, error) {
+	emitted := make([][]event.Event, len(group))
+	if len(mine) == 0 {
+		return emitted, nil
 	}
 	wanted := make([][]events.Quantity, len(group))
 	union := map[string]bool{}
@@ -86,31 +102,23 @@ func (f *Function) reserveAll(ctx context.Context, tx *sql.Tx, group []delivered
 }
 
 // open makes the rows of the orders in reservations, and returns the indices of those orders that had none. An order that
-// is there twice is opened once.
+// is there twice is opened once. That a single order has none is taken for granted: its transaction fails if it has, and
+// the order is handled alone.
 func open(ctx context.Context, q *inventory.Queries, group []delivered, now time.Time) ([]int, error) {
-	if len(group) == 1 {
-		id := group[0].Data.OrderID
-		opened, err := q.OpenReservation(ctx, inventory.OpenReservationParams{OrderID: id, CreatedAt: now, UpdatedAt: now})
-		if err != nil {
-			return nil, fmt.Errorf("open the reservation of order %s: %w", id, err)
-		}
-		if opened == 0 {
-			return nil, nil
-		}
-		return []int{0}, nil
-	}
 	first := make(map[string]int, len(group))
 	for n, d := range group {
 		if _, again := first[d.Data.OrderID]; !again {
 			first[d.Data.OrderID] = n
 		}
 	}
-	known, err := q.LockReservations(ctx, slices.Sorted(maps.Keys(first)))
-	if err != nil {
-		return nil, fmt.Errorf("look for the reservations of %d orders: %w", len(first), err)
-	}
-	for _, row := range known {
-		delete(first, row.OrderID)
+	if len(group) > 1 {
+		known, err := q.LockReservations(ctx, slices.Sorted(maps.Keys(first)))
+		if err != nil {
+			return nil, fmt.Errorf("look for the reservations of %d orders: %w", len(first), err)
+		}
+		for _, row := range known {
+			delete(first, row.OrderID)
+		}
 	}
 	rows := make([]inventory.InsertReservationParams, 0, len(first))
 	for _, id := range slices.Sorted(maps.Keys(first)) {

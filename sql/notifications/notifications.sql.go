@@ -119,7 +119,7 @@ func (q *Queries) EndConversation(ctx context.Context, arg EndConversationParams
 	return result.RowsAffected()
 }
 
-const endConversations = `-- name: EndConversations :execrows
+const endConversations = `-- name: EndConversations :exec
 UPDATE conversations FORCE INDEX (PRIMARY) SET version = ?, claim = NULL, claimed_until = NULL
 WHERE order_id IN (/*SLICE:order_ids*/?) AND claim = ?
 `
@@ -131,7 +131,7 @@ type EndConversationsParams struct {
 }
 
 // EndConversations is EndConversation for several orders of which the customers now know the same version.
-func (q *Queries) EndConversations(ctx context.Context, arg EndConversationsParams) (int64, error) {
+func (q *Queries) EndConversations(ctx context.Context, arg EndConversationsParams) error {
 	query := endConversations
 	var queryParams []interface{}
 	queryParams = append(queryParams, arg.Version)
@@ -144,11 +144,8 @@ func (q *Queries) EndConversations(ctx context.Context, arg EndConversationsPara
 		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
 	}
 	queryParams = append(queryParams, arg.Claim)
-	result, err := q.db.ExecContext(ctx, query, queryParams...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+	_, err := q.db.ExecContext(ctx, query, queryParams...)
+	return err
 }
 
 const getNotificationStatus = `-- name: GetNotificationStatus :one

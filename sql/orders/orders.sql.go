@@ -439,7 +439,7 @@ func (q *Queries) SetStatus(ctx context.Context, arg SetStatusParams) (int64, er
 	return result.RowsAffected()
 }
 
-const setStatuses = `-- name: SetStatuses :execrows
+const setStatuses = `-- name: SetStatuses :exec
 UPDATE orders FORCE INDEX (PRIMARY)
 SET status = ?, failure_reason = ?, version = version + 1, updated_at = ?
 WHERE id IN (/*SLICE:ids*/?)
@@ -453,7 +453,7 @@ type SetStatusesParams struct {
 }
 
 // SetStatuses moves orders that are locked on by one fact each.
-func (q *Queries) SetStatuses(ctx context.Context, arg SetStatusesParams) (int64, error) {
+func (q *Queries) SetStatuses(ctx context.Context, arg SetStatusesParams) error {
 	query := setStatuses
 	var queryParams []interface{}
 	queryParams = append(queryParams, arg.Status)
@@ -467,9 +467,6 @@ func (q *Queries) SetStatuses(ctx context.Context, arg SetStatusesParams) (int64
 	} else {
 		query = strings.Replace(query, "/*SLICE:ids*/?", "NULL", 1)
 	}
-	result, err := q.db.ExecContext(ctx, query, queryParams...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+	_, err := q.db.ExecContext(ctx, query, queryParams...)
+	return err
 }

@@ -39,7 +39,7 @@ func (s Server) Connector(name string) (driver.Connector, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.MultiStatements = true // nobody but session puts two into one text
+	c.MultiStatements = true // nobody but session and QueryTogether puts two into one text
 	inner, err := mysql.NewConnector(c)
 	if err != nil {
 		return nil, fmt.Errorf("configure the connection to %s: %w", c.Addr, err)
@@ -73,6 +73,9 @@ type session struct {
 	waiting []statement // of it
 	broken  bool        // it could not be ended
 }
+
+// together is what stands between statements of one text.
+const together = ";\n"
 
 type statement struct {
 	text string
@@ -146,7 +149,7 @@ func join(statements []statement) (all statement) {
 		texts[i] = one.text
 		args += len(one.args)
 	}
-	all.text, all.args = strings.Join(texts, ";\n"), make([]driver.NamedValue, 0, args)
+	all.text, all.args = strings.Join(texts, together), make([]driver.NamedValue, 0, args)
 	for _, one := range statements {
 		all.args = append(all.args, one.args...)
 	}

@@ -60,7 +60,8 @@ type GroupWork func(ctx context.Context, tx *sql.Tx, fresh []int) ([]event.Event
 
 // OnceEach is Once for several events in one transaction: all of them have their effect, or none. It returns the indices
 // of those that had it now; the others were duplicates, of one handled before or of an earlier one of the same call. An
-// error says nothing about a single event: handle them one by one then.
+// error says nothing about a single event: handle them one by one then. That a call with one event only has a duplicate is
+// such an error too: looking first would cost every event that comes alone a round trip.
 func OnceEach(ctx context.Context, db *sql.DB, consumer string, es []event.Event, now func() time.Time, work GroupWork) (fresh []int, shards []uint8, err error) {
 	shards, err = outbox.TransactGroup(failpoint.In(ctx, consumer), db, now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
 		fresh, err = recordEach(ctx, messaging.New(tx), consumer, es, now())
@@ -74,16 +75,13 @@ func OnceEach(ctx context.Context, db *sql.DB, consumer string, es []event.Event
 
 // recordEach is record for several events; it returns the indices of those that consumer has not handled.
 func recordEach(ctx context.Context, q *messaging.Queries, consumer string, es []event.Event, at time.Time) ([]int, error) {
-	if len(es) == 1 {
-		if fresh, err := record(ctx, q, consumer, es[0], at); err != nil || !fresh {
+	fresh := []int{0} // a single one is taken to be new: it fails if it is not
+	if len(es) > 1 {
+		// Read before the insert: the affected count of one for many rows does not say which were there.
+		var err error
+		if fresh, err = sift(ctx, q, consumer, es); err != nil {
 			return nil, err
 		}
-		return []int{0}, nil
-	}
-	// Read before the insert: the affected count of one for many rows does not say which were there.
-	fresh, err := sift(ctx, q, consumer, es)
-	if err != nil {
-		return nil, err
 	}
 	rows := make([]messaging.InsertNewlyHandledParams, len(fresh))
 	for n, i := range fresh {

@@ -236,3 +236,27 @@ func TestAGroupThatFailsLeavesNoRecord(t *testing.T) {
 	assert.ErrorIs(t, err, broken)
 	assert.Zero(t, handled(t, db))
 }
+
+func TestAGroupOfOneIsTakenToBeNewAndFailsWhenItIsNot(t *testing.T) {
+	db := mysqltest.Open(t, schema.Inventory)
+	e := incoming("/orders", "order-1#1")
+	alone := func() ([]int, error) {
+		fresh, _, err := inbox.OnceEach(t.Context(), db, consumer, []event.Event{e}, time.Now,
+			func(context.Context, *sql.Tx, []int) ([]event.Event, error) {
+				return []event.Event{effect(e.ID())}, nil
+			})
+		return fresh, err
+	}
+
+	fresh, err := alone()
+	require.NoError(t, err)
+	assert.Equal(t, []int{0}, fresh)
+	_, err = alone()
+	require.True(t, schema.IsDuplicate(err), err)
+	assert.Equal(t, 1, effects(t, db))
+
+	duplicate, _, err := once(t.Context(), db, consumer, e)
+	require.NoError(t, err)
+	assert.True(t, duplicate)
+	assert.Equal(t, 1, effects(t, db))
+}

@@ -53,8 +53,17 @@ func (p *Planner) QueryRowContext(ctx context.Context, query string, args ...any
 	return p.Conn.QueryRowContext(ctx, query, args...)
 }
 
+// explain asks for the plan of a text of one statement or several.
 func (p *Planner) explain(ctx context.Context, query string, args []any) {
 	p.Query, p.Lookups = query, nil
+	for statement := range strings.SplitSeq(query, ";\n") {
+		n := strings.Count(statement, "?")
+		p.explainOne(ctx, statement, args[:n])
+		args = args[n:]
+	}
+}
+
+func (p *Planner) explainOne(ctx context.Context, query string, args []any) {
 	// The format is named: that of MySQL 9 is a tree otherwise, in which a test would find no table to complain of.
 	rows, err := p.Conn.QueryContext(ctx, "EXPLAIN FORMAT=TRADITIONAL "+query, args...)
 	require.NoError(p.t, err, query)

@@ -163,12 +163,13 @@ func (r Relay) pass(ctx context.Context, shards []uint8) (p passed, err error) {
 	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
 	q := messaging.New(tx)
 
-	if p.claimed, err = q.ClaimShards(ctx, shards); err != nil {
-		return passed{}, fmt.Errorf("claim: %w", err)
+	var pages [][]messaging.ListNewRow
+	if p.claimed, pages, err = claim(ctx, q, shards); err != nil {
+		return passed{}, err
 	}
 	var rows []row
-	for _, shard := range p.claimed {
-		some, err := due(ctx, q, shard, batchSize/len(p.claimed))
+	for i, shard := range p.claimed {
+		some, err := due(ctx, q, shard, batchSize/len(p.claimed), pages[i])
 		if err != nil {
 			return passed{}, err
 		}
@@ -276,19 +277,40 @@ func refuse(ctx context.Context, q *messaging.Queries, row row, reason error) er
 	return nil
 }
 
-// due reads up to limit rows of a shard to send now, in order, at most one an aggregate: its first one that is not sent.
-// A row that waits for its retry holds back its aggregate; a parked one does not.
-func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int) (rows []row, err error) {
+// claim takes the shards that no other relay has, and reads the first new rows of each: as many as the batch has for it.
+func claim(ctx context.Context, q *messaging.Queries, shards []uint8) (claimed []uint8, pages [][]messaging.ListNewRow, err error) {
+	if len(shards) == 1 {
+		mine, page, err := q.ClaimShard(ctx, messaging.ListNewParams{Shard: shards[0], Limit: batchSize})
+		if err != nil {
+			return nil, nil, fmt.Errorf("claim, and read the new rows: %w", err)
+		}
+		if !mine {
+			return nil, nil, nil
+		}
+		return shards, [][]messaging.ListNewRow{page}, nil
+	}
+	if claimed, err = q.ClaimShards(ctx, shards); err != nil {
+		return nil, nil, fmt.Errorf("claim: %w", err)
+	}
+	lists := make([]messaging.ListNewParams, len(claimed))
+	for i, shard := range claimed {
+		lists[i] = messaging.ListNewParams{Shard: shard, Limit: int32(batchSize / len(claimed))}
+	}
+	if pages, err = q.ListNewOfEach(ctx, lists); err != nil {
+		return nil, nil, fmt.Errorf("read the new rows: %w", err)
+	}
+	return claimed, pages, nil
+}
+
+// due returns up to limit rows of a shard to send now, in order, at most one an aggregate: its first one that is not sent.
+// A row that waits for its retry holds back its aggregate; a parked one does not. page is the first limit of the new ones.
+func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int, page []messaging.ListNewRow) (rows []row, err error) {
 	seen := make(map[string]bool, limit) // the aggregates whose first row has been read
 	take := func(aggregate string, now bool, r func() row) {
 		if !seen[aggregate] && now && len(rows) < limit {
 			rows = append(rows, r())
 		}
 		seen[aggregate] = true
-	}
-	page, err := listNew(ctx, q, shard, 0, limit)
-	if err != nil {
-		return nil, err
 	}
 	// All rows that wait are read, however many are due: each holds back its aggregate.
 	for after, more := int64(0), len(page) == 0 || page[0].Retries != 0; more; {
@@ -309,18 +331,11 @@ func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int) (row
 		if len(page) < limit || len(rows) == limit {
 			return rows, nil
 		}
-		if page, err = listNew(ctx, q, shard, page[len(page)-1].ID, limit); err != nil {
-			return nil, err
+		after := page[len(page)-1].ID
+		if page, err = q.ListNew(ctx, messaging.ListNewParams{Shard: shard, After: after, Limit: int32(limit)}); err != nil {
+			return nil, fmt.Errorf("read the new rows: %w", err)
 		}
 	}
-}
-
-func listNew(ctx context.Context, q *messaging.Queries, shard uint8, after int64, limit int) ([]messaging.ListNewRow, error) {
-	page, err := q.ListNew(ctx, messaging.ListNewParams{Shard: shard, After: after, Limit: int32(limit)})
-	if err != nil {
-		return nil, fmt.Errorf("read the new rows: %w", err)
-	}
-	return page, nil
 }
 
 func newRow(id int64, attempts int, eventType, payload, headers string) row {

@@ -10,6 +10,7 @@ var (
 )
 
 var messagingCalls = calls{
+	"ClaimShard":          {messaging.ListNewParams{Shard: shard(fresh), Limit: page}},
 	"ClaimShards":         {[]uint8{1, 3}},
 	"CountNew":            {int32(page)},
 	"CountSentBefore":     {&now},
@@ -31,6 +32,7 @@ var messagingCalls = calls{
 	"ListHandled":         {messaging.ListHandledParams{EventIds: []string{order(fresh) + "#1", order(done) + "#1"}, Consumer: "notify"}},
 	"ListHandledBetween":  {messaging.ListHandledBetweenParams{FromID: order(done) + "#", ToID: order(done) + "$", Limit: page}},
 	"ListNew":             {messaging.ListNewParams{Shard: shard(fresh), Limit: page}},
+	"ListNewOfEach":       {[]messaging.ListNewParams{{Shard: shard(fresh), Limit: page}, {Shard: shard(done), Limit: page}}},
 	"ListParked":          {messaging.ListParkedParams{Shard: shard(parked), Limit: page}},
 	"ListPendingShards":   {},
 	"ListRetries":         {messaging.ListRetriesParams{Shard: shard(retried), Limit: page}},

@@ -53,7 +53,7 @@ SET claim = sqlc.arg(claim), claimed_until = TIMESTAMPADD(MICROSECOND, sqlc.arg(
 WHERE order_id IN (sqlc.slice(order_ids));
 
 -- EndConversations is EndConversation for several orders of which the customers now know the same version.
--- name: EndConversations :execrows
+-- name: EndConversations :exec
 UPDATE conversations FORCE INDEX (PRIMARY) SET version = sqlc.arg(version), claim = NULL, claimed_until = NULL
 WHERE order_id IN (sqlc.slice(order_ids)) AND claim = sqlc.arg(claim);
 

@@ -54,7 +54,7 @@ SELECT id, customer_email, status, total_amount, version, correlation_id, failur
 FROM orders FORCE INDEX (PRIMARY) WHERE id IN (sqlc.slice(ids)) ORDER BY id FOR UPDATE;
 
 -- SetStatuses moves orders that are locked on by one fact each.
--- name: SetStatuses :execrows
+-- name: SetStatuses :exec
 UPDATE orders FORCE INDEX (PRIMARY)
 SET status = sqlc.arg(status), failure_reason = sqlc.narg(failure_reason), version = version + 1, updated_at = sqlc.arg(updated_at)
 WHERE id IN (sqlc.slice(ids));

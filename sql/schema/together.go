@@ -1,0 +1,42 @@
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+)
+
+// Query is a statement that answers with rows.
+type Query struct {
+	Text string
+	Args []any
+}
+
+// Querier is the part of *sql.DB, *sql.Tx and *sql.Conn that asks.
+type Querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// QueryTogether asks several queries in one round trip; the server answers one after the other. scan is called for each,
+// n counting from 0, and reads its rows. The first error, of the server or of scan, ends it.
+func QueryTogether(ctx context.Context, db Querier, queries []Query, scan func(n int, rows *sql.Rows) error) error {
+	texts, args := make([]string, len(queries)), make([]any, 0, len(queries))
+	for i, q := range queries {
+		texts[i] = strings.TrimSpace(q.Text)
+		args = append(args, q.Args...)
+	}
+	rows, err := db.QueryContext(ctx, strings.Join(texts, together), args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // Err tells what there is to tell
+	for n := range queries {
+		if n > 0 && !rows.NextResultSet() {
+			break
+		}
+		if err := scan(n, rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
