@@ -96,7 +96,7 @@ func Run(ctx context.Context, target Target, o Options, show *Progress) (_ *Repo
 		return nil, err
 	}
 	defer func() { _ = db.Close() }() // nothing is lost
-	r := &runner{target: target, options: o, show: show, database: database{db: db, prefix: target.Server.Prefix}, client: newClient(o.Concurrency)}
+	r := &runner{target: target, options: o, show: show, database: database{db: db, prefix: target.Server.Prefix}, client: newClient(o.Concurrency), until: precisely}
 	r.watch, err = watch(ctx, target.Brokers, target.TopicPrefix)
 	if err != nil {
 		return nil, err
@@ -113,6 +113,7 @@ type runner struct {
 	database database
 	client   *http.Client
 	watch    *watcher
+	until    func(context.Context, time.Time) // waits for when an order is due
 }
 
 func (r *runner) run(ctx context.Context) (*Report, error) {

@@ -86,7 +86,7 @@ func (r *runner) load(ctx context.Context, o Options, shape *shape, usage *usage
 				if o.Rate > 0 {
 					// A worker that comes late sends at once, and its latency counts from when it should have sent.
 					all[n].due = due(n, o.Rate)
-					sleep(ctx, all[n].due-time.Since(begin))
+					r.until(ctx, begin.Add(all[n].due))
 				}
 				id, status := r.post(ctx, body)
 				all[n].answered, all[n].status = time.Since(begin), status
@@ -136,6 +136,18 @@ func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
+	}
+}
+
+// late is by how much a timer of the runtime may miss its time in a process that has nothing else to do: it waits for
+// events in whole milliseconds.
+const late = 2 * time.Millisecond
+
+// precisely waits for a time, or for the end of ctx. What the generator is late would count as the harness's latency.
+func precisely(ctx context.Context, at time.Time) {
+	sleep(ctx, time.Until(at)-late)
+	for d := time.Until(at); d > 0 && ctx.Err() == nil; d = time.Until(at) {
+		nap(d)
 	}
 }
 

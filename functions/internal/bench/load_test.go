@@ -2,9 +2,11 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -42,7 +44,7 @@ func (a *answering) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func newRunner(a *answering, o Options) *runner {
 	a.watch = newWatcher()
-	return &runner{options: o, watch: a.watch, client: &http.Client{Transport: a}}
+	return &runner{options: o, watch: a.watch, client: &http.Client{Transport: a}, until: func(ctx context.Context, at time.Time) { sleep(ctx, time.Until(at)) }}
 }
 
 func TestOpenLoopCountsTheWaitOfRequestsThatCouldNotBeSentInTime(t *testing.T) {
@@ -172,4 +174,24 @@ func TestProgressIsALineNowAndThenWhereThereIsNoTerminal(t *testing.T) {
 		assert.Contains(t, lines[1], "confirmed")
 		assert.NotContains(t, out.String(), "\r")
 	})
+}
+
+// What the generator is late would be told as the latency of the harness.
+func TestTheTimetableIsKeptToFractionsOfAMillisecond(t *testing.T) {
+	lateness := make([]time.Duration, 41)
+	begin := time.Now()
+	for n := range lateness {
+		at := begin.Add(time.Duration(n+1) * 20 * time.Millisecond)
+		precisely(t.Context(), at)
+		lateness[n] = time.Since(at)
+		assert.GreaterOrEqual(t, lateness[n], time.Duration(0))
+	}
+	slices.Sort(lateness)
+	assert.Less(t, lateness[len(lateness)/4], 500*time.Microsecond, "of all: %v", lateness)
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	begin = time.Now()
+	precisely(ended, begin.Add(time.Hour))
+	assert.Less(t, time.Since(begin), time.Minute)
 }
