@@ -197,15 +197,26 @@ func (q *Queries) ListNew(ctx context.Context, arg ListNewParams) ([]ListNewRow,
 
 const listPendingShards = `-- name: ListPendingShards :many
 SELECT s.shard FROM outbox_shards s
-WHERE (SELECT n.id FROM outbox n WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
-   OR (SELECT e.id FROM outbox e WHERE e.shard = s.shard AND e.status = 'ERROR' AND e.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL
+WHERE s.shard IN (/*SLICE:shards*/?) AND (
+     (SELECT n.id FROM outbox n WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
+  OR (SELECT e.id FROM outbox e WHERE e.shard = s.shard AND e.status = 'ERROR' AND e.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL)
 ORDER BY s.shard
 `
 
-// ListPendingShards finds the shards with rows that are new or whose retry is due. It asks for a single row and not
-// for EXISTS, which MariaDB turns into a scan of the whole outbox.
-func (q *Queries) ListPendingShards(ctx context.Context) ([]uint8, error) {
-	rows, err := q.db.QueryContext(ctx, listPendingShards)
+// ListPendingShards finds those of some shards with rows that are new or whose retry is due. It asks for a single row and
+// not for EXISTS, which MariaDB turns into a scan of the whole outbox.
+func (q *Queries) ListPendingShards(ctx context.Context, shards []uint8) ([]uint8, error) {
+	query := listPendingShards
+	var queryParams []interface{}
+	if len(shards) > 0 {
+		for _, v := range shards {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:shards*/?", strings.Repeat(",?", len(shards))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:shards*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
 	if err != nil {
 		return nil, err
 	}
@@ -282,6 +293,28 @@ func (q *Queries) ListRetries(ctx context.Context, arg ListRetriesParams) ([]Lis
 		return nil, err
 	}
 	return items, nil
+}
+
+const markOneSent = `-- name: MarkOneSent :exec
+UPDATE outbox SET status = 'SENT', sent_at = ?, next_attempt_at = NULL, kafka_partition = ?, kafka_offset = ? WHERE id = ?
+`
+
+type MarkOneSentParams struct {
+	SentAt         *time.Time
+	KafkaPartition *int
+	KafkaOffset    *int64
+	ID             int64
+}
+
+// MarkOneSent is MarkSent for a single row.
+func (q *Queries) MarkOneSent(ctx context.Context, arg MarkOneSentParams) error {
+	_, err := q.db.ExecContext(ctx, markOneSent,
+		arg.SentAt,
+		arg.KafkaPartition,
+		arg.KafkaOffset,
+		arg.ID,
+	)
+	return err
 }
 
 const park = `-- name: Park :exec

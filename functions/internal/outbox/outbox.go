@@ -24,6 +24,15 @@ import (
 // number needs a migration.
 const Shards = 8
 
+// AllShards lists them.
+func AllShards() []uint8 {
+	all := make([]uint8, Shards)
+	for i := range all {
+		all[i] = uint8(i)
+	}
+	return all
+}
+
 // Shard is the shard of an aggregate's events.
 func Shard(aggregateID string) uint8 {
 	h := fnv.New32a()

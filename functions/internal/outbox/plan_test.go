@@ -26,7 +26,7 @@ func TestEveryQueryOfTheRelayFindsItsRowsByAnIndex(t *testing.T) {
 			q := messaging.New(p)
 			reason, before := "refused", time.Now()
 			queries := map[string]func() error{
-				"ListPendingShards": func() error { _, err := q.ListPendingShards(t.Context()); return err },
+				"ListPendingShards": func() error { _, err := q.ListPendingShards(t.Context(), []uint8{0, 1, 2}); return err },
 				"ClaimShards":       func() error { _, err := q.ClaimShards(t.Context(), []uint8{1, 3}); return err },
 				"ListRetries": func() error {
 					_, err := q.ListRetries(t.Context(), messaging.ListRetriesParams{Shard: 3, ID: 5, Limit: 500})

@@ -3,13 +3,18 @@
 INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
--- ListPendingShards finds the shards with rows that are new or whose retry is due. It asks for a single row and not
--- for EXISTS, which MariaDB turns into a scan of the whole outbox.
+-- ListPendingShards finds those of some shards with rows that are new or whose retry is due. It asks for a single row and
+-- not for EXISTS, which MariaDB turns into a scan of the whole outbox.
 -- name: ListPendingShards :many
 SELECT s.shard FROM outbox_shards s
-WHERE (SELECT n.id FROM outbox n WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
-   OR (SELECT e.id FROM outbox e WHERE e.shard = s.shard AND e.status = 'ERROR' AND e.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL
+WHERE s.shard IN (sqlc.slice(shards)) AND (
+     (SELECT n.id FROM outbox n WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
+  OR (SELECT e.id FROM outbox e WHERE e.shard = s.shard AND e.status = 'ERROR' AND e.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL)
 ORDER BY s.shard;
+
+-- MarkOneSent is MarkSent for a single row.
+-- name: MarkOneSent :exec
+UPDATE outbox SET status = 'SENT', sent_at = ?, next_attempt_at = NULL, kafka_partition = ?, kafka_offset = ? WHERE id = ?;
 
 -- ClaimShards takes those of some shards that no other relay has, until the transaction ends.
 -- name: ClaimShards :many
