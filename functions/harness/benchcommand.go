@@ -28,6 +28,7 @@ type benchCommand struct {
 	plot    string
 	backlog int
 	pprof   bool
+	size    benchSize
 }
 
 // prepareBench adds the flags of bench.
@@ -47,6 +48,8 @@ func prepareBench(flags *flag.FlagSet) runner {
 	flags.BoolVar(&b.json, "json", false, "write the report as JSON")
 	flags.StringVar(&b.plot, "plot", "", "write throughput and latency over time to an SVG `file`")
 	flags.IntVar(&b.backlog, "backlog", 0, "instead of orders: store so many `rows` in the outbox at once and measure how fast they are relayed")
+	flags.IntVar(&b.size.partitions, "partitions", 0, "partitions of each topic of the stack that is started (default what the manifests say)")
+	flags.IntVar(&b.size.members, "members", 1, "harnesses that are started to share the load, the consumer groups and the outboxes; several need MYSQL_DSN and KAFKA_BROKERS")
 	flags.BoolVar(&b.pprof, "pprof", false, "let the harness that is started serve Go's profiles, and say where")
 	return b.run
 }
@@ -63,7 +66,7 @@ func (b *benchCommand) run(ctx context.Context, o options, out streams) (err err
 		b.load.Floor = b.spans
 	}
 	o.pprof = b.pprof
-	if err := b.load.Validate(); err != nil {
+	if err := errors.Join(b.load.Validate(), b.validateSize()); err != nil {
 		return err
 	}
 	show := bench.NewProgress(out.stderr)
@@ -83,6 +86,20 @@ func (b *benchCommand) run(ctx context.Context, o options, out streams) (err err
 	var auditErr error
 	report.Audit, auditErr = auditSettled(ctx, config)
 	return errors.Join(err, auditErr, b.write(report, out), b.draw(report))
+}
+
+// What the flags may ask for: more than one machine has use for.
+const maxPartitions, maxMembers = 200, 32
+
+func (b *benchCommand) validateSize() error {
+	var errs []error
+	if p := b.size.partitions; b.isSet("partitions") && (p < 1 || p > maxPartitions) {
+		errs = append(errs, fmt.Errorf("--partitions %d: give 1 to %d", p, maxPartitions))
+	}
+	if m := b.size.members; m < 1 || m > maxMembers {
+		errs = append(errs, fmt.Errorf("--members %d: give 1 to %d", m, maxMembers))
+	}
+	return errors.Join(errs...)
 }
 
 // settleWithin bounds the wait for what follows the end of an order, such as the mark that its event is sent.
@@ -114,7 +131,7 @@ func auditSettled(ctx context.Context, config map[string]string) (*audit.Report,
 }
 
 func (b *benchCommand) drain(ctx context.Context, target bench.Target, out streams, show *bench.Progress) error {
-	result, err := bench.Drain(ctx, target, b.backlog, b.load.Patience, func(ctx context.Context) error { return pokeAll(ctx, target.API) }, show)
+	result, err := bench.Drain(ctx, target, b.backlog, b.load.Patience, func(ctx context.Context) error { return pokeAll(ctx, target.APIs) }, show)
 	if result == nil || err != nil {
 		return err
 	}
@@ -160,20 +177,26 @@ func (b *benchCommand) target(ctx context.Context, o options, out streams) (targ
 	}
 	beside := running == nil && !o.ephemeral && o.environ["MYSQL_DSN"] != "" && o.environ["KAFKA_BROKERS"] != "" && answers(ctx, o.addr)
 	if running == nil && !beside {
-		begun, err := startStack(ctx, o, b.isSet("data"), out)
+		begun, err := startStack(ctx, o, b.size, b.isSet("data"), out)
 		if err != nil {
 			return target, nil, nil, err
 		}
-		running, o, end, target.Started = &begun.run, begun.options, begun.end, true
+		o, end = begun.options, begun.end
+		target.APIs, target.PIDs, target.Started = begun.apis(), begun.pids(), true
+	} else if b.isSet("partitions") || b.isSet("members") {
+		return target, nil, nil, errors.New("--partitions and --members are for a stack that bench starts, and one is running: add --ephemeral, or stop that one")
 	}
 	s, closeServers, err := reach(ctx, o, out, needsDatabase|needsKafka)
 	if err != nil {
 		return target, nil, nil, errors.Join(err, end())
 	}
 	release = func() error { return errors.Join(closeServers(), end()) }
-	target.API, target.Brokers, target.TopicPrefix = or(s.api, "http://"+reachable(o.addr)), s.brokers, s.config["KAFKA_TOPIC_PREFIX"]
+	target.Brokers, target.TopicPrefix = s.brokers, s.config["KAFKA_TOPIC_PREFIX"]
+	if !target.Started {
+		target.APIs = []string{or(s.api, "http://"+reachable(o.addr))}
+	}
 	if running != nil {
-		target.PID = running.PID
+		target.PIDs = []int{running.PID}
 	}
 	if target.Server, target.MaxConns, err = instance.Server(s.config); err != nil {
 		return target, nil, nil, errors.Join(err, release())
@@ -203,17 +226,17 @@ func answers(ctx context.Context, addr string) bool {
 	return response.Body.Close() == nil && response.StatusCode == http.StatusOK
 }
 
-// pokeAll wakes the relay of the orders schema for all its shards, as a function does that runs elsewhere, and does not
-// wait for it.
-func pokeAll(ctx context.Context, api string) error {
-	deliver, err := poke.HTTP(api + "/functions/publish-outbox-" + schema.Orders)
-	if err != nil {
-		return err
+// pokeAll wakes the relays of the orders schema for all its shards, as a function does that runs elsewhere, and does not
+// wait for them.
+func pokeAll(ctx context.Context, apis []string) error {
+	for _, api := range apis {
+		deliver, err := poke.HTTP(api + "/functions/publish-outbox-" + schema.Orders)
+		if err != nil {
+			return err
+		}
+		p := poke.New("/bench", deliver, nil)
+		p.Poke(outbox.AllShards()...)
+		go p.Run(ctx)
 	}
-	p := poke.New("/bench", deliver, nil)
-	for shard := range outbox.Shards {
-		p.Poke(uint8(shard))
-	}
-	go p.Run(ctx)
 	return nil
 }

@@ -5,12 +5,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/bench"
+	"example.com/orders/functions/internal/kafkatest"
+	"example.com/orders/functions/internal/mysqltest"
 )
 
 // runBench runs bench as a process and reads its JSON.
@@ -34,6 +37,7 @@ func TestBenchMeasuresTheHarnessThatRuns(t *testing.T) {
 
 	assert.Equal(t, []int{100, 100, 0, 0}, []int{r.Accepted, r.Confirmed, r.Failed, r.Lost})
 	assert.False(t, r.Stack.Started)
+	assert.Equal(t, []int{1, 3}, []int{r.Stack.Members, r.Stack.Partitions}, "what the manifests say")
 	assert.Equal(t, p.url, r.Stack.API)
 	assert.Positive(t, r.ConfirmedPerSecond)
 	assert.GreaterOrEqual(t, r.AcceptedPerSecond, r.ConfirmedPerSecond)
@@ -117,12 +121,89 @@ func TestBenchDrainsABacklog(t *testing.T) {
 	assert.Positive(t, drained.PerSecond)
 }
 
+func TestBenchMakesAsManyPartitionsAsItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	var r bench.Report
+
+	runBench(t, s.environ, &r, "--data", s.data, "--orders", "50", "--partitions", "5")
+
+	assert.Equal(t, 50, r.Confirmed)
+	assert.Equal(t, 5, r.Stack.Partitions)
+
+	// The topics are there now, and Kafka could only add to them.
+	b := launch(t, s.environ, "bench", "--data", s.data, "--orders", "50", "--partitions", "2")
+	<-b.ended
+	require.Error(t, b.err)
+	assert.Contains(t, b.log.String(), "is there already and has 5")
+}
+
+func TestBenchStartsMembersThatShareTheLoad(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("needs a database server: run without -short")
+	}
+	cluster, server := kafkatest.Start(t), mysqltest.Empty(t)
+	temporary := t.TempDir()
+	environ := []string{"MYSQL_DSN=" + server.DSN, "KAFKA_BROKERS=" + strings.Join(cluster.Brokers, ","), "TMPDIR=" + temporary}
+	var r bench.Report
+
+	b := runBench(t, environ, &r, "--ephemeral", "--orders", "60", "--members", "2", "--partitions", "4")
+
+	assert.Equal(t, []int{60, 60, 0, 0}, []int{r.Accepted, r.Confirmed, r.Failed, r.Lost})
+	assert.Equal(t, []int{2, 4}, []int{r.Stack.Members, r.Stack.Partitions})
+	assert.Len(t, strings.Split(r.Stack.API, ","), 2)
+	assert.Equal(t, 2, strings.Count(b.log.String(), "starting a harness"))
+	require.NotNil(t, r.Audit)
+	assert.Zero(t, r.Audit.Breaches())
+	left, err := os.ReadDir(temporary)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+
+	var drained bench.Backlog
+	runBench(t, environ, &drained, "--ephemeral", "--backlog", "500", "--members", "2")
+	assert.Equal(t, 500, drained.Rows)
+	assert.Equal(t, 2, drained.Stack.Members)
+}
+
+func TestBenchSaysWhatMembersNeed(t *testing.T) {
+	t.Parallel()
+	for name, environ := range map[string][]string{
+		"no servers":  {"MYSQL_DSN=", "KAFKA_BROKERS="},
+		"no brokers":  {"MYSQL_DSN=root@tcp(127.0.0.1:1)/", "KAFKA_BROKERS="},
+		"no database": {"MYSQL_DSN=", "KAFKA_BROKERS=127.0.0.1:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := launch(t, environ, "bench", "--ephemeral", "--members", "2")
+			<-b.ended
+			require.Error(t, b.err)
+			assert.Contains(t, b.log.String(), "set MYSQL_DSN and KAFKA_BROKERS")
+			assert.NotContains(t, b.log.String(), "starting a harness")
+		})
+	}
+}
+
+func TestBenchRefusesToResizeAStackThatRuns(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.up(t)
+	for _, flag := range []string{"--partitions", "--members"} {
+		b := launch(t, s.environ, "bench", "--data", s.data, flag, "1")
+		<-b.ended
+		require.Error(t, b.err)
+		assert.Contains(t, b.log.String(), "for a stack that bench starts")
+	}
+}
+
 func TestBenchRefusesALoadThatMakesNoSense(t *testing.T) {
 	t.Parallel()
-	b := launch(t, nil, "bench", "--orders", "0", "--skew", "-1")
+	b := launch(t, nil, "bench", "--orders", "0", "--skew", "-1", "--partitions", "0", "--members", "0")
 	<-b.ended
 	require.Error(t, b.err)
 	assert.Contains(t, b.log.String(), "--orders 0")
 	assert.Contains(t, b.log.String(), "--skew -1")
+	assert.Contains(t, b.log.String(), "--partitions 0: give 1 to")
+	assert.Contains(t, b.log.String(), "--members 0: give 1 to")
 	assert.NotContains(t, b.log.String(), "starting a harness")
 }

@@ -5,48 +5,41 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
+	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/google/uuid"
 
 	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
 
-// benchStack is a harness that bench has started, as a process of its own so that the CPU of both can be told apart.
-// Unlike an ephemeral one it keeps every commit.
+// benchStack is what bench has started to be measured: one harness, or several on the same data.
 type benchStack struct {
-	run     runFile
-	options options // by which other commands reach it
-
-	cmd       *exec.Cmd
-	ended     chan struct{}
-	err       error // once ended is closed
-	temporary bool  // the data, on real servers too, is removed at the end
+	options   options // by which other commands reach the first of them
+	members   []*benchMember
+	temporary bool // the data, on real servers too, is removed at the end
 }
 
-// Ports among which bench looks for a free one: below the range from which outgoing connections take theirs.
-const firstBenchPort, benchPorts = 18080, 1000
+// benchSize is how large a stack is.
+type benchSize struct {
+	partitions int // of each topic; 0 for what the manifests say
+	members    int // harnesses, which share the consumer groups and the outboxes
+}
 
-const (
-	benchStartWithin = 2 * time.Minute
-	benchLog         = "harness.log"
-)
-
-// startStack starts a harness and waits until it is ready. Unless the user has named a data folder, or prefixes for
+// startStack starts harnesses and waits until all are ready. Unless the user has named a data folder, or prefixes for
 // servers of the environment, all of that is new, and removed at the end.
-func startStack(ctx context.Context, o options, keep bool, out streams) (s *benchStack, err error) {
-	s = &benchStack{options: o, ended: make(chan struct{}), temporary: !keep}
+func startStack(ctx context.Context, o options, size benchSize, keep bool, out streams) (s *benchStack, err error) {
+	if size.members > 1 && (o.environ["MYSQL_DSN"] == "" || o.environ["KAFKA_BROKERS"] == "") {
+		return nil, fmt.Errorf("--members %d: the servers that a harness brings along end with it and are its own: set MYSQL_DSN and KAFKA_BROKERS to servers that all share", size.members)
+	}
+	s = &benchStack{options: o, temporary: !keep}
 	s.options.ephemeral, s.options.environ = false, maps.Clone(o.environ)
 	if s.temporary {
 		if s.options.data, err = os.MkdirTemp("", "orders-bench-"); err != nil {
@@ -55,118 +48,108 @@ func startStack(ctx context.Context, o options, keep bool, out streams) (s *benc
 		name := "bench" + strings.ReplaceAll(uuid.NewString(), "-", "")[:8]
 		s.options.environ["MYSQL_SCHEMA_PREFIX"] = name + "_"
 		s.options.environ["KAFKA_TOPIC_PREFIX"] = name + "."
-	} else if err := os.MkdirAll(o.data, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	if err := s.launch(out); err != nil {
-		return nil, errors.Join(err, s.remove(ctx))
+	if size.partitions > 0 {
+		if err := s.createTopics(ctx, size.partitions, out); err != nil {
+			return nil, errors.Join(err, s.end())
+		}
 	}
-	if err := s.await(ctx); err != nil {
+	if err := s.launch(ctx, size.members, out); err != nil {
 		return nil, errors.Join(err, s.end())
 	}
 	return s, nil
 }
 
-func (s *benchStack) launch(out streams) error {
-	program, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
-	}
-	address, err := freeAddress()
+// createTopics makes the topics before a harness does, which leaves those alone that are there. Kafka of our own keeps
+// them in the data folder until the harness starts it again.
+func (s *benchStack) createTopics(ctx context.Context, partitions int, out streams) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, benchStartWithin)
+	defer cancel()
+	wiring, err := s.wiring()
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(s.options.data, benchLog)
-	log, err := os.Create(path)
+	for i := range wiring.Topics {
+		wiring.Topics[i].Partitions = int32(partitions)
+	}
+	servers, release, err := reach(ctx, s.options, out, needsKafka)
 	if err != nil {
-		return fmt.Errorf("make the log of the harness: %w", err)
+		return err
 	}
-	defer func() { _ = log.Close() }() // the child has its own
-	fmt.Fprintf(out.stderr, "starting a harness, its log is %s\n", path)
-	s.options.addr = address
-	s.cmd = exec.CommandContext(context.Background(), program, "up", "--addr", address, "--data", s.options.data, "--ephemeral=false", "--log", s.options.logFormat, fmt.Sprintf("--pprof=%t", s.options.pprof))
-	for name, value := range s.options.environ {
-		s.cmd.Env = append(s.cmd.Env, name+"="+value)
+	defer func() { err = errors.Join(err, release()) }()
+	if err := kafka.EnsureTopics(ctx, servers.brokers, wiring.Topics); err != nil {
+		return err
 	}
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	if err := s.cmd.Start(); err != nil {
-		s.cmd = nil
-		return fmt.Errorf("start a harness: %w", err)
+	admin, err := benchAdmin(servers.brokers)
+	if err != nil {
+		return err
 	}
-	if s.options.pprof {
-		fmt.Fprintf(out.stderr, "profile the load by go tool pprof http://%s/debug/pprof/profile?seconds=10\n", address)
+	defer func() { err = errors.Join(err, admin.Close()) }()
+	known, err := admin.ListTopics()
+	if err != nil {
+		return fmt.Errorf("list the topics at %v: %w", servers.brokers, err)
 	}
-	go func() {
-		s.err = s.cmd.Wait()
-		close(s.ended)
-	}()
+	for _, topic := range wiring.Topics {
+		if is := known[topic.Name].NumPartitions; is != topic.Partitions {
+			return fmt.Errorf("--partitions %d: the topic %s is there already and has %d: give a new folder by --data or a new KAFKA_TOPIC_PREFIX, or --ephemeral", partitions, topic.Name, is)
+		}
+	}
 	return nil
 }
 
-func freeAddress() (string, error) {
-	for range benchPorts {
-		// Anywhere in the range: of two that start at once both would find the first port free.
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstBenchPort+rand.N(benchPorts)))
-		listener, err := net.Listen("tcp", address)
-		if err == nil {
-			return address, listener.Close()
+// launch starts the first harness, which makes the schemas and the topics, and then the others.
+func (s *benchStack) launch(ctx context.Context, members int, out streams) error {
+	for n := range members {
+		o := s.options
+		if n > 0 {
+			o.data = filepath.Join(o.data, fmt.Sprintf("member-%d", n+1)) // one harness at a time has a folder
+		}
+		m, err := launchMember(o, out)
+		if err != nil {
+			return err
+		}
+		s.members = append(s.members, m)
+		if n > 0 {
+			continue
+		}
+		if err := m.await(ctx); err != nil {
+			return err
 		}
 	}
-	return "", fmt.Errorf("no port was found from %d to %d", firstBenchPort, firstBenchPort+benchPorts-1)
-}
-
-// await returns when the harness is ready.
-func (s *benchStack) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, benchStartWithin)
-	defer cancel()
-	look := time.NewTicker(20 * time.Millisecond)
-	defer look.Stop()
-	for {
-		select {
-		case <-s.ended:
-			return fmt.Errorf("the harness has ended: %w\n%s", s.err, s.logged())
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the harness to be ready: %w\n%s", ctx.Err(), s.logged())
-		case <-look.C:
-		}
-		if answers(ctx, s.options.addr) {
-			run, err := readRun(s.options.data)
-			if err == nil {
-				s.run = run
-				return nil
-			}
+	for _, m := range s.members { // the first again: each one that joins makes the others join anew
+		if err := m.await(ctx); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
-// logged is the end of the harness's log.
-func (s *benchStack) logged() string {
-	text, err := os.ReadFile(filepath.Join(s.options.data, benchLog))
-	if err != nil {
-		return ""
+// apis and pids tell where the harnesses are.
+func (s *benchStack) apis() (apis []string) {
+	for _, m := range s.members {
+		apis = append(apis, "http://"+m.options.addr)
 	}
-	const most = 2000
-	return string(text[max(0, len(text)-most):])
+	return apis
 }
 
-// end stops the harness and removes what was temporary.
+func (s *benchStack) pids() (pids []int) {
+	for _, m := range s.members {
+		pids = append(pids, m.cmd.Process.Pid)
+	}
+	return pids
+}
+
+// end stops the harnesses, all at the same time, and removes what was temporary.
 func (s *benchStack) end() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	var errs []error
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		errs = append(errs, fmt.Errorf("stop the harness: %w", err))
+	errs := make([]error, len(s.members))
+	var ending sync.WaitGroup
+	for i, m := range s.members {
+		ending.Go(func() { errs[i] = m.end(ctx) })
 	}
-	select {
-	case <-s.ended:
-	case <-ctx.Done():
-		errs = append(errs, errors.New("the harness did not stop within a minute and was killed"), s.cmd.Process.Kill())
-		<-s.ended
-	}
-	if s.err != nil {
-		errs = append(errs, fmt.Errorf("the harness has ended badly: %w\n%s", s.err, s.logged()))
-	}
-	return errors.Join(append(errs, s.remove(ctx))...)
+	ending.Wait()
+	return errors.Join(errors.Join(errs...), s.remove(ctx))
 }
 
 // remove deletes the temporary data: the folder, and the schemas, topics and groups on servers of the environment.
@@ -203,19 +186,33 @@ func (s *benchStack) dropSchemas(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (s *benchStack) deleteTopics(brokers []string) error {
+// wiring is that of the manifests, with the stack's names.
+func (s *benchStack) wiring() (*knative.Wiring, error) {
 	wiring, err := knative.Load(knative.Base())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if wiring, err = wiring.WithTopicPrefix(s.options.environ["KAFKA_TOPIC_PREFIX"]); err != nil {
-		return err
-	}
+	return wiring.WithTopicPrefix(s.options.environ["KAFKA_TOPIC_PREFIX"])
+}
+
+func benchAdmin(brokers []string) (sarama.ClusterAdmin, error) {
 	config := sarama.NewConfig()
 	config.Version = sarama.V3_6_0_0
 	admin, err := sarama.NewClusterAdmin(brokers, config)
 	if err != nil {
-		return fmt.Errorf("connect to Kafka at %v: %w", brokers, err)
+		return nil, fmt.Errorf("connect to Kafka at %v: %w", brokers, err)
+	}
+	return admin, nil
+}
+
+func (s *benchStack) deleteTopics(brokers []string) error {
+	wiring, err := s.wiring()
+	if err != nil {
+		return err
+	}
+	admin, err := benchAdmin(brokers)
+	if err != nil {
+		return err
 	}
 	errs := []error{}
 	for _, source := range wiring.Sources {

@@ -23,7 +23,7 @@ import (
 // backlogType is the type of the events of a backlog, and the topic that they go to: one that no function reads.
 const backlogType = "bench.backlog"
 
-// Backlog is how fast the relay of the orders schema drained an outbox.
+// Backlog is how fast the relays of the orders schema drained an outbox.
 type Backlog struct {
 	At      time.Time `json:"at"`
 	Machine Machine   `json:"machine"`
@@ -37,8 +37,8 @@ type Backlog struct {
 
 // Write writes the report for people.
 func (b *Backlog) Write(out io.Writer) error {
-	_, err := fmt.Fprintf(out, "backlog  %d rows in %.2f s: %.0f rows/s; %.2f CPU seconds of the harness, at most %.0f MiB; %s\n",
-		b.Rows, b.Seconds, b.PerSecond, b.Usage.HarnessSeconds, b.Usage.HarnessMiB, b.Stack.Database)
+	_, err := fmt.Fprintf(out, "backlog  %d rows in %.2f s: %.0f rows/s; %.2f CPU seconds of the harness, at most %.0f MiB%s; %s; %s\n",
+		b.Rows, b.Seconds, b.PerSecond, b.Usage.HarnessSeconds, b.Usage.HarnessMiB, b.Stack.together(), b.Stack.Database, b.Stack.size())
 	return err
 }
 
@@ -46,8 +46,8 @@ func (b *Backlog) Write(out io.Writer) error {
 const maxBacklog = 1_000_000
 
 // Drain stores so many events in one transaction, so that no relay sees them before all are there, calls wake, which
-// wakes the relay of the orders schema for all its shards and does not wait for it, and measures until the last event is
-// read from the topic, which must be within a time. The rows and the topic are removed afterwards.
+// wakes the relays of the orders schema for all its shards and does not wait for it, and measures until the last event is
+// read from the topic, which must be within a time. That topic has as many partitions as those of the stack; it and the rows are removed afterwards.
 func Drain(ctx context.Context, target Target, rows int, within time.Duration, wake func(context.Context) error, show *Progress) (result *Backlog, err error) {
 	if rows < 1 || rows > maxBacklog {
 		return nil, fmt.Errorf("--backlog %d: give 1 to %d rows", rows, maxBacklog)
@@ -57,16 +57,20 @@ func Drain(ctx context.Context, target Target, rows int, within time.Duration, w
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	topic := target.TopicPrefix + backlogType
-	if err := kafka.EnsureTopics(ctx, target.Brokers, []knative.Topic{{Name: topic, Partitions: 3, Replicas: 1}}); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, deleteTopic(target.Brokers, topic)) }()
 	consumer, err := newConsumer(target.Brokers)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, consumer.Close()) }()
+	like, err := numbers(consumer, target.TopicPrefix+events.OrderConfirmedType)
+	if err != nil {
+		return nil, err
+	}
+	topic := target.TopicPrefix + backlogType
+	if err := kafka.EnsureTopics(ctx, target.Brokers, []knative.Topic{{Name: topic, Partitions: int32(len(like)), Replicas: 1}}); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, deleteTopic(target.Brokers, topic)) }()
 	parts, err := partitionsOf(ctx, consumer, topic)
 	if err != nil {
 		return nil, err
@@ -78,6 +82,7 @@ func Drain(ctx context.Context, target Target, rows int, within time.Duration, w
 	if result.Stack, err = (database{db, target.Server.Prefix}).describe(ctx, target); err != nil {
 		return nil, err
 	}
+	result.Stack.Partitions = len(parts)
 	show.say("storing %d events in one transaction", rows)
 	tx, err := db.BeginTx(ctx, schema.ReadCommitted)
 	if err != nil {
@@ -88,7 +93,7 @@ func Drain(ctx context.Context, target Target, rows int, within time.Duration, w
 		return nil, err
 	}
 	show.say("draining them")
-	used := startUsage(target.PID)
+	used := startUsage(target.PIDs)
 	if err := tx.Commit(); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}

@@ -14,18 +14,22 @@ import (
 
 // Target is the stack that is measured.
 type Target struct {
-	// API is where its REST APIs and functions are, like http://127.0.0.1:8080.
-	API         string
+	// APIs are where its REST APIs and functions are, like http://127.0.0.1:8080: one for each of the harnesses that
+	// share the load.
+	APIs        []string
 	Brokers     []string
 	TopicPrefix string
 	Server      schema.Server
-	// MaxConns is how many connections each schema has at most, and so the floor.
+	// MaxConns is how many connections each harness has to each schema at most.
 	MaxConns int
-	// PID is the harness's process when it is on this machine; 0 leaves its CPU and memory out of the report.
-	PID int
+	// PIDs are the harnesses' processes when they are on this machine; none leaves CPU and memory out of the report.
+	PIDs []int
 	// Started tells that it was started for this run, with new tables and topics.
 	Started bool
 }
+
+// connections is how many all harnesses have to each schema at most, and so the floor.
+func (t Target) connections() int { return t.MaxConns * len(t.APIs) }
 
 // Options are the load.
 type Options struct {
@@ -133,6 +137,7 @@ func (r *runner) run(ctx context.Context) (*Report, error) {
 	if report.Stack, err = r.database.describe(ctx, r.target); err != nil {
 		return nil, err
 	}
+	report.Stack.Partitions = r.watch.partitions
 	if o.Floor > 0 {
 		if report.Floor, err = r.floored(ctx, func() error { return r.measure(ctx, shape, report) }); err != nil && !errors.Is(err, ErrLost) {
 			return nil, err
@@ -154,7 +159,7 @@ func (r *runner) measure(ctx context.Context, shape *shape, report *Report) erro
 	if err != nil {
 		return err
 	}
-	usage := startUsage(r.target.PID)
+	usage := startUsage(r.target.PIDs)
 	run, err := r.load(ctx, r.options, shape, usage)
 	if err != nil && !errors.Is(err, ErrLost) {
 		return err

@@ -22,7 +22,7 @@ type database struct {
 
 // describe tells what the stack runs on.
 func (d database) describe(ctx context.Context, target Target) (Stack, error) {
-	s := Stack{API: target.API, Brokers: target.Brokers, MaxConns: target.MaxConns, Started: target.Started}
+	s := Stack{API: strings.Join(target.APIs, ","), Members: len(target.APIs), Brokers: target.Brokers, MaxConns: target.MaxConns, Started: target.Started}
 	var comment string
 	err := d.db.QueryRowContext(ctx, "SELECT VERSION(), @@version_comment, @@innodb_flush_log_at_trx_commit, @@sync_binlog, @@log_bin").
 		Scan(&s.Database, &comment, &s.Flush, &s.SyncBinlog, &s.Binlog)

@@ -75,7 +75,7 @@ type floor struct {
 func (f *floor) prepare(ctx context.Context) (err error) {
 	r := f.r
 	if r.options.Rate > 0 {
-		f.concurrency = r.target.MaxConns // an open loop has no concurrency of its own
+		f.concurrency = r.target.connections() // an open loop has no concurrency of its own
 	}
 	for i := range r.options.Lines {
 		f.items = append(f.items, events.Item{SKU: skuName(i), Quantity: 1, UnitPrice: 1299})
@@ -93,7 +93,7 @@ func (f *floor) prepare(ctx context.Context) (err error) {
 			return fmt.Errorf("make the schema of the floor: %w", err)
 		}
 	}
-	if f.db, err = r.target.Server.Open(floorSchema, r.target.MaxConns); err != nil {
+	if f.db, err = r.target.Server.Open(floorSchema, r.target.connections()); err != nil {
 		return err
 	}
 	if err := kafka.EnsureTopics(ctx, r.target.Brokers, []knative.Topic{{Name: f.topic, Partitions: 1, Replicas: 1}}); err != nil {
@@ -144,7 +144,7 @@ func (f *floor) drop(ctx context.Context) error {
 }
 
 func (f *floor) measure(ctx context.Context) (b Bare, err error) {
-	for range f.r.target.MaxConns { // so that no connection is made while it is measured
+	for range f.r.target.connections() { // so that no connection is made while it is measured
 		if err := f.order(ctx); err != nil {
 			return b, err
 		}

@@ -55,7 +55,7 @@ func newClient(concurrency int) *http.Client {
 	return &http.Client{
 		Timeout: requestWithin,
 		Transport: &http.Transport{
-			MaxIdleConns: concurrency, MaxIdleConnsPerHost: concurrency, MaxConnsPerHost: concurrency,
+			MaxIdleConnsPerHost: concurrency, MaxConnsPerHost: concurrency,
 			DisableCompression: true,
 			DialContext:        (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 		},
@@ -88,7 +88,7 @@ func (r *runner) load(ctx context.Context, o Options, shape *shape, usage *usage
 					all[n].due = due(n, o.Rate)
 					r.until(ctx, begin.Add(all[n].due))
 				}
-				id, status := r.post(ctx, body)
+				id, status := r.post(ctx, n, body)
 				all[n].answered, all[n].status = time.Since(begin), status
 				if id != "" {
 					r.watch.accepted(id, n)
@@ -151,9 +151,9 @@ func precisely(ctx context.Context, at time.Time) {
 	}
 }
 
-// post places an order; the id is empty when it was not accepted, and the status is 0 when nothing was answered.
-func (r *runner) post(ctx context.Context, body []byte) (id string, status int) {
-	response, err := r.send(ctx, http.MethodPost, "/api/orders", body)
+// post places the n-th order; the id is empty when it was not accepted, and the status is 0 when nothing was answered.
+func (r *runner) post(ctx context.Context, n int, body []byte) (id string, status int) {
+	response, err := r.send(ctx, n, http.MethodPost, "/api/orders", body)
 	if err != nil {
 		return "", 0
 	}
@@ -174,8 +174,9 @@ func (r *runner) post(ctx context.Context, body []byte) (id string, status int) 
 	return answer.OrderID, response.StatusCode
 }
 
-func (r *runner) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, method, r.target.API+path, bytes.NewReader(body))
+// send sends the n-th request of its kind: the members have their turns.
+func (r *runner) send(ctx context.Context, n int, method, path string, body []byte) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, r.target.APIs[n%len(r.target.APIs)]+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +212,7 @@ func (r *runner) stock(ctx context.Context, shape *shape) error {
 }
 
 func (r *runner) putStock(ctx context.Context, sku int) (err error) {
-	response, err := r.send(ctx, http.MethodPut, "/api/inventory/"+skuName(sku), fmt.Appendf(nil, `{"availableQty":%d}`, level))
+	response, err := r.send(ctx, sku, http.MethodPut, "/api/inventory/"+skuName(sku), fmt.Appendf(nil, `{"availableQty":%d}`, level))
 	if err != nil {
 		return fmt.Errorf("put %s on stock: %w", skuName(sku), err)
 	}

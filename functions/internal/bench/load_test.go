@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -24,10 +25,13 @@ type answering struct {
 	take   func(n int) time.Duration
 	status func(n int) int
 	n      atomic.Int64
+	hosts  sync.Map // how many requests each host had, as *atomic.Int64
 }
 
 func (a *answering) RoundTrip(r *http.Request) (*http.Response, error) {
 	n := int(a.n.Add(1)) - 1
+	had, _ := a.hosts.LoadOrStore(r.URL.Host, new(atomic.Int64))
+	had.(*atomic.Int64).Add(1)
 	sleep(r.Context(), a.take(n))
 	id := fmt.Sprint("order-", n)
 	status := http.StatusCreated
@@ -44,7 +48,7 @@ func (a *answering) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func newRunner(a *answering, o Options) *runner {
 	a.watch = newWatcher()
-	return &runner{options: o, watch: a.watch, client: &http.Client{Transport: a}, until: func(ctx context.Context, at time.Time) { sleep(ctx, time.Until(at)) }}
+	return &runner{options: o, target: Target{APIs: []string{"http://stack"}}, watch: a.watch, client: &http.Client{Transport: a}, until: func(ctx context.Context, at time.Time) { sleep(ctx, time.Until(at)) }}
 }
 
 func TestOpenLoopCountsTheWaitOfRequestsThatCouldNotBeSentInTime(t *testing.T) {
@@ -88,6 +92,24 @@ func TestClosedLoopSendsTheNextRequestAfterEachAnswer(t *testing.T) {
 			assert.Equal(t, time.Microsecond, s.relayed)
 		}
 		assert.Equal(t, 4, all.confirmed())
+	})
+}
+
+func TestMembersTakeTurnsInTheOrders(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{Orders: 9, Concurrency: 4, Patience: time.Minute}
+		a := &answering{take: func(int) time.Duration { return time.Millisecond }}
+		r := newRunner(a, o)
+		r.target.APIs = []string{"http://a", "http://b", "http://c"}
+
+		_, err := r.load(t.Context(), o, newShape(1, 0, 1, 1), nil)
+
+		require.NoError(t, err)
+		for _, host := range []string{"a", "b", "c"} {
+			n, _ := a.hosts.Load(host)
+			assert.EqualValues(t, 3, n.(*atomic.Int64).Load(), host)
+		}
 	})
 }
 

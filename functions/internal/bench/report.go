@@ -68,15 +68,31 @@ type Machine struct {
 
 // Stack is what was measured.
 type Stack struct {
-	API      string   `json:"api"`
+	API string `json:"api"`
+	// Members is how many harnesses have shared the load; MaxConns is each one's.
+	Members  int      `json:"members"`
 	Database string   `json:"database"`
 	Brokers  []string `json:"brokers"`
+	// Partitions is how many each topic has.
+	Partitions int `json:"partitions"`
 	// Flush 1 writes every commit to the disk.
 	Flush      int  `json:"innodbFlushLogAtTrxCommit"`
 	SyncBinlog int  `json:"syncBinlog"`
 	Binlog     bool `json:"logBin"`
 	MaxConns   int  `json:"maxConns"`
 	Started    bool `json:"started"`
+}
+
+func (s Stack) size() string {
+	return fmt.Sprintf("%d connections a schema, %d partitions a topic, members: %d", s.MaxConns, s.Partitions, s.Members)
+}
+
+// together says whose CPU and memory are told.
+func (s Stack) together() string {
+	if s.Members < 2 {
+		return ""
+	}
+	return fmt.Sprintf(" (the sums of %d harnesses)", s.Members)
 }
 
 // Load is the load, as Options.
@@ -95,11 +111,12 @@ func (o Options) load() Load {
 	return Load{Orders: o.Orders, Concurrency: o.Concurrency, Rate: o.Rate, SKUs: o.SKUs, Skew: o.Skew, Lines: o.Lines, Seed: o.Seed, Warmup: o.Warmup}
 }
 
-// Usage is CPU time in seconds, from the first POST until every order has ended.
+// Usage is CPU time in seconds, from the first POST until every order has ended. Of several harnesses it is the sum.
 type Usage struct {
 	HarnessSeconds float64 `json:"harnessCpuSeconds"`
 	// PerThousand is the harness's CPU seconds per 1,000 confirmed orders.
-	PerThousand      float64 `json:"harnessCpuSecondsPer1000"`
+	PerThousand float64 `json:"harnessCpuSecondsPer1000"`
+	// HarnessMiB is the most that the harnesses had in memory at one time, all together.
 	HarnessMiB       float64 `json:"harnessMaxRssMiB"`
 	GeneratorSeconds float64 `json:"generatorCpuSeconds"`
 	// MachineSeconds is all cores' and everybody's; StolenSeconds is what the host took away.
@@ -220,8 +237,8 @@ func (r *Report) Write(out io.Writer) error {
 		loop = fmt.Sprintf("open loop, %g/s", l.Rate)
 	}
 	fmt.Fprintf(w, "machine\t%s, %d cores, %s, %s, %s, load average %s\n", r.Machine.CPU, r.Machine.Cores, r.Machine.Memory, r.Machine.OS, r.Machine.Go, r.Machine.Load)
-	fmt.Fprintf(w, "stack\t%s: %s, flush at commit %d, binlog %t; Kafka at %s; %d connections a schema\n",
-		r.Stack.API, r.Stack.Database, r.Stack.Flush, r.Stack.Binlog, strings.Join(r.Stack.Brokers, ","), r.Stack.MaxConns)
+	fmt.Fprintf(w, "stack\t%s: %s, flush at commit %d, binlog %t; Kafka at %s; %s\n",
+		r.Stack.API, r.Stack.Database, r.Stack.Flush, r.Stack.Binlog, strings.Join(r.Stack.Brokers, ","), r.Stack.size())
 	fmt.Fprintf(w, "load\t%s; %d lines an order, %d SKUs, skew %g, after a warm-up of %d\n", loop, l.Lines, l.SKUs, l.Skew, l.Warmup)
 	fmt.Fprintf(w, "orders\t%d accepted, %d confirmed, %d failed, %d lost%s\n", r.Accepted, r.Confirmed, r.Failed, r.Lost, refusedText(r.Refused))
 	fmt.Fprintf(w, "throughput\t%.0f accepted/s, %.0f confirmed/s\n\n", r.AcceptedPerSecond, r.ConfirmedPerSecond)
@@ -248,7 +265,7 @@ func (r *Report) Write(out io.Writer) error {
 		fmt.Fprintf(w, "ratio\tconfirmed/s is %.3f of the floor; p50 of POST is %.2f, of POST to CONFIRMED %.1f times the floor's\n", r.Ratio, r.PostRatio, r.ConfirmedRatio)
 	}
 	if u.HarnessSeconds > 0 {
-		fmt.Fprintf(w, "harness\t%.2f CPU seconds per 1,000 confirmed orders, at most %.0f MiB\n", u.PerThousand, u.HarnessMiB)
+		fmt.Fprintf(w, "harness\t%.2f CPU seconds per 1,000 confirmed orders, at most %.0f MiB%s\n", u.PerThousand, u.HarnessMiB, r.Stack.together())
 	}
 	fmt.Fprintf(w, "CPU seconds\t%.2f harness, %.2f load generator, %.2f all of the machine, %.2f stolen by its host, in %.2f s\n",
 		u.HarnessSeconds, u.GeneratorSeconds, u.MachineSeconds, u.StolenSeconds, u.WallSeconds)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"os"
 	"testing"
 	"time"
 
@@ -210,5 +211,41 @@ func TestCPUTimeIsReadFromWhatLinuxTells(t *testing.T) {
 	assert.Zero(t, parseStat("42 (short) S 1"))
 	assert.Equal(t, machineTime{busy: 6.5, stolen: .8}, parseMachine("cpu  100 200 300 4000 500 20 30 80 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n"))
 	assert.Zero(t, parseMachine("intr 1 2 3"))
-	assert.Zero(t, cpuOf(0))
+}
+
+func TestUsageOfSeveralHarnessesIsTheirSum(t *testing.T) {
+	t.Parallel()
+	self := os.Getpid()
+	one, two := startUsage([]int{self}), startUsage([]int{self, self})
+	assert.InDelta(t, 2*one.harness, two.harness, 1)
+	assert.InDelta(t, 2*one.rss.Load(), two.rss.Load(), float64(one.rss.Load())/2)
+	none := startUsage(nil).stop(5)
+	assert.Zero(t, none.HarnessSeconds)
+	assert.Zero(t, none.HarnessMiB)
+}
+
+func TestReportsNameMembersAndPartitions(t *testing.T) {
+	t.Parallel()
+	one, three := Stack{Members: 1, Partitions: 6, MaxConns: 8}, Stack{Members: 3, Partitions: 6, MaxConns: 8}
+	for name, write := range map[string]func(Stack, io.Writer) error{
+		"of a load": func(s Stack, out io.Writer) error {
+			return (&Report{Stack: s, Usage: Usage{HarnessSeconds: 1}}).Write(out)
+		},
+		"of a backlog": func(s Stack, out io.Writer) error { return (&Backlog{Stack: s}).Write(out) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var alone, shared bytes.Buffer
+			require.NoError(t, write(one, &alone))
+			require.NoError(t, write(three, &shared))
+			assert.Contains(t, alone.String(), "8 connections a schema, 6 partitions a topic, members: 1")
+			assert.NotContains(t, alone.String(), "the sums")
+			assert.Contains(t, shared.String(), "members: 3")
+			assert.Contains(t, shared.String(), "MiB (the sums of 3 harnesses)")
+		})
+	}
+	text, err := json.Marshal(three)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), `"members":3`)
+	assert.Contains(t, string(text), `"partitions":6`)
 }

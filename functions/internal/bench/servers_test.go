@@ -23,11 +23,11 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// servers are a target without a harness.
+// servers are a target without a harness: nobody is at its address.
 func servers(t *testing.T) Target {
 	t.Helper()
 	server, cluster := mysqltest.Server(t), kafkatest.Start(t)
-	return Target{Server: server, MaxConns: 4, Brokers: cluster.Brokers, TopicPrefix: cluster.Prefix}
+	return Target{APIs: []string{"http://nobody.invalid"}, Server: server, MaxConns: 4, Brokers: cluster.Brokers, TopicPrefix: cluster.Prefix}
 }
 
 // topics lists the topics of a target.
@@ -143,6 +143,7 @@ func TestServerTellsWhatItIsAndWhatItCounts(t *testing.T) {
 	s, err := d.describe(t.Context(), target)
 	require.NoError(t, err)
 	assert.NotEmpty(t, s.Database)
+	assert.Equal(t, 1, s.Members)
 	before, err := d.counters(t.Context())
 	require.NoError(t, err)
 	for range 3 {
@@ -189,6 +190,7 @@ func TestEndsAreReadFromTheirTopics(t *testing.T) {
 
 	require.NoError(t, w.await(t.Context(), time.Minute))
 	require.NoError(t, w.close())
+	assert.Equal(t, 3, w.partitions)
 	assert.Equal(t, 4, all.confirmed())
 	assert.Empty(t, w.early)
 	for _, s := range all {
@@ -203,11 +205,13 @@ func TestBacklogIsDrainedAndRemoved(t *testing.T) {
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
 	_, err := outbox.Append(t.Context(), db, time.Now(), stored(t, 1)) // somebody else's
 	require.NoError(t, err)
-	require.NoError(t, kafka.EnsureTopics(t.Context(), target.Brokers, []knative.Topic{{Name: target.TopicPrefix + events.OrderConfirmedType, Partitions: 1, Replicas: 1}}))
+	require.NoError(t, kafka.EnsureTopics(t.Context(), target.Brokers, []knative.Topic{{Name: target.TopicPrefix + events.OrderConfirmedType, Partitions: 5, Replicas: 1}}))
 	producer := kafka.NewProducer(target.Brokers, target.TopicPrefix, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { require.NoError(t, producer.Close()) })
 	swept := make(chan error, 1)
+	made := 0
 	wake := func(ctx context.Context) error {
+		made = int(topics(t, target)[target.TopicPrefix+backlogType].NumPartitions)
 		go func() {
 			_, err := outbox.Relay{DB: db, Publisher: producer, Now: time.Now}.Sweep(ctx)
 			swept <- err
@@ -219,6 +223,7 @@ func TestBacklogIsDrainedAndRemoved(t *testing.T) {
 
 	require.NoError(t, err)
 	assert.Equal(t, 1200, b.Rows)
+	assert.Equal(t, []int{5, 5}, []int{made, b.Stack.Partitions}, "as many as the stack's topics")
 	assert.InEpsilon(t, 1200/b.Seconds, b.PerSecond, 1e-9)
 	require.NoError(t, <-swept)
 	assert.Equal(t, 1, mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox"))
@@ -228,6 +233,7 @@ func TestBacklogIsDrainedAndRemoved(t *testing.T) {
 func TestBacklogThatNobodyDrainsIsToldOf(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
+	require.NoError(t, kafka.EnsureTopics(t.Context(), target.Brokers, []knative.Topic{{Name: target.TopicPrefix + events.OrderConfirmedType, Partitions: 1, Replicas: 1}}))
 	_, err := Drain(t.Context(), target, 7, 300*time.Millisecond, func(context.Context) error { return nil }, nil)
 	require.ErrorContains(t, err, "0 of 7 events")
 	_, err = Drain(t.Context(), target, 0, time.Second, nil, nil)

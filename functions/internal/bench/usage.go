@@ -14,29 +14,36 @@ import (
 // ticksPerSecond is the unit in which Linux tells programs of CPU time, on every architecture that Go runs on.
 const ticksPerSecond = 100
 
-// usage watches the CPU and the memory of the harness, of this process and of the machine. What the system does not
+// usage watches the CPU and the memory of the harnesses, of this process and of the machine. What the system does not
 // tell, /proc being Linux's, stays zero.
 type usage struct {
-	pid     int
+	pids    []int
 	begin   time.Time
 	harness float64
 	self    float64
 	machine machineTime
-	rss     atomic.Int64 // the most that was seen, in bytes
+	rss     atomic.Int64 // the most that all harnesses were seen to have at one time, in bytes
 }
 
-func startUsage(pid int) *usage {
-	u := &usage{pid: pid, begin: time.Now(), harness: cpuOf(pid), self: ownCPU(), machine: cpuOfMachine()}
+func startUsage(pids []int) *usage {
+	u := &usage{pids: pids, begin: time.Now(), harness: sum(pids, cpuOf), self: ownCPU(), machine: cpuOfMachine()}
 	u.look()
 	return u
 }
 
-// look notes how much memory the harness has now.
+func sum[T int64 | float64](pids []int, of func(pid int) T) (all T) {
+	for _, pid := range pids {
+		all += of(pid)
+	}
+	return all
+}
+
+// look notes how much memory the harnesses have now.
 func (u *usage) look() {
-	if u == nil || u.pid == 0 {
+	if u == nil {
 		return
 	}
-	now := rssOf(u.pid)
+	now := sum(u.pids, rssOf)
 	for {
 		most := u.rss.Load()
 		if now <= most || u.rss.CompareAndSwap(most, now) {
@@ -50,7 +57,7 @@ func (u *usage) stop(orders int) Usage {
 	u.look()
 	machine := cpuOfMachine()
 	result := Usage{
-		HarnessSeconds: cpuOf(u.pid) - u.harness, HarnessMiB: float64(u.rss.Load()) / (1 << 20),
+		HarnessSeconds: sum(u.pids, cpuOf) - u.harness, HarnessMiB: float64(u.rss.Load()) / (1 << 20),
 		GeneratorSeconds: ownCPU() - u.self, MachineSeconds: machine.busy - u.machine.busy, StolenSeconds: machine.stolen - u.machine.stolen,
 		WallSeconds: time.Since(u.begin).Seconds(), PerThousand: 0,
 	}
@@ -63,7 +70,7 @@ func (u *usage) stop(orders int) Usage {
 // cpuOf is the CPU time that a process has used, in seconds.
 func cpuOf(pid int) float64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if pid == 0 || err != nil {
+	if err != nil {
 		return 0
 	}
 	return parseStat(string(text))

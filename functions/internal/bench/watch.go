@@ -25,9 +25,10 @@ const (
 // watcher reads the topics of the ends from where they are now on, which costs the stack next to nothing, and notes
 // when each order's end was read.
 type watcher struct {
-	consumer sarama.Consumer
-	parts    []sarama.PartitionConsumer
-	reading  sync.WaitGroup
+	consumer   sarama.Consumer
+	partitions int // of order.confirmed
+	parts      []sarama.PartitionConsumer
+	reading    sync.WaitGroup
 
 	changed chan struct{} // holds one while there is news for await
 	ends    atomic.Int64  // of orders of this load
@@ -85,13 +86,22 @@ func newConsumer(brokers []string) (sarama.Consumer, error) {
 // settleWithin bounds the wait for a topic that has just been made: its brokers hear of their part in it one by one.
 const settleWithin = 10 * time.Second
 
+// numbers are those of a topic's partitions.
+func numbers(consumer sarama.Consumer, topic string) ([]int32, error) {
+	partitions, err := consumer.Partitions(topic)
+	if err != nil {
+		return nil, fmt.Errorf("find the topic %s (is the stack up, and KAFKA_TOPIC_PREFIX the same?): %w", topic, err)
+	}
+	return partitions, nil
+}
+
 // partitionsOf reads all partitions of a topic from their current ends on.
 func partitionsOf(ctx context.Context, consumer sarama.Consumer, topic string) ([]sarama.PartitionConsumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
-	partitions, err := consumer.Partitions(topic)
+	partitions, err := numbers(consumer, topic)
 	if err != nil {
-		return nil, fmt.Errorf("find the topic %s (is the stack up, and KAFKA_TOPIC_PREFIX the same?): %w", topic, err)
+		return nil, err
 	}
 	var parts []sarama.PartitionConsumer
 	for _, partition := range partitions {
@@ -117,6 +127,9 @@ func (w *watcher) read(ctx context.Context, topic string, outcome outcome) error
 		return err
 	}
 	w.parts = append(w.parts, parts...)
+	if outcome == confirmed {
+		w.partitions = len(parts)
+	}
 	for _, part := range parts {
 		w.reading.Go(func() {
 			for record := range part.Messages() {
