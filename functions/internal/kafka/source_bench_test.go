@@ -1,0 +1,98 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/knative"
+)
+
+// session is that of a member whose records come from nowhere.
+type session struct {
+	sarama.ConsumerGroupSession
+	ctx context.Context //nolint:containedctx // it is the session's
+}
+
+func (s session) Context() context.Context                    { return s.ctx }
+func (s session) Claims() map[string][]int32                  { return map[string][]int32{"order.created": {0}} }
+func (s session) MarkMessage(*sarama.ConsumerMessage, string) {}
+
+type claim struct {
+	sarama.ConsumerGroupClaim
+	records chan *sarama.ConsumerMessage
+}
+
+func (c claim) Messages() <-chan *sarama.ConsumerMessage { return c.records }
+
+// BenchmarkSource is what a record costs between the client and the function, and the function nothing, one by one and
+// in groups.
+func BenchmarkSource(b *testing.B) {
+	const records = 1000
+	var all []*sarama.ConsumerMessage
+	for n := range records {
+		e := event.New()
+		e.SetID(fmt.Sprint(n))
+		e.SetType("order.created")
+		e.SetSource("/orders")
+		e.SetExtension("partitionkey", fmt.Sprint(n))
+		m, err := Encode(b.Context(), e)
+		require.NoError(b, err)
+		record := &sarama.ConsumerMessage{Topic: m.Topic, Key: []byte(fmt.Sprint(n)), Value: []byte("{}"), Offset: int64(n)}
+		for _, h := range m.Headers {
+			record.Headers = append(record.Headers, &h)
+		}
+		all = append(all, record)
+	}
+	for _, grouped := range []bool{false, true} {
+		b.Run(map[bool]string{false: "one by one", true: "in groups"}[grouped], func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				run(b, all, grouped)
+			}
+		})
+	}
+}
+
+// run works on records until the function has had all of them.
+func run(b *testing.B, all []*sarama.ConsumerMessage, grouped bool) {
+	b.Helper()
+	var had atomic.Int64
+	handled := make(chan struct{})
+	count := func(n int) {
+		if had.Add(int64(n)) == int64(len(all)) {
+			close(handled)
+		}
+	}
+	o := SourceOptions{
+		Spec: knative.KafkaSource{
+			Name: "reserve-stock-order-created", Namespace: "shop", Topic: "order.created", Consumers: 4, Sink: "reserve-stock",
+			Delivery: knative.Delivery{Timeout: time.Minute},
+		},
+		Deliver: func(context.Context, event.Event) error { count(1); return nil },
+		Group:   64, Log: slog.New(slog.DiscardHandler), Drain: time.Minute,
+	}
+	if grouped {
+		o.DeliverAll = func(_ context.Context, es []event.Event) []error { count(len(es)); return make([]error, len(es)) }
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	s, c := session{ctx: ctx}, claim{records: make(chan *sarama.ConsumerMessage, len(all))}
+	for _, record := range all {
+		c.records <- record
+	}
+	m := &member{source: NewSource(o), joined: func() {}}
+	require.NoError(b, m.Setup(s))
+	ended := make(chan error)
+	go func() { ended <- m.ConsumeClaim(s, c) }()
+	<-handled
+	cancel()
+	require.NoError(b, <-ended)
+}
