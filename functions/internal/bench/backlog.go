@@ -47,7 +47,8 @@ const maxBacklog = 1_000_000
 
 // Drain stores so many events in one transaction, so that no relay sees them before all are there, calls wake, which
 // wakes the relays of the orders schema for all its shards and does not wait for it, and measures until the last event is
-// read from the topic, which must be within a time. That topic has as many partitions as those of the stack; it and the rows are removed afterwards.
+// read from the topic, which must be within a time. That topic has as many partitions as those of the stack; it and the
+// rows are removed afterwards.
 func Drain(ctx context.Context, target Target, rows int, within time.Duration, wake func(context.Context) error, show *Progress) (result *Backlog, err error) {
 	if rows < 1 || rows > maxBacklog {
 		return nil, fmt.Errorf("--backlog %d: give 1 to %d rows", rows, maxBacklog)
