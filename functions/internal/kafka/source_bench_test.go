@@ -2,8 +2,8 @@ package kafka
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -39,13 +39,13 @@ func BenchmarkSource(b *testing.B) {
 	var all []*sarama.ConsumerMessage
 	for n := range records {
 		e := event.New()
-		e.SetID(fmt.Sprint(n))
+		e.SetID(strconv.Itoa(n))
 		e.SetType("order.created")
 		e.SetSource("/orders")
-		e.SetExtension("partitionkey", fmt.Sprint(n))
+		e.SetExtension("partitionkey", strconv.Itoa(n))
 		m, err := Encode(b.Context(), e)
 		require.NoError(b, err)
-		record := &sarama.ConsumerMessage{Topic: m.Topic, Key: []byte(fmt.Sprint(n)), Value: []byte("{}"), Offset: int64(n)}
+		record := &sarama.ConsumerMessage{Topic: m.Topic, Key: []byte(strconv.Itoa(n)), Value: []byte("{}"), Offset: int64(n)}
 		for _, h := range m.Headers {
 			record.Headers = append(record.Headers, &h)
 		}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"database/sql"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/console"
+	"example.com/orders/functions/internal/metrics"
+	"example.com/orders/knative"
+)
+
+func TestProfilesAreServedWhenTheyAreAskedFor(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	page, err := console.New(console.Options{
+		Wiring: &knative.Wiring{}, Metrics: metrics.New(), Log: log,
+		Open: func(string) (*sql.DB, error) { return nil, nil }, //nolint:nilnil // nobody asks the console
+	})
+	require.NoError(t, err)
+	h := &harness{metrics: metrics.New(), console: page, log: log, handlers: map[string]http.Handler{
+		"orders-api": http.NotFoundHandler(), "inventory-api": http.NotFoundHandler(),
+	}}
+	for asked, want := range map[bool]int{true: http.StatusOK, false: http.StatusNotFound} {
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1", "/debug/pprof/trace?seconds=0.1"} {
+			answer := httptest.NewRecorder()
+			h.routes(asked).ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+			assert.Equal(t, want, answer.Code, "--pprof=%t %s", asked, path)
+		}
+	}
+}
