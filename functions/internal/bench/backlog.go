@@ -99,7 +99,7 @@ func Drain(ctx context.Context, target Target, rows int, within time.Duration, w
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	committed := time.Now()
-	defer func() { err = errors.Join(err, removeBacklog(context.WithoutCancel(ctx), db)) }()
+	defer func() { err = errors.Join(err, removeBacklog(context.WithoutCancel(ctx), db, err == nil)) }()
 	if err := wake(ctx); err != nil {
 		return nil, err
 	}
@@ -136,19 +136,52 @@ func store(ctx context.Context, tx *sql.Tx, rows int) error {
 	return nil
 }
 
-// removeBacklog deletes the rows in small batches: none is of use to anybody.
-func removeBacklog(ctx context.Context, db *sql.DB) error {
+// removeBacklog deletes the rows in small batches: none is of use to anybody. A drained backlog is marked by the relays
+// first, after the topic has it: they lock rows in an order of their own, and a delete between theirs would be a deadlock.
+func removeBacklog(ctx context.Context, db *sql.DB, drained bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	var first, last sql.NullInt64
 	if err := db.QueryRowContext(ctx, "SELECT MIN(id), MAX(id) FROM outbox WHERE type = ?", backlogType).Scan(&first, &last); err != nil {
 		return fmt.Errorf("find the rows of the backlog: %w", err)
 	}
+	if !first.Valid {
+		return nil
+	}
+	if drained {
+		if err := awaitMarks(ctx, db, first.Int64, last.Int64); err != nil {
+			return err
+		}
+	}
 	const chunk = 5000
-	for id := first.Int64; first.Valid && id <= last.Int64; id += chunk {
+	for id := first.Int64; id <= last.Int64; id += chunk {
 		// By ranges of the primary key, which lock no rows of others for long.
-		if _, err := db.ExecContext(ctx, "DELETE FROM outbox WHERE id BETWEEN ? AND ? AND type = ?", id, id+chunk-1, backlogType); err != nil {
+		_, err := outbox.Transact(ctx, db, time.Now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+			_, err := tx.ExecContext(ctx, "DELETE FROM outbox WHERE id BETWEEN ? AND ? AND type = ?", id, id+chunk-1, backlogType)
+			return nil, err
+		})
+		if err != nil {
 			return fmt.Errorf("remove the rows of the backlog: %w", err)
+		}
+	}
+	return nil
+}
+
+// marksWithin bounds the wait for the relays' marks: a relay that died leaves rows for the next sweep.
+const marksWithin = 10 * time.Second
+
+// awaitMarks returns when no row of the backlog is new any more, or after marksWithin.
+func awaitMarks(ctx context.Context, db *sql.DB, first, last int64) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(marksWithin); time.Now().Before(end); <-tick.C {
+		var unmarked bool
+		if err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM outbox WHERE id BETWEEN ? AND ? AND type = ? AND status = 'NEW')",
+			first, last, backlogType).Scan(&unmarked); err != nil {
+			return fmt.Errorf("wait for the relays to mark the backlog: %w", err)
+		}
+		if !unmarked {
+			return nil
 		}
 	}
 	return nil

@@ -135,6 +135,38 @@ func TestOutboxTellsHowLongTheRowsOfTheLoadTook(t *testing.T) {
 	assert.InEpsilon(t, 2.5, l.P50, .001)
 }
 
+func TestBacklogIsRemovedAfterTheRelaysHaveMarkedIt(t *testing.T) {
+	t.Parallel()
+	db := mysqltest.Pool(t, mysqltest.Server(t), schema.Orders)
+	_, err := outbox.Append(t.Context(), db, time.Now(), stored(t, 3))
+	require.NoError(t, err)
+	const rows = 300
+	tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+	require.NoError(t, err)
+	require.NoError(t, store(t.Context(), tx, rows))
+	require.NoError(t, tx.Commit())
+	last := mysqltest.Count(t, db, "SELECT MAX(id) FROM outbox")
+
+	// A relay that takes its locks from the last row to the first.
+	relay, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+	require.NoError(t, err)
+	defer func() { _ = relay.Rollback() }() // after the commit this does nothing
+	mark := func(id int) {
+		_, err := relay.ExecContext(t.Context(), "UPDATE outbox SET status = 'SENT', sent_at = NOW(6) WHERE id = ?", id)
+		require.NoError(t, err)
+	}
+	mark(last)
+	removed := make(chan error, 1)
+	go func() { removed <- removeBacklog(t.Context(), db, true) }()
+	for id := last - 1; id > last-rows; id-- {
+		mark(id)
+	}
+	require.NoError(t, relay.Commit())
+
+	require.NoError(t, <-removed)
+	assert.Equal(t, 3, mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox"), "what others stored")
+}
+
 func TestServerTellsWhatItIsAndWhatItCounts(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
