@@ -26,7 +26,8 @@ type Sent struct {
 // markSent is written by hand since sqlc does not parse JSON_TABLE. The straight join and the forced index make every
 // server look the rows up by their primary key, however few there are, and lock no others: in a scan it would wait for
 // the rows of every open transaction.
-const markSent = `UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
+const markSent = `-- name: MarkSent :exec
+UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
     id BIGINT PATH '$[0]', kafka_partition INT PATH '$[1]', kafka_offset BIGINT PATH '$[2]')) s
   STRAIGHT_JOIN outbox o FORCE INDEX (PRIMARY) ON o.id = s.id
 SET o.status = 'SENT', o.sent_at = ?, o.next_attempt_at = NULL,

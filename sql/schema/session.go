@@ -82,6 +82,19 @@ type statement struct {
 	args []driver.NamedValue
 }
 
+// begin is the statement that begins a transaction.
+const begin = "START TRANSACTION"
+
+// name is that of the query in sql, or the statement's first words.
+func (s statement) name() string {
+	if name, ok := strings.CutPrefix(s.text, "-- name: "); ok {
+		name, _, _ = strings.Cut(name, " ")
+		return name
+	}
+	words := strings.Fields(s.text)
+	return strings.Join(words[:min(len(words), 3)], " ")
+}
+
 // BeginTx begins a transaction at the level of the session without a word to the server, and any other as the driver does.
 func (s *session) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
 	level := sql.IsolationLevel(o.Isolation)
@@ -132,14 +145,32 @@ func (s *session) send(ctx context.Context, last statement, run func(statement) 
 	if len(before) == 0 {
 		return run(last)
 	}
-	all := join(append(before, last))
-	if err := run(all); !errors.Is(err, driver.ErrSkip) {
-		return err
+	together := append(before, last)
+	if err := run(join(together)); !errors.Is(err, driver.ErrSkip) {
+		return oneOf(together, err)
 	}
 	if err := s.each(ctx, before); err != nil {
 		return err
 	}
 	return run(last)
+}
+
+// oneOf adds to an error of the server which statements it may be about, when there are several: its caller knows only
+// the last of them.
+func oneOf(together []statement, err error) error {
+	if number(err) == 0 {
+		return err
+	}
+	var names []string
+	for _, one := range together {
+		if one.text != begin {
+			names = append(names, one.name())
+		}
+	}
+	if len(names) < 2 {
+		return err
+	}
+	return fmt.Errorf("%w (in one of %s)", err, strings.Join(names, ", "))
 }
 
 // join makes one text of statements.
@@ -160,7 +191,7 @@ func join(statements []statement) (all statement) {
 func (s *session) due() []statement {
 	all := s.waiting
 	if s.inside && !s.begun {
-		all = append([]statement{{text: "START TRANSACTION"}}, all...)
+		all = append([]statement{{text: begin}}, all...)
 	}
 	s.begun, s.waiting = s.inside, nil
 	return all
@@ -169,7 +200,7 @@ func (s *session) due() []statement {
 func (s *session) each(ctx context.Context, all []statement) error {
 	for _, one := range all {
 		if _, err := s.Session.ExecContext(ctx, one.text, one.args); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", one.name(), err)
 		}
 	}
 	return nil

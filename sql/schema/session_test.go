@@ -76,14 +76,14 @@ func TestTimesAreUTCInAnyZone(t *testing.T) {
 	time.Local = tokyo
 	t.Cleanup(func() { time.Local = here })
 
-	at := time.Date(2026, 3, 29, 2, 30, 0, 123456000, time.Local)
+	at := time.Date(2026, 3, 29, 2, 30, 0, 123456789, time.Local)
 	exec(t, db, "INSERT INTO facts (id, at) VALUES (1, ?)", at)
 
 	var read time.Time
 	var text string
 	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT at, CAST(at AS CHAR) FROM facts").Scan(&read, &text))
 	assert.Equal(t, "2026-03-28 17:30:00.123456", text)
-	assert.Equal(t, at.UTC(), read)
+	assert.Equal(t, at.UTC().Truncate(time.Microsecond), read, "cut as the column has it, and not rounded")
 	var server time.Time
 	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT NOW(6)").Scan(&server))
 	assert.WithinDuration(t, time.Now(), server, time.Minute, "the server's clock is read as UTC too")
@@ -337,6 +337,25 @@ func TestARollbackForgetsWhatWaits(t *testing.T) {
 	_, err := db.ExecContext(schema.Later(t.Context()), "INSERT INTO facts (id) VALUES (1)")
 	require.NoError(t, err)
 	assert.Equal(t, 1, count(t, db), "outside of a transaction nothing waits")
+}
+
+func TestTheErrorOfStatementsThatGoTogetherNamesThem(t *testing.T) {
+	db := open(t, servertest.Empty(t))
+	exec(t, db, "INSERT INTO facts (id) VALUES (2)")
+	tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+	require.NoError(t, err)
+	later(t, tx, "-- name: InsertFact :exec\nINSERT INTO facts (id) VALUES (?)", 1)
+	later(t, tx, "INSERT INTO facts (id) VALUES (?)", 2)
+	err = tx.Commit()
+	require.ErrorContains(t, err, "(in one of InsertFact, INSERT INTO facts, COMMIT)")
+	assert.True(t, schema.IsDuplicate(err))
+
+	tx, err = db.BeginTx(t.Context(), schema.ReadCommitted)
+	require.NoError(t, err)
+	_, err = tx.ExecContext(t.Context(), "INSERT INTO facts (id) VALUES (2)")
+	require.ErrorContains(t, err, "Duplicate")
+	assert.NotContains(t, err.Error(), "in one of", "it is that of its caller")
+	require.NoError(t, tx.Rollback())
 }
 
 // Longer than the driver sends at once, the statements go one by one, and one that is too long by itself fails alone.
