@@ -75,6 +75,7 @@ func commands() []command {
 		{"deadletters park", "hold open letters back", lettersPark},
 		{"deadletters discard", "give letters up", lettersDiscard},
 		{"outbox list", "list the events that are not sent, with what refused them", outboxList},
+		{"outbox show", "show all of a row: its event, what refused it, what was done about it", outboxShow},
 		{"outbox requeue", "make parked rows due again", outboxRequeue},
 		{"outbox discard", "give parked rows up: they are never sent, and stay to be seen", outboxDiscard},
 		{"outbox purge", "delete the rows that were sent long ago", outboxPurge},

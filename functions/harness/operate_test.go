@@ -257,6 +257,16 @@ func TestParkedOutboxRowsAreRequeuedOrDiscarded(t *testing.T) {
 	s.operate(t, "1 rows were not discarded", "outbox discard --schema orders --id", strconv.FormatInt(firstRow, 10))
 	assert.Contains(t, s.operate(t, "", "outbox requeue --all"), fmt.Sprintf("orders %d: requeued", secondRow))
 
+	given := s.operate(t, "", "outbox show --schema orders --id", strconv.FormatInt(firstRow, 10))
+	assert.Contains(t, given, "refused    10 attempts, the last error was: too large for the broker")
+	assert.Contains(t, given, `"orderId":"`+first)
+	assert.Regexp(t, `action .* DISCARD by .*: done, useless\n.*action .* DISCARD by .*is discarded`, given)
+	both := lines[fullRowView](t, s.operate(t, "", "outbox show --json --schema orders --id", fmt.Sprintf("%d,%d", firstRow, secondRow)))
+	require.Len(t, both, 2)
+	assert.Equal(t, []any{secondRow, second, "REQUEUE", "done"}, []any{both[1].ID, both[1].AggregateID, both[1].Actions[0].Action, both[1].Actions[0].Outcome})
+	s.operate(t, "by --schema and --id", "outbox show --id 1")
+	s.operate(t, "orders has no row 999999", "outbox show --schema orders --id 999999")
+
 	p.awaitLog(t, "your order "+second+" is CONFIRMED")
 	assert.NotContains(t, p.log.String(), first)
 	discarded := rows("--state", "discarded")

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"example.com/orders/functions/internal/backlog"
-	"example.com/orders/functions/internal/oneline"
 	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
@@ -38,6 +37,14 @@ func outboxList(flags *flag.FlagSet) runner {
 	flags.IntVar(&c.limit, "limit", 100, "at most this `many` rows of each state and schema")
 	flags.BoolVar(&c.asJSON, "json", false, "one JSON object a line")
 	return c.with(c.list)
+}
+
+func outboxShow(flags *flag.FlagSet) runner {
+	var c outboxCommand
+	flags.StringVar(&c.schema, "schema", "", "the outbox of this `schema`, such as orders")
+	flags.StringVar(&c.ids, "id", "", "the rows with these `ids`, with commas between them")
+	flags.BoolVar(&c.asJSON, "json", false, "one JSON object a line")
+	return c.with(c.show)
 }
 
 func outboxRequeue(flags *flag.FlagSet) runner {
@@ -125,21 +132,6 @@ func (c *outboxCommand) schemas(wiring *knative.Wiring) ([]string, error) {
 	return []string{c.schema}, nil
 }
 
-// rowView is a row of an outbox in JSON.
-type rowView struct {
-	Schema      string     `json:"schema"`
-	ID          int64      `json:"id"`
-	State       string     `json:"state"`
-	AggregateID string     `json:"aggregateId"`
-	Type        string     `json:"type"`
-	CreatedAt   time.Time  `json:"createdAt"`
-	AgeSeconds  int64      `json:"ageSeconds"`
-	SentAt      *time.Time `json:"sentAt,omitempty"`
-	Attempts    int        `json:"attempts"`
-	NextAttempt *time.Time `json:"nextAttemptAt,omitempty"`
-	LastError   string     `json:"lastError,omitempty"`
-}
-
 func (c *outboxCommand) list(ctx context.Context, out streams, outboxes []backlog.Operator) error {
 	states, err := readStates(c.states, backlog.States)
 	if err != nil {
@@ -159,28 +151,42 @@ func (c *outboxCommand) list(ctx context.Context, out streams, outboxes []backlo
 				fmt.Fprintf(out.stderr, "%s may have more %s rows: see --limit and --after\n", outbox.Schema, state)
 			}
 			for _, r := range rows {
-				found = append(found, rowView{
-					outbox.Schema, r.ID, string(r.State), r.AggregateID, r.Type, r.CreatedAt, int64(r.Age.Seconds()),
-					r.SentAt, r.Attempts, r.NextAttempt, r.LastError,
-				})
+				found = append(found, newRowView(outbox.Schema, r))
 			}
 		}
 	}
 	if c.asJSON {
 		return jsonLines(out.stdout, found)
 	}
-	row, flush := table(out.stdout, "SCHEMA", "ID", "STATE", "TYPE", "AGGREGATE", "AGE", "ATTEMPTS", "NEXT ATTEMPT", "LAST ERROR")
-	for _, r := range found {
-		next := "-"
-		if r.NextAttempt != nil {
-			next = r.NextAttempt.Format(time.RFC3339)
-		}
-		row(r.Schema, r.ID, r.State, r.Type, r.AggregateID, ago(time.Duration(r.AgeSeconds)*time.Second), r.Attempts, next, oneline.Of(r.LastError, 100))
-	}
-	if err := flush(); err != nil {
+	return writeRows(out.stdout, found)
+}
+
+// show writes all there is to know of the rows with these ids, which are those of one schema's outbox.
+func (c *outboxCommand) show(ctx context.Context, out streams, outboxes []backlog.Operator) error {
+	ids, err := c.named()
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out.stdout, "%d rows\n", len(found))
+	if len(ids) == 0 || c.schema == "" {
+		return errors.New("say which rows by --schema and --id: outbox list tells both")
+	}
+	found := make([]fullRowView, len(ids))
+	for i, id := range ids {
+		full, err := outboxes[0].Show(ctx, id)
+		if err != nil {
+			return err
+		}
+		found[i] = newFullRowView(c.schema, full)
+	}
+	if c.asJSON {
+		return jsonLines(out.stdout, found)
+	}
+	for i, row := range found {
+		if i > 0 {
+			fmt.Fprintln(out.stdout)
+		}
+		row.write(out.stdout)
+	}
 	return nil
 }
 

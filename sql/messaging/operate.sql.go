@@ -76,6 +76,23 @@ func (q *Queries) GetState(ctx context.Context, id int64) (GetStateRow, error) {
 	return i, err
 }
 
+const getStored = `-- name: GetStored :one
+SELECT payload, headers FROM outbox WHERE id = ?
+`
+
+type GetStoredRow struct {
+	Payload string
+	Headers string
+}
+
+// GetStored returns the event of one row as it is stored.
+func (q *Queries) GetStored(ctx context.Context, id int64) (GetStoredRow, error) {
+	row := q.db.QueryRowContext(ctx, getStored, id)
+	var i GetStoredRow
+	err := row.Scan(&i.Payload, &i.Headers)
+	return i, err
+}
+
 const listByStatus = `-- name: ListByStatus :many
 SELECT id, aggregate_id, type, status, created_at, sent_at, attempts, next_attempt_at, last_error,
   CAST(TIMESTAMPDIFF(SECOND, created_at, NOW(6)) AS SIGNED) AS age_seconds

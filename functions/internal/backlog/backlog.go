@@ -142,6 +142,32 @@ func (o Operator) Get(ctx context.Context, id int64) (Row, error) {
 	return describe(row), nil
 }
 
+// Full is all there is to know of a row.
+type Full struct {
+	Row
+
+	Payload, Headers string // the event, as outbox.Decode reads it: a row may be parked since nobody can
+	Actions          []operations.OutboxAction
+}
+
+// Show returns one row, its event and what operators did about it, from the oldest on. Its error wraps ErrUnchanged when
+// there is none.
+func (o Operator) Show(ctx context.Context, id int64) (full Full, err error) {
+	if full.Row, err = o.Get(ctx, id); err != nil {
+		return full, err
+	}
+	stored, err := messaging.New(o.DB).GetStored(ctx, id)
+	if err != nil {
+		return full, fmt.Errorf("read the event of row %d of %s: %w", id, o.Schema, err)
+	}
+	full.Payload, full.Headers = stored.Payload, stored.Headers
+	full.Actions, err = operations.New(o.Operations).ListOutboxActions(ctx, operations.ListOutboxActionsParams{SchemaName: o.Schema, RowID: &id})
+	if err != nil {
+		return full, fmt.Errorf("read what was done about row %d of %s: %w", id, o.Schema, err)
+	}
+	return full, nil
+}
+
 // Requeue makes a row that is parked or discarded due now, as if it had never been refused.
 func (o Operator) Requeue(ctx context.Context, id int64, reason string) error {
 	return o.change(ctx, operations.OutboxActionsActionREQUEUE, id, reason, messaging.New(o.DB).Requeue)

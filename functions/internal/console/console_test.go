@@ -340,6 +340,15 @@ func TestParkedRowsAreRequeuedAfterADryRunAndRecorded(t *testing.T) {
 	var full struct{ Event map[string]any }
 	b.do(http.MethodGet, fmt.Sprintf("/console/outbox/orders/%d", row.ID), "", &full)
 	assert.Equal(t, fact.ID(), full.Event["id"])
+	_, err = b.pool(schema.Orders).ExecContext(t.Context(), "UPDATE outbox SET headers = 'no JSON'")
+	require.NoError(t, err)
+	var broken struct {
+		Event            map[string]any
+		Headers, Payload string
+	}
+	b.do(http.MethodGet, fmt.Sprintf("/console/outbox/orders/%d", row.ID), "", &broken)
+	assert.Nil(t, broken.Event)
+	assert.Equal(t, []string{"no JSON", string(fact.Data())}, []string{broken.Headers, broken.Payload}, "what nobody can decode is seen as it is")
 
 	change := func(action string, dry bool) (answer []result) {
 		b.do(http.MethodPost, "/console/outbox", fmt.Sprintf(`{"action":%q,"reason":"larger now","actor":"carol","dryRun":%t,"rows":[{"schema":"orders","id":%d}]}`, action, dry, row.ID), &answer)

@@ -12,7 +12,6 @@ import (
 	"example.com/orders/functions/internal/backlog"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/functions/internal/rest"
-	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/operations"
 	"example.com/orders/sql/schema"
 )
@@ -98,36 +97,30 @@ func (c *Console) readOutbox(ctx context.Context, state backlog.State) (any, err
 	return answer, nil
 }
 
-// serveRow answers GET /console/outbox/{schema}/{id} with a row and its event.
+// serveRow answers GET /console/outbox/{schema}/{id} with a row and its event, or the text of one that cannot be decoded.
 func (c *Console) serveRow(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("schema")
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	if err != nil || (name != schema.Orders && name != schema.Inventory) {
 		return rest.NotFound(w, r)
 	}
-	row, err := c.operator(name, "").Get(r.Context(), id)
+	full, err := c.operator(name, "").Show(r.Context(), id)
 	if errors.Is(err, backlog.ErrUnchanged) {
 		return rest.NewProblem(http.StatusNotFound, err.Error())
 	}
 	if err != nil {
 		return err
 	}
-	stored, err := messaging.New(c.pool(name)).ListEventsOf(r.Context(), messaging.ListEventsOfParams{
-		Shard: outbox.Shard(row.AggregateID), FromID: id, AggregateID: row.AggregateID, Limit: 1,
-	})
-	if err != nil {
-		return fmt.Errorf("read row %d of %s: %w", id, name, err)
-	}
 	answer := struct {
 		outboxRow
-		Event *event.Event `json:"event,omitempty"`
-	}{outboxRow: newOutboxRow(name, row)}
-	if len(stored) == 1 && stored[0].ID == id {
-		e, err := outbox.Decode(stored[0].Type, stored[0].Payload, stored[0].Headers)
-		if err != nil {
-			return err
-		}
+		Event   *event.Event `json:"event,omitempty"`
+		Headers string       `json:"headers,omitempty"`
+		Payload string       `json:"payload,omitempty"`
+	}{outboxRow: newOutboxRow(name, full.Row)}
+	if e, err := outbox.Decode(full.Type, full.Payload, full.Headers); err == nil {
 		answer.Event = &e
+	} else {
+		answer.Headers, answer.Payload = full.Headers, full.Payload
 	}
 	return rest.JSON(w, http.StatusOK, answer)
 }

@@ -20,6 +20,7 @@ var messagingCalls = calls{
 	"FirstEvent":          {},
 	"FirstEventFrom":      {int64(fresh)},
 	"GetState":            {int64(done)},
+	"GetStored":           {int64(done)},
 	"InsertAllHandled":    {[]messaging.InsertNewlyHandledParams{handled}},
 	"InsertEvent":         {stored},
 	"InsertEvents":        {[]messaging.InsertEventParams{stored, stored}},

@@ -25,6 +25,10 @@ SELECT id, aggregate_id, type, status, created_at, sent_at, attempts, next_attem
 FROM outbox
 WHERE id = ?;
 
+-- GetStored returns the event of one row as it is stored.
+-- name: GetStored :one
+SELECT payload, headers FROM outbox WHERE id = ?;
+
 -- Requeue makes a parked row, or one that was given up, due again as if it had never been refused. It affects no row in
 -- any other state.
 -- name: Requeue :execrows

@@ -66,7 +66,7 @@ export default function outbox({ main, live }) {
 
   function look(r) {
     inspect(`Row ${keyOf(r)}`, `/console/outbox/${r.schema}/${r.id}`, (full) => [
-      h('dl', { class: 'facts small' }, ['state', 'type', 'aggregateId', 'createdAt', 'sentAt', 'attempts', 'nextAttemptAt', 'lastError'].filter((k) => full[k] !== undefined)
+      h('dl', { class: 'facts small' }, ['state', 'type', 'aggregateId', 'createdAt', 'sentAt', 'attempts', 'nextAttemptAt', 'lastError', 'headers', 'payload'].filter((k) => full[k] !== undefined)
         .map((k) => h('div', {}, h('dt', {}, k), h('dd', {}, full[k])))),
       full.event ? pretty(full.event) : '',
     ]);
