@@ -11,6 +11,7 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
@@ -170,11 +171,13 @@ func (s *system) commit() {
 			require.NoError(s, err)
 			ends[partition] = sarama.OffsetAndMetadata{Offset: end, LeaderEpoch: -1}
 		}
-		answer, err := admin.AlterConsumerGroupOffsets(source.Group, map[string]map[int32]sarama.OffsetAndMetadata{source.Topic: ends}, nil)
-		require.NoError(s, err)
-		for _, refused := range answer.Errors[source.Topic] {
-			require.Equal(s, sarama.ErrNoError, refused)
-		}
+		require.EventuallyWithT(s, func(c *assert.CollectT) { // a group's coordinator may be loading
+			answer, err := admin.AlterConsumerGroupOffsets(source.Group, map[string]map[int32]sarama.OffsetAndMetadata{source.Topic: ends}, nil)
+			require.NoError(c, err)
+			for _, refused := range answer.Errors[source.Topic] {
+				require.Equal(c, sarama.ErrNoError, refused)
+			}
+		}, 30*time.Second, 50*time.Millisecond)
 	}
 }
 

@@ -3,6 +3,7 @@ package kafka
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/IBM/sarama"
 )
@@ -18,10 +19,7 @@ func (r *Reader) Committed(group, topic string) (map[int32]int64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("offsets of %s: %w", group, err)
 	}
-	answer, err := admin.ListConsumerGroupOffsets(group, map[string][]int32{topic: partitions})
-	if err == nil && !errors.Is(answer.Err, sarama.ErrNoError) {
-		err = answer.Err
-	}
+	answer, err := offsets(admin, group, map[string][]int32{topic: partitions})
 	// Some brokers say so of a group that nobody has joined yet; others answer with no offsets.
 	nobody := errors.Is(err, sarama.ErrGroupIDNotFound)
 	if err != nil && !nobody {
@@ -43,4 +41,24 @@ func (r *Reader) Committed(group, topic string) (map[int32]int64, error) {
 		committed[partition] = max(0, block.Offset)
 	}
 	return committed, nil
+}
+
+// A coordinator that has just got a group, as after the start of a broker, loads what the group has committed.
+const (
+	loadWithin = 5 * time.Second
+	loadLook   = 50 * time.Millisecond
+)
+
+// offsets asks for what a group has committed, again as long as its coordinator is loading. sarama does that by itself for
+// a coordinator that is not there or has moved.
+func offsets(admin sarama.ClusterAdmin, group string, of map[string][]int32) (*sarama.OffsetFetchResponse, error) {
+	for end := time.Now().Add(loadWithin); ; time.Sleep(loadLook) {
+		answer, err := admin.ListConsumerGroupOffsets(group, of)
+		if err == nil && !errors.Is(answer.Err, sarama.ErrNoError) {
+			err = answer.Err
+		}
+		if !errors.Is(err, sarama.ErrOffsetsLoadInProgress) || time.Now().After(end) {
+			return answer, err
+		}
+	}
 }

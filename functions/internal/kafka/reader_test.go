@@ -8,9 +8,13 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/functions/internal/kafkatest"
+	"example.com/orders/knative"
 )
 
 func newReader(t *testing.T, c kafkatest.Cluster) *kafka.Reader {
@@ -74,4 +78,17 @@ func TestReaderTellsWhichBrokersAreAway(t *testing.T) {
 	_, err := r.Spans("order.created.dlq")
 	assert.ErrorContains(t, err, "order.created.dlq")
 	assert.ErrorContains(t, err, "127.0.0.1:1")
+}
+
+func TestReaderWaitsForACoordinatorThatIsLoading(t *testing.T) {
+	c := kafkatest.Fake(t)
+	topic := knative.Topic{Name: "order.created", Partitions: 1, Replicas: 1}
+	require.NoError(t, kafka.EnsureTopics(t.Context(), c.Brokers, []knative.Topic{topic}))
+	fault := c.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetFetch}, Err: kerr.CoordinatorLoadInProgress, Count: 2})
+
+	committed, err := newReader(t, c).Committed("g", topic.Name)
+
+	require.NoError(t, err)
+	assert.Equal(t, map[int32]int64{0: 0}, committed)
+	assert.EqualValues(t, 2, fault.Hits())
 }
