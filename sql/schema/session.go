@@ -206,6 +206,16 @@ func (s *session) each(ctx context.Context, all []statement) error {
 	return nil
 }
 
+// Commit commits a transaction that was begun with ctx. When ctx ended before, nothing is committed and the error is that of
+// ctx: database/sql may have rolled back by then, and says only that the transaction is over.
+func Commit(ctx context.Context, tx *sql.Tx) error {
+	err := tx.Commit()
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
 type transaction struct{ session *session }
 
 // Commit commits. After an error of the server nothing is committed: it comes from a statement that waited, or from the

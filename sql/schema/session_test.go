@@ -252,13 +252,18 @@ func TestATransactionWithoutAStatementLeavesNothingBehind(t *testing.T) {
 
 func TestATransactionThatIsCanceledIsUndone(t *testing.T) {
 	db := open(t, servertest.Empty(t))
-	ctx, cancel := context.WithCancel(t.Context())
-	tx, err := db.BeginTx(ctx, schema.ReadCommitted)
-	require.NoError(t, err)
-	exec(t, tx, "INSERT INTO facts (id) VALUES (1)")
-	cancel()
-	require.ErrorIs(t, tx.Commit(), context.Canceled)
-	assert.Zero(t, count(t, db))
+	for _, rolledBack := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(t.Context())
+		tx, err := db.BeginTx(ctx, schema.ReadCommitted)
+		require.NoError(t, err)
+		exec(t, tx, "INSERT INTO facts (id) VALUES (1)")
+		cancel()
+		for rolledBack && !errors.Is(err, sql.ErrTxDone) {
+			_, err = tx.ExecContext(t.Context(), "DO 1")
+		}
+		require.ErrorIs(t, schema.Commit(ctx, tx), context.Canceled)
+		assert.Zero(t, count(t, db))
+	}
 	exec(t, db, "INSERT INTO facts (id) VALUES (1)")
 }
 

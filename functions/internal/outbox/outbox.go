@@ -103,7 +103,7 @@ func transact(ctx context.Context, db *sql.DB, now func() time.Time, work Work) 
 		return nil, err
 	}
 	failpoint.Pass(ctx, failpoint.BeforeCommit)
-	if err := tx.Commit(); err != nil {
+	if err := schema.Commit(ctx, tx); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	failpoint.Pass(ctx, failpoint.AfterCommit)

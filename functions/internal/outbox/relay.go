@@ -199,7 +199,7 @@ func (r Relay) pass(ctx context.Context, shards []uint8) (p passed, err error) {
 		return passed{}, fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
 	}
 	failpoint.Pass(ctx, failpoint.AfterMark)
-	if err := tx.Commit(); err != nil {
+	if err := schema.Commit(ctx, tx); err != nil {
 		return passed{}, fmt.Errorf("commit: %w", err)
 	}
 	failpoint.Pass(ctx, failpoint.AfterRelay)

@@ -3,6 +3,7 @@ package outbox_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -129,6 +130,22 @@ func TestDeadlocksAreInvisibleToTheCaller(t *testing.T) {
 	assert.NoError(t, errs[1])
 	assert.Equal(t, 3, runs[0]+runs[1], "one of them ran again")
 	assert.Equal(t, 2, mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox"))
+}
+
+func TestTransactThatOutlivesItsCallerTellsSo(t *testing.T) {
+	db := mysqltest.Open(t, schema.Orders)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := outbox.Transact(ctx, db, time.Now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+		_, err := tx.ExecContext(ctx, add, "a")
+		require.NoError(t, err)
+		cancel()
+		for !errors.Is(err, sql.ErrTxDone) { // until database/sql has rolled back
+			_, err = tx.ExecContext(t.Context(), "DO 1")
+		}
+		return nil, nil
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Zero(t, mysqltest.Count(t, db, "SELECT COUNT(*) FROM inbox"))
 }
 
 func TestTransactGivesUpInTheEnd(t *testing.T) {
