@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
@@ -79,6 +80,45 @@ func TestErrorsOfARealServerAreKnown(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, away.Close()) }()
 	assert.True(t, schema.IsTransient(away.PingContext(t.Context())))
+}
+
+// cut is a connection that breaks at one of its writes, counted from 1, with nothing written.
+type cut struct {
+	net.Conn
+	left int
+}
+
+func (c *cut) Write(b []byte) (int, error) {
+	if c.left--; c.left == 0 {
+		return 0, syscall.ECONNRESET
+	}
+	return c.Conn.Write(b)
+}
+
+func TestAConnectionThatBreaksWhileItIsMadeIsTransient(t *testing.T) {
+	server := servertest.Empty(t)
+	config, err := mysql.ParseDSN(server.DSN)
+	require.NoError(t, err)
+	network := config.Net
+	config.Net = "cut"
+	at := 0
+	mysql.RegisterDialContext(config.Net, func(ctx context.Context, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		return &cut{conn, at}, err
+	})
+	t.Cleanup(func() { mysql.DeregisterDialContext(config.Net) })
+	server.DSN = config.FormatDSN()
+	db, err := server.Open("", 1)
+	require.NoError(t, err)
+	defer func() { _ = db.Close() }() // which breaks too
+
+	for at = 1; ; at++ {
+		if err = db.PingContext(t.Context()); err == nil {
+			break
+		}
+		assert.True(t, schema.IsTransient(err), "write %d: %v", at, err)
+	}
+	assert.Greater(t, at, 3, "at least the greeting, the settings and the level are writes")
 }
 
 func TestAKilledConnectionIsTransient(t *testing.T) {

@@ -49,11 +49,18 @@ func (s Server) Connector(name string) (driver.Connector, error) {
 
 type connector struct{ driver.Connector }
 
+// unsent is the text of the driver's error, which has no name, when a connection broke before anything of a packet was sent.
+// Everywhere but in Connect the driver itself makes driver.ErrBadConn of it.
+const unsent = "bad connection"
+
 // Connect opens a connection at READ COMMITTED. The level has a statement of its own: MariaDB 10.11 does not know the
 // variable by which the driver could set it.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := c.Connector.Connect(ctx)
 	if err != nil {
+		if err.Error() == unsent {
+			err = driver.ErrBadConn
+		}
 		return nil, err
 	}
 	able, ok := conn.(Session)
