@@ -161,15 +161,15 @@ func TestATopicOrASinkThatIsMissingIsNotTheEventsFault(t *testing.T) {
 func TestEventsAreUnderWayAtOnceWithinABound(t *testing.T) {
 	const bound = 64
 	var running, most atomic.Int64
-	full := make(chan struct{})
+	full, fill := context.WithCancel(t.Context())
 	url := functiontest.Serve(t, func(http.ResponseWriter, *http.Request) {
 		n := running.Add(1)
 		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 		}
-		if n == bound {
-			close(full)
+		if n == bound { // which may come more than once
+			fill()
 		}
-		<-full
+		<-full.Done()
 		running.Add(-1)
 	})
 	for _, o := range newPublisher(t, url+"/{topic}").Publish(t.Context(), confirmed(t, 2*bound)) {
