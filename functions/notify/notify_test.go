@@ -404,7 +404,7 @@ func TestNotifyMarksWhatWasSentThoughTheMarkingConnectionIsKilled(t *testing.T) 
 		require.NoError(t, err)
 		_, err = lock.ExecContext(t.Context(), "UPDATE conversations SET version = version + 1")
 		require.NoError(t, err)
-		go func() { killed <- errors.Join(killUpdate(t.Context(), other), lock.Rollback()) }()
+		go func() { killed <- errors.Join(killMark(t.Context(), other), lock.Rollback()) }()
 	}
 
 	require.NoError(t, f.Handle(t.Context(), e))
@@ -415,10 +415,10 @@ func TestNotifyMarksWhatWasSentThoughTheMarkingConnectionIsKilled(t *testing.T) 
 	assert.Equal(t, notification{status: "SENT", attempts: 1, sent: true}, rowOf(t, f.DB, e))
 }
 
-// killUpdate waits for a connection that updates conversations in the schema of db, and ends it.
-func killUpdate(ctx context.Context, db *sql.DB) error {
+// killMark waits for a connection that marks a conversation in the schema of db, and ends it.
+func killMark(ctx context.Context, db *sql.DB) error {
 	for {
-		killed, err := servertest.Cut(ctx, db, func(s servertest.Session) bool { return strings.Contains(s.Statement, "UPDATE conversations") })
+		killed, err := servertest.Cut(ctx, db, func(s servertest.Session) bool { return strings.Contains(s.Statement, "name: EndConversation ") })
 		if killed > 0 || err != nil {
 			return err
 		}
