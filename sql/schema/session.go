@@ -148,15 +148,14 @@ func (s *session) PrepareContext(ctx context.Context, text string) (driver.Stmt,
 // send runs a statement together with what must come before it: the begin of its transaction, and the statements that
 // wait. When the driver does not take them as one text, which is longer than it may send, they run one by one.
 func (s *session) send(ctx context.Context, last statement, run func(statement) error) error {
-	before := s.due()
-	if len(before) == 0 {
+	all := append(s.due(), last)
+	if len(all) == 1 {
 		return run(last)
 	}
-	together := append(before, last)
-	if err := run(join(together)); !errors.Is(err, driver.ErrSkip) {
-		return oneOf(together, err)
+	if err := run(join(all)); !errors.Is(err, driver.ErrSkip) {
+		return oneOf(all, err)
 	}
-	if err := s.each(ctx, before); err != nil {
+	if err := s.each(ctx, all[:len(all)-1]); err != nil {
 		return err
 	}
 	return run(last)
@@ -164,12 +163,12 @@ func (s *session) send(ctx context.Context, last statement, run func(statement) 
 
 // oneOf adds to an error of the server which statements it may be about, when there are several: its caller knows only
 // the last of them.
-func oneOf(together []statement, err error) error {
+func oneOf(all []statement, err error) error {
 	if number(err) == 0 {
 		return err
 	}
 	var names []string
-	for _, one := range together {
+	for _, one := range all {
 		if one.text != begin {
 			names = append(names, one.name())
 		}

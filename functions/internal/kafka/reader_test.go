@@ -90,5 +90,5 @@ func TestReaderWaitsForACoordinatorThatIsLoading(t *testing.T) {
 
 	require.NoError(t, err)
 	assert.Equal(t, map[int32]int64{0: 0}, committed)
-	assert.EqualValues(t, 2, fault.Hits())
+	assert.Equal(t, 2, fault.Hits())
 }
