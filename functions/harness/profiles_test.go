@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime/debug"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -32,4 +33,13 @@ func TestProfilesAreServedWhenTheyAreAskedFor(t *testing.T) {
 			assert.Equal(t, want, answer.Code, "--pprof=%t %s", asked, path)
 		}
 	}
+}
+
+func TestTheHeapIsCollectedAsGOGCSays(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
+	collectSeldom(map[string]string{"GOGC": "100"})
+	assert.Equal(t, 100, debug.SetGCPercent(100))
+	collectSeldom(nil)
+	assert.Equal(t, gcPercent, debug.SetGCPercent(100))
 }
