@@ -68,11 +68,7 @@ type rowActionView struct {
 func newFullRowView(schema string, r backlog.Full) fullRowView {
 	v := fullRowView{rowView: newRowView(schema, r.Row), Headers: r.Headers, Payload: r.Payload, Actions: make([]rowActionView, len(r.Actions))}
 	for i, a := range r.Actions {
-		outcome := "not known"
-		if a.Outcome != nil {
-			outcome = *a.Outcome
-		}
-		v.Actions[i] = rowActionView{string(a.Action), a.Actor, a.At, a.Detail, outcome}
+		v.Actions[i] = rowActionView{string(a.Action), a.Actor, a.At, a.Detail, backlog.Outcome(a)}
 	}
 	return v
 }

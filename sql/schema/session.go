@@ -148,10 +148,11 @@ func (s *session) PrepareContext(ctx context.Context, text string) (driver.Stmt,
 // send runs a statement together with what must come before it: the begin of its transaction, and the statements that
 // wait. When the driver does not take them as one text, which is longer than it may send, they run one by one.
 func (s *session) send(ctx context.Context, last statement, run func(statement) error) error {
-	all := append(s.due(), last)
-	if len(all) == 1 {
+	all := s.due()
+	if len(all) == 0 {
 		return run(last)
 	}
+	all = append(all, last)
 	if err := run(join(all)); !errors.Is(err, driver.ErrSkip) {
 		return oneOf(all, err)
 	}

@@ -213,6 +213,14 @@ func (o Operator) CountSent(ctx context.Context, before time.Time) (int64, error
 	return n, nil
 }
 
+// Outcome is what came of an action, as far as it is recorded.
+func Outcome(a operations.OutboxAction) string {
+	if a.Outcome == nil {
+		return "not known"
+	}
+	return *a.Outcome
+}
+
 // begin records what is about to be done. The two schemas may be on different servers one day, so there is no
 // transaction of both: an action without an outcome is one that may have been done, and can be repeated.
 func (o Operator) begin(ctx context.Context, action operations.OutboxActionsAction, row *int64, detail string) (int64, error) {

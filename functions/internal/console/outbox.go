@@ -88,11 +88,7 @@ func (c *Console) readOutbox(ctx context.Context, state backlog.State) (any, err
 		if a.RowID != nil {
 			what += " " + strconv.FormatInt(*a.RowID, 10)
 		}
-		result := "not known"
-		if a.Outcome != nil {
-			result = *a.Outcome
-		}
-		answer.Actions = append(answer.Actions, action{moment(a.At), a.Actor, string(a.Action), what, a.Detail, result})
+		answer.Actions = append(answer.Actions, action{moment(a.At), a.Actor, string(a.Action), what, a.Detail, backlog.Outcome(a)})
 	}
 	return answer, nil
 }
