@@ -111,10 +111,12 @@ func losesNoDeadLetter(t *testing.T, s source, b *bench) bool {
 	b.send(t, fact("1", "a"))
 	s.start(t, b, f)
 	require.Eventually(t, refused.Load, patience, 5*time.Millisecond)
-	b.send(t, fact("2", "b"))
 	if s.stronger {
+		b.send(t, fact("2", "b"))
 		return len(b.letters(t, 2)) == 2
 	}
+	b.awaitCommitted(t, 1) // so the second letter is not in the sink yet when the first fails, which fails all it holds
+	b.send(t, fact("2", "b"))
 	_, first := b.letters(t, 1)["1"]
 	return first
 }
