@@ -101,8 +101,6 @@ func TestSourceOfGroupsKeepsTheOrderOfAKeyAndCommitsAll(t *testing.T) {
 	}
 	assert.Len(t, f.handled, len(ids), "once each")
 	assert.Equal(t, 3, f.attempts[failed], "it alone is tried again")
-	largest := slices.MaxFunc(f.calls, func(a, b []string) int { return len(a) - len(b) })
-	assert.Len(t, largest, 40, "one of each key")
 }
 
 func TestSourceOfGroupsHandsOverWhatWaitsOfAllPartitions(t *testing.T) {
@@ -130,7 +128,6 @@ func TestSourceOfGroupsHandsOverWhatWaitsOfAllPartitions(t *testing.T) {
 	for _, call := range f.calls {
 		assert.LessOrEqual(t, len(call), 64)
 	}
-	assert.Less(t, len(f.calls), 20, "%v", f.calls)
 }
 
 func TestSourceOfGroupsDeliversAloneWhatAGroupDidNotHandle(t *testing.T) {
