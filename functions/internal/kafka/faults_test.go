@@ -79,7 +79,7 @@ func TestSourceComesBackWithItsBroker(t *testing.T) {
 	publish(t, producer, fact("2", "a", "x"))
 
 	p.awaitHandled(t, "2")
-	assert.True(t, r.source.Joined())
+	r.awaitJoined(t) // which takes the other partition too
 	assert.Equal(t, map[string]int{"source lost its brokers, trying again": 1, "source is back": 1}, book.all())
 }
 

@@ -163,6 +163,12 @@ func (r *run) awaitEnd(t *testing.T) {
 	}
 }
 
+// awaitJoined waits until the source is at work on all its partitions, the last of which may be behind the others.
+func (r *run) awaitJoined(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, r.source.Joined, patience, 5*time.Millisecond)
+}
+
 // committed is the offset from which a group goes on in partition 0 of a topic, -1 when it has none.
 func committed(t *testing.T, c kafkatest.Cluster, o kafka.SourceOptions) int64 {
 	t.Helper()

@@ -33,8 +33,8 @@ func TestSourceDeliversWhatWasThereBeforeItsFirstStart(t *testing.T) {
 	r := start(t, o)
 
 	p.awaitHandled(t, "1", "2")
+	r.awaitJoined(t) // which takes the partition without records too
 
-	assert.True(t, r.source.Joined())
 	first := p.events[slices.Index(p.begun, "1")]
 	assert.Equal(t, "one", string(first.Data()))
 	assert.Equal(t, "order.created", first.Type())
@@ -286,6 +286,7 @@ func TestSourceBoundsWhatIsOutstanding(t *testing.T) {
 	p := newProbe(slow.handle)
 	start(t, options(t, c, name, p))
 
+	p.awaitBegun(t, "slow")
 	p.await(t, "all within the bound are handled", func() bool { return len(p.handled) >= bound-1 })
 	assert.Len(t, p.deliveries(), bound, "the slow one included")
 	close(slow.letGo)
