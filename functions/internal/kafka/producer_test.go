@@ -200,12 +200,11 @@ func TestPublishWaitsForADeadBrokerNoLongerThanItsContext(t *testing.T) {
 
 	short, end := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer end()
-	begin := time.Now()
 	err := p.Publish(short, []event.Event{fact("2", "k", "x")})[0].Err
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.NotErrorIs(t, err, outbox.ErrRefused)
 	require.NoError(t, p.Close(), "Close does not wait for the one who connects")
-	assert.Less(t, time.Since(begin), 5*time.Second, "less than the timeouts of the network")
+	assert.Empty(t, patient, "which is before the timeouts of the network")
 	cancel()
 	require.ErrorIs(t, <-patient, context.Canceled)
 }
@@ -231,17 +230,18 @@ func TestPublishGivesUpOnABrokerThatFallsSilent(t *testing.T) {
 	silence := make(chan struct{})
 	defer close(silence)
 	asleep := false
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	c.Fake.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
 		if asleep {
 			return nil, nil, false
 		}
 		asleep = true
+		cancel() // not before the request is there: the next one is to be answered
 		c.Fake.SleepControl(func() { <-silence })
 		return nil, nil, false
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	require.ErrorIs(t, p.Publish(ctx, []event.Event{fact("2", "k", "x")})[0].Err, context.DeadlineExceeded)
+	require.ErrorIs(t, p.Publish(ctx, []event.Event{fact("2", "k", "x")})[0].Err, context.Canceled)
 	publish(t, p, fact("3", "k", "x")) // on a new connection
 }
 
