@@ -27,7 +27,7 @@ func TestTheFlowEndsRightInChaos(t *testing.T) {
 
 	l.start(t.Context(), 1, 10)
 
-	<-l.done
+	l.end()
 	d := s.databases(t)
 	_, v, err := l.settle(t.Context(), d, time.Minute)
 	d.close()

@@ -137,8 +137,11 @@ func (c crash) run(t *testing.T, seed uint64) result {
 	s.environ = append(s.environ, c.environ...)
 	address := porttest.Address(t)
 	l := newLoad("http://" + address)
-	l.pace = c.pace
+	l.pace, l.linger = c.pace, 200*time.Millisecond
 	l.start(ctx, seed, 25)
+	if c.point == "" {
+		close(l.stop)
+	}
 	if c.garbage != "" {
 		go s.litter(ctx, c.garbage)
 	}
@@ -162,12 +165,15 @@ func (c crash) run(t *testing.T, seed uint64) result {
 			died = time.Now()
 		}
 		if died.IsZero() {
-			require.True(t, life > 1 || c.point == "", "the process went by %s too seldom to die there", c)
 			p.audit(t)
 			p.stop(t)
 			break
 		}
 		t.Logf("life %d ended at %s", life, c)
+		if c.point != "" && life == 1 {
+			// Not before: what waits for a source that joins late is handled in few groups, and the point passed less often.
+			close(l.stop)
+		}
 		r.died = append(r.died, died)
 	}
 	for _, died := range r.died {
@@ -201,7 +207,7 @@ func (s stack) awaitDeathOrPeace(ctx context.Context, t *testing.T, p *process, 
 		return died()
 	case <-l.done:
 	}
-	require.NoError(t, ctx.Err(), "the clients wait for their answers in vain")
+	require.NoError(t, ctx.Err(), "the clients wait for their answers, or for the death of the process, in vain")
 	// Until it is ready the address of its database may be that of the life before.
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -27,6 +27,7 @@ type load struct {
 	client  http.Client
 	targets []string // where the API is served
 	pace    time.Duration
+	linger  time.Duration // the pace of a client that has made its requests and waits for the end
 	stop    chan struct{}
 	clients sync.WaitGroup
 	done    chan struct{} // closed when every client has all its answers
@@ -58,8 +59,8 @@ func newLoad(targets ...string) *load {
 	}
 }
 
-// start begins: each client makes ops requests, or goes on until end when ops is zero. They give up with ctx, before
-// their time when the test has failed.
+// start begins: each client makes ops requests, and goes on until end. They give up with ctx, before their time when the
+// test has failed.
 func (l *load) start(ctx context.Context, seed uint64, ops int) {
 	for sku, n := range map[string]int{"PLENTY": 100_000, "FEW": units} {
 		l.clients.Go(func() {
@@ -71,13 +72,17 @@ func (l *load) start(ctx context.Context, seed uint64, ops int) {
 	for c := range uint64(loadClients) {
 		random := rand.New(rand.NewPCG(seed, c))
 		l.clients.Go(func() {
-			for n := 1; ops == 0 || n <= ops; n++ {
+			for n := 1; ; n++ {
+				pace, stop := l.pace, (<-chan struct{})(nil)
+				if n > ops {
+					pace, stop = max(l.pace, l.linger), l.stop
+				}
 				select {
-				case <-l.stop:
+				case <-stop:
 					return
 				case <-ctx.Done():
 					return
-				case <-time.After(l.pace):
+				case <-time.After(pace):
 				}
 				l.act(ctx, random, n)
 			}
@@ -89,7 +94,7 @@ func (l *load) start(ctx context.Context, seed uint64, ops int) {
 	}()
 }
 
-// end lets every client get its last answer.
+// end lets every client make its requests and get its last answer.
 func (l *load) end() {
 	close(l.stop)
 	<-l.done
