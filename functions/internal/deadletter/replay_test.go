@@ -156,7 +156,7 @@ func TestAnswersCountAsFailures(t *testing.T) {
 				release := make(chan struct{})
 				t.Cleanup(func() { close(release) })
 				c.answer = func(http.ResponseWriter, string) { <-release }
-				r.Timeout = 100 * time.Millisecond
+				r.Timeout = 3 * time.Second // in which it has to arrive, however slow the machine is
 			}
 			require.NoError(t, r.Run(t.Context(), b.find(t, deadletter.Selector{})))
 			assert.Equal(t, outcomes{"failed order-1#1"}, o)
