@@ -95,7 +95,10 @@ const (
 
 // HTTP returns what posts pokes to the relay at address, an http or https URL. It returns early, with nil, for one that
 // is not answered within a second.
-func HTTP(address string) (Deliver, error) {
+func HTTP(address string) (Deliver, error) { return leaving(address, slow) }
+
+// leaving returns what posts pokes, and leaves one that is not answered within a time under way.
+func leaving(address string, after time.Duration) (Deliver, error) {
 	if u, err := url.Parse(address); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("the relay's address %q is not a URL like http://publish-outbox-orders", address)
 	}
@@ -112,7 +115,7 @@ func HTTP(address string) (Deliver, error) {
 			answered <- post(ctx, client, address, e)
 			<-places
 		}()
-		timer := time.NewTimer(slow)
+		timer := time.NewTimer(after)
 		defer timer.Stop()
 		select {
 		case err := <-answered:
