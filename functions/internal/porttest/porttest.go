@@ -2,6 +2,7 @@
 package porttest
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -12,19 +13,34 @@ import (
 
 const lowest, highest = 20000, 31999
 
-// Try calls listen with one port after another until it succeeds.
+// Try calls listen with one port after another until it succeeds. No other test gets that port before this one ends, in
+// whatever process, also while nobody listens on it.
 func Try(t testing.TB, listen func(port int) error) {
 	t.Helper()
 	var err error
 	for range 50 {
-		if err = listen(lowest + rand.N(highest-lowest)); err == nil {
+		if err = take(t, lowest+rand.N(highest-lowest), listen); err == nil {
 			return
 		}
 	}
 	require.NoError(t, err, "no port could be had")
 }
 
-// Address returns an address on 127.0.0.1 on which nobody listens at this moment.
+// take reserves a port by its namesake of UDP, which nothing here uses.
+func take(t testing.TB, port int, listen func(port int) error) error {
+	t.Helper()
+	reserved, err := net.ListenPacket("udp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	if err := listen(port); err != nil {
+		return errors.Join(err, reserved.Close())
+	}
+	t.Cleanup(func() { _ = reserved.Close() }) // nothing was sent
+	return nil
+}
+
+// Address returns an address on 127.0.0.1 on which nobody listens, until the test or what it starts does.
 func Address(t testing.TB) string {
 	t.Helper()
 	var address string
