@@ -2,6 +2,7 @@ package createorder
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -86,14 +87,20 @@ func TestCreatesThatWaitAreStoredTogether(t *testing.T) {
 	assert.Len(t, outboxtest.Drain(t, f.DB), n)
 }
 
+// hold stores an order with a key in a transaction, until whose end nobody else gets the key.
+func hold(t *testing.T, tx *sql.Tx, key string) {
+	t.Helper()
+	require.NoError(t, orders.New(tx).InsertOrder(t.Context(), orders.InsertOrderParams{
+		ID: functiontest.OrderID(), CustomerEmail: "alice@example.com", Status: orders.OrdersStatusPENDING, Currency: "EUR", Version: 1,
+		IdempotencyKeyHash: KeyHash(key), RequestHash: []byte{}, CreatedAt: time.Now(), UpdatedAt: time.Now(),
+	}))
+}
+
 func TestAKeyThatIsHeldHoldsUpOthersForAShortTimeOnly(t *testing.T) {
 	f := quiet(t, New())
 	holder, err := f.DB.BeginTx(t.Context(), schema.ReadCommitted)
 	require.NoError(t, err)
-	require.NoError(t, orders.New(holder).InsertOrder(t.Context(), orders.InsertOrderParams{
-		ID: functiontest.OrderID(), CustomerEmail: "alice@example.com", Status: orders.OrdersStatusPENDING, Currency: "EUR", Version: 1,
-		IdempotencyKeyHash: KeyHash("held"), RequestHash: []byte{}, CreatedAt: time.Now(), UpdatedAt: time.Now(),
-	}))
+	hold(t, holder, "held")
 	var group []pending
 	for _, key := range []string{"a", "b", "held", "c"} {
 		p, err := f.prepare(keyed(key, 1))
@@ -101,13 +108,13 @@ func TestAKeyThatIsHeldHoldsUpOthersForAShortTimeOnly(t *testing.T) {
 		group = append(group, p)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), groupTimeout)
-	defer cancel()
-	for _, r := range f.store(ctx, group) {
-		assert.True(t, schema.IsLockWaitTimeout(r.Err), "the server gives up, before the time of the group is over: %v", r.Err)
+	for _, r := range f.store(t.Context(), group) {
+		assert.True(t, schema.IsLockWaitTimeout(r.Err), "the server gives up: %v", r.Err)
 	}
+	seconds := mysqltest.Count(t, f.DB, "SELECT @@innodb_lock_wait_timeout")
+	assert.Less(t, time.Duration(seconds)*time.Second, groupTimeout, "it does so before the time of the group is over")
 	for _, i := range []int{0, 1, 3} {
-		assert.NoError(t, insert(ctx, f.Transact, group[i:i+1]), "nothing is held for it any more")
+		assert.NoError(t, insert(t.Context(), f.Transact, group[i:i+1]), "nothing is held for it any more")
 	}
 	require.NoError(t, holder.Rollback())
 	_, err = f.Create(t.Context(), keyed("held", 1))
@@ -152,11 +159,24 @@ func TestCreatesWhoseCommitIsLostAreAnsweredForTheirOwnOrders(t *testing.T) {
 
 func TestACreateWhoseClientIsGoneIsNoOrderOfAnotherKey(t *testing.T) {
 	f := quiet(t, New())
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("the client is gone"))
-	_, err := f.Create(ctx, keyed("k", 1))
-	require.ErrorIs(t, err, context.Canceled)
+	// The key is held, so that the client goes before the order is made.
+	holder, err := f.DB.BeginTx(t.Context(), schema.ReadCommitted)
+	require.NoError(t, err)
+	defer func() { _ = holder.Rollback() }() // after the rollback below this does nothing
+	hold(t, holder, "k")
+	ctx, leave := context.WithCancelCause(t.Context())
+	gone := make(chan error, 1)
+	go func() {
+		_, err := f.Create(ctx, keyed("k", 1))
+		gone <- err
+	}()
+	mysqltest.AwaitRunning(t, f.DB, "name: InsertOrder ", 1)
+	leave(errors.New("the client is gone"))
+	require.ErrorIs(t, <-gone, context.Canceled)
+	require.NoError(t, holder.Rollback())
+
 	_, err = f.Create(t.Context(), keyed("k", 1))
+
 	require.NoError(t, err, "it is made or made now, and answered the same")
 	assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM orders"))
 }
