@@ -118,8 +118,12 @@ func TestASilentConnectionIsClosedByTheServer(t *testing.T) {
 	defer func() { _ = tx.Rollback() }()
 	exec(t, tx, "INSERT INTO facts (id) VALUES (1)")
 
-	// The insert waits for the row of the silent transaction, until the server has ended that one.
-	exec(t, db, "INSERT INTO facts (id) VALUES (1)")
+	// The insert waits for the row of the silent transaction, until the server has ended that one: on a slow machine longer
+	// than a statement waits for a row.
+	for err = errors.New("not yet"); err != nil; {
+		_, err = db.ExecContext(t.Context(), "INSERT INTO facts (id) VALUES (1)")
+		require.True(t, err == nil || schema.IsLockWaitTimeout(err), "%v", err)
+	}
 
 	_, err = tx.ExecContext(t.Context(), "UPDATE facts SET name = 'late' WHERE id = 1")
 	assert.True(t, schema.IsTransient(err), "%v", err)
