@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -96,7 +95,7 @@ func TestPoisonIsSeenReplayedInVainParkedAndDiscarded(t *testing.T) {
 	assert.Contains(t, s.operate(t, "", "deadletters list"), "reserve-stock")
 	assert.Contains(t, s.operate(t, "", "deadletters show", "--key", "order-1"), "no event at all")
 	counter := fmt.Sprintf(`orders_dead_letters_total{consumer="reserve-stock",reason="poison",topic="%sorder.created"} 1`, s.topicPrefix())
-	assert.Contains(t, p.text(t, "/metrics"), counter)
+	p.awaitMetric(t, counter)
 
 	s.operate(t, "say which letters", "deadletters replay")
 	s.operate(t, "[open parked discarded replayed]", "deadletters list --state lost")
@@ -123,18 +122,6 @@ func TestPoisonIsSeenReplayedInVainParkedAndDiscarded(t *testing.T) {
 func (s stack) show(t *testing.T) []letterView {
 	t.Helper()
 	return lines[letterView](t, s.operate(t, "", "deadletters show --json"))
-}
-
-// text reads a page.
-func (p *process) text(t *testing.T, path string) string {
-	t.Helper()
-	response, err := http.Get(p.url + path)
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, response.Body.Close()) }()
-	var text bytes.Buffer
-	_, err = text.ReadFrom(response.Body)
-	require.NoError(t, err)
-	return text.String()
 }
 
 func TestLetterOfAFaultThatWasRepairedIsReplayedAndTheOrderEndsRight(t *testing.T) {
@@ -272,6 +259,7 @@ func TestParkedOutboxRowsAreRequeuedOrDiscarded(t *testing.T) {
 	discarded := rows("--state", "discarded")
 	require.Len(t, discarded, 1)
 	assert.Equal(t, firstRow, discarded[0].ID)
+	p.await(t, "the other is marked as sent", func() bool { return len(rows("--state", "sent")) == 1 })
 
 	s.operate(t, "--older-than", "outbox purge")
 	assert.Contains(t, s.operate(t, "", "outbox purge --older-than 1ms --dry-run --schema orders"), "orders: 1 rows would be deleted")
