@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // dataFolder is the folder of what lasts. One harness at a time has it.
@@ -45,7 +46,7 @@ func openData(o options) (*dataFolder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the lock of the data folder: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := take(lock); err != nil {
 		return nil, errors.Join(fmt.Errorf("the data folder %s is in use by another harness%s: stop that one, or give another folder by --data", path, owner(path)), lock.Close())
 	}
 	// What a harness that was killed has announced is true no longer: its ports may be another's by now.
@@ -53,6 +54,25 @@ func openData(o options) (*dataFolder, error) {
 		return nil, errors.Join(fmt.Errorf("forget the harness before: %w", err), lock.Close())
 	}
 	return &dataFolder{path: path, ephemeral: o.ephemeral, lock: lock}, nil
+}
+
+// take takes the lock, or fails when another harness has it. A command that looks for a harness shares the lock for a
+// moment, which is waited for.
+func take(lock *os.File) error {
+	for {
+		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		// A harness shares it with nobody, so it can be shared when only such commands are there.
+		if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
+			return err
+		}
+		if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_UN); err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // isFree tells whether no harness has the folder.

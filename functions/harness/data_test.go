@@ -1,6 +1,7 @@
 package main
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -31,4 +32,32 @@ func TestAHarnessThatStartsIsNotTakenForTheOneThatWasKilled(t *testing.T) {
 	running, err = findRunning(path)
 	require.NoError(t, err)
 	assert.Nil(t, running)
+}
+
+func TestCommandsThatLookForAHarnessKeepNoneFromStarting(t *testing.T) {
+	path := t.TempDir()
+	ended := make(chan struct{})
+	var looking sync.WaitGroup
+	for range 4 {
+		looking.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				_, err := isFree(path)
+				assert.NoError(t, err)
+			}
+		})
+	}
+	defer looking.Wait()
+	defer close(ended)
+	for range 500 {
+		started, err := openData(options{data: path})
+		require.NoError(t, err)
+		_, err = openData(options{data: path})
+		require.ErrorContains(t, err, "in use by another harness")
+		require.NoError(t, started.close())
+	}
 }
