@@ -458,13 +458,14 @@ func TestALeaseOutlastsASend(t *testing.T) {
 
 func TestALeaseIsAsLongAsItSaysByTheClockOfTheDatabase(t *testing.T) {
 	f, box := start(t)
-	var seconds float64
+	var before, after, until time.Time
 	box.after = func(Mail) {
-		require.NoError(t, f.DB.QueryRowContext(t.Context(),
-			"SELECT TIMESTAMPDIFF(MICROSECOND, NOW(6), claimed_until) / 1000000 FROM conversations").Scan(&seconds))
+		require.NoError(t, f.DB.QueryRowContext(t.Context(), "SELECT NOW(6), claimed_until FROM conversations").Scan(&after, &until))
 	}
+	require.NoError(t, f.DB.QueryRowContext(t.Context(), "SELECT NOW(6)").Scan(&before))
 	require.NoError(t, f.Handle(t.Context(), functiontest.Event(t, confirmed(functiontest.OrderID()), 2)))
-	assert.InDelta(t, lease.Seconds(), seconds, 5)
+	assert.False(t, until.Before(before.Add(lease)), "it ends at %v, claimed after %v", until, before)
+	assert.False(t, until.After(after.Add(lease)), "it ends at %v, claimed before %v", until, after)
 }
 
 func TestOlderNewsAreNotToldAfterNewerOnesWhoseMarkWasLost(t *testing.T) {
