@@ -161,6 +161,8 @@ func TestStartEndsAServerThatNobodyEnds(t *testing.T) {
 	needsServer(t)
 	dir := t.TempDir()
 	child := startChild(t, dir)
+	// Stopped, it does nothing about its supervisor's end before its own.
+	require.NoError(t, child.Process.Signal(syscall.SIGSTOP))
 	killSupervisors(dir)
 	kill(t, child)
 	var left []process
