@@ -215,15 +215,21 @@ func makeFolder(dir string) (string, error) {
 	if dir == "" {
 		return "", errors.New("Options.Dir is empty")
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("create the folder of the database server: %w", err)
-	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return "", fmt.Errorf("find the folder of the database server: %w", err)
 	}
-	if dir, err = filepath.EvalSymlinks(dir); err != nil {
-		return "", fmt.Errorf("find the folder of the database server: %w", err)
+	for {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return "", fmt.Errorf("create the folder of the database server: %w", err)
+		}
+		path, err := filepath.EvalSymlinks(dir)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // a former server's RemoveOnExit has taken it away meanwhile
+		}
+		if err != nil {
+			return "", fmt.Errorf("find the folder of the database server: %w", err)
+		}
+		return path, nil
 	}
-	return dir, nil
 }

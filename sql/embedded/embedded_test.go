@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -244,6 +245,26 @@ func TestFolderGoesWithAServerThatIsToRemoveIt(t *testing.T) {
 	s := start(t, Options{Dir: dir, Fast: true, RemoveOnExit: true})
 	require.NoError(t, s.Stop(t.Context()))
 	assert.NoDirExists(t, dir)
+}
+
+func TestAFolderThatGoesWhileItIsMadeIsMadeAgain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dir")
+	ctx, cancel := context.WithCancel(t.Context())
+	var remover sync.WaitGroup
+	remover.Go(func() {
+		for ctx.Err() == nil {
+			_ = os.Remove(dir) // it is there or not
+		}
+	})
+	for range 1000 {
+		path, err := makeFolder(dir)
+		if !assert.NoError(t, err) {
+			break
+		}
+		assert.Equal(t, filepath.Base(dir), filepath.Base(path))
+	}
+	cancel()
+	remover.Wait()
 }
 
 func TestLongFolderGetsAShortSocket(t *testing.T) {
