@@ -280,7 +280,7 @@ func TestAuditLeavesOutWhatIsInFlight(t *testing.T) {
 
 	s.commit() // as if it had been handled
 	within := s.options
-	within.Grace = time.Minute
+	within.Grace = time.Hour
 	r, err := audit.Run(t.Context(), within)
 	require.NoError(t, err)
 	assertClean(t, r)
@@ -402,7 +402,7 @@ func TestPurgedRowsAreCounted(t *testing.T) {
 	assert.Equal(t, 11, find(t, r, audit.Facts).Numbers["purged"])
 	assert.NotEmpty(t, find(t, r, audit.Sent).Skipped)
 
-	s.options.Now = func() time.Time { return time.Now().Add(s.options.SentRetention - time.Minute) }
+	s.options.Now = func() time.Time { return time.Now().Add(s.options.SentRetention - time.Hour) }
 	assert.Equal(t, 11, find(t, s.audit(), audit.Facts).Breached)
 }
 

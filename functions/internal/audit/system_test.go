@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ import (
 	"example.com/orders/functions/notify"
 	"example.com/orders/functions/releasestock"
 	"example.com/orders/functions/reservestock"
+	"example.com/orders/knative"
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/schema"
 )
@@ -156,6 +158,10 @@ func (s *system) settle() {
 	s.commit()
 }
 
+// committing is held from a look at the end of a topic to the commit of it: tests that share topics share the groups, and
+// one that is late must not take back what another one has committed.
+var committing sync.Mutex
+
 // commit makes every consumer group have handled all that is in its topic.
 func (s *system) commit() {
 	s.Helper()
@@ -163,22 +169,29 @@ func (s *system) commit() {
 	admin, err := sarama.NewClusterAdminFromClient(client)
 	require.NoError(s, err)
 	for _, source := range s.options.Wiring.Sources {
-		partitions, err := client.Partitions(source.Topic)
-		require.NoError(s, err)
-		ends := map[int32]sarama.OffsetAndMetadata{}
-		for _, partition := range partitions {
-			end, err := client.GetOffset(source.Topic, partition, sarama.OffsetNewest)
-			require.NoError(s, err)
-			ends[partition] = sarama.OffsetAndMetadata{Offset: end, LeaderEpoch: -1}
-		}
-		require.EventuallyWithT(s, func(c *assert.CollectT) { // a group's coordinator may be loading
-			answer, err := admin.AlterConsumerGroupOffsets(source.Group, map[string]map[int32]sarama.OffsetAndMetadata{source.Topic: ends}, nil)
-			require.NoError(c, err)
-			for _, refused := range answer.Errors[source.Topic] {
-				require.Equal(c, sarama.ErrNoError, refused)
-			}
-		}, 30*time.Second, 50*time.Millisecond)
+		s.commitOf(client, admin, source)
 	}
+}
+
+func (s *system) commitOf(client sarama.Client, admin sarama.ClusterAdmin, source knative.KafkaSource) {
+	s.Helper()
+	committing.Lock()
+	defer committing.Unlock()
+	partitions, err := client.Partitions(source.Topic)
+	require.NoError(s, err)
+	ends := map[int32]sarama.OffsetAndMetadata{}
+	for _, partition := range partitions {
+		end, err := client.GetOffset(source.Topic, partition, sarama.OffsetNewest)
+		require.NoError(s, err)
+		ends[partition] = sarama.OffsetAndMetadata{Offset: end, LeaderEpoch: -1}
+	}
+	require.EventuallyWithT(s, func(c *assert.CollectT) { // a group's coordinator may be loading
+		answer, err := admin.AlterConsumerGroupOffsets(source.Group, map[string]map[int32]sarama.OffsetAndMetadata{source.Topic: ends}, nil)
+		require.NoError(c, err)
+		for _, refused := range answer.Errors[source.Topic] {
+			require.Equal(c, sarama.ErrNoError, refused)
+		}
+	}, 30*time.Second, 50*time.Millisecond)
 }
 
 func (s *system) client() sarama.Client {
