@@ -145,7 +145,8 @@ func (c *conn) BeginTx(ctx context.Context, options driver.TxOptions) (tx driver
 	return &transaction{tx, c}, nil
 }
 
-// ExecContext runs a statement.
+// ExecContext runs a statement. A caller who went during a call is told so at once: how much of the answer could still be
+// read would be a matter of how soon the driver sees it.
 func (c *conn) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (result driver.Result, err error) {
 	what := c.call(text)
 	err = c.tap.run(what, func() error {
@@ -156,6 +157,9 @@ func (c *conn) ExecContext(ctx context.Context, text string, args []driver.Named
 		result, err = c.Session.ExecContext(ctx, c.tap.query(text), args)
 		return err
 	})
+	if err == nil {
+		err = ctx.Err()
+	}
 	return result, err
 }
 
@@ -165,6 +169,9 @@ func (c *conn) QueryContext(ctx context.Context, text string, args []driver.Name
 		rows, err = c.Session.QueryContext(ctx, c.tap.query(text), args)
 		return err
 	})
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil && rows != nil {
 		_ = rows.Close()
 		rows = nil
