@@ -4,7 +4,6 @@ import (
 	"io"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -48,10 +47,8 @@ func TestAPageThatIsOpenDoesNotHoldTheEndUp(t *testing.T) {
 	_, err = io.ReadFull(response.Body, first)
 	require.NoError(t, err)
 
-	begin := time.Now()
-	p.stop(t)
+	p.stop(t) // well: an end that waits for the page fails after stopWithin
 
-	assert.Less(t, time.Since(begin), stopWithin, "the end waited for the page")
 	_, err = io.Copy(io.Discard, response.Body)
 	assert.NoError(t, err, "the stream ends as one that is over")
 }
