@@ -3,6 +3,7 @@ package createorder
 import (
 	"bytes"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/json"
 	"log/slog"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/functions/internal/outboxtest"
 	"example.com/orders/sql/orders"
+	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
 )
 
@@ -185,18 +187,25 @@ func TestCreateThatMeetsItsOwnOrderAnswersForIt(t *testing.T) {
 	}
 }
 
+// hold stores an order, whose id it returns, in a transaction, until whose end nobody else gets its key.
+func hold(t *testing.T, f *Function, c Command) (tx *sql.Tx, id string) {
+	t.Helper()
+	tx, err := f.DB.BeginTx(t.Context(), schema.ReadCommitted)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback() }) // it may have ended
+	fingerprint, id := c.Order.Fingerprint(), functiontest.OrderID()
+	require.NoError(t, orders.New(tx).InsertOrder(t.Context(), orders.InsertOrderParams{
+		ID: id, CustomerEmail: "alice@example.com", Status: orders.OrdersStatusPENDING, Currency: "EUR", Version: 1,
+		IdempotencyKeyHash: c.KeyHash, RequestHash: fingerprint[:], CreatedAt: time.Now(), UpdatedAt: time.Now(),
+	}))
+	return tx, id
+}
+
 func TestCreateWaitsForItsKeyAndThenDecides(t *testing.T) {
 	for name, committed := range map[string]bool{"the first one commits": true, "the first one gives up": false} {
 		t.Run(name, func(t *testing.T) {
 			f := functiontest.Start(t, New(), nil)
-			first, err := f.DB.BeginTx(t.Context(), nil)
-			require.NoError(t, err)
-			fingerprint := wanted(2).Fingerprint()
-			id := functiontest.OrderID()
-			require.NoError(t, orders.New(first).InsertOrder(t.Context(), orders.InsertOrderParams{
-				ID: id, CustomerEmail: "alice@example.com", Status: orders.OrdersStatusPENDING, Currency: "EUR", Version: 1,
-				IdempotencyKeyHash: KeyHash("k"), RequestHash: fingerprint[:], CreatedAt: time.Now(), UpdatedAt: time.Now(),
-			}))
+			first, id := hold(t, f, keyed("k", 2))
 			answers := make(chan Accepted, 5)
 			for range cap(answers) {
 				go func() {

@@ -2,7 +2,6 @@ package createorder
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,7 +15,6 @@ import (
 	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outboxtest"
-	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
 )
 
@@ -87,20 +85,9 @@ func TestCreatesThatWaitAreStoredTogether(t *testing.T) {
 	assert.Len(t, outboxtest.Drain(t, f.DB), n)
 }
 
-// hold stores an order with a key in a transaction, until whose end nobody else gets the key.
-func hold(t *testing.T, tx *sql.Tx, key string) {
-	t.Helper()
-	require.NoError(t, orders.New(tx).InsertOrder(t.Context(), orders.InsertOrderParams{
-		ID: functiontest.OrderID(), CustomerEmail: "alice@example.com", Status: orders.OrdersStatusPENDING, Currency: "EUR", Version: 1,
-		IdempotencyKeyHash: KeyHash(key), RequestHash: []byte{}, CreatedAt: time.Now(), UpdatedAt: time.Now(),
-	}))
-}
-
 func TestAKeyThatIsHeldHoldsUpOthersForAShortTimeOnly(t *testing.T) {
 	f := quiet(t, New())
-	holder, err := f.DB.BeginTx(t.Context(), schema.ReadCommitted)
-	require.NoError(t, err)
-	hold(t, holder, "held")
+	holder, _ := hold(t, f, keyed("held", 1))
 	var group []pending
 	for _, key := range []string{"a", "b", "held", "c"} {
 		p, err := f.prepare(keyed(key, 1))
@@ -117,7 +104,7 @@ func TestAKeyThatIsHeldHoldsUpOthersForAShortTimeOnly(t *testing.T) {
 		assert.NoError(t, insert(t.Context(), f.Transact, group[i:i+1]), "nothing is held for it any more")
 	}
 	require.NoError(t, holder.Rollback())
-	_, err = f.Create(t.Context(), keyed("held", 1))
+	_, err := f.Create(t.Context(), keyed("held", 1))
 	require.NoError(t, err)
 	assert.Len(t, outboxtest.Drain(t, f.DB), 4)
 }
@@ -160,10 +147,7 @@ func TestCreatesWhoseCommitIsLostAreAnsweredForTheirOwnOrders(t *testing.T) {
 func TestACreateWhoseClientIsGoneIsNoOrderOfAnotherKey(t *testing.T) {
 	f := quiet(t, New())
 	// The key is held, so that the client goes before the order is made.
-	holder, err := f.DB.BeginTx(t.Context(), schema.ReadCommitted)
-	require.NoError(t, err)
-	defer func() { _ = holder.Rollback() }() // after the rollback below this does nothing
-	hold(t, holder, "k")
+	holder, _ := hold(t, f, keyed("k", 1))
 	ctx, leave := context.WithCancelCause(t.Context())
 	gone := make(chan error, 1)
 	go func() {
@@ -175,7 +159,7 @@ func TestACreateWhoseClientIsGoneIsNoOrderOfAnotherKey(t *testing.T) {
 	require.ErrorIs(t, <-gone, context.Canceled)
 	require.NoError(t, holder.Rollback())
 
-	_, err = f.Create(t.Context(), keyed("k", 1))
+	_, err := f.Create(t.Context(), keyed("k", 1))
 
 	require.NoError(t, err, "it is made or made now, and answered the same")
 	assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM orders"))
