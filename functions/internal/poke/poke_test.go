@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -81,6 +82,35 @@ func TestAPokeThatFailsIsNotTriedAgainAndNamed(t *testing.T) {
 		synctest.Wait()
 		assert.NoError(t, <-heard)
 	})
+}
+
+func TestPokesTravelOverHTTPInBinaryMode(t *testing.T) {
+	got := make(chan *event.Event, 1)
+	status := http.StatusOK
+	address := functiontest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
+		e, err := cehttp.NewEventFromHTTPRequest(r)
+		if err == nil {
+			got <- e
+		}
+		w.WriteHeader(status)
+	})
+	deliver, err := poke.Leaving(address, time.Minute) // however slow the machine is
+	require.NoError(t, err)
+	e := event.New()
+	e.SetID("1")
+	e.SetSource("/s")
+	e.SetType(poke.Type)
+	e.SetDataContentType(event.ApplicationJSON)
+	e.DataEncoded = []byte(`{"shards":[2]}`)
+
+	require.NoError(t, deliver(t.Context(), e))
+	assert.Equal(t, e, *<-got)
+
+	status = http.StatusServiceUnavailable
+	assert.ErrorContains(t, deliver(t.Context(), e), "503")
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorIs(t, deliver(ended, e), context.Canceled)
 }
 
 func TestAPokeThatIsNotAnsweredHoldsUpTheNextForASecondOnly(t *testing.T) {
