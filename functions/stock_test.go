@@ -25,6 +25,7 @@ import (
 	"example.com/orders/functions/releasestock"
 	"example.com/orders/functions/reservestock"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/servertest"
 )
 
 // warehouse is the functions of the inventory schema, on one schema and one pool.
@@ -147,7 +148,7 @@ func TestReserveAndReleaseOfOneOrderMeet(t *testing.T) {
 				} else {
 					second = handled(t.Context(), w.reserve.Handle, reserve)
 				}
-				mysqltest.AwaitRunning(t, w.db, "OpenReservation", 1)
+				servertest.AwaitRunning(t, w.db, "OpenReservation", 1)
 				close(goOn)
 				require.NoError(t, <-first)
 				require.NoError(t, <-second)
@@ -183,9 +184,9 @@ func TestReserveAndReleaseThatWaitForTheSameRowLeaveNothingReserved(t *testing.T
 				start[0], start[1] = start[1], start[0]
 			}
 			first := start[0]()
-			mysqltest.AwaitRunning(t, w.db, "OpenReservation", 1)
+			servertest.AwaitRunning(t, w.db, "OpenReservation", 1)
 			second := start[1]()
-			mysqltest.AwaitRunning(t, w.db, "OpenReservation", 2)
+			servertest.AwaitRunning(t, w.db, "OpenReservation", 2)
 			require.NoError(t, holder.Rollback())
 			require.NoError(t, <-first)
 			require.NoError(t, <-second)

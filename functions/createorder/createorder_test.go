@@ -214,7 +214,7 @@ func TestCreateWaitsForItsKeyAndThenDecides(t *testing.T) {
 					answers <- accepted
 				}()
 			}
-			mysqltest.AwaitRunning(t, f.DB, "name: InsertOrder ", cap(answers))
+			servertest.AwaitRunning(t, f.DB, "name: InsertOrder ", cap(answers))
 
 			if committed {
 				require.NoError(t, first.Commit())

@@ -16,6 +16,7 @@ import (
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outboxtest"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/servertest"
 )
 
 // quiet starts the function without a log.
@@ -154,7 +155,7 @@ func TestACreateWhoseClientIsGoneIsNoOrderOfAnotherKey(t *testing.T) {
 		_, err := f.Create(ctx, keyed("k", 1))
 		gone <- err
 	}()
-	mysqltest.AwaitRunning(t, f.DB, "name: InsertOrder ", 1)
+	servertest.AwaitRunning(t, f.DB, "name: InsertOrder ", 1)
 	leave(errors.New("the client is gone"))
 	require.ErrorIs(t, <-gone, context.Canceled)
 	require.NoError(t, holder.Rollback())

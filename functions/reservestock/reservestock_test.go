@@ -15,6 +15,7 @@ import (
 	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outboxtest"
+	"example.com/orders/sql/servertest"
 )
 
 func stock(t *testing.T, db *sql.DB, sku string, available int) {
@@ -137,7 +138,7 @@ func TestReserveListsTheUnitsAsTheyAreUnderTheLock(t *testing.T) {
 	order := functiontest.Created(t, events.Item{SKU: "A", Quantity: 5, UnitPrice: 1})
 	answer := make(chan error, 1)
 	go func() { answer <- f.Handle(t.Context(), functiontest.Event(t, order, 1)) }()
-	mysqltest.AwaitRunning(t, f.DB, "LockStocks", 1)
+	servertest.AwaitRunning(t, f.DB, "LockStocks", 1)
 	require.NoError(t, other.Commit())
 	require.NoError(t, <-answer)
 

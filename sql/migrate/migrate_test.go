@@ -2,9 +2,7 @@ package migrate_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -119,31 +117,19 @@ func TestUpWaitsForAnotherAsLongAsItsContextLasts(t *testing.T) {
 	require.Equal(t, 1, got)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	waits := make(chan error, 1)
+	defer cancel()
+	ended := make(chan error, 1)
 	go func() {
-		waits <- awaitStatement(ctx, admin, server.Prefix+"orders.migrate")
-		cancel()
+		applied, err := migrate.Up(ctx, server)
+		assert.Empty(t, applied)
+		ended <- err
 	}()
-	applied, err := migrate.Up(ctx, server)
+	servertest.AwaitRunning(t, admin, server.Prefix+"orders.migrate", 1)
 	cancel()
 
-	require.NoError(t, <-waits)
+	err = <-ended
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.ErrorContains(t, err, "another migration")
-	assert.Empty(t, applied)
-}
-
-// awaitStatement returns once a session is at a statement with text in it. Like db that session connects to no schema.
-func awaitStatement(ctx context.Context, db *sql.DB, text string) error {
-	for {
-		sessions, err := servertest.Sessions(ctx, db)
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(sessions, func(s servertest.Session) bool { return strings.Contains(s.Statement, text) }) {
-			return nil
-		}
-	}
 }
 
 func TestUpSaysWhyItCannotUseAServer(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/servertest"
 )
 
 const consumer = "reserve-stock"
@@ -164,7 +165,7 @@ func TestASecondDeliveryWaitsForTheFirst(t *testing.T) {
 				duplicate, _, err = once(t.Context(), db, consumer, e)
 				second <- err
 			}()
-			mysqltest.AwaitRunning(t, db, "InsertHandled", 1)
+			servertest.AwaitRunning(t, db, "InsertHandled", 1)
 			close(finish)
 
 			assert.ErrorIs(t, <-first, c.first)

@@ -16,6 +16,7 @@ import (
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/servertest"
 )
 
 // add counts a run of the work in the row of the transaction that commits.
@@ -49,7 +50,7 @@ func TestTransactRunsAllOfTheWorkAgainAfterATransientError(t *testing.T) {
 			id := connection(t, tx)
 			var killer sync.WaitGroup
 			killer.Go(func() {
-				mysqltest.AwaitRunning(t, db, "SELECT SLEEP", 1)
+				servertest.AwaitRunning(t, db, "SELECT SLEEP", 1)
 				kill(t, db, id)
 			})
 			_, err := tx.ExecContext(t.Context(), "SELECT SLEEP(30)")

@@ -26,6 +26,7 @@ import (
 	"example.com/orders/functions/internal/saga"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/servertest"
 )
 
 // services are the functions that change an order, on one schema.
@@ -170,7 +171,7 @@ func TestTwoStepsThatMeetAtTheOrderEndAsOneAfterTheOther(t *testing.T) {
 			done := make(chan error, 2)
 			for waiting, step := range []string{first, second} {
 				go func() { done <- steps[step].do(t.Context(), s, orderID) }()
-				mysqltest.AwaitRunning(t, s.db, "name: LockOrder ", waiting+1)
+				servertest.AwaitRunning(t, s.db, "name: LockOrder ", waiting+1)
 			}
 
 			require.NoError(t, holder.Commit())
@@ -207,7 +208,7 @@ func TestAStepThatComesBeforeTheCommitOfAnotherSeesIt(t *testing.T) {
 			require.Len(t, fact, 1)
 			done := make(chan error, 1)
 			go func() { done <- steps[second].do(t.Context(), s, orderID) }()
-			mysqltest.AwaitRunning(t, s.db, "name: LockOrder ", 1)
+			servertest.AwaitRunning(t, s.db, "name: LockOrder ", 1)
 
 			require.NoError(t, tx.Commit())
 			require.NoError(t, <-done)

@@ -1,4 +1,4 @@
-package mysqltest
+package servertest
 
 import (
 	"database/sql"
@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"example.com/orders/sql/servertest"
 )
 
 // AwaitRunning returns once n sessions of the schema of db are at a statement with text in it, such as the name that
@@ -20,7 +18,7 @@ func AwaitRunning(t testing.TB, db *sql.DB, text string, n int) {
 	defer look.Stop()
 	deadline := time.Now().Add(time.Minute)
 	for {
-		sessions, err := servertest.Sessions(t.Context(), db)
+		sessions, err := Sessions(t.Context(), db)
 		require.NoError(t, err)
 		running := 0
 		for _, s := range sessions {
