@@ -30,8 +30,8 @@ const (
 
 // Options say where a server lives. Only Dir is required.
 type Options struct {
-	// Dir keeps the server's data, log and, when its path is short, socket. It is created, readable by this user
-	// alone, since root of the server has no password. There is one server per folder at a time.
+	// Dir keeps the server's data, log and, when its path is short and plain, socket. It is created, readable by this
+	// user alone, since root of the server has no password. There is one server per folder at a time.
 	Dir string
 	// Cache is where a fetched server is kept; by default orders/mariadb in the user's cache folder.
 	Cache string
@@ -78,9 +78,13 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 
 // start takes over lock: it is released when the server has ended or could not be started.
 func (s *Server) start(ctx context.Context, o Options, lock *os.File) error {
+	var p places
 	abandon := func(err error) error {
 		if o.RemoveOnExit {
 			err = errors.Join(err, os.RemoveAll(s.dir))
+		}
+		if p.outside != "" {
+			err = errors.Join(err, os.RemoveAll(p.outside))
 		}
 		return errors.Join(err, lock.Close())
 	}
@@ -88,14 +92,13 @@ func (s *Server) start(ctx context.Context, o Options, lock *os.File) error {
 	if err != nil {
 		return abandon(err)
 	}
-	if err := initialise(ctx, found, s.dir); err != nil {
+	if p, err = place(s.dir, os.TempDir()); err != nil {
 		return abandon(err)
 	}
-	socket, sockets, err := placeSocket(s.dir, os.TempDir())
-	if err != nil {
+	if err := initialise(ctx, found, s.dir, p.temporary); err != nil {
 		return abandon(err)
 	}
-	s.socket = socket
+	s.socket = p.socket
 	log := filepath.Join(s.dir, logName)
 	if err := os.Rename(log, log+".old"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return abandon(fmt.Errorf("set the former log aside: %w", err))
@@ -105,18 +108,18 @@ func (s *Server) start(ctx context.Context, o Options, lock *os.File) error {
 		remove = s.dir
 	}
 	s.process, err = supervise(order{
-		command:   append([]string{found.path}, serverArguments(found, s.dir, socket, o.Fast)...),
+		command:   append([]string{found.path}, serverArguments(found, s.dir, p, o.Fast)...),
 		libraries: found.libraries,
 		input:     os.DevNull,
 		log:       log,
 		grace:     shutdownWithin,
 		folder:    remove,
-		sockets:   sockets,
+		outside:   p.outside,
 	})
 	if err != nil {
 		return abandon(err)
 	}
-	go s.await(lock, remove, sockets)
+	go s.await(lock, remove, p.outside)
 	if s.version, err = s.ready(ctx); err != nil {
 		// Before the folder goes: the log is the explanation.
 		err = fmt.Errorf("%w\n%s", err, s.process.tail())

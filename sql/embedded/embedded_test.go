@@ -267,14 +267,45 @@ func TestAFolderThatGoesWhileItIsMadeIsMadeAgain(t *testing.T) {
 	remover.Wait()
 }
 
-func TestLongFolderGetsAShortSocket(t *testing.T) {
+func TestAFolderMayHaveAnyName(t *testing.T) {
 	needsServer(t)
-	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 20))
-	s := start(t, Options{Dir: dir, Fast: true})
-	write(t, s)
-	requireWritten(t, s)
-	require.NoError(t, s.Stop(t.Context()))
-	assert.NoFileExists(t, s.socket)
+	parent := t.TempDir()
+	odd := "@ :#?%20)('\"$`;,=&*\\日本"
+	cases := map[string]struct{ dir, temporary string }{
+		"long":                          {strings.Repeat("long", 20), ""},
+		"as long as it may be":          {strings.Repeat("x", 200) + "/" + strings.Repeat("y", maxFolder-202-len(parent)), ""},
+		"odd":                           {odd, ""},
+		"odd, temporary files too":      {odd + "2", filepath.Join(parent, "a@b c")},
+		"odd, temporary files relative": {odd + "3", "."},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(parent)
+			if c.temporary != "" {
+				require.NoError(t, os.MkdirAll(c.temporary, 0o700))
+				t.Setenv("TMPDIR", c.temporary)
+			}
+			dir := filepath.Join(parent, c.dir)
+			s := start(t, Options{Dir: dir, Fast: true})
+			write(t, s)
+			requireWritten(t, s)
+			db := open(t, s)
+			_, err := db.ExecContext(t.Context(), "CREATE TEMPORARY TABLE d.scratch (a INT) ENGINE=InnoDB")
+			require.NoError(t, err)
+			require.NoError(t, db.Close())
+			require.NoError(t, s.Stop(t.Context()))
+			assert.NoDirExists(t, filepath.Dir(s.socket), "its own folder goes with it")
+
+			requireWritten(t, start(t, Options{Dir: dir, Fast: true}))
+		})
+	}
+}
+
+func TestAFolderWithTooLongAPathIsRefused(t *testing.T) {
+	needsServer(t)
+	dir := filepath.Join(t.TempDir(), strings.Repeat("x", 200), strings.Repeat("y", 200))
+	_, err := Start(t.Context(), Options{Dir: dir, Fast: true})
+	require.ErrorContains(t, err, "at most 350")
 }
 
 func TestSecondServerOnAFolderIsRefused(t *testing.T) {

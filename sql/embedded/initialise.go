@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strings"
 
@@ -18,8 +17,11 @@ const (
 	temporaryName = "tmp"
 	logName       = "server.log"
 	madeByName    = "made-by"
+	socketName    = "mysql.sock"
 	// maxSocket is a length of a socket's path that every system takes: some allow 104 bytes.
 	maxSocket = 90
+	// maxFolder leaves room for the names of schemas and tables in the 512 bytes that the servers have for a path.
+	maxFolder = 350
 )
 
 // madeBy is the flavour of the server that has made the data in dir, empty when there is none yet.
@@ -33,7 +35,7 @@ func madeBy(dir string) flavour {
 
 // initialise makes the system tables of a new folder: in a folder beside it that takes its place when it is complete,
 // so that one that was interrupted is begun again.
-func initialise(ctx context.Context, s server, dir string) error {
+func initialise(ctx context.Context, s server, dir, temporary string) error {
 	if err := os.MkdirAll(filepath.Join(dir, temporaryName), 0o700); err != nil {
 		return fmt.Errorf("make the folder for the server's temporary tables: %w", err)
 	}
@@ -49,7 +51,7 @@ func initialise(ctx context.Context, s server, dir string) error {
 	if err := os.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("clear the folder of the database server: %w", err)
 	}
-	command := append([]string{s.path}, commonArguments(s, dir, fresh)...)
+	command := append([]string{s.path}, commonArguments(s, fresh, temporary)...)
 	input := os.DevNull
 	if s.flavour == mariadb {
 		if err := os.MkdirAll(filepath.Join(fresh, "mysql"), 0o700); err != nil {
@@ -115,15 +117,15 @@ func writeSystemTables(s server, path string) error {
 // logFileSize is the same at every start: servers before 10.9 do not take another one for the same data.
 const logFileSize = "--innodb-log-file-size=48M"
 
-// commonArguments are those of every run on a data folder of dir.
-func commonArguments(s server, dir, data string) []string {
+// commonArguments are those of every run on a data folder.
+func commonArguments(s server, data, temporary string) []string {
 	arguments := []string{
 		"--no-defaults", "--basedir=" + s.base, "--datadir=" + data,
 		// Not the machine's: a server that starts removes the temporary tables of others from there.
-		"--tmpdir=" + filepath.Join(dir, temporaryName),
+		"--tmpdir=" + temporary,
 		"--lc-messages-dir=" + s.share, "--character-sets-dir=" + filepath.Join(s.share, "charsets"),
 	}
-	if u, err := user.Current(); err == nil && u.Uid == "0" {
+	if os.Geteuid() == 0 {
 		arguments = append(arguments, "--user=root") // a server refuses to run as root unless it is told to
 	}
 	if s.flavour == mysqld {
@@ -133,9 +135,9 @@ func commonArguments(s server, dir, data string) []string {
 }
 
 // serverArguments are those of a server that serves.
-func serverArguments(s server, dir, socket string, fast bool) []string {
-	arguments := append(commonArguments(s, dir, filepath.Join(dir, dataName)),
-		"--socket="+socket, "--pid-file="+filepath.Join(dir, "server.pid"),
+func serverArguments(s server, dir string, p places, fast bool) []string {
+	arguments := append(commonArguments(s, filepath.Join(dir, dataName), p.temporary),
+		"--socket="+p.socket, "--pid-file="+filepath.Join(dir, "server.pid"),
 		"--skip-networking", "--skip-name-resolve", "--character-set-server=utf8mb4", "--max-connections=300",
 		"--performance-schema=OFF")
 	if s.flavour == mariadb {
@@ -150,20 +152,46 @@ func serverArguments(s server, dir, socket string, fast bool) []string {
 	return append(arguments, "--innodb-buffer-pool-size=128M", "--innodb-flush-log-at-trx-commit=1")
 }
 
-// placeSocket chooses the path of the socket: in dir when that is short enough for a socket, or else in a folder of
-// its own under temporary, which is returned to be removed.
-func placeSocket(dir, temporary string) (socket, folder string, err error) {
-	socket = filepath.Join(dir, "mysql.sock")
-	if len(socket) <= maxSocket {
-		return socket, "", nil
+// places is where a server has what need not be in its folder.
+type places struct {
+	socket    string
+	temporary string // for its temporary tables
+	outside   string // a folder with what could not be in dir, to be removed after the server; empty when there is none
+}
+
+// place chooses the places: in dir, or in a folder of its own under temporary, when the path of dir is too long for a
+// socket or has characters with a meaning where it would stand. That folder may have been made when place fails.
+func place(dir, temporary string) (p places, err error) {
+	if len(dir) > maxFolder {
+		return p, fmt.Errorf("the path has %d bytes: choose a folder whose path has at most %d", len(dir), maxFolder)
 	}
-	if len(temporary) > maxSocket/2 {
+	p = places{socket: filepath.Join(dir, socketName), temporary: filepath.Join(dir, temporaryName)}
+	if fits(p.socket) {
+		return p, nil
+	}
+	if temporary, err = filepath.Abs(temporary); err != nil || !fits(filepath.Join(temporary, "orders-0123456789", socketName)) {
 		temporary = "/tmp"
 	}
-	if folder, err = os.MkdirTemp(temporary, "orders-"); err != nil {
-		return "", "", fmt.Errorf("make a folder for the server's socket: %w", err)
+	if p.outside, err = os.MkdirTemp(temporary, "orders-"); err != nil {
+		return p, fmt.Errorf("make a folder for the server's socket: %w", err)
 	}
-	return filepath.Join(folder, "mysql.sock"), folder, nil
+	p.socket = filepath.Join(p.outside, socketName)
+	if strings.Contains(dir, separator) {
+		link := filepath.Join(p.outside, temporaryName)
+		if err := os.Symlink(p.temporary, link); err != nil {
+			return p, fmt.Errorf("link to the folder for the server's temporary tables: %w", err)
+		}
+		p.temporary = link
+	}
+	return p, nil
+}
+
+// separator stands between the folders of the server's tmpdir, which is a list.
+const separator = ":"
+
+// fits tells whether a socket can have the path, and a DSN too: it ends the name of the user at its last @.
+func fits(path string) bool {
+	return len(path) <= maxSocket && !strings.ContainsAny(path, "@"+separator)
 }
 
 // ready waits until the server answers and returns its name and version.

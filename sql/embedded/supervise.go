@@ -29,7 +29,7 @@ type order struct {
 	log       string        // file that the command's output is appended to
 	grace     time.Duration // from TERM to KILL
 	folder    string        // removed after the command, unless empty
-	sockets   string        // removed after the command, unless empty
+	outside   string        // removed after the command, unless empty
 }
 
 // supervised is a command under a supervisor, which ends it when this process ends or lets go of it.
@@ -57,7 +57,7 @@ func supervise(o order) (*supervised, error) {
 	defer pidReader.Close()
 	arguments := []string{
 		"-c", superviseScript, supervisorName,
-		strconv.FormatInt(o.grace.Milliseconds()/100, 10), o.folder, o.sockets, o.input, o.libraries,
+		strconv.FormatInt(o.grace.Milliseconds()/100, 10), o.folder, o.outside, o.input, o.libraries,
 	}
 	cmd := exec.Command("/bin/sh", append(arguments, o.command...)...)
 	cmd.Dir = "/"

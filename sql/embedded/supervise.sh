@@ -3,7 +3,7 @@
 # $1 tenths of a second between TERM and KILL; $2 and $3 folders to remove when the server has ended, may be empty;
 # $4 the server's standard input; $5 its LD_LIBRARY_PATH, empty to leave it alone; then its command.
 # Its process id is written to descriptor 3.
-grace=$1 folder=$2 sockets=$3 input=$4 libraries=$5
+grace=$1 folder=$2 outside=$3 input=$4 libraries=$5
 shift 5
 exec 4<&0 </dev/null
 (
@@ -30,5 +30,5 @@ wait "$server"
 status=$?
 kill "$watch" 2>/dev/null
 [ -z "$folder" ] || rm -rf "$folder"
-[ -z "$sockets" ] || rm -rf "$sockets"
+[ -z "$outside" ] || rm -rf "$outside"
 exit "$status"
