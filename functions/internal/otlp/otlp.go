@@ -20,19 +20,26 @@ import (
 	"example.com/orders/functions/internal/tracing"
 )
 
-// Endpoint is the variable that names where spans go, as OpenTelemetry has it. Its other variables hold as well:
-// OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME (orders when it is not set), OTEL_TRACES_SAMPLER and so on.
-const Endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
+// local is where spans go by OpenTelemetry's own default.
+const local = "http://localhost:4318/v1/traces"
 
-// Start exports spans by OTLP over HTTP when Endpoint is set, and does nothing else. stop sends what is left, within
-// its ctx. What cannot be exported is told to the log and costs nobody else anything.
+// Start exports spans by OTLP over HTTP when the environment asks for it, and does nothing else. Spans go through the
+// proxy of the environment, since a collector may be outside. stop sends what is left, within its ctx. What cannot be
+// exported is told to the log and costs nobody else anything.
 func Start(ctx context.Context, environ map[string]string, log *slog.Logger) (stop func(context.Context) error, err error) {
-	if environ[Endpoint] == "" {
-		return func(context.Context) error { return nil }, nil
+	if on, err := isOn(environ); err != nil || !on {
+		return func(context.Context) error { return nil }, err
 	}
-	exporter, err := otlptracehttp.New(ctx) // it reads the environment
+	if err := validate(environ); err != nil {
+		return nil, err
+	}
+	var options []otlptracehttp.Option
+	if name, _ := setting(environ, "ENDPOINT"); name == "" {
+		options = append(options, otlptracehttp.WithEndpointURL(local))
+	}
+	exporter, err := otlptracehttp.New(ctx, options...) // it reads the environment
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", Endpoint, err)
+		return nil, fmt.Errorf("export traces by OTLP: %w", err)
 	}
 	about, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "orders")),
 		resource.WithTelemetrySDK(), resource.WithFromEnv())

@@ -56,10 +56,3 @@ func TestWithoutAnEndpointARequestsTraceIsTakenOn(t *testing.T) {
 	handler.ServeHTTP(httptest.NewRecorder(), r)
 	assert.Equal(t, traceparent, tracing.Cause(seen, events.Cause{}).Traceparent)
 }
-
-func TestStartRefusesAnEndpointThatIsNone(t *testing.T) {
-	t.Setenv(otlp.Endpoint, "http://127.0.0.1:4318")
-	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "broken")
-	_, err := otlp.Start(t.Context(), map[string]string{otlp.Endpoint: "http://127.0.0.1:4318"}, slog.Default())
-	assert.ErrorContains(t, err, "OTEL_RESOURCE_ATTRIBUTES")
-}
