@@ -323,6 +323,26 @@ func TestMachineWithoutServerIsToldWhatToDo(t *testing.T) {
 	assert.ErrorContains(t, err, "MYSQL_DSN")
 }
 
+func TestAServerThatWasFetchedNeedsNeitherAptNorAPath(t *testing.T) {
+	needsServer(t)
+	cache, err := os.UserCacheDir()
+	require.NoError(t, err)
+	if _, err := unpacked(filepath.Join(cache, "orders", "mariadb", "root")); err != nil {
+		t.Skipf("no server was fetched: %v", err)
+	}
+	t.Setenv("PATH", "")
+	write(t, start(t, Options{Dir: t.TempDir(), Fast: true, folders: []string{}}))
+}
+
+func TestAUserWithoutAHomeIsToldWhatToSet(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	t.Setenv("HOME", "")
+	t.Setenv("XDG_CACHE_HOME", "")
+	_, err := Start(t.Context(), Options{Dir: t.TempDir(), folders: []string{}})
+	require.ErrorIs(t, err, ErrNoServer)
+	assert.ErrorContains(t, err, "set HOME")
+}
+
 func TestUnfinishedInitialisationIsBegunAgain(t *testing.T) {
 	needsServer(t)
 	dir := t.TempDir()

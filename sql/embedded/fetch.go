@@ -18,25 +18,25 @@ const debianPackage = "mariadb-server-core"
 // the machine's own apt and unpacked, without installing anything and without root. Programs that want it at the same
 // time wait for the one that fetches it.
 func fetched(ctx context.Context, o Options) (server, error) {
+	cache := o.Cache
+	if cache == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return server{}, fmt.Errorf("find the user's cache for a database server (set HOME): %w: %w", err, ErrNoServer)
+		}
+		cache = filepath.Join(user, "orders", "mariadb")
+	}
+	root := filepath.Join(cache, "root")
+	if found, err := unpacked(root); err == nil {
+		return found, nil
+	}
 	for _, tool := range []string{"apt-get", "dpkg-deb"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return server{}, ErrNoServer
 		}
 	}
-	cache := o.Cache
-	if cache == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			return server{}, fmt.Errorf("find the user's cache for a database server: %w", err)
-		}
-		cache = filepath.Join(user, "orders", "mariadb")
-	}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return server{}, fmt.Errorf("make the cache of the database server: %w", err)
-	}
-	root := filepath.Join(cache, "root")
-	if found, err := unpacked(root); err == nil {
-		return found, nil
 	}
 	lock, err := lockFile(ctx, filepath.Join(cache, "lock"), func() {
 		o.Progress("waiting for another program that fetches a database server")
