@@ -218,8 +218,7 @@ func answers(ctx context.Context, addr string) bool {
 	if err != nil {
 		return false
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // straight to it, without a proxy
-	response, err := client.Do(request)
+	response, err := toHarness().Do(request)
 	if err != nil {
 		return false
 	}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"example.com/orders/functions/internal/direct"
 )
 
 // healthWithin bounds the health command, so that a harness that hangs is told from one that is well.
@@ -24,9 +26,7 @@ func healthCommand(ctx context.Context, o options, out streams) (err error) {
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", url, err)
 	}
-	// Straight to it: a proxy of the environment is for the world outside.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Do(request)
+	response, err := toHarness().Do(request)
 	if err != nil {
 		return fmt.Errorf("no harness answers: %w", err)
 	}
@@ -41,6 +41,13 @@ func healthCommand(ctx context.Context, o options, out streams) (err error) {
 	}
 	fmt.Fprintln(out.stdout, answer)
 	return nil
+}
+
+// toHarness returns a client for a few requests to a harness, which keeps no connection.
+func toHarness() *http.Client {
+	transport := direct.Transport()
+	transport.DisableKeepAlives = true
+	return &http.Client{Transport: transport}
 }
 
 // reachable is the address at which a server that listens on addr is found from the same machine: one that listens on

@@ -127,15 +127,16 @@ func (h *harness) awaitReady(ctx context.Context, addr string, o options) error 
 
 // sampleStock puts a few SKUs on stock, once for a database: the idempotency key makes any later time a repetition.
 func sampleStock(ctx context.Context, addr string) error {
+	client := toHarness()
 	for sku, quantity := range map[string]int{"SKU-123": 100, "SKU-456": 50, "SKU-789": 5} {
-		request, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+addr+"/api/inventory/"+sku,
+		request, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+reachable(addr)+"/api/inventory/"+sku,
 			strings.NewReader(fmt.Sprintf(`{"availableQty":%d}`, quantity)))
 		if err != nil {
 			return err
 		}
 		request.Header.Set("Content-Type", "application/json")
 		request.Header.Set(rest.KeyHeader, "sample-stock")
-		response, err := http.DefaultClient.Do(request)
+		response, err := client.Do(request)
 		if err != nil {
 			return fmt.Errorf("put %s on stock: %w", sku, err)
 		}

@@ -39,6 +39,7 @@ More of the environment:
   SAGA_TIMEOUT         how long an order may be pending; overrides the manifest
   OTEL_EXPORTER_OTLP_ENDPOINT  http://host:4318 to which traces go by OTLP over HTTP; not set: nothing is traced;
                        other variables of OpenTelemetry hold too, such as OTEL_SDK_DISABLED=true
+  HTTP_PROXY           for traces only: functions, relays and KafkaSinks are reached without a proxy
   HARNESS_FAILPOINTS   for tests: FUNCTION.POINT=kill@N;… kills the process when it passes a point for the N-th time
 `
 

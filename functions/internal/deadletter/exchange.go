@@ -6,11 +6,15 @@ import (
 	"net"
 	"net/http"
 
+	"example.com/orders/functions/internal/direct"
 	"example.com/orders/functions/internal/oneline"
 )
 
 // client follows no redirect: to a source that is an answer like any other.
-var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+var client = &http.Client{
+	Transport:     direct.Transport(),
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
 
 // maxAnswer is how much of an answer is read.
 const maxAnswer = 1024

@@ -14,6 +14,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
+	"example.com/orders/functions/internal/direct"
 	"example.com/orders/functions/internal/outbox"
 )
 
@@ -41,7 +42,8 @@ func New(template string) (*Publisher, error) {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || !strings.Contains(template, "{topic}") {
 		return nil, fmt.Errorf("the KafkaSinks' address %q is not a URL with {topic} in it, like http://kafka-sink-ingress.knative-eventing.svc.cluster.local/orders/{topic}", template)
 	}
-	transport := &http.Transport{MaxIdleConns: parallel, MaxIdleConnsPerHost: parallel, MaxConnsPerHost: parallel}
+	transport := direct.Transport()
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = parallel, parallel, parallel
 	return &Publisher{template: template, client: &http.Client{
 		Transport: transport,
 		// To follow would be to post without a body, and to take that answer for the broker's.

@@ -15,6 +15,8 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/google/uuid"
+
+	"example.com/orders/functions/internal/direct"
 )
 
 // Type is the type of the event that wakes a relay. Its data is {"shards":[…]}.
@@ -102,7 +104,7 @@ func leaving(address string, after time.Duration) (Deliver, error) {
 	if u, err := url.Parse(address); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("the relay's address %q is not a URL like http://publish-outbox-orders", address)
 	}
-	client := &http.Client{Timeout: patience}
+	client := &http.Client{Timeout: patience, Transport: direct.Transport()}
 	places := make(chan struct{}, underWay)
 	return func(ctx context.Context, e event.Event) error {
 		select {

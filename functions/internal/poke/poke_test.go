@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,6 +19,14 @@ import (
 	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/poke"
 )
+
+// The proxy of the environment leads nowhere. Clients that heed it leave it out for loopback addresses only, and 0.0.0.0,
+// by which a listener of this machine is reached too, is none.
+func init() {
+	if err := os.Setenv("HTTP_PROXY", "http://127.0.0.1:1"); err != nil {
+		panic(err)
+	}
+}
 
 // run runs a poker until the test ends.
 func run(t *testing.T, p *poke.Poker) {
@@ -140,6 +150,17 @@ func TestAPokeThatIsNotAnsweredHoldsUpTheNextForASecondOnly(t *testing.T) {
 	assert.ErrorIs(t, deliver(ended, e), context.DeadlineExceeded, "no more than that are under way")
 	assert.Empty(t, got)
 	close(letGo)
+	assert.NoError(t, deliver(t.Context(), e))
+}
+
+func TestPokesGoPastTheProxy(t *testing.T) {
+	address := functiontest.Serve(t, func(http.ResponseWriter, *http.Request) {})
+	deliver, err := poke.HTTP(strings.Replace(address, "127.0.0.1", "0.0.0.0", 1))
+	require.NoError(t, err)
+	e := event.New()
+	e.SetID("1")
+	e.SetSource("/s")
+	e.SetType(poke.Type)
 	assert.NoError(t, deliver(t.Context(), e))
 }
 
