@@ -175,7 +175,7 @@ func (b *benchCommand) target(ctx context.Context, o options, out streams) (targ
 			return target, nil, nil, err
 		}
 	}
-	beside := running == nil && !o.ephemeral && o.environ["MYSQL_DSN"] != "" && o.environ["KAFKA_BROKERS"] != "" && answers(ctx, o.addr)
+	beside := running == nil && !o.ephemeral && !b.isSet("data") && o.environ["MYSQL_DSN"] != "" && o.environ["KAFKA_BROKERS"] != "" && answers(ctx, o.addr)
 	if running == nil && !beside {
 		begun, err := startStack(ctx, o, b.size, b.isSet("data"), out)
 		if err != nil {

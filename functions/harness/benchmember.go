@@ -97,7 +97,7 @@ func (m *benchMember) await(ctx context.Context) error {
 		case <-look.C:
 		}
 		if answers(ctx, m.options.addr) {
-			if _, err := readRun(m.options.data); err == nil {
+			if run, err := readRun(m.options.data); err == nil && run.PID == m.cmd.Process.Pid {
 				return nil
 			}
 		}

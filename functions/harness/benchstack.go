@@ -16,7 +16,6 @@ import (
 
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/kafka"
-	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
 
@@ -65,14 +64,16 @@ func startStack(ctx context.Context, o options, size benchSize, keep bool, out s
 func (s *benchStack) createTopics(ctx context.Context, partitions int, out streams) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, benchStartWithin)
 	defer cancel()
-	wiring, err := s.wiring()
+	wiring, err := loadWiring(s.options.environ)
 	if err != nil {
 		return err
 	}
 	for i := range wiring.Topics {
 		wiring.Topics[i].Partitions = int32(partitions)
 	}
-	servers, release, err := reach(ctx, s.options, out, needsKafka)
+	// As the harness itself will: what the last one on the folder had does not count.
+	d := &deployment{options: s.options, needed: needsKafka, config: maps.Clone(s.options.environ)}
+	servers, release, err := d.connect(ctx, out)
 	if err != nil {
 		return err
 	}
@@ -186,15 +187,6 @@ func (s *benchStack) dropSchemas(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// wiring is that of the manifests, with the stack's names.
-func (s *benchStack) wiring() (*knative.Wiring, error) {
-	wiring, err := knative.Load(knative.Base())
-	if err != nil {
-		return nil, err
-	}
-	return wiring.WithTopicPrefix(s.options.environ["KAFKA_TOPIC_PREFIX"])
-}
-
 func benchAdmin(brokers []string) (sarama.ClusterAdmin, error) {
 	config := sarama.NewConfig()
 	config.Version = sarama.V3_6_0_0
@@ -206,7 +198,7 @@ func benchAdmin(brokers []string) (sarama.ClusterAdmin, error) {
 }
 
 func (s *benchStack) deleteTopics(brokers []string) error {
-	wiring, err := s.wiring()
+	wiring, err := loadWiring(s.options.environ)
 	if err != nil {
 		return err
 	}

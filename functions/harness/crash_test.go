@@ -249,7 +249,7 @@ func (s stack) litter(ctx context.Context, topic string) {
 			value := sarama.StringEncoder(fmt.Sprintf("garbage %d", n))
 			if producer.Write(trying, []*sarama.ProducerMessage{{Topic: s.topicPrefix() + topic, Value: value}})[0] == nil {
 				// When it has died meanwhile another stack may have its port, and the record.
-				if still, err := findRunning(s.data); err == nil && still != nil && *still == *run {
+				if still, err := findRunning(s.data); err == nil && still != nil && still.PID == run.PID {
 					n++
 				}
 			}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -17,18 +16,7 @@ type dataFolder struct {
 	lock      *os.File
 }
 
-// runFile is how the other commands find a harness that is running.
-type runFile struct {
-	PID     int    `json:"pid"`
-	Addr    string `json:"addr"`
-	Brokers string `json:"brokers"`
-	DSN     string `json:"dsn"`
-}
-
-const (
-	lockName = "lock"
-	runName  = "harness.json"
-)
+const lockName = "lock"
 
 // openData makes the folder and takes its lock, which ends with this process however it ends.
 func openData(o options) (*dataFolder, error) {
@@ -47,11 +35,10 @@ func openData(o options) (*dataFolder, error) {
 		return nil, fmt.Errorf("open the lock of the data folder: %w", err)
 	}
 	if err := take(lock); err != nil {
-		return nil, errors.Join(fmt.Errorf("the data folder %s is in use by another harness%s: stop that one, or give another folder by --data", path, owner(path)), lock.Close())
+		return nil, errors.Join(fmt.Errorf("the data folder %s is in use by %s: stop that one, or give another folder by --data", path, owner(path)), lock.Close())
 	}
-	// What a harness that was killed has announced is true no longer: its ports may be another's by now.
-	if err := os.Remove(filepath.Join(path, runName)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, errors.Join(fmt.Errorf("forget the harness before: %w", err), lock.Close())
+	if err := forget(path); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	return &dataFolder{path: path, ephemeral: o.ephemeral, lock: lock}, nil
 }
@@ -91,38 +78,9 @@ func isFree(path string) (bool, error) {
 	return err == nil, lock.Close()
 }
 
-// owner names the harness that has a folder, as far as it is known.
-func owner(path string) string {
-	run, err := readRun(path)
-	if err != nil {
-		return ""
-	}
-	return fmt.Sprintf(" (pid %d on %s)", run.PID, run.Addr)
-}
-
-func readRun(path string) (run runFile, err error) {
-	text, err := os.ReadFile(filepath.Join(path, runName))
-	if err != nil {
-		return run, err
-	}
-	return run, json.Unmarshal(text, &run)
-}
-
-// announce writes the run file, which nobody else may read: the DSN may hold a password.
-func (d *dataFolder) announce(run runFile) error {
-	text, err := json.Marshal(run)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(d.path, runName), text, 0o600)
-}
-
 // close gives the folder back, and removes it when it was a temporary one.
 func (d *dataFolder) close() error {
-	err := os.Remove(filepath.Join(d.path, runName))
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
-	}
+	err := forget(d.path)
 	if d.ephemeral {
 		err = os.RemoveAll(d.path)
 	}

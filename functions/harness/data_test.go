@@ -12,7 +12,7 @@ func TestAHarnessThatStartsIsNotTakenForTheOneThatWasKilled(t *testing.T) {
 	path := t.TempDir()
 	killed, err := openData(options{data: path})
 	require.NoError(t, err)
-	require.NoError(t, killed.announce(runFile{PID: 1, Addr: "127.0.0.1:1", Brokers: "127.0.0.1:2", DSN: "root@tcp(127.0.0.1:3)/"}))
+	require.NoError(t, writeRun(path, runFile{PID: 1, Addr: "127.0.0.1:1", Brokers: "127.0.0.1:2", DSN: "root@tcp(127.0.0.1:3)/"}))
 	running, err := findRunning(path)
 	require.NoError(t, err)
 	require.NotNil(t, running)
@@ -24,7 +24,7 @@ func TestAHarnessThatStartsIsNotTakenForTheOneThatWasKilled(t *testing.T) {
 	assert.ErrorContains(t, err, "has not started yet")
 
 	now := runFile{PID: 2, Addr: "127.0.0.1:4", Brokers: "127.0.0.1:5", DSN: "root@tcp(127.0.0.1:6)/"}
-	require.NoError(t, starting.announce(now))
+	require.NoError(t, writeRun(path, now))
 	running, err = findRunning(path)
 	require.NoError(t, err)
 	assert.Equal(t, now, *running)

@@ -126,15 +126,19 @@ func lettersDiscard(flags *flag.FlagSet) runner {
 // with finds the letters that the flags pick, in the order in which they would be replayed, and gives them to do.
 func (c *letterCommand) with(do func(context.Context, deadletter.Box, []deadletter.Letter, streams, *servers, options) error) runner {
 	return func(ctx context.Context, o options, out streams) (err error) {
-		selector, err := c.selector(o)
+		d, err := locate(o, needsDatabase|needsKafka)
 		if err != nil {
 			return err
 		}
-		wiring, err := loadWiring(o)
+		selector, err := c.selector(d.config)
 		if err != nil {
 			return err
 		}
-		s, release, err := reach(ctx, o, out, needsDatabase|needsKafka)
+		wiring, err := loadWiring(d.config)
+		if err != nil {
+			return err
+		}
+		s, release, err := d.connect(ctx, out)
 		if err != nil {
 			return err
 		}
@@ -152,13 +156,13 @@ func (c *letterCommand) with(do func(context.Context, deadletter.Box, []deadlett
 	}
 }
 
-// loadWiring is the wiring with the names that it has at the servers of the environment.
-func loadWiring(o options) (*knative.Wiring, error) {
+// loadWiring is the wiring with the names that it has at the servers of a configuration.
+func loadWiring(config map[string]string) (*knative.Wiring, error) {
 	wiring, err := knative.Load(knative.Base())
 	if err != nil {
 		return nil, err
 	}
-	return wiring.WithTopicPrefix(o.environ["KAFKA_TOPIC_PREFIX"])
+	return wiring.WithTopicPrefix(config["KAFKA_TOPIC_PREFIX"])
 }
 
 func openBox(ctx context.Context, s *servers, wiring *knative.Wiring, actor string) (box deadletter.Box, shut func() error, err error) {
@@ -183,7 +187,7 @@ func openBox(ctx context.Context, s *servers, wiring *knative.Wiring, actor stri
 }
 
 // selector is what the flags pick.
-func (c *letterCommand) selector(o options) (deadletter.Selector, error) {
+func (c *letterCommand) selector(config map[string]string) (deadletter.Selector, error) {
 	s := deadletter.Selector{Consumer: c.consumer, Key: c.key}
 	if c.changes && c.topic == "" && c.consumer == "" && c.key == "" && !c.all {
 		return s, errors.New("say which letters: by --topic, --consumer, --order, or --all; with --dry-run first to see which they are")
@@ -193,7 +197,7 @@ func (c *letterCommand) selector(o options) (deadletter.Selector, error) {
 		return s, err
 	}
 	if c.topic != "" {
-		prefix := o.environ["KAFKA_TOPIC_PREFIX"]
+		prefix := config["KAFKA_TOPIC_PREFIX"]
 		s.Topic = prefix + strings.TrimSuffix(strings.TrimPrefix(c.topic, prefix), deadletter.Suffix) + deadletter.Suffix
 	}
 	if c.offset >= 0 && c.partition < 0 || c.partition >= 0 && c.topic == "" {
@@ -212,8 +216,11 @@ func (c *letterCommand) selector(o options) (deadletter.Selector, error) {
 // functions is the URL of the functions.
 func (c *letterCommand) functions(s *servers, o options) (string, error) {
 	to := or(c.functionsURL, o.environ["FUNCTIONS_URL"])
-	if to == "" && s.api != "" {
-		to = s.api + "/functions/{consumer}"
+	if own := s.api + "/functions/{consumer}"; s.api != "" && c.functionsURL == "" {
+		if to != "" && to != own {
+			return "", fmt.Errorf("FUNCTIONS_URL is %q, and the functions of the harness on %s are at %s: unset it, or say by --functions-url which are meant", to, o.data, own)
+		}
+		to = own
 	}
 	if to == "" {
 		return "", fmt.Errorf("no harness is running on %s: say where the functions are by --functions-url, such as http://{consumer}.orders.svc.cluster.local", o.data)

@@ -16,12 +16,16 @@ import (
 // healthWithin bounds the health command, so that a harness that hangs is told from one that is well.
 const healthWithin = 4 * time.Second
 
-// healthCommand asks the harness at o.addr how it is, and fails unless every function can work. An image without a
+// healthCommand asks the harness on --addr or --data how it is, and fails unless every function can work. An image without a
 // shell or curl is checked by it.
 func healthCommand(ctx context.Context, o options, out streams) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, healthWithin)
 	defer cancel()
-	url := "http://" + reachable(o.addr) + "/health"
+	addr, err := addrOf(o)
+	if err != nil {
+		return err
+	}
+	url := "http://" + reachable(addr) + "/health"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", url, err)
@@ -41,6 +45,21 @@ func healthCommand(ctx context.Context, o options, out streams) (err error) {
 	}
 	fmt.Fprintln(out.stdout, answer)
 	return nil
+}
+
+// addrOf is where the harness is that was named: by its address, or else by its data folder.
+func addrOf(o options) (string, error) {
+	if o.addrNamed || !o.dataNamed || o.ephemeral {
+		return o.addr, nil
+	}
+	running, err := findRunning(o.data)
+	if err != nil {
+		return "", err
+	}
+	if running == nil {
+		return "", fmt.Errorf("no harness is running on %s", o.data)
+	}
+	return running.Addr, nil
 }
 
 // toHarness returns a client for a few requests to a harness, which keeps no connection.

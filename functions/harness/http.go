@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
-	"os"
 	"sort"
 	"strings"
 	"time"
@@ -148,8 +147,6 @@ func sampleStock(ctx context.Context, addr string) error {
 	}
 	return nil
 }
-
-func pid() int { return os.Getpid() }
 
 // banner says what runs where, and what to try.
 func banner(w io.Writer, h *harness, addr string, data *dataFolder, took time.Duration) {

@@ -66,7 +66,7 @@ func plain(run runner) func(*flag.FlagSet) runner {
 func commands() []command {
 	return []command{
 		{"up", "start everything and serve until SIGINT or SIGTERM (the default)", prepareUp},
-		{"health", "ask the harness on --addr how it is, and fail unless all of it can work", plain(healthCommand)},
+		{"health", "ask the harness on --addr or --data how it is, and fail unless all of it can work", plain(healthCommand)},
 		{"bench", "place orders on the harness that runs, or on one of its own, and report how fast it is", prepareBench},
 		{"audit", "check what must always be true of orders, stock and events, and fail when it is not", prepareAudit},
 		{"migrate", "create the schemas that a server lacks, bring them to the newest version, and end", plain(migrateCommand)},

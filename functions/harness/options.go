@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,8 +19,10 @@ import (
 // options is what the flags and the environment say.
 type options struct {
 	addr      string
+	addrNamed bool // by the flag or the variable
 	data      string
-	ephemeral bool
+	dataNamed bool // by the flag or the variable
+	ephemeral bool // there is no folder that lasts, whatever data says
 	logFormat string
 	stock     bool
 	drain     time.Duration
@@ -40,15 +44,27 @@ func parseOptions(flags *flag.FlagSet, c command, args []string, stderr io.Write
 	flags.Usage = func() { help(stderr, flags, c) }
 	flags.StringVar(&o.addr, "addr", or(o.environ["HARNESS_ADDR"], "127.0.0.1:8080"), "`address` to serve HTTP on [HARNESS_ADDR]")
 	flags.StringVar(&o.data, "data", or(o.environ["HARNESS_DATA"], defaultData()), "`folder` of the data that lasts [HARNESS_DATA]")
-	flags.BoolVar(&o.ephemeral, "ephemeral", o.environ["HARNESS_EPHEMERAL"] == "true", "keep the data in a temporary folder that is removed at the end [HARNESS_EPHEMERAL=true]")
+	ephemeral, ephemeralErr := readBool(o.environ, "HARNESS_EPHEMERAL", false)
+	flags.BoolVar(&o.ephemeral, "ephemeral", ephemeral, "keep the data in a temporary folder that is removed at the end; a command acts on what the environment says, and on no harness [HARNESS_EPHEMERAL=true]")
 	flags.StringVar(&o.logFormat, "log", or(o.environ["HARNESS_LOG"], "text"), "`format` of the log on standard error, text or json [HARNESS_LOG]")
-	flags.BoolVar(&o.stock, "sample-stock", o.environ["HARNESS_SAMPLE_STOCK"] != "false", "put a few SKUs on stock at the first start [HARNESS_SAMPLE_STOCK=false]")
+	stock, stockErr := readBool(o.environ, "HARNESS_SAMPLE_STOCK", true)
+	flags.BoolVar(&o.stock, "sample-stock", stock, "put a few SKUs on stock at the first start [HARNESS_SAMPLE_STOCK=false]")
 	flags.DurationVar(&o.drain, "drain", 10*time.Second, "how long events that are being handled may take to finish at the end")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("%q is not understood: see harness --help", flags.Arg(0))
+	}
+	if err := errors.Join(ephemeralErr, stockErr); err != nil {
+		return o, err
+	}
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	o.addrNamed = given["addr"] || o.environ["HARNESS_ADDR"] != ""
+	o.dataNamed = given["data"] || o.environ["HARNESS_DATA"] != ""
+	if given["data"] && !given["ephemeral"] {
+		o.ephemeral = false // the variable is for those who name no folder
 	}
 	if _, _, err := net.SplitHostPort(o.addr); err != nil {
 		return o, fmt.Errorf("--addr %q: give host:port: %w", o.addr, err)
@@ -57,6 +73,19 @@ func parseOptions(flags *flag.FlagSet, c command, args []string, stderr io.Write
 		return o, fmt.Errorf("--log %q: give text or json", o.logFormat)
 	}
 	return o, nil
+}
+
+// readBool reads a variable that is true or false.
+func readBool(environ map[string]string, name string, fallback bool) (bool, error) {
+	text := environ[name]
+	if text == "" {
+		return fallback, nil
+	}
+	value, err := strconv.ParseBool(text)
+	if err != nil {
+		return fallback, fmt.Errorf("%s is %q: give true or false", name, text)
+	}
+	return value, nil
 }
 
 func or(value, fallback string) string {

@@ -81,7 +81,11 @@ func (c *outboxCommand) changing(flags *flag.FlagSet, states string) {
 // with opens the outboxes that the flags pick and gives them to do.
 func (c *outboxCommand) with(do func(context.Context, streams, []backlog.Operator) error) runner {
 	return func(ctx context.Context, o options, out streams) (err error) {
-		wiring, err := loadWiring(o)
+		d, err := locate(o, needsDatabase)
+		if err != nil {
+			return err
+		}
+		wiring, err := loadWiring(d.config)
 		if err != nil {
 			return err
 		}
@@ -89,7 +93,7 @@ func (c *outboxCommand) with(do func(context.Context, streams, []backlog.Operato
 		if err != nil {
 			return err
 		}
-		s, release, err := reach(ctx, o, out, needsDatabase)
+		s, release, err := d.connect(ctx, out)
 		if err != nil {
 			return err
 		}

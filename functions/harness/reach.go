@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"strings"
+
+	"github.com/go-sql-driver/mysql"
 
 	"example.com/orders/functions/internal/kafka"
 )
@@ -17,30 +21,120 @@ const (
 	needsKafka
 )
 
-// reach finds what a command needs: servers that the environment names, else those of the harness that is running on
-// the data folder, else ones of our own on that folder, which end with release.
-func reach(ctx context.Context, o options, out streams, needed need) (s *servers, release func() error, err error) {
-	s = &servers{config: map[string]string{}}
-	for name, value := range o.environ {
-		s.config[name] = value
+// deployment is what a command acts on.
+type deployment struct {
+	options options
+	needed  need
+	config  map[string]string // the variables of the environment, with those of the harness on the data folder
+	api     string            // http://host:port of that harness while it runs
+	known   *runFile          // of that harness; nil when it does not count
+}
+
+// locate finds the deployment that a command acts on: that of the harness which runs on the data folder, or which ran
+// there last, when the folder was named or is needed for its servers; else that of the environment, which alone counts
+// with --ephemeral. It refuses an environment that contradicts the harness.
+func locate(o options, needed need) (*deployment, error) {
+	d := &deployment{options: o, needed: needed, config: maps.Clone(o.environ)}
+	if o.ephemeral {
+		return d, nil
 	}
-	missing := func() bool {
-		return needed&needsDatabase != 0 && s.config["MYSQL_DSN"] == "" || needed&needsKafka != 0 && s.config["KAFKA_BROKERS"] == ""
+	running, err := findRunning(o.data)
+	if err != nil {
+		return nil, err
 	}
-	release = func() error { return nil }
-	if !o.ephemeral {
-		running, err := findRunning(o.data)
+	d.known = running
+	if running != nil {
+		d.api = "http://" + reachable(running.Addr)
+	} else if o.dataNamed || d.lacks() {
+		last, err := readRun(o.data)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("read which deployment the last harness on %s had: %w", o.data, err)
+		}
+		if err == nil {
+			d.known = &last
+		}
+	}
+	return d, d.complete()
+}
+
+// lacks tells whether the command needs a server of which the address is not known.
+func (d *deployment) lacks() bool {
+	return d.needed&needsDatabase != 0 && d.config["MYSQL_DSN"] == "" || d.needed&needsKafka != 0 && d.config["KAFKA_BROKERS"] == ""
+}
+
+// complete fills in the variables of the harness, and refuses those that differ.
+func (d *deployment) complete() error {
+	if d.known == nil {
+		return nil
+	}
+	theirs := d.known.variables(d.api != "")
+	var different []string
+	for _, name := range deploymentVariables {
+		if d.config[name] == "" {
+			d.config[name] = theirs[name]
+			continue
+		}
+		ours, err := canonical(name, d.config[name])
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
-		if running != nil {
-			s.api = "http://" + reachable(running.Addr)
-			s.config["MYSQL_DSN"] = or(s.config["MYSQL_DSN"], running.DSN)
-			s.config["KAFKA_BROKERS"] = or(s.config["KAFKA_BROKERS"], running.Brokers)
+		if ours != theirs[name] {
+			different = append(different, fmt.Sprintf("%s is %s here and %s there", name, orNothing(ours), orNothing(theirs[name])))
 		}
 	}
-	if missing() {
-		data, err := openData(o)
+	if len(different) > 0 {
+		return fmt.Errorf("the environment is of another deployment than the harness on %s: %s; unset what differs to act on that harness, "+
+			"or add --ephemeral to act on what the environment alone says", d.options.data, strings.Join(different, ", "))
+	}
+	for _, name := range trustVariables {
+		if d.config[name] == "" && theirs[name] != "" {
+			d.config[name] = theirs[name]
+			if err := os.Setenv(name, theirs[name]); err != nil {
+				return fmt.Errorf("trust what the harness on %s trusts: %w", d.options.data, err)
+			}
+		}
+	}
+	return d.askForSecrets(theirs["MYSQL_DSN"])
+}
+
+func orNothing(value string) string {
+	if value == "" {
+		return "not set"
+	}
+	return fmt.Sprintf("%q", value)
+}
+
+// askForSecrets fails when the command needs a password that the harness does not write down.
+func (d *deployment) askForSecrets(dsn string) error {
+	if d.needed&needsDatabase != 0 && d.known.Password && d.options.environ["MYSQL_DSN"] == "" && dsn != "" {
+		c, err := mysql.ParseDSN(dsn)
+		if err != nil {
+			return fmt.Errorf("read the DSN of the harness on %s: %w", d.options.data, err)
+		}
+		c.Passwd = "PASSWORD"
+		return fmt.Errorf("the harness on %s has a password for its database, which it does not write down: set MYSQL_DSN='%s' with it", d.options.data, c.FormatDSN())
+	}
+	if d.needed&needsKafka != 0 && d.config["KAFKA_SASL_MECHANISM"] != "" && d.config["KAFKA_SASL_PASSWORD"] == "" {
+		return fmt.Errorf("the harness on %s has a password for Kafka, which it does not write down: set KAFKA_SASL_PASSWORD to that of %s", d.options.data, d.config["KAFKA_SASL_USER"])
+	}
+	return nil
+}
+
+// reach locates a deployment and connects to it.
+func reach(ctx context.Context, o options, out streams, needed need) (s *servers, release func() error, err error) {
+	d, err := locate(o, needed)
+	if err != nil {
+		return nil, nil, err
+	}
+	return d.connect(ctx, out)
+}
+
+// connect returns the servers of a deployment. Those that nobody runs are started on the data folder and end with release.
+func (d *deployment) connect(ctx context.Context, out streams) (s *servers, release func() error, err error) {
+	s = &servers{config: d.config, api: d.api}
+	release = func() error { return nil }
+	if d.lacks() {
+		data, err := openData(d.options)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -49,34 +143,21 @@ func reach(ctx context.Context, o options, out streams, needed need) (s *servers
 			defer cancel()
 			return errors.Join(s.stop(stopping), data.close())
 		}
-		if needed&needsDatabase != 0 {
-			err = s.startDatabase(ctx, o, data, o.logger(out.stderr))
+		if d.needed&needsDatabase != 0 {
+			err = s.startDatabase(ctx, d.options, data, d.options.logger(out.stderr))
 		}
-		if err == nil && needed&needsKafka != 0 {
-			err = s.startKafka(o, data)
+		if err == nil && d.needed&needsKafka != 0 {
+			err = s.startKafka(d.options, data)
 		}
 		if err != nil {
 			return nil, nil, errors.Join(err, release())
 		}
 	}
-	if brokers := s.config["KAFKA_BROKERS"]; brokers != "" {
-		s.brokers = strings.Split(brokers, ",")
+	if d.needed&needsKafka != 0 {
+		s.brokers = strings.Split(s.config["KAFKA_BROKERS"], ",")
 		if err := kafka.Secure(s.config); err != nil {
 			return nil, nil, errors.Join(err, release())
 		}
 	}
 	return s, release, nil
-}
-
-// findRunning returns where the harness on a data folder is, nil when none is running there.
-func findRunning(path string) (*runFile, error) {
-	free, err := isFree(path)
-	if err != nil || free {
-		return nil, err
-	}
-	run, err := readRun(path)
-	if err != nil {
-		return nil, fmt.Errorf("the harness on %s has not started yet: try again when it is ready (%w)", path, err)
-	}
-	return &run, nil
 }

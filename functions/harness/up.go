@@ -91,11 +91,8 @@ func up(ctx context.Context, o options, out streams) (err error) {
 			log.Warn("the last traces were not exported", "error", lost)
 		}
 	}()
-	wiring, err := knative.Load(knative.Base())
+	wiring, err := loadWiring(o.environ)
 	if err != nil {
-		return err
-	}
-	if wiring, err = wiring.WithTopicPrefix(o.environ["KAFKA_TOPIC_PREFIX"]); err != nil {
 		return err
 	}
 	if err := disturb(o, wiring, log); err != nil {
@@ -128,9 +125,7 @@ func up(ctx context.Context, o options, out streams) (err error) {
 	if err := h.start(ctx, o); err != nil {
 		return errors.Join(err, h.stop(ctx))
 	}
-	if err := data.announce(runFile{
-		PID: pid(), Addr: listener.Addr().String(), Brokers: servers.config["KAFKA_BROKERS"], DSN: servers.config["MYSQL_DSN"],
-	}); err != nil {
+	if err := data.announce(servers, listener.Addr().String()); err != nil {
 		return errors.Join(err, h.stop(ctx))
 	}
 	return h.serve(ctx, o, listener, func() {

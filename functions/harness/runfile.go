@@ -1,0 +1,195 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// runFile tells other commands which deployment the harness on a data folder works on, and where it is while it runs. It
+// holds no secrets, and stays when the harness has ended.
+type runFile struct {
+	PID     int    `json:"pid"` // 0 before the harness is ready and after its end; one that was killed leaves its own
+	Addr    string `json:"addr"`
+	Brokers string `json:"brokers"`
+	DSN     string `json:"dsn"` // without the password
+	// Password tells that the DSN has one.
+	Password bool `json:"password,omitempty"`
+	// Own lists the variables of servers that the harness brings along, whose addresses are good as long as it runs.
+	Own []string `json:"own,omitempty"`
+	// Variables are those of deploymentVariables and trustVariables that are set, without the DSN and the brokers.
+	Variables map[string]string `json:"variables,omitempty"`
+}
+
+const runName = "harness.json"
+
+// deploymentVariables say on which deployment a process works, and what its operators measure it by.
+var deploymentVariables = []string{
+	"MYSQL_DSN", "MYSQL_SCHEMA_PREFIX",
+	"KAFKA_BROKERS", "KAFKA_TOPIC_PREFIX", "KAFKA_TLS", "KAFKA_SASL_MECHANISM", "KAFKA_SASL_USER",
+	"SAGA_TIMEOUT", "OUTBOX_RETENTION",
+}
+
+// trustVariables say which certificates a process trusts, for crypto/x509.
+var trustVariables = []string{"SSL_CERT_FILE", "SSL_CERT_DIR"}
+
+// describe is the run file of a harness with these servers.
+func (s *servers) describe(addr string) (run runFile, err error) {
+	run = runFile{PID: os.Getpid(), Addr: addr, Brokers: s.config["KAFKA_BROKERS"], Variables: map[string]string{}}
+	if run.DSN, run.Password, err = withoutPassword(s.config["MYSQL_DSN"]); err != nil {
+		return run, err
+	}
+	if s.mysql != nil {
+		run.Own = append(run.Own, "MYSQL_DSN")
+	}
+	if s.kfake != nil {
+		run.Own = append(run.Own, "KAFKA_BROKERS")
+	}
+	for _, name := range slices.Concat(deploymentVariables, trustVariables) {
+		if name == "MYSQL_DSN" || name == "KAFKA_BROKERS" {
+			continue
+		}
+		value, err := canonical(name, s.config[name])
+		if err != nil {
+			return run, err
+		}
+		if value != "" {
+			run.Variables[name] = value
+		}
+	}
+	return run, nil
+}
+
+// canonical is the form of a variable's value in which two are compared and written down.
+func canonical(name, value string) (string, error) {
+	switch name {
+	case "MYSQL_DSN":
+		dsn, _, err := withoutPassword(value)
+		return dsn, err
+	case "KAFKA_TLS":
+		on, err := readBool(map[string]string{name: value}, name, false)
+		if err != nil || !on {
+			return "", err // false is as when it is not set
+		}
+		return "true", nil
+	case "SSL_CERT_FILE", "SSL_CERT_DIR": // of a command that runs elsewhere
+		paths := filepath.SplitList(value)
+		for i, path := range paths {
+			absolute, err := filepath.Abs(path)
+			if err != nil {
+				return "", fmt.Errorf("%s: %w", name, err)
+			}
+			paths[i] = absolute
+		}
+		return strings.Join(paths, string(filepath.ListSeparator)), nil
+	}
+	return value, nil
+}
+
+// withoutPassword takes the password out of a DSN, and tells whether there was one.
+func withoutPassword(dsn string) (rest string, had bool, err error) {
+	if dsn == "" {
+		return "", false, nil
+	}
+	c, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return "", false, errors.New("MYSQL_DSN is not of the form user:password@tcp(host:3306)/") // err may have a part of the password
+	}
+	had, c.Passwd = c.Passwd != "", ""
+	return c.FormatDSN(), had, nil
+}
+
+// variables are all that decide about the deployment. Those of servers that ended with their harness are not set.
+func (r runFile) variables(running bool) map[string]string {
+	all := map[string]string{}
+	maps.Copy(all, r.Variables)
+	for name, address := range map[string]string{"MYSQL_DSN": r.DSN, "KAFKA_BROKERS": r.Brokers} {
+		if running || !slices.Contains(r.Own, name) {
+			all[name] = address
+		}
+	}
+	return all
+}
+
+// readRun reads the run file of a folder.
+func readRun(path string) (run runFile, err error) {
+	text, err := os.ReadFile(filepath.Join(path, runName))
+	if err != nil {
+		return run, err
+	}
+	return run, json.Unmarshal(text, &run)
+}
+
+// writeRun replaces the run file of a folder that this process has locked, at once: a command may be reading it.
+func writeRun(path string, run runFile) error {
+	text, err := json.Marshal(run)
+	if err != nil {
+		return err
+	}
+	fresh := filepath.Join(path, runName+".new")
+	if err := os.WriteFile(fresh, text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(fresh, filepath.Join(path, runName))
+}
+
+// announce tells other commands of a harness with these servers.
+func (d *dataFolder) announce(s *servers, addr string) error {
+	run, err := s.describe(addr)
+	if err == nil {
+		err = writeRun(d.path, run)
+	}
+	if err != nil {
+		return fmt.Errorf("tell other commands of this harness: %w", err)
+	}
+	return nil
+}
+
+// forget takes out of the run file where the harness is that had the folder: its ports may be another's by now.
+func forget(path string) error {
+	run, err := readRun(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		run.PID, run.Addr = 0, ""
+		err = writeRun(path, run)
+	} else {
+		err = os.Remove(filepath.Join(path, runName)) // it cannot be read
+	}
+	if err != nil {
+		return fmt.Errorf("forget the harness before: %w", err)
+	}
+	return nil
+}
+
+// owner names the harness that has a folder, as far as it is known.
+func owner(path string) string {
+	if run, err := readRun(path); err == nil && run.PID != 0 {
+		return fmt.Sprintf("another harness (pid %d on %s)", run.PID, run.Addr)
+	}
+	return "another harness that is starting, or by a command"
+}
+
+// findRunning returns the harness that is running on a data folder, nil when there is none.
+func findRunning(path string) (*runFile, error) {
+	free, err := isFree(path)
+	if err != nil || free {
+		return nil, err
+	}
+	run, err := readRun(path)
+	if err == nil && run.PID == 0 {
+		err = errors.New("another command may be at work there")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the harness on %s has not started yet: try again when it is ready (%w)", path, err)
+	}
+	return &run, nil
+}
