@@ -42,17 +42,17 @@ func locate(o options, needed need) (*deployment, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.known = running
 	if running != nil {
-		d.api = "http://" + reachable(running.Addr)
+		d.known, d.api = running, "http://"+reachable(running.Addr)
 	} else if o.dataNamed || d.lacks() {
 		last, err := readRun(o.data)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, os.ErrNotExist) {
+			return d, nil
+		}
+		if err != nil {
 			return nil, fmt.Errorf("read which deployment the last harness on %s had: %w", o.data, err)
 		}
-		if err == nil {
-			d.known = &last
-		}
+		d.known = &last
 	}
 	return d, d.complete()
 }
@@ -79,7 +79,7 @@ func (d *deployment) complete() error {
 			return err
 		}
 		if ours != theirs[name] {
-			different = append(different, fmt.Sprintf("%s is %s here and %s there", name, orNothing(ours), orNothing(theirs[name])))
+			different = append(different, fmt.Sprintf("%s is %s here and %s there", name, orNotSet(ours), orNotSet(theirs[name])))
 		}
 	}
 	if len(different) > 0 {
@@ -97,7 +97,7 @@ func (d *deployment) complete() error {
 	return d.askForSecrets(theirs["MYSQL_DSN"])
 }
 
-func orNothing(value string) string {
+func orNotSet(value string) string {
 	if value == "" {
 		return "not set"
 	}
