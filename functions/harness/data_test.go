@@ -57,7 +57,7 @@ func TestCommandsThatLookForAHarnessKeepNoneFromStarting(t *testing.T) {
 		started, err := openData(options{data: path})
 		require.NoError(t, err)
 		_, err = openData(options{data: path})
-		require.ErrorContains(t, err, "in use by another harness")
+		require.ErrorContains(t, err, "in use by another harness that is starting, or by a command")
 		require.NoError(t, started.close())
 	}
 }
