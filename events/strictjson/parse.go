@@ -205,6 +205,12 @@ func (p *parser) text() (string, bool) {
 	}
 }
 
+// Unquote returns the text of a string literal whose syntax is known to be valid,
+// and false for one that holds half of a surrogate pair.
+func Unquote(literal string) (string, bool) {
+	return unescape(literal[1 : len(literal)-1])
+}
+
 // unescape decodes the inside of a valid string literal. encoding/json would turn
 // half of a surrogate pair into U+FFFD, so that two documents read alike; here it
 // is refused.

@@ -1,22 +1,20 @@
 package createorder
 
 import (
-	"context"
 	"errors"
 	"net/http"
 
-	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/cloudevents/sdk-go/v2/types"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/httpbinding"
 	"example.com/orders/functions/internal/rest"
 	"example.com/orders/functions/internal/tracing"
 )
 
-// serve decodes the CloudEvent itself, and not by the function runtime, since it is open to the public and the runtime
-// reads bodies of any size.
+// serve is an HTTP function and not one of events, since its callers are people and programs, not a KafkaSource: they get
+// problem details, and a bound as tight as that of the orders API.
 func (f *Function) serve(w http.ResponseWriter, r *http.Request) {
 	rest.Handler(f.Logger, f.answer)(w, r)
 }
@@ -25,10 +23,7 @@ func (f *Function) answer(w http.ResponseWriter, r *http.Request) (err error) {
 	if err := f.Started(); err != nil {
 		return rest.Unavailable(err.Error())
 	}
-	if r.Method != http.MethodPost {
-		return rest.NotAllowed(http.MethodPost)(w, r)
-	}
-	e, err := readEvent(w, r)
+	e, err := httpbinding.Read(w, r, rest.MaxBody)
 	if err != nil {
 		return err
 	}
@@ -46,34 +41,7 @@ func (f *Function) answer(w http.ResponseWriter, r *http.Request) (err error) {
 	if err != nil {
 		return err
 	}
-	return writeAccepted(ctx, w, accepted, asked.Cause)
-}
-
-// readEvent reads the CloudEvent of a request; the error is a *rest.Problem.
-func readEvent(w http.ResponseWriter, r *http.Request) (event.Event, error) {
-	// The SDK panics on a header that is a CloudEvents prefix without a name.
-	if _, nameless := r.Header["Ce-"]; nameless {
-		return event.Event{}, rest.NewProblem(http.StatusBadRequest, "the header ce- names no attribute")
-	}
-	rest.Bound(w, r)
-	message := cehttp.NewMessageFromHttpRequest(r)
-	defer func() { _ = message.Finish(nil) }()
-	switch message.ReadEncoding() {
-	case binding.EncodingBinary, binding.EncodingStructured:
-	case binding.EncodingBatch:
-		return event.Event{}, rest.NewProblem(http.StatusUnsupportedMediaType, "send one CloudEvent a request: batches are not taken")
-	default:
-		return event.Event{}, rest.NewProblem(http.StatusUnsupportedMediaType,
-			"send a CloudEvent: with ce-id, ce-source, ce-type and ce-specversion headers (binary mode), or as Content-Type: "+event.ApplicationCloudEventsJSON)
-	}
-	e, err := binding.ToEvent(r.Context(), message)
-	if err != nil {
-		return event.Event{}, rest.BodyProblem(err)
-	}
-	if err := e.Validate(); err != nil {
-		return event.Event{}, rest.Invalid(err)
-	}
-	return *e, nil
+	return writeAccepted(w, accepted, asked.Cause)
 }
 
 // command is the order that an event asks for. Its identity, source and id, is its idempotency key, unless it has the
@@ -119,7 +87,7 @@ func KeyHash(key string) []byte {
 }
 
 // writeAccepted answers with a CloudEvent that carries what the orders API answers.
-func writeAccepted(ctx context.Context, w http.ResponseWriter, a Accepted, cause events.Cause) error {
+func writeAccepted(w http.ResponseWriter, a Accepted, cause events.Cause) error {
 	answer := event.New()
 	answer.SetID(a.OrderID + "#accepted")
 	answer.SetSource(events.OrdersSource)
@@ -135,5 +103,5 @@ func writeAccepted(ctx context.Context, w http.ResponseWriter, a Accepted, cause
 	if a.Replayed {
 		w.Header().Set(rest.ReplayedHeader, "true")
 	}
-	return cehttp.WriteResponseWriter(ctx, binding.ToMessage(&answer), http.StatusCreated, w)
+	return httpbinding.WriteResponse(w, http.StatusCreated, answer)
 }

@@ -170,6 +170,20 @@ func TestSourceAndIDAreTheKeyOfAnEvent(t *testing.T) {
 	assert.Len(t, outboxtest.Drain(t, f.DB), 3)
 }
 
+func TestAnEventIsTheSameHoweverItsIDIsWritten(t *testing.T) {
+	f := functiontest.Start(t, New(), nil)
+	_, first := answerOf(t, post(f, binary("Ce-Id", "an%20event"), body))
+	for name, again := range map[string]*httptest.ResponseRecorder{
+		"quoted":             post(f, binary("Ce-Id", `"an event"`), body),
+		"as it is":           post(f, binary("Ce-Id", "an event"), body),
+		"in structured mode": post(f, http.Header{"Content-Type": {structured}}, strings.Replace(envelope("", body), "event-1", "an event", 1)),
+	} {
+		_, answer := answerOf(t, again)
+		assert.Equal(t, first, answer, name)
+	}
+	assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM orders"))
+}
+
 func TestTheSameEventWithAnotherOrderIsRefused(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
 	answerOf(t, post(f, binary(), body))

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/kafkatest"
 	"example.com/orders/functions/internal/porttest"
 	"example.com/orders/knative"
@@ -100,6 +101,16 @@ func TestEveryFunctionIsServedAsWhenItIsDeployed(t *testing.T) {
 		assert.Equal(t, want, p.do(t, http.MethodPost, "/functions/"+service.Name, event, "{}", nil), service.Name)
 	}
 	p.audit(t)
+}
+
+func TestNoRequestToAFunctionEndsTheHarness(t *testing.T) {
+	t.Parallel()
+	p := newStack(t).up(t)
+	for _, name := range []string{"notify", "create-order", "publish-outbox-orders"} {
+		functiontest.Abuse(t, p.url+"/functions/"+name, p.cmd.Process.Pid)
+	}
+	assert.Equal(t, http.StatusOK, p.get(t, "/health", nil))
+	p.stop(t)
 }
 
 func TestOneCorrelationIDIsInEveryRecordAndLogLineOfAnOrder(t *testing.T) {

@@ -1,6 +1,6 @@
 // Command stage lays one function out as the func command can build it: func takes the root package of a module for the
 // function, and ours are folders of one module. The name of a Service goes in; a folder comes out with go.mod, the
-// packages that the function needs, its func.yaml, and a root package that is nothing but the function.
+// packages that the function needs, its func.yaml, and a root package that is nothing but the function, served over HTTP.
 package main
 
 import (
@@ -111,13 +111,16 @@ func stage(ctx context.Context, services []knative.Service, name, dir string) (o
 }
 
 func root(module string, s knative.Service) []byte {
-	return []byte(fmt.Sprintf(`// Package orders is the function %s.
+	return []byte(fmt.Sprintf(`// Package orders is the function %[1]s.
 package orders
 
-import f "%s/functions/%s"
+import (
+	"%[2]s/functions/deploy"
+	f "%[2]s/functions/%[3]s"
+)
 
 // New returns the function.
-func New() *f.Function { return f.New() }
+func New() *deploy.Function { return deploy.New(f.New()) }
 `, s.Name, module, s.Function))
 }
 
@@ -157,7 +160,7 @@ func project(s knative.Service, dir string) (own string, err error) {
 func sources(ctx context.Context, function string) (module string, files []string, err error) {
 	const format = `{{if .Module}}{{if .Module.Main}}{"module":{{printf "%q" .Module.Path}},"root":{{printf "%q" .Module.Dir}},"dir":{{printf "%q" .Dir}},` +
 		`"files":[{{range .GoFiles}}{{printf "%q" .}},{{end}}{{range .IgnoredGoFiles}}{{printf "%q" .}},{{end}}{{range .EmbedFiles}}{{printf "%q" .}},{{end}}""]}{{end}}{{end}}`
-	command := exec.CommandContext(ctx, "go", "list", "-deps", "-f", format, "./functions/"+function)
+	command := exec.CommandContext(ctx, "go", "list", "-deps", "-f", format, "./functions/deploy", "./functions/"+function)
 	command.Stderr = os.Stderr
 	text, err := command.Output()
 	if err != nil {

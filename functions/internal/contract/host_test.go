@@ -242,18 +242,12 @@ func runLocal(t *testing.T, b *bench, f *function, deliverAll func(context.Conte
 
 func startKnative(t *testing.T, b *bench, f *function) func() {
 	t.Helper()
-	// A handler a request: the receiver of the CloudEvents SDK that func's runtime uses gives a request to whichever of
-	// its readers comes first, and forgets one now and then when many come at once (see knative/README.md).
-	serve := func(w http.ResponseWriter, r *http.Request) {
-		handler, err := host.Handler(f)
-		if assert.NoError(t, err) {
-			handler.ServeHTTP(w, r)
-		}
-	}
+	handler, err := host.Handler(f)
+	require.NoError(t, err)
 	sink := knativetest.StartSink(t, b.Brokers, map[string]string{"order.created.dlq": b.spec.Delivery.DeadLetter})
 	s := knativetest.Source{
 		Brokers: b.Brokers, Spec: b.spec, CommitEvery: 50 * time.Millisecond,
-		URL: functiontest.Serve(t, serve), DeadLetterURL: sink.URL + "/orders/order.created.dlq",
+		URL: functiontest.Serve(t, handler.ServeHTTP), DeadLetterURL: sink.URL + "/orders/order.created.dlq",
 	}
 	return background(t, s.Run)
 }

@@ -31,6 +31,10 @@ func TestARecordArrivesAsKnativeMapsIt(t *testing.T) {
 			record("o", "plain", "ce_specversion", "1.0", "ce_id", "1", "ce_type", "t", "ce_source", "/s"),
 			arrived{id: "1", eventType: "t", source: "/s", data: "plain"},
 		},
+		"a CloudEvent whose attributes HTTP headers encode": {
+			record("o", "{}", "ce_specversion", "1.0", "ce_id", "a b", "ce_type", `the "type"`, "ce_source", "/s", "ce_subject", "50% off, 100%", "content-type", "application/json"),
+			arrived{id: "a b", eventType: `the "type"`, source: "/s", subject: "50% off, 100%", contentType: "application/json", data: "{}"},
+		},
 		"a CloudEvent in structured mode": {
 			record("o", `{"specversion":"1.0","id":"1","type":"t","source":"/s","stage":"x","datacontenttype":"application/json","data":{"a":1}}`,
 				"content-type", "application/cloudevents+json; charset=UTF-8"),

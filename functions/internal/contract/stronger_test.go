@@ -26,6 +26,7 @@ var stronger = map[string]func(t *testing.T, s source, b *bench) (given bool){
 	"a dead letter keeps the key, the value and the headers as they were":           keepsTheHeaders,
 	"a source waits while its function cannot work, and spends no attempts on that": spendsNoAttempt,
 	"a record that breaks structured mode becomes a dead letter":                    keepsBrokenEvents,
+	"an attribute arrives as it is, whatever it holds":                              keepsAttributes,
 }
 
 func TestOnlyTheLocalSourceGivesMoreThanTheContract(t *testing.T) {
@@ -184,4 +185,13 @@ func keepsBrokenEvents(t *testing.T, s source, b *bench) bool {
 	b.send(t, fact("2", "b"))
 	s.start(t, b, f)
 	return string(b.Records(t, b.spec.Delivery.DeadLetter, 1)[0].Value) == broken
+}
+
+func keepsAttributes(t *testing.T, s source, b *bench) bool {
+	t.Helper()
+	f := newFunction(nil)
+	b.send(t, record("k", "{}", "ce_specversion", "1.0", "ce_id", "1", "ce_type", "t", "ce_source", "/s", "ce_subject", "%41", "ce_stage", "€"))
+	s.start(t, b, f)
+	e := f.awaitAttempts(t, 1)[0].event
+	return e.Subject() == "%41" && e.Extensions()["stage"] == "€"
 }

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
 	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/httpbinding"
 	"example.com/orders/functions/internal/oneline"
 	"example.com/orders/sql/operations"
 )
@@ -125,7 +125,7 @@ func (r Replay) one(ctx context.Context, l Letter) (Result, error) {
 func (r Replay) post(ctx context.Context, url string, e event.Event) (status int, detail string, err error) {
 	bounded, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	request, err := cehttp.NewHTTPRequestFromEvent(bounded, url, e)
+	request, err := httpbinding.NewRequest(bounded, url, e)
 	if err != nil {
 		return 0, "", fmt.Errorf("make the request: %w", err)
 	}

@@ -52,6 +52,17 @@ func TestReplayPostsTheEventToTheConsumerThatFailedOnly(t *testing.T) {
 	assert.Empty(t, b.find(t, deadletter.Selector{States: []deadletter.State{deadletter.Open}}))
 }
 
+func TestReplayEncodesAttributesForTheirHeaders(t *testing.T) {
+	t.Parallel()
+	b, c := newBench(t), newConsumers(t)
+	b.put(t, b.ofHarness("order-1", 1, attributes("an order of 100%", 1)))
+
+	assert.Equal(t, outcomes{"done an order of 100%#1"}, b.run(t, c))
+
+	require.Len(t, c.headers, 1)
+	assert.Equal(t, "an%20order%20of%20100%25#1", c.headers[0].Get("Ce-Id"))
+}
+
 func TestLetterThatFailsTooOftenIsParkedAndCanBeReplayedYet(t *testing.T) {
 	t.Parallel()
 	b, c := newBench(t), newConsumers(t)

@@ -5,6 +5,7 @@ package delivery
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/cloudevents/sdk-go/v2/protocol"
@@ -46,7 +47,7 @@ func Result(err error) error {
 }
 
 // Status is the HTTP status that the answer of a function comes to: 200 for nil, the status of a Result, and 500 for
-// any other error, as the function runtime of Knative answers it.
+// any other error.
 func Status(err error) int {
 	if err == nil {
 		return http.StatusOK
@@ -59,6 +60,15 @@ func Status(err error) int {
 		return http.StatusOK
 	}
 	return http.StatusInternalServerError
+}
+
+// Reason is the text of an answer that is an error, without its status.
+func Reason(err error) string {
+	var result *cehttp.Result
+	if protocol.ResultAs(err, &result) {
+		return fmt.Errorf(result.Format, result.Args...).Error()
+	}
+	return err.Error()
 }
 
 // Verdict is what a KafkaSource does after an attempt.

@@ -77,6 +77,12 @@ func TestStatusIsWhatTheRuntimeAnswers(t *testing.T) {
 	}
 }
 
+func TestReasonIsTheTextWithoutTheStatus(t *testing.T) {
+	for name, err := range map[string]error{"a result": delivery.Result(errStock), "a wrapped result": fmt.Errorf("brew: %w", delivery.Result(errStock)), "a plain error": errStock} {
+		assert.Equal(t, errStock.Error(), delivery.Reason(err), name)
+	}
+}
+
 // The statuses that a KafkaSource tries again are these and no other; what it does was seen with its real data plane.
 func TestJudgeIsTheVerdictOfAKafkaSource(t *testing.T) {
 	retried := map[int]bool{404: true, 408: true, 409: true, 429: true}

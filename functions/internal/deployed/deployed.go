@@ -23,16 +23,16 @@ import (
 	"example.com/orders/knative"
 )
 
-// main is what func's scaffolding makes of a function that has a New.
+// mainFile is what func's scaffolding makes of a function that has a New and is invoked by http.
 const mainFile = `package main
 
 import (
 	"fmt"
 	"os"
 
-	runtime "knative.dev/func-go/%s"
+	runtime "knative.dev/func-go/http"
 
-	f "%s"
+	f "example.com/orders"
 )
 
 func main() {
@@ -92,9 +92,8 @@ func build(ctx context.Context, root, stager, name, stage, binary string) error 
 	if err := yaml.Unmarshal(text, &project); err != nil {
 		return err
 	}
-	runtime := map[string]string{"http": "http", "cloudevent": "cloudevents"}[project.Invoke]
-	if runtime == "" {
-		return fmt.Errorf("%s: func knows no way %q to invoke a function", name, project.Invoke)
+	if project.Invoke != "http" {
+		return fmt.Errorf("%s: func puts a receiver of its own before a function that is invoked by %q", name, project.Invoke)
 	}
 	requirements, err := os.ReadFile(filepath.Join(stage, "go.mod"))
 	if err != nil {
@@ -111,7 +110,7 @@ func build(ctx context.Context, root, stager, name, stage, binary string) error 
 	goMod := strings.Replace(string(requirements), "module "+module, "module function", 1) +
 		"\nrequire " + module + " v0.0.0\nreplace " + module + " => ../..\n"
 	for file, content := range map[string]string{
-		"go.mod": goMod, "go.sum": string(sums), "main.go": fmt.Sprintf(mainFile, runtime, module),
+		"go.mod": goMod, "go.sum": string(sums), "main.go": mainFile,
 	} {
 		if err := os.WriteFile(filepath.Join(scaffold, file), []byte(content), 0o600); err != nil {
 			return err

@@ -3,6 +3,7 @@ package deployed
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,11 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/functions/internal/httpbinding"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/functions/internal/kafkatest"
 	"example.com/orders/functions/internal/mysqltest"
@@ -103,13 +103,13 @@ const (
 
 func (m mode) post(t testing.TB, url string, e event.Event) int {
 	t.Helper()
-	ctx := binding.WithForceBinary(t.Context())
 	if m == structured {
-		ctx = binding.WithForceStructured(t.Context())
+		body, err := json.Marshal(e)
+		require.NoError(t, err)
+		return text(t, http.MethodPost, url, event.ApplicationCloudEventsJSON, string(body))
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
+	request, err := httpbinding.NewRequest(t.Context(), url, e)
 	require.NoError(t, err)
-	require.NoError(t, cehttp.WriteRequest(ctx, binding.ToMessage(&e), request))
 	return send(t, request)
 }
 

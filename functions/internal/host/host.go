@@ -8,7 +8,6 @@ import (
 	"net/http"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	cefunc "knative.dev/func-go/cloudevents"
 	httpfunc "knative.dev/func-go/http"
 
 	"example.com/orders/functions/internal/delivery"
@@ -17,14 +16,11 @@ import (
 // Handler serves a function by the handler of func's runtime, so that it answers as when it is deployed. It fails for
 // a value without a Handle that the runtime knows.
 func Handler(f any) (http.Handler, error) {
-	switch f := f.(type) {
-	case httpfunc.Handler:
-		return httpfunc.New(f).Handler, nil
-	case consumer, responder:
-		return cefunc.New(f).Handler, nil
-	default:
-		return nil, fmt.Errorf("%T has no Handle for HTTP requests or CloudEvents", f)
+	served, err := New(f)
+	if err != nil {
+		return nil, err
 	}
+	return httpfunc.New(served).Handler, nil
 }
 
 type consumer interface {
@@ -35,20 +31,31 @@ type responder interface {
 	Handle(context.Context, event.Event) (*event.Event, error)
 }
 
+// handle is the Handle of a function that takes CloudEvents, whether it replies or not.
+type handle func(context.Context, event.Event) (*event.Event, error)
+
+func handler(f any) (handle, bool) {
+	switch f := f.(type) {
+	case consumer:
+		return func(ctx context.Context, e event.Event) (*event.Event, error) { return nil, f.Handle(ctx, e) }, true
+	case responder:
+		return f.Handle, true
+	default:
+		return nil, false
+	}
+}
+
 // Deliver returns what hands an event to a function in-process. As with a KafkaSource a reply is dropped. It fails for
 // a function that takes no CloudEvents.
 func Deliver(f any) (func(context.Context, event.Event) error, error) {
-	switch f := f.(type) {
-	case consumer:
-		return f.Handle, nil
-	case responder:
-		return func(ctx context.Context, e event.Event) error {
-			_, err := f.Handle(ctx, e)
-			return err
-		}, nil
-	default:
+	handle, ok := handler(f)
+	if !ok {
 		return nil, fmt.Errorf("%T takes no CloudEvents", f)
 	}
+	return func(ctx context.Context, e event.Event) error {
+		_, err := handle(ctx, e)
+		return err
+	}, nil
 }
 
 // batcher is a function that handles several events of one type at once. It answers to each, in their order, with

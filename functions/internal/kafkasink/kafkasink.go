@@ -12,9 +12,9 @@ import (
 	"sync"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
 	"example.com/orders/functions/internal/direct"
+	"example.com/orders/functions/internal/httpbinding"
 	"example.com/orders/functions/internal/outbox"
 )
 
@@ -75,7 +75,7 @@ func (p *Publisher) post(ctx context.Context, e event.Event) error {
 	if size := len(e.Data()); size > largest {
 		return fmt.Errorf("%w: the data has %d bytes, a KafkaSink takes %d", outbox.ErrTooLarge, size, largest)
 	}
-	request, err := cehttp.NewHTTPRequestFromEvent(ctx, strings.ReplaceAll(p.template, "{topic}", url.PathEscape(e.Type())), e)
+	request, err := httpbinding.NewRequest(ctx, strings.ReplaceAll(p.template, "{topic}", url.PathEscape(e.Type())), e)
 	if err != nil {
 		return fmt.Errorf("%w: %w", outbox.ErrRefused, err)
 	}

@@ -91,6 +91,17 @@ func TestEventsAreStoredAsByTheProducer(t *testing.T) {
 	}
 }
 
+func TestAttributesAreEncodedForTheirHeaders(t *testing.T) {
+	headers := make(chan http.Header, 1)
+	url := functiontest.Serve(t, func(_ http.ResponseWriter, r *http.Request) { headers <- r.Header })
+	e := confirmed(t, 1)[0]
+	e.SetExtension("correlationid", `100% "sure"`)
+
+	assert.NoError(t, newPublisher(t, url+"/orders/{topic}").Publish(t.Context(), []event.Event{e})[0].Err)
+
+	assert.Equal(t, "100%25%20%22sure%22", (<-headers).Get("Ce-Correlationid"))
+}
+
 func TestAnswersDecideWhatBecomesOfAnEvent(t *testing.T) {
 	status := http.StatusAccepted
 	url := functiontest.Serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -246,6 +246,9 @@ func post(ctx context.Context, url string, e event.Event, timeout time.Duration)
 	if err != nil {
 		return answer{body: []byte(err.Error())}
 	}
+	for _, values := range request.Header {
+		values[0] = inBytes(values[0])
+	}
 	answered := make(chan answer, 1)
 	go func() {
 		response, err := client.Do(request)
@@ -267,6 +270,18 @@ func post(ctx context.Context, url string, e event.Event, timeout time.Duration)
 	case <-ctx.Done():
 		return answer{body: []byte("the dispatcher ends")}
 	}
+}
+
+// inBytes is a header value as Knative writes it: nothing is encoded, a character is a byte, and one beyond Latin-1 is lost.
+func inBytes(value string) string {
+	var written strings.Builder
+	for _, r := range value {
+		if r > 0xFF {
+			r = '?'
+		}
+		written.WriteByte(byte(r))
+	}
+	return written.String()
 }
 
 // Event is what a KafkaSource makes of a record. A CloudEvent keeps its attributes, and loses the key and the other

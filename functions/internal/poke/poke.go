@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/google/uuid"
 
 	"example.com/orders/functions/internal/direct"
+	"example.com/orders/functions/internal/httpbinding"
 )
 
 // Type is the type of the event that wakes a relay. Its data is {"shards":[…]}.
@@ -129,7 +129,7 @@ func leaving(address string, after time.Duration) (Deliver, error) {
 }
 
 func post(ctx context.Context, client *http.Client, address string, e event.Event) error {
-	request, err := cehttp.NewHTTPRequestFromEvent(ctx, address, e)
+	request, err := httpbinding.NewRequest(ctx, address, e)
 	if err != nil {
 		return fmt.Errorf("make a poke: %w", err)
 	}

@@ -8,45 +8,71 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
+	"time"
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/tracing"
 )
 
-// maxBody is the size of the largest body that is read, in bytes.
-const maxBody = 1 << 20
+// MaxBody is the size of the largest body that an API reads, in bytes.
+const MaxBody = 1 << 20
+
+// bodyTimeout is how long a body may take to arrive.
+const bodyTimeout = 10 * time.Second
 
 // Body reads the body of a request that must have the media type application/json. The error is a *Problem: 415 for
-// another media type, 413 for more than one MiB.
+// another media type, and those of ReadBody.
 func Body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if !IsJSON(r.Header.Get("Content-Type")) {
 		return nil, NewProblem(http.StatusUnsupportedMediaType, "send the body as Content-Type: application/json")
 	}
-	Bound(w, r)
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, BodyProblem(err)
+	return ReadBody(w, r, MaxBody)
+}
+
+// ReadBody reads a body of at most so many bytes. The error is a *Problem: 415 for one that is compressed, 413 for one that
+// is larger, 408 for one that does not arrive in time, 400 for one that breaks off.
+func ReadBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	for _, coding := range strings.Split(strings.Join(r.Header.Values("Content-Encoding"), ","), ",") {
+		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+			return nil, NewProblem(http.StatusUnsupportedMediaType, "send the body as it is, without a Content-Encoding")
+		}
 	}
+	if r.ContentLength > most {
+		return nil, tooLarge(most)
+	}
+	// A writer that has no connection, as in a test, leaves the request without a deadline.
+	connection := http.NewResponseController(w)
+	_ = connection.SetReadDeadline(time.Now().Add(bodyTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	_, large := errors.AsType[*http.MaxBytesError](err)
+	switch {
+	case large:
+		return nil, tooLarge(most)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, NewProblem(http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive within %s", bodyTimeout))
+	case err != nil: // its text may name addresses
+		return nil, NewProblem(http.StatusBadRequest, "the body could not be read: it broke off, or its transfer encoding is broken")
+	}
+	// From now on the connection is read only to see whether the client goes, which ends the request's context: that it is
+	// silent must not.
+	_ = connection.SetReadDeadline(time.Time{})
 	return body, nil
 }
 
-// IsJSON tells whether a content type is application/json, in UTF-8 if it says so.
-func IsJSON(contentType string) bool {
-	media, parameters, err := mime.ParseMediaType(contentType)
-	charset, named := parameters["charset"]
-	return err == nil && media == "application/json" && (!named || strings.EqualFold(charset, "utf-8"))
+func tooLarge(most int64) *Problem {
+	return NewProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", most))
 }
 
-// Bound makes reading the body of r fail after one MiB; BodyProblem turns the failure into the answer.
-func Bound(w http.ResponseWriter, r *http.Request) { r.Body = http.MaxBytesReader(w, r.Body, maxBody) }
+// IsJSON tells whether a content type is application/json, in UTF-8 if it says so.
+func IsJSON(contentType string) bool { return IsMedia(contentType, "application/json") }
 
-// BodyProblem is the answer to a request whose body could not be read.
-func BodyProblem(err error) *Problem {
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return NewProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody))
-	}
-	return NewProblem(http.StatusBadRequest, "the body could not be read: "+err.Error())
+// IsMedia tells whether a content type is a media type, in UTF-8 if it says so.
+func IsMedia(contentType, want string) bool {
+	media, parameters, err := mime.ParseMediaType(contentType)
+	charset, named := parameters["charset"]
+	return err == nil && media == want && (!named || strings.EqualFold(charset, "utf-8"))
 }
 
 // CorrelationHeader is the header by which a client names the flow that its request belongs to.
