@@ -7,6 +7,7 @@
 package strictjson
 
 import (
+	"math/big"
 	"strconv"
 	"strings"
 )
@@ -83,23 +84,50 @@ func (o *Object) OptionalString(name string) string {
 	return o.text(name, v)
 }
 
-// Int returns a required integer. Only an integer literal within int64 is one:
-// 12.99, 1e3, 1.0 and "1299" are refused.
+// Int returns a required integer within int64, in any notation: to JSON Schema, and
+// to many a writer of JSON, 1299, 1299.0 and 1.299e3 are one. 12.99 and "1299" are
+// refused.
 func (o *Object) Int(name string) int64 {
 	v, ok := o.required(name)
 	if !ok {
 		return 0
 	}
-	if v.kind != number || strings.ContainsAny(v.text, ".eE") {
+	if v.kind != number {
 		o.Fail(name, "must be an integer")
 		return 0
 	}
-	n, err := strconv.ParseInt(v.text, 10, 64)
-	if err != nil {
-		o.Fail(name, "is out of range")
-		return 0
+	n, detail := integer(v.text)
+	if detail != "" {
+		o.Fail(name, detail)
 	}
 	return n
+}
+
+// maxNumber and maxExponent bound the literal of a number, in bytes: what it takes to
+// work one out grows with its exponent.
+const (
+	maxNumber   = 64
+	maxExponent = 4
+)
+
+// integer reads the literal of a number; detail says why it is no integer.
+func integer(literal string) (n int64, detail string) {
+	if n, err := strconv.ParseInt(literal, 10, 64); err == nil {
+		return n, ""
+	}
+	_, exponent, _ := strings.Cut(strings.ToLower(literal), "e")
+	if len(literal) > maxNumber || len(exponent) > maxExponent {
+		return 0, "is out of range"
+	}
+	exact, _ := new(big.Rat).SetString(literal) // the syntax of JSON is a part of its own
+	switch {
+	case !exact.IsInt():
+		return 0, "must be an integer"
+	case !exact.Num().IsInt64():
+		return 0, "is out of range"
+	default:
+		return exact.Num().Int64(), ""
+	}
 }
 
 // Object returns a required object. When there is none it returns an empty one,

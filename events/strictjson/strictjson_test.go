@@ -71,8 +71,19 @@ func TestReadsEachKindOfField(t *testing.T) {
 	assert.NoError(t, o.Done())
 }
 
-func TestIntTakesOnlyIntegerLiterals(t *testing.T) {
-	for _, literal := range []string{"12.99", "1.0", "1e3", "1E3", `"1299"`, "true", "null", "{}", "[1]", "9223372036854775808"} {
+func TestIntTakesIntegersInAnyNotation(t *testing.T) {
+	for literal, want := range map[string]int64{
+		"1299": 1299, "1299.0": 1299, "1.299e3": 1299, "12990E-1": 1299, "-5.000": -5, "-0": 0, "0.0e99": 0, "0e-99": 0,
+		"9223372036854775807": 1<<63 - 1, "-9223372036854775808": -1 << 63, "9223372036854775807.0": 1<<63 - 1,
+	} {
+		o := parse(t, `{"n":`+literal+`}`)
+		assert.Equal(t, want, o.Int("n"), literal)
+		assert.NoError(t, o.Done(), literal)
+	}
+	for _, literal := range []string{
+		"12.99", "1e-1", "0.5", `"1299"`, "true", "null", "{}", "[1]", "9223372036854775808", "1e19", "-1e19",
+		"1e999", "1e-999", "1e999999999", "1e-999999999", "1." + strings.Repeat("0", 100), strings.Repeat("9", 1000),
+	} {
 		o := parse(t, `{"n":`+literal+`}`)
 		assert.Zero(t, o.Int("n"), literal)
 		assert.Error(t, o.Done(), literal)

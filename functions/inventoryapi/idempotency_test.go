@@ -20,7 +20,7 @@ var kinds = map[string]struct {
 	others      map[string]string
 }{
 	"put": {
-		put, `{"availableQty":0}`, " {\"available\\u0051ty\" : 0}\n",
+		put, `{"availableQty":0}`, " {\"available\\u0051ty\" : 0.0}\n",
 		map[string]string{"another level": `{"availableQty":1}`},
 	},
 	"adjust": {
