@@ -37,7 +37,6 @@ func (f *Function) put(w http.ResponseWriter, r *http.Request) error {
 			content: fmt.Sprint("put ", target),
 			delta:   func(available int64) int64 { return target - available },
 			create:  true,
-			ifMatch: r.Header.Values("If-Match"),
 		}
 	})
 }
@@ -73,6 +72,7 @@ type request struct {
 	delta         func(available int64) int64 // by how many units the level changes
 	create        bool                        // the SKU is made when there is none
 	ifMatch       []string
+	ifNoneMatch   []string
 	key           []byte
 	correlationID string
 }
@@ -102,6 +102,7 @@ func (f *Function) change(w http.ResponseWriter, r *http.Request, parse func(*st
 		return rest.Invalid(err)
 	}
 	c.sku, c.correlationID = sku, w.Header().Get(rest.CorrelationHeader)
+	c.ifMatch, c.ifNoneMatch = r.Header.Values("If-Match"), r.Header.Values("If-None-Match")
 	own := key == ""
 	if own {
 		// A key of our own, so that a commit of unknown outcome is not carried out twice.
@@ -160,11 +161,11 @@ func (f *Function) apply(ctx context.Context, c request) (done outcome, err erro
 func (f *Function) lock(ctx context.Context, q *inventory.Queries, c request) (before inventory.LockStockRow, isNew bool, err error) {
 	before, err = q.LockStock(ctx, c.sku)
 	if errors.Is(err, sql.ErrNoRows) {
-		if len(c.ifMatch) > 0 {
-			return before, false, stale() // RFC 9110, 13.1.1: no representation matches
-		}
 		if !c.create {
 			return before, false, unknown(c.sku)
+		}
+		if len(c.ifMatch) > 0 {
+			return before, false, stale() // RFC 9110, 13.1.1: no representation matches
 		}
 		made, err := q.EnsureStock(ctx, inventory.EnsureStockParams{Sku: c.sku, UpdatedAt: f.Now()})
 		if err != nil {
@@ -194,8 +195,12 @@ func again(first inventory.GetStockLogByKeyRow, c request) (outcome, error) {
 
 // write changes a level whose row is locked, when the request's entity tags and the units that are free allow it.
 func (f *Function) write(ctx context.Context, q *inventory.Queries, c request, before inventory.LockStockRow, isNew bool) (outcome, error) {
-	if !matches(c.ifMatch, newLevel(inventory.GetStockRow(before)).etag()) {
+	etag := newLevel(inventory.GetStockRow(before)).etag()
+	if len(c.ifMatch) > 0 && !names(c.ifMatch, etag) {
 		return outcome{}, stale()
+	}
+	if !isNew && names(weak(c.ifNoneMatch), etag) {
+		return outcome{}, rest.NewProblem(http.StatusPreconditionFailed, "the SKU "+c.sku+" is there already: leave out If-None-Match to change it")
 	}
 	now, delta := f.Now(), c.delta(before.AvailableQty)
 	available := before.AvailableQty + delta
@@ -221,15 +226,17 @@ func stale() *rest.Problem {
 	return rest.NewProblem(http.StatusPreconditionFailed, "the level has changed: GET it again and send its ETag as If-Match")
 }
 
-// matches tells whether If-Match, where there is one, names the entity tag.
-func matches(ifMatch []string, etag string) bool {
-	if len(ifMatch) == 0 {
-		return true
-	}
-	for _, tag := range strings.Split(strings.Join(ifMatch, ","), ",") {
+// names tells whether the entity tags of If-Match or If-None-Match, by the strong comparison, have one among them.
+func names(tags []string, etag string) bool {
+	for _, tag := range strings.Split(strings.Join(tags, ","), ",") {
 		if tag = strings.TrimSpace(tag); tag == "*" || tag == etag {
 			return true
 		}
 	}
 	return false
+}
+
+// weak makes the strong comparison of tags the weak one, which is that of If-None-Match: RFC 9110, 13.1.2.
+func weak(tags []string) []string {
+	return strings.Split(strings.ReplaceAll(strings.Join(tags, ","), `W/"`, `"`), ",")
 }

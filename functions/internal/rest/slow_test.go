@@ -62,6 +62,7 @@ func TestABodyThatComesTooSlowlyIs408(t *testing.T) {
 		answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
 
 		require.NoError(t, err)
+		defer func() { assert.NoError(t, answer.Body.Close()) }()
 		assert.Equal(t, http.StatusRequestTimeout, answer.StatusCode)
 		assert.True(t, answer.Close)
 		assert.Equal(t, 10*time.Second, time.Since(begin))
@@ -87,6 +88,7 @@ func TestAClientThatWaitsInSilenceKeepsItsRequest(t *testing.T) {
 		require.NoError(t, err)
 		answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
 		require.NoError(t, err)
+		assert.NoError(t, answer.Body.Close())
 		assert.Equal(t, http.StatusOK, answer.StatusCode)
 	})
 }
