@@ -107,7 +107,7 @@ func TestPokesTravelOverHTTPInBinaryMode(t *testing.T) {
 	deliver, err := poke.Leaving(address, time.Minute) // however slow the machine is
 	require.NoError(t, err)
 	e := event.New()
-	e.SetID("a b")
+	e.SetID("a%20b")
 	e.SetSource("/s")
 	e.SetType(poke.Type)
 	e.SetDataContentType(event.ApplicationJSON)

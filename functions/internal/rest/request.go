@@ -55,8 +55,8 @@ func ReadBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error
 	case err != nil: // its text may name addresses
 		return nil, NewProblem(http.StatusBadRequest, "the body could not be read: it broke off, or its transfer encoding is broken")
 	}
-	// From now on the connection is read only to see whether the client goes, which ends the request's context: that it is
-	// silent must not.
+	// From now on, and without a body from the start, the server reads on to see whether the client goes, which ends the
+	// request's context: that it is silent must not.
 	_ = connection.SetReadDeadline(time.Time{})
 	return body, nil
 }
