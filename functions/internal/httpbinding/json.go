@@ -10,10 +10,21 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/cloudevents/sdk-go/v2/event"
+
 	"example.com/orders/events/strictjson"
 )
 
-// fromJSON returns an event in structured mode, in the JSON format. The SDK takes the value of data_base64, when it comes
+// Structured returns an event in structured mode, in the JSON format, whatever it has come by.
+func Structured(body []byte) (event.Event, error) {
+	c, err := fromJSON(body)
+	if err != nil {
+		return event.Event{}, err
+	}
+	return c.event()
+}
+
+// fromJSON reads an event in the JSON format. The SDK takes the value of data_base64, when it comes
 // before specversion, with the white space in front of it, cuts the first and the last byte off for quotes, and panics
 // over one that is a digit; it takes of two members with one name either, and U+FFFD for what is not UTF-8.
 func fromJSON(body []byte) (content, error) {

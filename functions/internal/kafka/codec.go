@@ -10,6 +10,8 @@ import (
 	"github.com/cloudevents/sdk-go/protocol/kafka_sarama/v2"
 	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/functions/internal/httpbinding"
 )
 
 // Encode makes the record of an event, in the binary mode of the Kafka binding of CloudEvents: the value is exactly
@@ -44,8 +46,13 @@ func Decode(m *sarama.ConsumerMessage, namespace, name string) event.Event {
 
 func decodeCloudEvent(m *sarama.ConsumerMessage) (event.Event, bool) {
 	message := kafka_sarama.NewMessageFromConsumerMessage(m)
-	if message.ReadEncoding() == binding.EncodingUnknown {
+	encoding := message.ReadEncoding()
+	if encoding == binding.EncodingUnknown {
 		return event.Event{}, false
+	}
+	if encoding == binding.EncodingStructured { // the SDK panics over some
+		e, err := httpbinding.Structured(m.Value)
+		return e, err == nil
 	}
 	e, err := binding.ToEvent(context.Background(), message)
 	if err != nil || e.Validate() != nil {

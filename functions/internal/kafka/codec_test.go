@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -144,6 +145,18 @@ func TestDecodeMapsAsKafkaSourceDoes(t *testing.T) {
 			sarama.ConsumerMessage{Value: []byte(`{"specversion":`), Headers: headers("content-type", "application/cloudevents+json")},
 			expected{foreign: true, mediaType: "application/cloudevents+json", data: `{"specversion":`},
 		},
+		"structured, with bytes behind white space": {
+			sarama.ConsumerMessage{Value: []byte(`{"data_base64": "e30=",` + structured[1:strings.Index(structured, `,"correlationid"`)] + `}`), Headers: headers("content-type", "application/cloudevents+json")},
+			expected{data: `{}`},
+		},
+		"structured, with a digit for bytes": {
+			sarama.ConsumerMessage{Value: []byte(`{"data_base64":1,"specversion":"1.0"}`), Headers: headers("content-type", "application/cloudevents+json")},
+			expected{foreign: true, mediaType: "application/cloudevents+json", data: `{"data_base64":1,"specversion":"1.0"}`},
+		},
+		"structured, of an old version, with null for the encoding": {
+			sarama.ConsumerMessage{Value: []byte(`{"datacontentencoding":null,"specversion":"0.3"}`), Headers: headers("content-type", "application/cloudevents+json")},
+			expected{foreign: true, mediaType: "application/cloudevents+json", data: `{"datacontentencoding":null,"specversion":"0.3"}`},
+		},
 		"structured without id": {
 			sarama.ConsumerMessage{Value: []byte(`{"specversion":"1.0","type":"order.created","source":"/orders"}`), Headers: headers("content-type", "application/cloudevents+json")},
 			expected{foreign: true, mediaType: "application/cloudevents+json", data: `{"specversion":"1.0","type":"order.created","source":"/orders"}`},
@@ -210,6 +223,7 @@ func TestDecodeMapsAsKafkaSourceDoes(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte("k"), []byte(`{}`), "content-type", []byte("application/cloudevents+json"), "ce_id", []byte("1"), true)
 	f.Add([]byte(nil), []byte(`{"specversion":"1.0","id":"1","type":"t","source":"/s","data_base64":"!"}`), "content-type", []byte("application/cloudevents+json"), "", []byte(nil), false)
+	f.Add([]byte(nil), []byte(`{"data_base64":1,"specversion":"1.0"}`), "content-type", []byte("application/cloudevents+json"), "", []byte(nil), false)
 	f.Add([]byte{0xff}, []byte(`[]`), "content-type", []byte("application/cloudevents-batch+json"), "ce_time", []byte("yesterday"), true)
 	f.Add([]byte{}, []byte(nil), "ce_Bad-Name", []byte{0}, "ce_source", []byte("%zz"), true)
 	f.Fuzz(func(t *testing.T, key, value []byte, name1 string, value1 []byte, name2 string, value2 []byte, cloudEvent bool) {
