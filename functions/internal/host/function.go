@@ -82,7 +82,8 @@ func (f *Function) Alive(ctx context.Context) (bool, error) {
 // the reason of its error: a KafkaSource puts that into the dead letter.
 func (f *Function) deliver(w http.ResponseWriter, r *http.Request, handle handle) {
 	e, err := httpbinding.Read(w, r, maxEvent)
-	if problem, ok := errors.AsType[*rest.Problem](err); ok {
+	if err != nil {
+		problem, _ := errors.AsType[*rest.Problem](err) // there is no other
 		status := problem.Status
 		if status == http.StatusRequestTimeout {
 			status = http.StatusServiceUnavailable // the same to a KafkaSource, and no function answers 408 to an event
