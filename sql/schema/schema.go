@@ -56,6 +56,9 @@ func (s Server) Config(name string) (*mysql.Config, error) {
 	if !validPrefix.MatchString(s.Prefix) {
 		return nil, fmt.Errorf("MYSQL_SCHEMA_PREFIX %q: use at most 32 of a-z, 0-9 and _", s.Prefix)
 	}
+	if err := refuseUnsafe(s.DSN, c); err != nil {
+		return nil, err
+	}
 	if name != "" {
 		c.DBName = s.Prefix + name
 	}
@@ -69,16 +72,15 @@ func (s Server) Config(name string) (*mysql.Config, error) {
 	c.Logger = &mysql.NopLogger{}
 	// One round trip a statement instead of three: nothing is prepared for a single use.
 	c.InterpolateParams = true
-	// Without an explicit collation the driver sends none: utf8mb4, which interpolation is safe with.
-	if c.Params == nil {
-		c.Params = map[string]string{}
+	needed := map[string]string{
+		"time_zone":                "'+00:00'",
+		"sql_mode":                 "'STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
+		"innodb_lock_wait_timeout": lockWait,
 	}
-	c.Params["time_zone"] = "'+00:00'"
-	c.Params["sql_mode"] = "'STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
-	c.Params["innodb_lock_wait_timeout"] = lockWait
 	if s.Idle > 0 {
-		c.Params["wait_timeout"] = strconv.Itoa(int(s.Idle.Seconds()))
+		needed["wait_timeout"] = strconv.Itoa(int(s.Idle.Seconds()))
 	}
+	c.Params = sessionVariables(c, needed)
 	if c.Timeout == 0 {
 		c.Timeout = 5 * time.Second
 	}

@@ -66,8 +66,3 @@ func TestConfigKeepsTheCallersTimeouts(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []time.Duration{5 * time.Second, 30 * time.Second, 30 * time.Second}, []time.Duration{config.Timeout, config.ReadTimeout, config.WriteTimeout})
 }
-
-func TestOpenRefusesACharacterSetThatInterpolationIsUnsafeWith(t *testing.T) {
-	_, err := schema.Server{DSN: dsn + "?collation=gbk_chinese_ci"}.Open(schema.Orders, 1)
-	assert.Error(t, err)
-}

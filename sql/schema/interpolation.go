@@ -1,0 +1,71 @@
+package schema
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// The driver writes values into the text of a statement and escapes their bytes. That is safe only while the server reads
+// the text as UTF-8: in gbk the backslash before a quote can be the second byte of a character, and then the quote ends the
+// value.
+const (
+	charset   = "utf8mb4"
+	collation = "utf8mb4_general_ci"
+)
+
+var (
+	utf8Charset   = regexp.MustCompile(`(?i)^utf8(mb3|mb4)?$`)
+	utf8Collation = regexp.MustCompile(`(?i)^utf8(mb3|mb4)?_\w+$`)
+	variableName  = regexp.MustCompile(`(?i)^[a-z]\w*$`)
+	literal       = regexp.MustCompile(`^('[^'\\]*'|[\w.+-]+)$`)
+)
+
+// refuseUnsafe fails for a DSN that would make the server read statements differently from how the driver writes them. c is
+// the driver's reading of the DSN.
+func refuseUnsafe(dsn string, c *mysql.Config) error {
+	_, parameters, _ := strings.Cut(dsn[strings.LastIndexByte(dsn, '/'):], "?")
+	for parameter := range strings.SplitSeq(parameters, "&") {
+		name, value, _ := strings.Cut(parameter, "=")
+		if name != "charset" {
+			continue
+		}
+		for one := range strings.SplitSeq(value, ",") {
+			if !utf8Charset.MatchString(one) {
+				return fmt.Errorf("MYSQL_DSN has charset=%s: values are put into statements, which is safe in UTF-8 only: leave charset out, or give utf8mb4", value)
+			}
+		}
+	}
+	if c.Collation != "" && !utf8Collation.MatchString(c.Collation) {
+		return fmt.Errorf("MYSQL_DSN has collation=%s: values are put into statements, which is safe in UTF-8 only: leave collation out, or give one of utf8mb4", c.Collation)
+	}
+	// The driver copies names and values of session variables into a SET statement.
+	for name, value := range c.Params {
+		if !variableName.MatchString(name) || !literal.MatchString(value) {
+			return fmt.Errorf("MYSQL_DSN sets the session variable %q to something other than a number, a word or a quoted text: leave it out", name)
+		}
+		if lower := strings.ToLower(name); strings.HasPrefix(lower, "character_set_") || strings.HasPrefix(lower, "collation_") {
+			return fmt.Errorf("MYSQL_DSN sets %s: statements are sent in UTF-8: leave it out", name)
+		}
+	}
+	return nil
+}
+
+// sessionVariables returns the variables that a DSN sets, overridden by those that a session needs. The character set is
+// among them although the driver asks for it in the handshake: the server's init_connect may change it, and a server with
+// skip-character-set-client-handshake ignores what clients ask for.
+func sessionVariables(c *mysql.Config, needed map[string]string) map[string]string {
+	all := map[string]string{}
+	for name, value := range c.Params {
+		all[strings.ToLower(name)] = value
+	}
+	maps.Copy(all, needed)
+	all["character_set_client"], all["character_set_results"], all["collation_connection"] = charset, charset, collation
+	if c.Collation != "" {
+		all["collation_connection"] = c.Collation
+	}
+	return all
+}
