@@ -2,11 +2,8 @@ package events
 
 import (
 	"fmt"
-	"net/mail"
 	"regexp"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"example.com/orders/events/strictjson"
 )
@@ -33,8 +30,13 @@ func ValidOrderID(s string) bool {
 	return fits(s, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx")
 }
 
-// ValidSKU says whether s is 1 to 64 of [A-Za-z0-9._-].
-func ValidSKU(s string) bool {
+// ValidSKU says whether s is 1 to 64 of [A-Za-z0-9._-], and neither "." nor "..", which
+// a path does not keep.
+func ValidSKU(s string) bool { return validStoredSKU(s) && s != "." && s != ".." }
+
+// validStoredSKU is the rule under which orders were accepted before ValidSKU left out
+// the two names of dots.
+func validStoredSKU(s string) bool {
 	return madeOf(s, maxSKU, func(b byte) bool { return alphanumeric(b) || b == '.' || b == '_' || b == '-' })
 }
 
@@ -52,21 +54,6 @@ func validReason(s string) bool {
 	return madeOf(s, maxReason, func(b byte) bool {
 		return 'a' <= b && b <= 'z' || '0' <= b && b <= '9' || b == '_'
 	})
-}
-
-// validEmail says whether s is a bare address: no display name, no brackets, no
-// quoted or commented local part, nothing that could end a header line.
-func validEmail(s string) bool {
-	if s == "" || len(s) > MaxEmail || !utf8.ValidString(s) {
-		return false
-	}
-	for _, r := range s {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return false
-		}
-	}
-	address, err := mail.ParseAddress(s)
-	return err == nil && address.Name == "" && address.Address == s
 }
 
 func alphanumeric(b byte) bool {
@@ -125,7 +112,13 @@ func readCreatedAt(o *strictjson.Object) time.Time {
 
 // checks gathers what is out of bounds in data that has the right shape. Writer and
 // reader share them, so a writer never emits what a reader would refuse.
-type checks struct{ violations strictjson.Violations }
+type checks struct {
+	violations strictjson.Violations
+	// command holds e-mail addresses and SKUs to what is accepted from now on. A fact
+	// may be about an order that was accepted when less was refused: it stays readable,
+	// and the facts that follow from it can be told.
+	command bool
+}
 
 func (c *checks) fail(field, detail string) {
 	c.violations = append(c.violations, strictjson.Violation{Field: field, Detail: detail})
@@ -145,7 +138,11 @@ func (c *checks) orderID(s string) {
 }
 
 func (c *checks) email(s string) {
-	if !validEmail(s) {
+	switch {
+	case c.command && !validEmail(s):
+		c.fail("customerEmail", fmt.Sprintf("must be an address that every relay can send to: name@example.com, bare, in ASCII "+
+			"(a domain of other letters in its xn-- form), of at most %d octets", MaxEmail))
+	case !validStoredEmail(s):
 		c.fail("customerEmail", fmt.Sprintf("must be a bare e-mail address of at most %d octets", MaxEmail))
 	}
 }
@@ -224,8 +221,11 @@ func (c *checks) count(field string, n int) bool {
 }
 
 func (c *checks) sku(field string, i int, sku string) {
-	if !ValidSKU(sku) {
+	switch {
+	case !validStoredSKU(sku):
 		c.fail(entry(field, i, "sku"), fmt.Sprintf("must be 1 to %d of A-Z, a-z, 0-9, '.', '_' and '-'", maxSKU))
+	case c.command && !ValidSKU(sku):
+		c.fail(entry(field, i, "sku"), "must not be . or .., which a path does not keep")
 	}
 }
 

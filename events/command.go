@@ -38,7 +38,7 @@ func ParseCreateOrder(data []byte) (CreateOrder, error) {
 
 // Validate checks every bound, the total's too; it returns strictjson.Violations.
 func (c CreateOrder) Validate() error {
-	var bounds checks
+	bounds := checks{command: true}
 	bounds.email(c.CustomerEmail)
 	bounds.items(c.Items)
 	return bounds.err()

@@ -64,7 +64,7 @@ func (l level) write(w http.ResponseWriter, status int) error {
 func validSKU(r *http.Request) (string, error) {
 	sku := r.PathValue("sku")
 	if !events.ValidSKU(sku) {
-		return "", rest.NewProblem(http.StatusBadRequest, "a SKU is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
+		return "", rest.NewProblem(http.StatusBadRequest, "a SKU is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', and not . or ..")
 	}
 	return sku, nil
 }

@@ -75,10 +75,12 @@ func lines(n int) []map[string]any {
 
 const email = "alice@example.com"
 
-// address is an e-mail address of n characters.
+// address is an e-mail address of n characters, with the longest name and a domain of long labels.
 func address(n int) string {
-	const domain = "@example.com"
-	return strings.Repeat("a", n-len(domain)) + domain
+	const end = "example.com"
+	domain := strings.Repeat(strings.Repeat("d", 29)+".", (n-64-1-len(end))/30)
+	domain = strings.Repeat("e", n-64-1-len(end)-len(domain)) + domain + end
+	return strings.Repeat("a", 64) + "@" + domain
 }
 
 func TestCreateTakesWhatIsJustWithinBounds(t *testing.T) {
@@ -87,7 +89,7 @@ func TestCreateTakesWhatIsJustWithinBounds(t *testing.T) {
 		body  string
 		total int64
 	}{
-		"the least":               {orderOf(t, "a@b", item("A", 1, 0)), 0},
+		"the least":               {orderOf(t, "a@b.io", item("A", 1, 0)), 0},
 		"the most of one line":    {orderOf(t, email, item("A", 9007, 1_000_000_000_000)), 9_007_000_000_000_000},
 		"the highest quantity":    {orderOf(t, email, item("A", 1_000_000, 1)), 1_000_000},
 		"the highest total":       {orderOf(t, email, item("A", 9007, 1_000_000_000_000), item("B", 1, 199_254_740_991)), 1<<53 - 1},
@@ -95,10 +97,11 @@ func TestCreateTakesWhatIsJustWithinBounds(t *testing.T) {
 		"every kind in a SKU":     {orderOf(t, email, item("AZaz09._-", 1, 1)), 1},
 		"the most lines":          {orderOf(t, email, lines(100)...), 100},
 		"the longest address":     {orderOf(t, address(254), item("A", 1, 1)), 1},
-		"an international one":    {orderOf(t, "用户@例子.世界", item("A", 1, 1)), 1},
+		"an international one":    {orderOf(t, "user@xn--fsqu00a.xn--rhqv96g", item("A", 1, 1)), 1},
+		"a SKU of three dots":     {orderOf(t, email, item("...", 1, 1)), 1},
 		"one SKU on two lines":    {orderOf(t, email, item("A", 1, 5), item("B", 1, 1), item("A", 2, 7)), 20},
-		"any order, white space":  {" \n{\"items\" : [{\"unitPrice\":1,\t\"quantity\":1,\"sku\":\"A\"}],\"customerEmail\":\"a@b\"}\r\n", 1},
-		"names written otherwise": {`{"customer\u0045mail":"a@b","items":[{"sku":"\u0041","quantity":1,"unitPrice":1}]}`, 1},
+		"any order, white space":  {" \n{\"items\" : [{\"unitPrice\":1,\t\"quantity\":1,\"sku\":\"A\"}],\"customerEmail\":\"a@b.io\"}\r\n", 1},
+		"names written otherwise": {`{"customer\u0045mail":"a@b.io","items":[{"sku":"\u0041","quantity":1,"unitPrice":1}]}`, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			id := accepted(t, send(t.Context(), f, http.MethodPost, "/api/orders", c.body)).OrderID
@@ -121,46 +124,48 @@ func TestCreateNamesEveryBadField(t *testing.T) {
 				"items[2].sku", "items[2].quantity", "items[2].unitPrice", "coupon",
 			},
 		},
-		"nothing":                    {`{}`, []string{"customerEmail", "items"}},
-		"nulls":                      {`{"customerEmail":null,"items":null}`, []string{"customerEmail", "items"}},
-		"an empty body":              {` `, []string{""}},
-		"broken JSON":                {`{"customerEmail":"a@b",`, []string{""}},
-		"two documents":              {body + body, []string{""}},
-		"a list":                     {`[` + body + `]`, []string{""}},
-		"null":                       {`null`, []string{""}},
-		"not UTF-8":                  {"{\"customerEmail\":\"a\xff@b\"}", []string{""}},
-		"nested without end":         {strings.Repeat(`{"a":`, 10_000) + `1` + strings.Repeat(`}`, 10_000), []string{""}},
-		"values without end":         {`{"items":[` + strings.Repeat("1,", 100_000) + `1]}`, []string{""}},
-		"an unknown field":           {strings.Replace(body, `{`, `{"status":"CONFIRMED",`, 1), []string{"status"}},
-		"a field in other case":      {strings.Replace(body, "customerEmail", "CustomerEmail", 1), []string{"customerEmail", "CustomerEmail"}},
-		"a field given twice":        {strings.Replace(body, `{`, `{"customerEmail":"bob@example.com",`, 1), []string{"customerEmail"}},
-		"a line's field given twice": {strings.Replace(body, `"quantity":2`, `"quantity":2,"quantity":3`, 1), []string{"items[0].quantity"}},
-		"items that are no list":     {`{"customerEmail":"a@b","items":{"sku":"A"}}`, []string{"items"}},
-		"a line that is no object":   {`{"customerEmail":"a@b","items":["A"]}`, []string{"items[0]"}},
-		"a price with decimals":      {orderOf(t, email, item("A", 1, 12.99)), []string{"items[0].unitPrice"}},
-		"a price as a text":          {orderOf(t, email, item("A", 1, "1299")), []string{"items[0].unitPrice"}},
-		"a price with an exponent":   {`{"customerEmail":"a@b","items":[{"sku":"A","quantity":1,"unitPrice":1e-3}]}`, []string{"items[0].unitPrice"}},
-		"a negative price":           {orderOf(t, email, item("A", 1, -1)), []string{"items[0].unitPrice"}},
-		"a price too high":           {orderOf(t, email, item("A", 1, 1_000_000_000_001)), []string{"items[0].unitPrice"}},
-		"a price beyond int64":       {`{"customerEmail":"a@b","items":[{"sku":"A","quantity":1,"unitPrice":9223372036854775808}]}`, []string{"items[0].unitPrice"}},
-		"a quantity of none":         {orderOf(t, email, item("A", 0, 1)), []string{"items[0].quantity"}},
-		"a negative quantity":        {orderOf(t, email, item("A", -1, 1)), []string{"items[0].quantity"}},
-		"a quantity too high":        {orderOf(t, email, item("A", 1_000_001, 1)), []string{"items[0].quantity"}},
-		"half a unit":                {orderOf(t, email, item("A", 0.5, 1)), []string{"items[0].quantity"}},
-		"a quantity as a text":       {orderOf(t, email, item("A", "2", 1)), []string{"items[0].quantity"}},
-		"a quantity of true":         {orderOf(t, email, item("A", true, 1)), []string{"items[0].quantity"}},
-		"a total too high":           {orderOf(t, email, item("A", 9007, 1_000_000_000_000), item("B", 1, 199_254_740_992)), []string{"items"}},
-		"a total beyond uint64":      {orderOf(t, email, item("A", 1_000_000, 1_000_000_000_000), item("B", 1_000_000, 1_000_000_000_000)), []string{"items"}},
-		"no lines":                   {`{"customerEmail":"a@b","items":[]}`, []string{"items"}},
-		"too many lines":             {orderOf(t, email, lines(101)...), []string{"items"}},
-		"an empty SKU":               {orderOf(t, email, item("", 1, 1)), []string{"items[0].sku"}},
-		"a SKU too long":             {orderOf(t, email, item(strings.Repeat("s", 65), 1, 1)), []string{"items[0].sku"}},
-		"a SKU with a slash":         {orderOf(t, email, item("a/b", 1, 1)), []string{"items[0].sku"}},
-		"a SKU that is not ASCII":    {orderOf(t, email, item("ä", 1, 1)), []string{"items[0].sku"}},
-		"no address":                 {orderOf(t, "", item("A", 1, 1)), []string{"customerEmail"}},
-		"an address without domain":  {orderOf(t, "alice", item("A", 1, 1)), []string{"customerEmail"}},
-		"an address with a name":     {orderOf(t, "Alice <alice@example.com>", item("A", 1, 1)), []string{"customerEmail"}},
-		"two addresses":              {orderOf(t, "a@b, c@d", item("A", 1, 1)), []string{"customerEmail"}},
+		"nothing":                     {`{}`, []string{"customerEmail", "items"}},
+		"nulls":                       {`{"customerEmail":null,"items":null}`, []string{"customerEmail", "items"}},
+		"an empty body":               {` `, []string{""}},
+		"broken JSON":                 {`{"customerEmail":"a@b.io",`, []string{""}},
+		"two documents":               {body + body, []string{""}},
+		"a list":                      {`[` + body + `]`, []string{""}},
+		"null":                        {`null`, []string{""}},
+		"not UTF-8":                   {"{\"customerEmail\":\"a\xff@b\"}", []string{""}},
+		"nested without end":          {strings.Repeat(`{"a":`, 10_000) + `1` + strings.Repeat(`}`, 10_000), []string{""}},
+		"values without end":          {`{"items":[` + strings.Repeat("1,", 100_000) + `1]}`, []string{""}},
+		"an unknown field":            {strings.Replace(body, `{`, `{"status":"CONFIRMED",`, 1), []string{"status"}},
+		"a field in other case":       {strings.Replace(body, "customerEmail", "CustomerEmail", 1), []string{"customerEmail", "CustomerEmail"}},
+		"a field given twice":         {strings.Replace(body, `{`, `{"customerEmail":"bob@example.com",`, 1), []string{"customerEmail"}},
+		"a line's field given twice":  {strings.Replace(body, `"quantity":2`, `"quantity":2,"quantity":3`, 1), []string{"items[0].quantity"}},
+		"items that are no list":      {`{"customerEmail":"a@b.io","items":{"sku":"A"}}`, []string{"items"}},
+		"a line that is no object":    {`{"customerEmail":"a@b.io","items":["A"]}`, []string{"items[0]"}},
+		"a price with decimals":       {orderOf(t, email, item("A", 1, 12.99)), []string{"items[0].unitPrice"}},
+		"a price as a text":           {orderOf(t, email, item("A", 1, "1299")), []string{"items[0].unitPrice"}},
+		"a price with an exponent":    {`{"customerEmail":"a@b.io","items":[{"sku":"A","quantity":1,"unitPrice":1e-3}]}`, []string{"items[0].unitPrice"}},
+		"a negative price":            {orderOf(t, email, item("A", 1, -1)), []string{"items[0].unitPrice"}},
+		"a price too high":            {orderOf(t, email, item("A", 1, 1_000_000_000_001)), []string{"items[0].unitPrice"}},
+		"a price beyond int64":        {`{"customerEmail":"a@b.io","items":[{"sku":"A","quantity":1,"unitPrice":9223372036854775808}]}`, []string{"items[0].unitPrice"}},
+		"a quantity of none":          {orderOf(t, email, item("A", 0, 1)), []string{"items[0].quantity"}},
+		"a negative quantity":         {orderOf(t, email, item("A", -1, 1)), []string{"items[0].quantity"}},
+		"a quantity too high":         {orderOf(t, email, item("A", 1_000_001, 1)), []string{"items[0].quantity"}},
+		"half a unit":                 {orderOf(t, email, item("A", 0.5, 1)), []string{"items[0].quantity"}},
+		"a quantity as a text":        {orderOf(t, email, item("A", "2", 1)), []string{"items[0].quantity"}},
+		"a quantity of true":          {orderOf(t, email, item("A", true, 1)), []string{"items[0].quantity"}},
+		"a total too high":            {orderOf(t, email, item("A", 9007, 1_000_000_000_000), item("B", 1, 199_254_740_992)), []string{"items"}},
+		"a total beyond uint64":       {orderOf(t, email, item("A", 1_000_000, 1_000_000_000_000), item("B", 1_000_000, 1_000_000_000_000)), []string{"items"}},
+		"no lines":                    {`{"customerEmail":"a@b.io","items":[]}`, []string{"items"}},
+		"too many lines":              {orderOf(t, email, lines(101)...), []string{"items"}},
+		"an empty SKU":                {orderOf(t, email, item("", 1, 1)), []string{"items[0].sku"}},
+		"a SKU too long":              {orderOf(t, email, item(strings.Repeat("s", 65), 1, 1)), []string{"items[0].sku"}},
+		"a SKU with a slash":          {orderOf(t, email, item("a/b", 1, 1)), []string{"items[0].sku"}},
+		"a SKU that is not ASCII":     {orderOf(t, email, item("ä", 1, 1)), []string{"items[0].sku"}},
+		"a SKU that is a path":        {orderOf(t, email, item(".", 1, 1), item("..", 1, 1)), []string{"items[0].sku", "items[1].sku"}},
+		"no address":                  {orderOf(t, "", item("A", 1, 1)), []string{"customerEmail"}},
+		"an address without domain":   {orderOf(t, "alice", item("A", 1, 1)), []string{"customerEmail"}},
+		"an address in other letters": {orderOf(t, "user@例子.世界", item("A", 1, 1)), []string{"customerEmail"}},
+		"an address with a name":      {orderOf(t, "Alice <alice@example.com>", item("A", 1, 1)), []string{"customerEmail"}},
+		"two addresses":               {orderOf(t, "a@b.io, c@d.io", item("A", 1, 1)), []string{"customerEmail"}},
 		"an address that adds a line": {
 			orderOf(t, "alice@example.com\r\nBcc: eve@example.com", item("A", 1, 1)), []string{"customerEmail"},
 		},

@@ -2,6 +2,7 @@ package openapi_test
 
 import (
 	"encoding/json"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/events"
 	"example.com/orders/functions/internal/openapi"
 )
 
@@ -61,4 +63,39 @@ func TestEveryOperationHasANameOfItsOwnAndSaysWhatItDoes(t *testing.T) {
 		}
 	}
 	assert.Len(t, names, 8)
+}
+
+// TestAnOrderIsDescribedAsInTheSchemaOfItsCommand compares what both say of an address, a SKU and the numbers of a line.
+func TestAnOrderIsDescribedAsInTheSchemaOfItsCommand(t *testing.T) {
+	type properties map[string]map[string]any
+	var document struct {
+		Components struct {
+			Schemas struct {
+				SKU      map[string]any
+				Item     struct{ Properties properties }
+				NewOrder struct{ Properties properties }
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal(openapi.JSON(), &document))
+	var command struct {
+		Properties struct {
+			CustomerEmail map[string]any
+			Items         struct {
+				Items struct{ Properties properties }
+			}
+		}
+	}
+	text, err := fs.ReadFile(events.Schemas(), events.OrderCreateType+".v1.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &command))
+
+	described, line := document.Components.Schemas, command.Properties.Items.Items.Properties
+	delete(described.NewOrder.Properties["customerEmail"], "description")
+	assert.Equal(t, command.Properties.CustomerEmail, described.NewOrder.Properties["customerEmail"])
+	assert.Equal(t, line["sku"], described.SKU)
+	delete(described.Item.Properties["unitPrice"], "description")
+	for _, name := range []string{"quantity", "unitPrice"} {
+		assert.Equal(t, line[name], described.Item.Properties[name])
+	}
 }

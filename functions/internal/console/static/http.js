@@ -32,8 +32,8 @@ export async function request(method, path, body, headers = {}) {
 }
 
 // What a SKU is, as the API has it.
-export const skuPattern = '[A-Za-z0-9._\\-]{1,64}';
-export const skuTitle = '1 to 64 of A-Z, a-z, 0-9, dot, underscore and hyphen';
+export const skuPattern = '(?!\\.{1,2}$)[A-Za-z0-9._\\-]{1,64}';
+export const skuTitle = '1 to 64 of A-Z, a-z, 0-9, dot, underscore and hyphen, and not . or ..';
 
 export const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
 

@@ -91,7 +91,7 @@ export default function orders({ main, live }) {
 
 // placing is the form of a new order.
 function placing() {
-  const email = h('input', { id: 'email', type: 'text', inputmode: 'email', required: true, autocomplete: 'off', value: 'alice@example.com' });
+  const email = h('input', { id: 'email', type: 'email', required: true, autocomplete: 'off', value: 'alice@example.com' });
   const lines = h('div', { class: 'lines' });
   const skus = h('datalist', { id: 'skus' });
   const place = h('button', { type: 'submit', class: 'primary' }, 'Place order');

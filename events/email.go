@@ -1,0 +1,45 @@
+package events
+
+import (
+	"net/mail"
+	"regexp"
+	"unicode"
+	"unicode/utf8"
+)
+
+// emailPattern and localPattern are what a browser takes for an address, with a dot in
+// the domain and none at the ends of the name. The schema of order.create has them too.
+// Everything is ASCII, so that no letter is invisible or looks like another: browsers
+// write a domain of other letters in its xn-- form, and a name of other letters needs
+// SMTPUTF8, which most relays lack.
+const (
+	atom         = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+	label        = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+	topLabel     = "[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+	emailPattern = "^" + atom + "([.]" + atom + ")*@(" + label + "[.])+" + topLabel + "$"
+	localPattern = "^[^@]{1,64}@"
+)
+
+var email, local = regexp.MustCompile(emailPattern), regexp.MustCompile(localPattern)
+
+// validEmail says whether every relay can send to s: whether it is a bare address of
+// ASCII, with a host name of at least two labels for its domain.
+func validEmail(s string) bool {
+	return len(s) <= MaxEmail && email.MatchString(s) && local.MatchString(s)
+}
+
+// validStoredEmail is the rule under which orders were accepted before validEmail: a
+// bare address, without a display name, brackets, a quoted or commented local part, or
+// anything that could end a header line.
+func validStoredEmail(s string) bool {
+	if s == "" || len(s) > MaxEmail || !utf8.ValidString(s) {
+		return false
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return false
+		}
+	}
+	address, err := mail.ParseAddress(s)
+	return err == nil && address.Name == "" && address.Address == s
+}
