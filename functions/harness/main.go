@@ -35,6 +35,8 @@ More of the environment:
   KAFKA_SASL_MECHANISM PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, with KAFKA_SASL_USER and KAFKA_SASL_PASSWORD
   SMTP_ADDR            host:port of a mail relay; not set: mails are lines of the log only
   SMTP_FROM            the sender's address (default orders@example.com)
+  SMTP_TLS             starttls, implicit or none (the default)
+  SMTP_USER            the login at the relay, with SMTP_PASSWORD; only with TLS
   CURRENCY             ISO 4217 code of all amounts (default EUR)
   SAGA_TIMEOUT         how long an order may be pending; overrides the manifest
   OTEL_EXPORTER_OTLP_ENDPOINT  http://host:4318 to which traces go by OTLP over HTTP; not set: nothing is traced;

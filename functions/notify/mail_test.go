@@ -5,10 +5,8 @@ import (
 	"io"
 	"net"
 	"net/mail"
-	"net/textproto"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,118 +17,6 @@ import (
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/porttest"
 )
-
-// received is a mail as a relay gets it.
-type received struct{ from, to, text string }
-
-// relay is a mail server on 127.0.0.1 that keeps what it takes.
-type relay struct {
-	listener net.Listener
-	sessions sync.WaitGroup
-
-	mu sync.Mutex
-	// replies are given instead of the usual ones: by the verb of a command, by "greeting", and by "end of data". An
-	// empty one cuts the connection.
-	replies map[string]string
-	mails   []received
-}
-
-func startRelay(t *testing.T) *relay {
-	t.Helper()
-	r := &relay{}
-	porttest.Try(t, func(port int) (err error) {
-		r.listener, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		return err
-	})
-	accepting := make(chan struct{})
-	go func() {
-		defer close(accepting)
-		for {
-			conn, err := r.listener.Accept()
-			if err != nil {
-				return // closed, at the end of the test
-			}
-			r.sessions.Go(func() { r.serve(textproto.NewConn(conn)) })
-		}
-	}()
-	t.Cleanup(func() {
-		assert.NoError(t, r.listener.Close())
-		<-accepting
-		r.sessions.Wait()
-	})
-	return r
-}
-
-func (r *relay) addr() string { return r.listener.Addr().String() }
-
-// answer sets the replies, by the step of a session.
-func (r *relay) answer(replies map[string]string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.replies = replies
-}
-
-// empty forgets the mails that were taken.
-func (r *relay) empty() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mails = nil
-}
-
-func (r *relay) taken() []received {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]received(nil), r.mails...)
-}
-
-// serve talks SMTP until the client leaves or the reply to a step says to cut the connection.
-func (r *relay) serve(conn *textproto.Conn) {
-	defer func() { _ = conn.Close() }() // the client may have been first
-	reply := func(step, usual string) (goOn bool) {
-		r.mu.Lock()
-		text, ok := r.replies[step]
-		r.mu.Unlock()
-		if !ok {
-			text = usual
-		}
-		return text != "" && conn.PrintfLine("%s", text) == nil
-	}
-	if !reply("greeting", "220 relay.example.com") {
-		return
-	}
-	var m received
-	for {
-		line, err := conn.ReadLine()
-		if err != nil {
-			return
-		}
-		verb, argument, _ := strings.Cut(line, " ")
-		switch verb {
-		case "MAIL":
-			m = received{from: argument}
-		case "RCPT":
-			m.to = argument
-		case "DATA":
-			if !reply("DATA", "354 go on") {
-				return
-			}
-			text, err := io.ReadAll(conn.DotReader())
-			if err != nil {
-				return
-			}
-			m.text = string(text)
-			r.mu.Lock()
-			if _, refused := r.replies["end of data"]; !refused {
-				r.mails = append(r.mails, m)
-			}
-			r.mu.Unlock()
-			verb = "end of data"
-		}
-		if !reply(verb, "250 ok") || verb == "QUIT" {
-			return
-		}
-	}
-}
 
 // startMailing starts the function as it is deployed with a relay.
 func startMailing(t *testing.T) (*Function, *relay) {

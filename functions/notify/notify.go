@@ -27,7 +27,7 @@ import (
 // Function tells customers.
 type Function struct {
 	instance.Instance
-	// Mailer sends the mails; SMTP_ADDR and SMTP_FROM set it. Without one the log alone tells.
+	// Mailer sends the mails; SMTP_ADDR and what goes with it set it. Without one the log alone tells.
 	Mailer Mailer
 }
 
@@ -41,10 +41,10 @@ func New() *Function {
 	return &Function{Instance: instance.Instance{Name: "notify", Schema: schema.Notifications}}
 }
 
-// Start reads SMTP_ADDR (host:port) and SMTP_FROM, and opens the database.
+// Start reads SMTP_ADDR (host:port), SMTP_FROM, SMTP_TLS, SMTP_USER and SMTP_PASSWORD, and opens the database.
 func (f *Function) Start(ctx context.Context, config map[string]string) error {
-	if addr := config["SMTP_ADDR"]; f.Mailer == nil && addr != "" {
-		mailer, err := newSMTP(addr, config["SMTP_FROM"])
+	if f.Mailer == nil && config["SMTP_ADDR"] != "" {
+		mailer, err := newSMTP(config)
 		if err != nil {
 			return err
 		}
