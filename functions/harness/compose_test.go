@@ -156,7 +156,7 @@ func harnessImage(t *testing.T) image {
 var settings = map[string]map[string]string{
 	"as it comes": {},
 	"all set": {
-		"MYSQL_PASSWORD": "p@ss:w/rd", "MYSQL_ROOT_PASSWORD": "other", "HARNESS_PORT": "18080", "MYSQL_PORT": "13306",
+		"MYSQL_PASSWORD": "p@ss:w/rd", "MYSQL_ROOT_PASSWORD": "other", "HARNESS_PORT": "18080", "HARNESS_HOSTS": "shop.example.com,10.0.0.5", "MYSQL_PORT": "13306",
 		"KAFKA_PORT": "19092", "SMTP_ADDR": "mail.example.com:25", "SMTP_FROM": "shop@example.com",
 		"SMTP_TLS": "starttls", "SMTP_USER": "shop", "SMTP_PASSWORD": "s3cret",
 		"OTEL_EXPORTER_OTLP_ENDPOINT": "http://jaeger:4318", "PROMETHEUS_PORT": "19090", "GRAFANA_PORT": "13000", "JAEGER_PORT": "17686",

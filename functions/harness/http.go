@@ -40,7 +40,7 @@ func (h *harness) routes(profiles bool) http.Handler {
 	}
 	h.console.Register(mux)
 	mux.HandleFunc("/", rest.Handler(func() *slog.Logger { return h.log }, rest.NotFound))
-	return otlp.Handler(h.metrics.Requests(h.sameOrigin(mux)))
+	return otlp.Handler(h.metrics.Requests(h.hosts.onlyKnown(h.log, h.sameOrigin(mux))))
 }
 
 // sameOrigin refuses writes that a page of another site sends: it must not order, cancel or replay by the browser of

@@ -25,6 +25,7 @@ type options struct {
 	ephemeral bool // there is no folder that lasts, whatever data says
 	logFormat string
 	stock     bool
+	hosts     hosts
 	drain     time.Duration
 
 	chaos         chaos         // of the command up
@@ -49,6 +50,7 @@ func parseOptions(flags *flag.FlagSet, c command, args []string, stderr io.Write
 	flags.StringVar(&o.logFormat, "log", or(o.environ["HARNESS_LOG"], "text"), "`format` of the log on standard error, text or json [HARNESS_LOG]")
 	stock, stockErr := readBool(o.environ, "HARNESS_SAMPLE_STOCK", true)
 	flags.BoolVar(&o.stock, "sample-stock", stock, "put a few SKUs on stock at the first start [HARNESS_SAMPLE_STOCK=false]")
+	names := flags.String("hosts", o.environ["HARNESS_HOSTS"], "`names` and addresses by which it answers beside localhost and 127.0.0.1, with commas between them [HARNESS_HOSTS]")
 	flags.DurationVar(&o.drain, "drain", 10*time.Second, "how long events that are being handled may take to finish at the end")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -68,6 +70,10 @@ func parseOptions(flags *flag.FlagSet, c command, args []string, stderr io.Write
 	}
 	if _, _, err := net.SplitHostPort(o.addr); err != nil {
 		return o, fmt.Errorf("--addr %q: give host:port: %w", o.addr, err)
+	}
+	var err error
+	if o.hosts, err = readHosts(*names); err != nil {
+		return o, fmt.Errorf("--hosts: %w", err)
 	}
 	if o.logFormat != "text" && o.logFormat != "json" {
 		return o, fmt.Errorf("--log %q: give text or json", o.logFormat)

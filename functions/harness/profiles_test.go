@@ -29,7 +29,7 @@ func TestProfilesAreServedWhenTheyAreAskedFor(t *testing.T) {
 	for asked, want := range map[bool]int{true: http.StatusOK, false: http.StatusNotFound} {
 		for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1", "/debug/pprof/trace?seconds=0.1"} {
 			answer := httptest.NewRecorder()
-			h.routes(asked).ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+			h.routes(asked).ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost"+path, nil))
 			assert.Equal(t, want, answer.Code, "--pprof=%t %s", asked, path)
 		}
 	}

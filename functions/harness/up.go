@@ -34,6 +34,8 @@ type harness struct {
 	wiring  *knative.Wiring
 	servers *servers
 	metrics *metrics.Metrics
+	hosts   hosts
+	addr    string // host:port at which this process finds it
 
 	pools       *pools
 	functions   map[string]functions.Function                       // by their deployed names
@@ -121,7 +123,10 @@ func up(ctx context.Context, o options, out streams) (err error) {
 	if err := prepare(ctx, servers, wiring, log); err != nil {
 		return err
 	}
-	h := &harness{log: log, wiring: wiring, servers: servers, metrics: metrics.New()}
+	h := &harness{
+		log: log, wiring: wiring, servers: servers, metrics: metrics.New(),
+		hosts: o.hosts.with(o.addr, listener.Addr().String()), addr: ownAddress(o.addr, listener.Addr()),
+	}
 	if err := h.start(ctx, o); err != nil {
 		return errors.Join(err, h.stop(ctx))
 	}
@@ -129,7 +134,7 @@ func up(ctx context.Context, o options, out streams) (err error) {
 		return errors.Join(err, h.stop(ctx))
 	}
 	return h.serve(ctx, o, listener, func() {
-		banner(out.stderr, h, reachable(listener.Addr().String()), data, time.Since(begin))
+		banner(out.stderr, h, h.addr, data, time.Since(begin))
 	})
 }
 
@@ -210,7 +215,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 	}
 	h.console, err = console.New(console.Options{
 		Wiring: h.wiring, TopicPrefix: o.environ["KAFKA_TOPIC_PREFIX"], Brokers: h.servers.brokers, Open: h.pools.get,
-		Audit: h.auditing.lastReport, Metrics: h.metrics, Log: h.log,
+		FunctionsURL: "http://" + h.addr + "/functions/{consumer}", Audit: h.auditing.lastReport, Metrics: h.metrics, Log: h.log,
 	})
 	return err
 }
@@ -285,12 +290,12 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 	if h.auditing != nil {
 		go h.auditing.run(running) // nobody waits for its end: it only reads, and may be waiting for a broker
 	}
-	server := &http.Server{Handler: h.routes(o.pprof), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 16}
+	server := newHTTPServer(h.routes(o.pprof))
 	server.RegisterOnShutdown(h.console.EndStreams)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 
-	err = h.awaitReady(ctx, listener.Addr().String(), o)
+	err = h.awaitReady(ctx, h.addr, o)
 	if ctx.Err() != nil {
 		err = nil // asked to stop before it was ready
 	} else if err == nil {

@@ -106,15 +106,18 @@ type browser struct {
 	t   *testing.T
 	ctx context.Context //nolint:containedctx // chromedp's handle of a page is a context
 	url string
+	// expected is in the complaints of the browser that the test provokes.
+	expected string
 }
 
-// open opens a browser. At the end of the test nothing may have gone wrong in it.
-func open(t *testing.T, url string) *browser {
+// open opens a browser. At the end of the test nothing else may have gone wrong in it.
+func open(t *testing.T, url string, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.Flag("disable-dev-shm-usage", true))
 	if os.Getuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium starts for root only without
 	}
+	options = append(options, more...)
 	ctx, end := chromedp.NewContext(context.Background(), chromedp.WithAllocatorOptions(options...))
 	b := &browser{t: t, ctx: ctx, url: url}
 	messages := chromedp.Console(ctx)
@@ -134,7 +137,8 @@ func open(t *testing.T, url string) *browser {
 	}()
 	t.Cleanup(func() {
 		end()
-		assert.Empty(t, <-ended, "the browser's console has errors")
+		complaints := slices.DeleteFunc(<-ended, func(c string) bool { return b.expected != "" && strings.Contains(c, b.expected) })
+		assert.Empty(t, complaints, "the browser's console has errors")
 	})
 	return b
 }

@@ -29,6 +29,8 @@ type Options struct {
 	Brokers     []string
 	// Open returns the pool of a schema, which its caller leaves open.
 	Open func(schema string) (*sql.DB, error)
+	// FunctionsURL is where functions are, with {consumer} for the name.
+	FunctionsURL string
 	// Audit returns the last report, nil before the first one.
 	Audit func() *audit.Report
 	// Metrics has the counters of dead letters.

@@ -55,17 +55,18 @@ func newBench(t *testing.T) *bench {
 	wiring, err = wiring.WithTopicPrefix(b.cluster.Prefix)
 	require.NoError(t, err)
 	require.NoError(t, kafka.EnsureTopics(t.Context(), b.cluster.Brokers, wiring.Topics))
+	mux := http.NewServeMux()
+	b.url = functiontest.Serve(t, mux.ServeHTTP)
 	c, err := console.New(console.Options{
 		Wiring: wiring, TopicPrefix: b.cluster.Prefix, Brokers: b.cluster.Brokers,
-		Open:  func(name string) (*sql.DB, error) { return b.pool(name), nil },
-		Audit: b.report.Load, Metrics: b.metrics, Log: slog.New(slog.DiscardHandler),
+		Open:         func(name string) (*sql.DB, error) { return b.pool(name), nil },
+		FunctionsURL: b.url + "/functions/{consumer}",
+		Audit:        b.report.Load, Metrics: b.metrics, Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
-	mux := http.NewServeMux()
 	c.Register(mux)
 	mux.HandleFunc("POST /functions/notify", func(http.ResponseWriter, *http.Request) {}) // handles everything
-	b.url = functiontest.Serve(t, mux.ServeHTTP)
-	t.Cleanup(func() { assert.NoError(t, c.Close()) }) // before the server, which waits for the streams
+	t.Cleanup(func() { assert.NoError(t, c.Close()) })                                    // before the server, which waits for the streams
 	return b
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -201,7 +200,7 @@ func (c *Console) changeLetters(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	replay := deadletter.Replay{
-		FunctionsURL: "http://" + serverOf(r) + "/functions/{consumer}", ParkAfter: parkAfter,
+		FunctionsURL: c.o.FunctionsURL, ParkAfter: parkAfter,
 		States: []deadletter.State{deadletter.Open, deadletter.Parked}, Timeout: replayWithin,
 	}
 	if asked.DryRun {
@@ -261,12 +260,4 @@ func wouldBe(asked command, l deadletter.Letter, replay deadletter.Replay) resul
 		return result{What: l.String(), Detail: err.Error()}
 	}
 	return result{l.String(), true, "would be sent to " + to}
-}
-
-// serverOf is the address at which this server got the request; what the request itself says of it anybody can write.
-func serverOf(r *http.Request) string {
-	if address, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-		return address.String()
-	}
-	return ""
 }

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"example.com/orders/functions/internal/oneline"
+	"example.com/orders/functions/internal/rest"
+)
+
+// hosts are the names and addresses by which the harness answers beside the loopback ones. A page of another site can have
+// its own name resolve to 127.0.0.1: to the browser our answers are then that site's, to read and to write, and the Host of
+// its requests is all that tells.
+type hosts map[string]bool
+
+// readHosts reads a list with commas between the names.
+func readHosts(list string) (hosts, error) {
+	h := hosts{}
+	for item := range strings.SplitSeq(list, ",") {
+		item = strings.TrimSpace(item)
+		if item == "" {
+			continue
+		}
+		name := item
+		if strings.Contains(item, ":") && !strings.HasPrefix(item, "[") {
+			name = "[" + item + "]" // an address of IPv6, or it is refused
+		}
+		parts := hostPort.FindStringSubmatch(name)
+		if parts == nil || parts[2] != "" {
+			return nil, fmt.Errorf("%q: give names or addresses without scheme and port, with commas between them", item)
+		}
+		h[oneSpelling(parts[1])] = true
+	}
+	return h, nil
+}
+
+// with returns the hosts and those of addresses to listen on, except for what stands for every address.
+func (h hosts) with(addresses ...string) hosts {
+	all := hosts{}
+	maps.Copy(all, h)
+	for _, address := range addresses {
+		host, _, err := net.SplitHostPort(address)
+		if ip, notIP := netip.ParseAddr(host); err == nil && host != "" && (notIP != nil || !ip.IsUnspecified()) {
+			all[oneSpelling(host)] = true
+		}
+	}
+	return all
+}
+
+// ownAddress is the address at which this process finds itself, when it was told to listen on one and listens on another: a
+// name may lead elsewhere, and 0.0.0.0 is listened on as [::].
+func ownAddress(told string, listening net.Addr) string {
+	host, _, _ := net.SplitHostPort(told) // checked by parseOptions
+	_, port, _ := net.SplitHostPort(listening.String())
+	if _, err := netip.ParseAddr(host); err != nil && host != "" {
+		return listening.String()
+	}
+	return reachable(net.JoinHostPort(host, port))
+}
+
+// hostPort is a Host header: a name or an address, IPv6 in brackets, and a port or not.
+var hostPort = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]*)?$`)
+
+// answersTo tells whether a Host header is one that requests of our own users have.
+func (h hosts) answersTo(header string) bool {
+	parts := hostPort.FindStringSubmatch(header)
+	if parts == nil {
+		return false
+	}
+	name := oneSpelling(parts[1])
+	ip, err := netip.ParseAddr(name)
+	return err == nil && ip.IsLoopback() || name == "localhost" || strings.HasSuffix(name, ".localhost") || h[name]
+}
+
+// oneSpelling is the one spelling of a name or an address.
+func oneSpelling(host string) string {
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap().WithZone("").String()
+	}
+	return host
+}
+
+// onlyKnown answers requests to other hosts with 421 Misdirected Request.
+func (h hosts) onlyKnown(log *slog.Logger, next http.Handler) http.Handler {
+	misdirected := rest.Handler(func() *slog.Logger { return log }, func(_ http.ResponseWriter, r *http.Request) error {
+		return rest.NewProblem(http.StatusMisdirectedRequest, fmt.Sprintf(
+			"this harness does not answer to the host %q: call it by localhost or 127.0.0.1, or start it with the name in HARNESS_HOSTS or --hosts if it is meant to be reached by it", oneline.Of(r.Host, 255)))
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !h.answersTo(r.Host) {
+			misdirected(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
