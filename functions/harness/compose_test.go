@@ -311,8 +311,8 @@ func TestComposeLetsTheHarnessDrain(t *testing.T) {
 	require.NoError(t, err)
 	o, err := parseOptions(flag.NewFlagSet(c.name, flag.ContinueOnError), c, rest, io.Discard)
 	require.NoError(t, err)
-	assert.Greater(t, duration(t, composed(t, nil).Services["harness"].StopGracePeriod), o.drain+2*stopWithin,
-		"events under way, then the functions, then the servers")
+	assert.Greater(t, duration(t, composed(t, nil).Services["harness"].StopGracePeriod), endWithin+o.drain+2*stopWithin,
+		"requests, events under way, then the functions, then the servers")
 }
 
 func TestComposePinsImages(t *testing.T) {

@@ -47,7 +47,9 @@ func TestAPageThatIsOpenDoesNotHoldTheEndUp(t *testing.T) {
 	_, err = io.ReadFull(response.Body, first)
 	require.NoError(t, err)
 
-	p.stop(t) // well: an end that waits for the page fails after stopWithin
+	p.stop(t)
+
+	assert.NotContains(t, p.log.String(), "cut off", "the page is told that it is over")
 
 	_, err = io.Copy(io.Discard, response.Body)
 	assert.NoError(t, err, "the stream ends as one that is over")

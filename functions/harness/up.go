@@ -293,7 +293,7 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 	server := newHTTPServer(h.routes(o.pprof))
 	server.RegisterOnShutdown(h.console.EndStreams)
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- server.Serve(paced{listener, takeWithin}) }()
 
 	err = h.awaitReady(ctx, h.addr, o)
 	if ctx.Err() != nil {
@@ -308,11 +308,11 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 		}
 	}
 	h.log.Info("stopping, events under way are finished", "within", o.drain)
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
-	defer cancel()
-	if shutdown := server.Shutdown(stopping); shutdown != nil {
-		err = errors.Join(err, fmt.Errorf("end HTTP: %w", shutdown))
+	cut, closed := endHTTP(context.WithoutCancel(ctx), server, endWithin)
+	if cut {
+		h.log.Warn("clients were cut off: they had not sent their requests or taken the answers", "within", endWithin)
 	}
+	err = errors.Join(err, closed)
 	<-schedule.Stop().Done()
 	end()
 	sources.Wait()
@@ -320,12 +320,14 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 	for _, p := range h.pokers {
 		p.wait()
 	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
 	return errors.Join(err, h.stop(stopping))
 }
 
 // stop ends the functions and closes what they share.
 func (h *harness) stop(ctx context.Context) error {
-	errs := []error{h.console.Close()}
+	errs := []error{h.console.Close(ctx)}
 	for name, f := range h.functions {
 		if err := f.Stop(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stop %s: %w", name, err))

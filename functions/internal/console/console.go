@@ -4,12 +4,12 @@
 package console
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"example.com/orders/functions/internal/audit"
@@ -46,14 +46,20 @@ type Console struct {
 
 	orders, inventory, notifications, operations *sql.DB
 
-	// reading is held while topics are read: a partition is consumed by one at a time.
-	reading sync.Mutex
-	reader  *kafka.Reader // nil until it is needed
+	// readers are what topics are read with, each by one at a time; nil where it is not connected. Nobody waits for a client
+	// while it has one.
+	readers chan *kafka.Reader
 }
+
+// maxReaders is how many read from Kafka at once: many who look at letters hold up neither one another for long nor the flow.
+const maxReaders = 4
 
 // New returns a console. It connects to nothing until somebody looks.
 func New(o Options) (*Console, error) {
-	c := &Console{o: o, topology: newTopology(o.Wiring, o.TopicPrefix)}
+	c := &Console{o: o, topology: newTopology(o.Wiring, o.TopicPrefix), readers: make(chan *kafka.Reader, maxReaders)}
+	for range maxReaders {
+		c.readers <- nil
+	}
 	for name, pool := range map[string]**sql.DB{
 		schema.Orders: &c.orders, schema.Inventory: &c.inventory, schema.Notifications: &c.notifications, schema.Operations: &c.operations,
 	} {
@@ -67,20 +73,23 @@ func New(o Options) (*Console, error) {
 	return c, nil
 }
 
-// Close ends the streams and the connections to the brokers. It may be called on nil.
-func (c *Console) Close() error {
+// Close ends the streams and the connections to the brokers, and waits until ctx ends for what is still being read. It may
+// be called on nil.
+func (c *Console) Close(ctx context.Context) error {
 	if c == nil {
 		return nil
 	}
-	c.hub.close()
-	c.reading.Lock()
-	defer c.reading.Unlock()
-	if c.reader == nil {
-		return nil
+	ended := make(chan error, 1)
+	go func() {
+		c.hub.close()
+		ended <- c.closeReaders(ctx)
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("end the console, which is reading yet: %w", ctx.Err())
 	}
-	err := c.reader.Close()
-	c.reader = nil
-	return err
 }
 
 // EndStreams ends the streams, so that a server that waits for its requests to end does not wait for them.
@@ -109,14 +118,19 @@ func (c *Console) route(mux *http.ServeMux, pattern string, handle func(http.Res
 
 // actor is who is recorded: the name that a person gave, and where the request came from.
 func actor(r *http.Request, name string) string {
+	if name == "" {
+		return "console at " + addressOf(r)
+	}
+	return name + " (console at " + addressOf(r) + ")"
+}
+
+// addressOf is where a request came from, without the port.
+func addressOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		host = r.RemoteAddr
+		return r.RemoteAddr
 	}
-	if name == "" {
-		return "console at " + host
-	}
-	return name + " (console at " + host + ")"
+	return host
 }
 
 // moment is a time as the pages take it, with the microseconds that the database keeps.

@@ -44,29 +44,30 @@ type bench struct {
 	server  schema.Server
 	cluster kafkatest.Cluster
 	metrics *metrics.Metrics
+	console *console.Console
+	mux     *http.ServeMux
 	report  atomic.Pointer[audit.Report]
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, server: mysqltest.Server(t), cluster: kafkatest.Start(t), metrics: metrics.New()}
+	b := &bench{t: t, server: mysqltest.Server(t), cluster: kafkatest.Start(t), metrics: metrics.New(), mux: http.NewServeMux()}
 	wiring, err := knative.Load(knative.Base())
 	require.NoError(t, err)
 	wiring, err = wiring.WithTopicPrefix(b.cluster.Prefix)
 	require.NoError(t, err)
 	require.NoError(t, kafka.EnsureTopics(t.Context(), b.cluster.Brokers, wiring.Topics))
-	mux := http.NewServeMux()
-	b.url = functiontest.Serve(t, mux.ServeHTTP)
-	c, err := console.New(console.Options{
+	b.url = functiontest.Serve(t, b.mux.ServeHTTP)
+	b.console, err = console.New(console.Options{
 		Wiring: wiring, TopicPrefix: b.cluster.Prefix, Brokers: b.cluster.Brokers,
 		Open:         func(name string) (*sql.DB, error) { return b.pool(name), nil },
 		FunctionsURL: b.url + "/functions/{consumer}",
 		Audit:        b.report.Load, Metrics: b.metrics, Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
-	c.Register(mux)
-	mux.HandleFunc("POST /functions/notify", func(http.ResponseWriter, *http.Request) {}) // handles everything
-	t.Cleanup(func() { assert.NoError(t, c.Close()) })                                    // before the server, which waits for the streams
+	b.console.Register(b.mux)
+	b.mux.HandleFunc("POST /functions/notify", func(http.ResponseWriter, *http.Request) {}) // handles everything
+	t.Cleanup(func() { assert.NoError(t, b.console.Close(context.Background())) })          // before the server, which waits for the streams
 	return b
 }
 

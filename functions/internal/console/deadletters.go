@@ -23,6 +23,8 @@ const (
 	parkAfter     = 3   // replays that failed
 	replayWithin  = 30 * time.Second
 	changeWithin  = 2 * time.Minute // of one request
+	shownValue    = 256 << 10       // bytes of a value on a page
+	shownHeader   = 4 << 10         // bytes of a header
 )
 
 // letterLine is a letter in a list.
@@ -45,9 +47,20 @@ type letterLine struct {
 func newLetterLine(l deadletter.Letter) letterLine {
 	return letterLine{
 		Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, State: string(l.State), Failures: l.Failures,
-		Consumer: l.Consumer, Key: l.Key, EventType: l.Event.Type(), EventID: l.Event.ID(), Attempts: l.Attempts,
-		Status: l.Status, Error: l.Error, At: moment(l.At),
+		Consumer: begin(l.Consumer, shownHeader), Key: begin(l.Key, shownHeader), EventType: begin(l.Event.Type(), shownHeader),
+		EventID: begin(l.Event.ID(), shownHeader), Attempts: l.Attempts, Status: l.Status, Error: begin(l.Error, shownHeader), At: moment(l.At),
 	}
+}
+
+// begin is the beginning of a text that anybody may have written: whole letters of at most so many bytes.
+func begin(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	for !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most] + "…"
 }
 
 // letterPage is all of a letter.
@@ -55,22 +68,24 @@ type letterPage struct {
 	letterLine
 	Origin  string            `json:"origin,omitempty"`
 	Headers map[string]string `json:"headers"`
-	Value   string            `json:"value"`
+	// Value is the beginning of the record's value, which has Size bytes; Cut tells that there is more.
+	Value string `json:"value"`
+	Size  int    `json:"size"`
+	Cut   bool   `json:"cut"`
 	// Base64 tells that the value is no text.
 	Base64  bool     `json:"base64"`
 	Actions []action `json:"actions"`
 }
 
-// withBox works on the letters, alone.
+// withBox works on the letters. What it finds is answered afterwards: a client that takes nothing holds up nobody.
 func (c *Console) withBox(ctx context.Context, actor string, do func(deadletter.Box) error) error {
-	journal, err := deadletter.OpenJournal(ctx, c.operations, actor)
-	if err != nil {
-		return err
-	}
-	err = c.withReader(func(reader *kafka.Reader) error {
-		return do(deadletter.Box{Reader: reader, Sources: c.o.Wiring.Sources, Journal: journal})
+	return c.withReader(ctx, func(reader *kafka.Reader) error {
+		journal, err := deadletter.OpenJournal(ctx, c.operations, actor)
+		if err != nil {
+			return err
+		}
+		return errors.Join(do(deadletter.Box{Reader: reader, Sources: c.o.Wiring.Sources, Journal: journal}), journal.Close())
 	})
-	return errors.Join(err, journal.Close())
 }
 
 // readLetters reads the newest letters of a state, newest first, and what was done last.
@@ -143,26 +158,35 @@ func (c *Console) serveLetter(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || err2 != nil {
 		return rest.NotFound(w, r)
 	}
-	return c.withBox(r.Context(), "", func(box deadletter.Box) error {
-		l, err := c.find(r.Context(), box, place{r.PathValue("topic"), int32(partition), offset})
-		if err != nil {
-			return err
-		}
-		page := letterPage{letterLine: newLetterLine(l), Headers: map[string]string{}, Value: string(l.Record.Value), Actions: []action{}}
-		if l.Origin.Offset >= 0 {
-			page.Origin = l.Origin.String()
-		}
-		if !utf8.Valid(l.Record.Value) {
-			page.Base64, page.Value = true, base64.StdEncoding.EncodeToString(l.Record.Value)
-		}
-		for _, h := range l.Record.Headers {
-			page.Headers[string(h.Key)] = string(h.Value)
-		}
-		for _, a := range l.History {
-			page.Actions = append(page.Actions, newAction(a))
-		}
-		return rest.JSON(w, http.StatusOK, page)
+	var l deadletter.Letter
+	err = c.withBox(r.Context(), "", func(box deadletter.Box) (err error) {
+		l, err = c.find(r.Context(), box, place{r.PathValue("topic"), int32(partition), offset})
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	return rest.JSON(w, http.StatusOK, newLetterPage(l))
+}
+
+func newLetterPage(l deadletter.Letter) letterPage {
+	value := l.Record.Value
+	page := letterPage{letterLine: newLetterLine(l), Headers: map[string]string{}, Size: len(value), Cut: len(value) > shownValue, Actions: []action{}}
+	if l.Origin.Offset >= 0 {
+		page.Origin = l.Origin.String()
+	}
+	if utf8.Valid(value) {
+		page.Value = begin(string(value), shownValue)
+	} else {
+		page.Base64, page.Value = true, base64.StdEncoding.EncodeToString(value[:min(len(value), shownValue)])
+	}
+	for _, h := range l.Record.Headers {
+		page.Headers[begin(string(h.Key), shownHeader)] = begin(string(h.Value), shownHeader)
+	}
+	for _, a := range l.History {
+		page.Actions = append(page.Actions, newAction(a))
+	}
+	return page
 }
 
 // lettersRequest is what is to be done about which letters.

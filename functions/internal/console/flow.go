@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -59,7 +60,7 @@ type sample struct {
 func (c *Console) newFlow() func(context.Context) (any, error) {
 	var samples []sample
 	return func(ctx context.Context) (any, error) {
-		now, lags, err := c.takeSample()
+		now, lags, err := c.takeSample(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -94,8 +95,8 @@ func rate(from, to time.Time, before, after int64) float64 {
 }
 
 // takeSample asks the brokers how far everything is. What a group has handled counts from the oldest record that there is.
-func (c *Console) takeSample() (now sample, lags map[string]int64, err error) {
-	err = c.withReader(func(reader *kafka.Reader) error {
+func (c *Console) takeSample(ctx context.Context) (now sample, lags map[string]int64, err error) {
+	err = c.withReader(ctx, func(reader *kafka.Reader) error {
 		now = sample{at: time.Now(), topics: map[string]int64{}, handled: map[string]int64{}}
 		lags = map[string]int64{}
 		for _, source := range c.o.Wiring.Sources {
@@ -143,23 +144,48 @@ func (c *Console) takeSample() (now sample, lags map[string]int64, err error) {
 
 func (c *Console) plain(name string) string { return strings.TrimPrefix(name, c.o.TopicPrefix) }
 
-// withReader reads topics. A reader that failed is thrown away: the next one connects anew.
-func (c *Console) withReader(do func(*kafka.Reader) error) error {
-	c.reading.Lock()
-	defer c.reading.Unlock()
-	if c.reader == nil {
-		reader, err := kafka.NewReader(c.o.Brokers)
-		if err != nil {
+// withReader reads topics, once a reader is free. One that failed is thrown away: the next one connects anew.
+func (c *Console) withReader(ctx context.Context, do func(*kafka.Reader) error) (err error) {
+	reader, err := c.takeReader(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { c.readers <- reader }()
+	if reader == nil {
+		if reader, err = kafka.NewReader(c.o.Brokers); err != nil {
 			return err
 		}
-		c.reader = reader
 	}
-	err := do(c.reader)
-	if err != nil {
-		_ = c.reader.Close() // the reason is err
-		c.reader = nil
+	if err = do(reader); err != nil {
+		_ = reader.Close() // the reason is err
+		reader = nil
 	}
 	return err
+}
+
+func (c *Console) takeReader(ctx context.Context) (*kafka.Reader, error) {
+	select {
+	case reader := <-c.readers:
+		return reader, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for others to have read from Kafka: %w", ctx.Err())
+	}
+}
+
+// closeReaders ends the connections to the brokers, each once nobody reads with it.
+func (c *Console) closeReaders(ctx context.Context) error {
+	var errs []error
+	for range maxReaders {
+		reader, err := c.takeReader(ctx)
+		if err == nil && reader != nil {
+			err = reader.Close()
+		}
+		errs = append(errs, err)
+	}
+	for range maxReaders {
+		c.readers <- nil
+	}
+	return errors.Join(errs...)
 }
 
 // outboxes counts what waits to be sent.

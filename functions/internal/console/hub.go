@@ -12,8 +12,9 @@ import (
 // Bounds of the streams. A view is read for all who watch it together, at most so often that reading takes a share of
 // 1/readShare of the time, and at most within readWithin.
 const (
-	maxClients = 64
-	maxViews   = 6 // of one client
+	maxClients = 128
+	maxOfOne   = 32 // clients of one address
+	maxViews   = 6  // of one client
 	backlogged = 16
 	readShare  = 10
 	readWithin = 20 * time.Second
@@ -31,7 +32,7 @@ type hub struct {
 
 	mu      sync.Mutex
 	closed  bool
-	clients int
+	clients map[string][]*client // by address, the newest last
 	feeds   map[string]*feed
 	ended   sync.WaitGroup
 }
@@ -47,12 +48,13 @@ type feed struct {
 // client is one stream.
 type client struct {
 	messages chan []byte // closed when the client is dropped
+	address  string
 	names    []string
 	gone     bool
 }
 
 func newHub(find func(string) (view, bool)) *hub {
-	return &hub{find: find, feeds: map[string]*feed{}}
+	return &hub{find: find, clients: map[string][]*client{}, feeds: map[string]*feed{}}
 }
 
 // message is what is sent of a view: what was read, or why it could not be.
@@ -62,16 +64,29 @@ type message struct {
 	Error string `json:"error,omitempty"`
 }
 
-// join adds a client that watches views; nil when there are too many or the hub is closed. Its first messages are what
-// is known already.
-func (h *hub) join(names []string) *client {
+// join adds a client at an address that watches views; nil when the hub is closed. Its first messages are what is known
+// already. There is always room: where there are too many the oldest is dropped, of those at the same address when that has
+// too many, else of the address that has most. So nobody is locked out by streams that others hold open.
+func (h *hub) join(address string, names []string) *client {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || h.clients >= maxClients {
+	if h.closed {
 		return nil
 	}
-	h.clients++
-	c := &client{messages: make(chan []byte, backlogged), names: names}
+	all, most := 0, address
+	for other, clients := range h.clients {
+		all += len(clients)
+		if len(clients) > len(h.clients[most]) {
+			most = other
+		}
+	}
+	if len(h.clients[address]) >= maxOfOne {
+		h.drop(h.clients[address][0])
+	} else if all >= maxClients {
+		h.drop(h.clients[most][0])
+	}
+	c := &client{messages: make(chan []byte, backlogged), address: address, names: names}
+	h.clients[address] = append(h.clients[address], c)
 	for _, name := range names {
 		f, ok := h.feeds[name]
 		if !ok {
@@ -99,11 +114,19 @@ func (h *hub) open(name string) *feed {
 func (h *hub) leave(c *client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.drop(c)
+}
+
+// drop is leave for who holds mu.
+func (h *hub) drop(c *client) {
 	if c.gone {
 		return
 	}
 	c.gone = true
-	h.clients--
+	h.clients[c.address] = slices.DeleteFunc(h.clients[c.address], func(other *client) bool { return other == c })
+	if len(h.clients[c.address]) == 0 {
+		delete(h.clients, c.address)
+	}
 	for _, name := range c.names {
 		f := h.feeds[name]
 		f.watchers = slices.DeleteFunc(f.watchers, func(other *client) bool { return other == c })

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -55,14 +56,14 @@ func TestAClientHearsOfWhatIsNewAndBeginsWithWhatIsKnown(t *testing.T) {
 		var v counter
 		h := v.hub()
 		defer h.close()
-		first := h.join([]string{"stock"})
+		first := h.join("10.0.0.1", []string{"stock"})
 		synctest.Wait()
 		assert.Equal(t, `{"view":"stock","data":1}`, next(t, first))
 		time.Sleep(time.Second)
 		synctest.Wait()
 		assert.Equal(t, `{"view":"stock","data":2}`, next(t, first))
 
-		second := h.join([]string{"stock"})
+		second := h.join("10.0.0.1", []string{"stock"})
 		assert.Equal(t, `{"view":"stock","data":2}`, next(t, second), "it is not read for each client")
 		assert.Empty(t, next(t, first))
 	})
@@ -74,7 +75,7 @@ func TestWhatIsNotNewIsNotSent(t *testing.T) {
 		v.same.Store(true)
 		h := v.hub()
 		defer h.close()
-		c := h.join([]string{"stock"})
+		c := h.join("10.0.0.1", []string{"stock"})
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		assert.NotEmpty(t, next(t, c))
@@ -88,14 +89,14 @@ func TestAViewIsReadOnlyWhileSomebodyWatches(t *testing.T) {
 		var v counter
 		h := v.hub()
 		defer h.close()
-		c := h.join([]string{"stock", "audit"})
+		c := h.join("10.0.0.1", []string{"stock", "audit"})
 		synctest.Wait()
 		h.leave(c)
 		before := v.reads.Load()
 		time.Sleep(time.Minute)
 		assert.Equal(t, before, v.reads.Load())
 		h.leave(c) // a second time does nothing
-		assert.Zero(t, h.clients)
+		assert.Empty(t, h.clients)
 	})
 }
 
@@ -105,7 +106,7 @@ func TestAFailureIsToldAndGotOver(t *testing.T) {
 		v.broken.Store(true)
 		h := v.hub()
 		defer h.close()
-		c := h.join([]string{"stock"})
+		c := h.join("10.0.0.1", []string{"stock"})
 		synctest.Wait()
 		assert.Equal(t, `{"view":"stock","error":"the database is away"}`, next(t, c))
 		v.broken.Store(false)
@@ -120,7 +121,7 @@ func TestASlowClientIsDroppedAndHoldsNobodyUp(t *testing.T) {
 		var v counter
 		h := v.hub()
 		defer h.close()
-		slow, quick := h.join([]string{"stock"}), h.join([]string{"stock"})
+		slow, quick := h.join("10.0.0.1", []string{"stock"}), h.join("10.0.0.1", []string{"stock"})
 		heard := 0
 		for range 2 * backlogged {
 			time.Sleep(time.Second)
@@ -135,7 +136,7 @@ func TestASlowClientIsDroppedAndHoldsNobodyUp(t *testing.T) {
 			left++
 		}
 		assert.Equal(t, backlogged, left)
-		assert.Equal(t, 1, h.clients)
+		assert.Equal(t, 1, h.count())
 	})
 }
 
@@ -150,7 +151,7 @@ func TestAViewThatTakesLongIsReadSeldom(t *testing.T) {
 			}}, true
 		})
 		defer h.close()
-		h.join([]string{"counts"})
+		h.join("10.0.0.1", []string{"counts"})
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Equal(t, 1, reads, "the next one begins after ten times as long")
@@ -162,7 +163,7 @@ func TestARefreshReadsAtOnce(t *testing.T) {
 		var v counter
 		h := v.hub()
 		defer h.close()
-		c := h.join([]string{"outbox:parked"})
+		c := h.join("10.0.0.1", []string{"outbox:parked"})
 		synctest.Wait()
 		require.NotEmpty(t, next(t, c))
 		h.refresh("deadletters")
@@ -174,25 +175,61 @@ func TestARefreshReadsAtOnce(t *testing.T) {
 	})
 }
 
-func TestClientsAreBoundedAndEndedByClose(t *testing.T) {
+// count is how many clients there are.
+func (h *hub) count() (n int) {
+	for _, clients := range h.clients {
+		n += len(clients)
+	}
+	return n
+}
+
+// TestStreamsThatOthersHoldOpenLockNobodyOut has addresses that open all the streams there can be.
+func TestStreamsThatOthersHoldOpenLockNobodyOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var v counter
 		v.same.Store(true)
 		h := v.hub()
-		var all []*client
-		for range maxClients {
-			c := h.join([]string{"stock"})
+		defer h.close()
+		join := func(address string) *client {
+			c := h.join(address, []string{"stock"})
 			require.NotNil(t, c)
-			all = append(all, c)
+			require.LessOrEqual(t, len(h.clients[address]), maxOfOne)
+			require.LessOrEqual(t, h.count(), maxClients)
+			return c
 		}
-		assert.Nil(t, h.join([]string{"stock"}))
-		h.leave(all[0])
-		assert.NotNil(t, h.join([]string{"stock"}))
+		person := join("10.0.0.1")
+		first := join("10.0.0.2")
+		second := join("10.0.0.2")
+		for range maxOfOne - 2 {
+			join("10.0.0.2")
+		}
+		require.False(t, first.gone)
+		join("10.0.0.2")
+		assert.True(t, first.gone, "the oldest of an address that has too many makes room")
+		for range first.messages { // ends
+		}
+		assert.False(t, second.gone)
+
+		for n := range 4 * maxClients {
+			join("10.0.1." + strconv.Itoa(n%5))
+		}
+		assert.Equal(t, maxClients, h.count())
+		assert.False(t, person.gone, "who has one stream keeps it")
+		assert.False(t, join("10.0.0.3").gone, "and who comes gets one")
+		assert.Equal(t, maxClients, h.count())
+	})
+}
+
+func TestClientsAreEndedByClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var v counter
+		h := v.hub()
+		c := h.join("10.0.0.1", []string{"stock"})
 		h.close()
 		h.close()
-		for range all[1].messages { // ends
+		for range c.messages { // ends
 		}
-		assert.Nil(t, h.join([]string{"stock"}))
+		assert.Nil(t, h.join("10.0.0.1", []string{"stock"}))
 	})
 }
 
