@@ -90,12 +90,9 @@ func lettersReplay(flags *flag.FlagSet) runner {
 			return err
 		}
 		r := deadletter.Replay{Journal: box.Journal, FunctionsURL: to, ParkAfter: c.parkAfter, States: states, Timeout: c.timeout}
-		return c.change(out, found, "replayed", func(l deadletter.Letter) string {
-			to, err := r.URL(l.Consumer)
-			if err != nil {
-				return "not replayed: " + err.Error()
-			}
-			return "to " + to
+		return c.change(out, found, "replayed", func(l deadletter.Letter) (string, error) {
+			to, err := r.URL(l)
+			return " to " + to, err
 		}, func(letters []deadletter.Letter, report deadletter.Report) error {
 			r.Report = report
 			return r.Run(ctx, letters)
@@ -233,19 +230,26 @@ func (c *letterCommand) functions(s *servers, o options) (string, error) {
 }
 
 // change does something to letters, or says that it would, one line a letter. It fails unless it was done to all.
-func (c *letterCommand) change(out streams, letters []deadletter.Letter, done string, note func(deadletter.Letter) string, do func([]deadletter.Letter, deadletter.Report) error) error {
+func (c *letterCommand) change(out streams, letters []deadletter.Letter, done string, note func(deadletter.Letter) (string, error), do func([]deadletter.Letter, deadletter.Report) error) error {
 	if c.limit > 0 && len(letters) > c.limit {
 		letters = letters[:c.limit]
 	}
 	if c.dryRun {
+		would := 0
 		for _, l := range letters {
-			line := "would be " + done
+			more, err := "", error(nil)
 			if note != nil {
-				line += " " + note(l)
+				more, err = note(l)
 			}
-			fmt.Fprintf(out.stdout, "%s  %s %s of %s: %s\n", l.Place, l.State, plainText(l.Event.ID()), or(plainText(l.Consumer), "nobody"), line)
+			line := "would be " + done + more
+			if err != nil {
+				line = "would not be " + done + ": " + err.Error()
+			} else {
+				would++
+			}
+			fmt.Fprintf(out.stdout, "%s  %s %s of %s: %s\n", l.Place, l.State, plainText(l.Event.ID()), consumerOf(l, "nobody"), line)
 		}
-		fmt.Fprintf(out.stdout, "%d letters would be %s\n", len(letters), done)
+		fmt.Fprintf(out.stdout, "%d letters would be %s\n", would, done)
 		return nil
 	}
 	changed, left := 0, 0
@@ -259,7 +263,7 @@ func (c *letterCommand) change(out streams, letters []deadletter.Letter, done st
 		if detail != "" {
 			result += ": " + detail
 		}
-		fmt.Fprintf(out.stdout, "%s  %s of %s: %s\n", l.Place, plainText(l.Event.ID()), or(plainText(l.Consumer), "nobody"), result)
+		fmt.Fprintf(out.stdout, "%s  %s of %s: %s\n", l.Place, plainText(l.Event.ID()), consumerOf(l, "nobody"), result)
 	})
 	fmt.Fprintf(out.stdout, "%d letters %s\n", changed, done)
 	if err == nil && left > 0 {

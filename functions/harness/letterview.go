@@ -14,6 +14,14 @@ import (
 // plainText is text of a record for a terminal.
 func plainText(text string) string { return oneline.Of(text, 200) }
 
+// consumerOf is whom a letter names, as far as it can be believed.
+func consumerOf(l deadletter.Letter, nobody string) string {
+	if l.Forged {
+		return plainText(l.Consumer) + " (forged)"
+	}
+	return or(plainText(l.Consumer), nobody)
+}
+
 // few returns the first letters up to a limit, and how many there are beyond it.
 func few(letters []deadletter.Letter, limit int) (shown []deadletter.Letter, more int) {
 	if limit <= 0 || len(letters) <= limit {
@@ -32,7 +40,7 @@ func listLetters(out streams, letters []deadletter.Letter, limit int, asJSON boo
 	}
 	row, flush := table(out.stdout, "LETTER", "STATE", "CONSUMER", "KEY", "EVENT", "ATTEMPTS", "STATUS", "REPLAYS FAILED", "AGE", "ERROR")
 	for _, l := range shown {
-		row(l.Place, l.State, or(plainText(l.Consumer), "-"), or(plainText(l.Key), "-"), plainText(l.Event.Type()+" "+l.Event.ID()),
+		row(l.Place, l.State, consumerOf(l, "-"), or(plainText(l.Key), "-"), plainText(l.Event.Type()+" "+l.Event.ID()),
 			l.Attempts, l.Status, l.Failures, ago(time.Since(l.At)), oneline.Of(l.Error, 100))
 	}
 	if err := flush(); err != nil {
@@ -63,7 +71,7 @@ func showLetter(out streams, l deadletter.Letter) {
 	line := func(name string, value any) { fmt.Fprintf(out.stdout, "%-10s %v\n", name, value) }
 	line("letter", l.Place)
 	line("state", fmt.Sprintf("%s, %d replays failed", l.State, l.Failures))
-	line("consumer", or(plainText(l.Consumer), "not named: it cannot be replayed"))
+	line("consumer", consumerOf(l, "not named: it cannot be replayed"))
 	line("key", plainText(l.Key))
 	if l.Origin.Offset >= 0 {
 		line("record", l.Origin)
@@ -98,6 +106,7 @@ type letterView struct {
 	State     string     `json:"state"`
 	Failures  int        `json:"replaysFailed"`
 	Consumer  string     `json:"consumer"`
+	Forged    bool       `json:"forged,omitempty"` // no source has it and the topics together
 	Key       string     `json:"key"`
 	EventType string     `json:"eventType"`
 	EventID   string     `json:"eventId"`
@@ -135,7 +144,7 @@ func views(letters []deadletter.Letter, full bool) []letterView {
 	for i, l := range letters {
 		v := letterView{
 			Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, State: string(l.State), Failures: l.Failures,
-			Consumer: l.Consumer, Key: l.Key, EventType: l.Event.Type(), EventID: l.Event.ID(), Source: l.Event.Source(),
+			Consumer: l.Consumer, Forged: l.Forged, Key: l.Key, EventType: l.Event.Type(), EventID: l.Event.ID(), Source: l.Event.Source(),
 			Attempts: l.Attempts, Status: l.Status, Error: l.Error, At: l.At.UTC(),
 		}
 		if l.Origin.Offset >= 0 {

@@ -82,6 +82,25 @@ func (p *process) produce(t *testing.T, s stack, topic, key, value string) {
 	require.NoError(t, err)
 }
 
+func TestForgedLetterIsToldAndNotReplayed(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	p := s.up(t)
+	p.putLetter(t, "create-order", body("SKU-123", 1))
+
+	assert.Contains(t, s.operate(t, "", "deadletters list"), "create-order (forged)")
+	assert.Contains(t, s.operate(t, "", "deadletters show"), "create-order (forged)")
+	assert.True(t, s.letters(t)[0].Forged)
+	dry := s.operate(t, "", "deadletters replay --all --dry-run")
+	assert.Contains(t, dry, "would not be replayed: no source of the wiring")
+	assert.Contains(t, dry, "0 letters would be replayed")
+	assert.Contains(t, s.operate(t, "1 letters were not replayed", "deadletters replay --all"), "forged: no source of the wiring")
+
+	var page struct{ Orders []order }
+	require.Equal(t, http.StatusOK, p.get(t, "/api/orders", &page))
+	assert.Empty(t, page.Orders)
+}
+
 func TestPoisonIsSeenReplayedInVainParkedAndDiscarded(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)

@@ -68,7 +68,7 @@ func TestSlowClientsOnEveryRouteHoldUpNobody(t *testing.T) {
 	p := newStack(t).up(t)
 	require.Equal(t, http.StatusCreated, p.do(t, http.MethodPut, "/api/inventory/MANY", nil, `{"availableQty":1000}`, nil))
 	o := p.place(t, "MANY", 1)
-	letter := p.putLetter(t, 900_000)
+	letter := p.putLetter(t, "reserve-stock", strings.Repeat("x", 900_000))
 
 	const enough = 100 // answers of a few kB do not fit into what is buffered
 	reading := map[string]int{
@@ -132,14 +132,17 @@ func hangUp(t *testing.T, opened []net.Conn) {
 	}
 }
 
-// putLetter writes a dead letter and returns its path in the console.
-func (p *process) putLetter(t *testing.T, size int) string {
+// putLetter writes a dead letter of an order.create and returns its path in the console.
+func (p *process) putLetter(t *testing.T, consumer, value string) string {
 	t.Helper()
 	prefix := p.stack.topicPrefix()
 	producer := kafka.NewProducer(p.brokers(t, p.stack), "", slog.New(slog.DiscardHandler))
 	defer func() { assert.NoError(t, producer.Close()) }()
-	m := &sarama.ProducerMessage{Topic: prefix + "order.created.dlq", Value: sarama.ByteEncoder(make([]byte, size)), Headers: []sarama.RecordHeader{
-		{Key: []byte(kafka.HeaderConsumer), Value: []byte("reserve-stock")},
+	m := &sarama.ProducerMessage{Topic: prefix + "order.created.dlq", Value: sarama.StringEncoder(value), Headers: []sarama.RecordHeader{
+		{Key: []byte("ce_specversion"), Value: []byte("1.0")}, {Key: []byte("ce_type"), Value: []byte("order.create")},
+		{Key: []byte("ce_source"), Value: []byte("/test")}, {Key: []byte("ce_id"), Value: []byte("1")},
+		{Key: []byte("content-type"), Value: []byte("application/json")},
+		{Key: []byte(kafka.HeaderConsumer), Value: []byte(consumer)},
 		{Key: []byte(kafka.HeaderTopic), Value: []byte(prefix + "order.created")},
 	}}
 	require.Equal(t, []error{nil}, producer.Write(t.Context(), []*sarama.ProducerMessage{m}))

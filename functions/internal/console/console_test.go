@@ -422,6 +422,32 @@ func TestLettersAreReadReplayedParkedAndDiscarded(t *testing.T) {
 	assert.Len(t, watch(b, "deadletters:parked", func(list) bool { return true }).Letters, 1)
 }
 
+func TestAForgedLetterIsShownAndNotReplayed(t *testing.T) {
+	b := newBench(t)
+	b.mux.HandleFunc("POST /functions/create-order", func(http.ResponseWriter, *http.Request) { t.Error("it was sent") })
+	topic := b.cluster.Prefix + "order.created.dlq"
+	b.write(&sarama.ProducerMessage{Topic: topic, Headers: []sarama.RecordHeader{
+		{Key: []byte(kafka.HeaderConsumer), Value: []byte("create-order")},
+		{Key: []byte(kafka.HeaderTopic), Value: []byte(b.cluster.Prefix + "order.created")},
+	}})
+	type letter struct {
+		Consumer          string
+		Forged            bool
+		Partition, Offset int
+	}
+	l := watch(b, "deadletters:open", func(all struct{ Letters []letter }) bool { return len(all.Letters) == 1 }).Letters[0]
+	assert.True(t, l.Forged)
+	assert.Equal(t, "create-order", l.Consumer)
+
+	for _, dry := range []bool{true, false} {
+		var answer []result
+		b.do(http.MethodPost, "/console/deadletters", fmt.Sprintf(`{"action":"replay","dryRun":%t,"letters":[{"topic":%q,"partition":%d,"offset":%d}]}`, dry, topic, l.Partition, l.Offset), &answer)
+		require.Len(t, answer, 1)
+		assert.False(t, answer[0].OK)
+		assert.Contains(t, answer[0].Detail, "no source of the wiring")
+	}
+}
+
 func TestWhatMakesNoSenseIsRefused(t *testing.T) {
 	b := newBench(t)
 	place := `{"topic":"` + b.cluster.Prefix + `order.created.dlq","partition":0,"offset":0}`

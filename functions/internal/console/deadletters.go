@@ -35,6 +35,7 @@ type letterLine struct {
 	State     string `json:"state"`
 	Failures  int    `json:"failures"`
 	Consumer  string `json:"consumer"`
+	Forged    bool   `json:"forged"`
 	Key       string `json:"key"`
 	EventType string `json:"eventType"`
 	EventID   string `json:"eventId"`
@@ -47,7 +48,7 @@ type letterLine struct {
 func newLetterLine(l deadletter.Letter) letterLine {
 	return letterLine{
 		Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, State: string(l.State), Failures: l.Failures,
-		Consumer: begin(l.Consumer, shownHeader), Key: begin(l.Key, shownHeader), EventType: begin(l.Event.Type(), shownHeader),
+		Consumer: begin(l.Consumer, shownHeader), Forged: l.Forged, Key: begin(l.Key, shownHeader), EventType: begin(l.Event.Type(), shownHeader),
 		EventID: begin(l.Event.ID(), shownHeader), Attempts: l.Attempts, Status: l.Status, Error: begin(l.Error, shownHeader), At: moment(l.At),
 	}
 }
@@ -279,7 +280,7 @@ func wouldBe(asked command, l deadletter.Letter, replay deadletter.Replay) resul
 	if asked.Action != "replay" {
 		return result{l.String(), true, asked.done()}
 	}
-	to, err := replay.URL(l.Consumer)
+	to, err := replay.URL(l)
 	if err != nil {
 		return result{What: l.String(), Detail: err.Error()}
 	}

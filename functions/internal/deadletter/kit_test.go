@@ -47,7 +47,8 @@ func newBench(t *testing.T) *bench {
 	for _, topic := range []string{"order.created", "order.canceled"} {
 		require.NoError(t, kafka.EnsureTopics(t.Context(), c.Brokers, []knative.Topic{{Name: c.Prefix + topic + ".dlq", Partitions: 1, Replicas: 1}}))
 	}
-	for topic, consumer := range map[string]string{"order.created": "reserve-stock", "order.canceled": "release-stock"} {
+	for _, wired := range [][2]string{{"order.created", "reserve-stock"}, {"order.created", "notify"}, {"order.canceled", "release-stock"}} {
+		topic, consumer := wired[0], wired[1]
 		b.Sources = append(b.Sources, knative.KafkaSource{
 			Name: consumer + "." + topic, Namespace: "shop", Topic: c.Prefix + topic, Sink: consumer,
 			Extensions: map[string]string{"consumer": consumer}, Delivery: knative.Delivery{DeadLetter: c.Prefix + topic + ".dlq"},

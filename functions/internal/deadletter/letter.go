@@ -49,6 +49,9 @@ type Letter struct {
 
 	// Consumer is the function that failed, empty when the record does not say.
 	Consumer string
+	// Forged tells that no source of the wiring has the consumer, the original topic and this topic of dead letters together:
+	// none of ours has written the letter, or the wiring has changed since. It is not replayed.
+	Forged bool
 	// Key is that of the original record, in our topics the order id; empty when it had none.
 	Key string
 	// Event is what the consumer was given, without what was added when the record was set aside.
@@ -116,6 +119,9 @@ func parse(m *sarama.ConsumerMessage, sources []knative.KafkaSource) Letter {
 			l.Error = string(text)
 		}
 	}
+	l.Forged = l.Consumer != "" && !slices.ContainsFunc(sources, func(s knative.KafkaSource) bool {
+		return s.Sink == l.Consumer && s.Topic == l.Origin.Topic && s.Delivery.DeadLetter == m.Topic
+	})
 	l.Event = restore(m, l, added, sources)
 	l.Key = string(m.Key)
 	if key, ok := l.Event.Extensions()["partitionkey"].(string); ok && m.Key == nil {

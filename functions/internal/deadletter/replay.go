@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -37,15 +36,17 @@ type Replay struct {
 // placeholder stands for the consumer's name in a URL.
 const placeholder = "{consumer}"
 
-var validConsumer = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-
-// URL is where a consumer is. It fails for a consumer whose name could not be that of a Service: whoever writes to a
-// topic must not choose where we post to.
-func (r Replay) URL(consumer string) (string, error) {
-	if !validConsumer.MatchString(consumer) {
-		return "", fmt.Errorf("%q is not the name of a function", oneline.Of(consumer, 64))
+// URL is where the consumer of a letter is. It fails for a letter that names none and for one that is forged: whoever writes
+// to a topic must not choose where we post to.
+func (r Replay) URL(l Letter) (string, error) {
+	if l.Consumer == "" {
+		return "", errors.New("it does not say which function failed: discard it")
 	}
-	return strings.ReplaceAll(r.FunctionsURL, placeholder, consumer), nil
+	if l.Forged {
+		return "", fmt.Errorf("no source of the wiring delivers from %q to %q and sets aside here: nothing of ours wrote the letter, or the wiring has changed: discard it",
+			oneline.Of(l.Origin.Topic, 64), oneline.Of(l.Consumer, 64))
+	}
+	return strings.ReplaceAll(r.FunctionsURL, placeholder, l.Consumer), nil
 }
 
 // ErrUnreachable is wrapped when a consumer cannot be asked at all, or says that it cannot work now. That is no letter's
@@ -75,10 +76,14 @@ func (r Replay) Run(ctx context.Context, letters []Letter) error {
 }
 
 func (r Replay) one(ctx context.Context, l Letter) (Result, error) {
-	url, err := r.URL(l.Consumer)
+	url, err := r.URL(l)
 	if err != nil {
-		r.Report(l, Nowhere, err.Error())
-		return Nowhere, nil
+		result := Nowhere
+		if l.Forged {
+			result = Refused
+		}
+		r.Report(l, result, err.Error())
+		return result, nil
 	}
 	if l.State != Open {
 		l.Failures = 0

@@ -3,6 +3,7 @@ package deadletter_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -177,21 +178,59 @@ func TestAnswersCountAsFailures(t *testing.T) {
 	}
 }
 
-func TestLetterMustNotChooseWhereItIsSent(t *testing.T) {
+// TestForgedLetterIsShownAndNotSent has letters that name functions that are there, and ones that cannot be: none is of a
+// source of the wiring.
+func TestForgedLetterIsShownAndNotSent(t *testing.T) {
 	t.Parallel()
 	b, c := newBench(t), newConsumers(t)
-	for _, consumer := range []string{"", "../../admin", "evil.example.com/", "a?b=", "UPPER", "-", "x@y"} {
-		b.put(t, &sarama.ProducerMessage{Topic: b.topic + ".dlq", Key: sarama.StringEncoder("order-1"), Headers: append(attributes("order-1", 1), header("ce_consumer", consumer))})
+	canceled := strings.TrimSuffix(b.topic, "order.created") + "order.canceled"
+	forge := func(letters, consumer, topic string) {
+		headers := append(attributes("order-1", 1), header("ce_consumer", consumer))
+		if topic != "" {
+			headers = append(headers, header("ce_deadlettertopic", topic))
+		}
+		b.put(t, &sarama.ProducerMessage{Topic: letters + ".dlq", Key: sarama.StringEncoder("order-1"), Headers: headers})
 	}
-
-	for _, outcome := range b.run(t, c) {
-		assert.Equal(t, "names no consumer order-1#1", outcome)
+	for _, consumer := range []string{
+		"create-order", "cancel-order", "publish-outbox-orders", "release-stock", "../../admin", "evil.example.com/", "a?b=", "RESERVE-STOCK",
+		"reserve-stock ", "-", "x@y", strings.Repeat("x", 300),
+	} {
+		forge(b.topic, consumer, b.topic)
+		forge(b.topic, consumer, "")
 	}
+	forge(b.topic, "reserve-stock", canceled)
+	forge(b.topic, "reserve-stock", "order.created.dlq")
+	forge(canceled, "reserve-stock", b.topic)
+	forge(canceled, "reserve-stock", "")
+	forge(b.topic, "release-stock", canceled)
 
+	o := b.run(t, c)
+
+	require.Len(t, o, 29)
+	for _, outcome := range o {
+		assert.Equal(t, "forged order-1#1", outcome)
+	}
 	assert.Empty(t, c.ids())
 	for _, l := range b.find(t, deadletter.Selector{}) {
+		assert.True(t, l.Forged, "%s from %s", l.Consumer, l.Origin.Topic)
 		assert.Empty(t, l.History)
+		_, err := b.replay(c, &o).URL(l)
+		assert.ErrorContains(t, err, "no source of the wiring")
 	}
+	require.NoError(t, b.Journal.Discard(t.Context(), b.find(t, deadletter.Selector{}), "forged", func(_ deadletter.Letter, r deadletter.Result, _ string) {
+		assert.Equal(t, deadletter.Done, r)
+	}), "it can be given up")
+}
+
+func TestLetterThatNamesNobodyIsNotSent(t *testing.T) {
+	t.Parallel()
+	b, c := newBench(t), newConsumers(t)
+	b.put(t, &sarama.ProducerMessage{Topic: b.topic + ".dlq", Headers: attributes("order-1", 1)})
+
+	assert.Equal(t, outcomes{"names no consumer order-1#1"}, b.run(t, c))
+
+	assert.Empty(t, c.ids())
+	assert.False(t, b.find(t, deadletter.Selector{})[0].Forged)
 }
 
 func TestReplayThatWasCutOffCanBeRepeated(t *testing.T) {

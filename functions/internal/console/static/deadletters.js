@@ -3,6 +3,7 @@ import { h, put, reconcile, heading, badge, when, shortID } from './dom.js';
 import { ask, inspect, record, selection } from './ask.js';
 
 const states = ['open', 'parked', 'discarded', 'replayed'];
+const forged = 'No source has this function, the topic and these dead letters together: it cannot be replayed.';
 const does = { replay: ['open', 'parked'], park: ['open'], discard: ['open', 'parked'] };
 
 export default function deadletters({ main, live }) {
@@ -59,14 +60,14 @@ export default function deadletters({ main, live }) {
     reconcile(body, letters, (l) => `${keyOf(l)}/${l.state}/${l.failures}`, (l) => h('tr', {},
       h('td', {}, all.hidden ? '' : picks.box(keyOf(l), l, `Letter ${keyOf(l)}`)),
       h('td', {}, h('button', { type: 'button', class: 'link', click: () => look(l) }, keyOf(l))),
-      h('td', {}, l.consumer || 'not named'), h('td', {}, h('code', { title: l.eventId }, l.eventType)), h('td', {}, h('code', { title: l.key }, shortID(l.key))),
+      h('td', {}, l.consumer || 'not named', l.forged ? h('span', { class: 'bad', title: forged }, ' forged') : ''), h('td', {}, h('code', { title: l.eventId }, l.eventType)), h('td', {}, h('code', { title: l.key }, shortID(l.key))),
       h('td', {}, badge(l.state), l.failures ? ` ${l.failures} failed` : ''), h('td', {}, when(l.at)), h('td', {}, l.status || '–'), h('td', { class: 'wrap reason' }, l.error)),
     (row, l) => { const box = row.querySelector('input'); if (box) box.checked = picks.picked.has(keyOf(l)); });
   }
 
   function look(l) {
     inspect(keyOf(l), `/console/deadletters/${keyOf(l)}`, (full) => [
-      h('p', { class: 'bad wrap' }, full.error), full.origin ? h('p', { class: 'muted' }, `The record was ${full.origin}.`) : '',
+      full.forged ? h('p', { class: 'bad' }, forged) : '', h('p', { class: 'bad wrap' }, full.error), full.origin ? h('p', { class: 'muted' }, `The record was ${full.origin}.`) : '',
       h('h3', {}, 'Headers'), h('dl', { class: 'facts small' }, Object.entries(full.headers).sort().map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, h('code', { class: 'wrap' }, value))))),
       h('h3', {}, full.base64 ? 'Value, in base64' : 'Value'),
       full.cut ? h('p', { class: 'muted' }, `It has ${full.size} bytes, and this is its beginning: harness deadletters show has all of it.`) : '', h('pre', { class: 'raw', tabindex: '0' }, full.value),
