@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"example.com/orders/sql/embedded"
 )
 
 // dataFolder is the folder of what lasts. One harness at a time has it.
@@ -27,8 +29,11 @@ func openData(o options) (*dataFolder, error) {
 			return nil, fmt.Errorf("make a temporary data folder: %w", err)
 		}
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w", err)
+	// All that is written has the customers' addresses in it, and Kafka's files have modes of their own.
+	syscall.Umask(0o077)
+	path, err := embedded.Private(path)
+	if err != nil {
+		return nil, fmt.Errorf("the data folder (--data): %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

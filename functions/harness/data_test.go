@@ -1,6 +1,9 @@
 package main
 
 import (
+	"io/fs"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -60,4 +63,44 @@ func TestCommandsThatLookForAHarnessKeepNoneFromStarting(t *testing.T) {
 		require.ErrorContains(t, err, "in use by another harness that is starting, or by a command")
 		require.NoError(t, started.close())
 	}
+}
+
+// TestWhatTheHarnessWritesIsForItsUserAlone has one share all that it writes, but for what it does itself, on a folder that
+// everybody can enter: the records in Kafka, the outbox and the notifications have the customers' addresses.
+func TestWhatTheHarnessWritesIsForItsUserAlone(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	require.NoError(t, os.Chmod(s.data, 0o777))
+	p := s.up(t)
+	o := p.place(t, "SKU-123", 1)
+	p.awaitLog(t, "your order "+o.OrderID+" is CONFIRMED")
+	p.stop(t)
+
+	info, err := os.Stat(s.data)
+	require.NoError(t, err)
+	assert.Equal(t, fs.FileMode(0o700), info.Mode().Perm())
+	files := 0
+	require.NoError(t, filepath.WalkDir(s.data, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.Type()&fs.ModeSocket != 0 { // those of the database are open, in a folder that is not
+			return err
+		}
+		files++
+		info, err := entry.Info()
+		if err == nil {
+			assert.Zero(t, info.Mode().Perm()&0o077, "%s is %s", path, info.Mode())
+		}
+		return err
+	}))
+	assert.Positive(t, files)
+}
+
+func TestDataFolderThatIsUsedForOtherThingsIsRefused(t *testing.T) {
+	path := t.TempDir()
+	require.NoError(t, os.Chmod(path, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(path, "letter.txt"), nil, 0o644))
+
+	_, err := openData(options{data: path})
+
+	require.ErrorContains(t, err, "--data")
+	assert.ErrorContains(t, err, "others can enter "+path)
 }

@@ -101,11 +101,11 @@ func or(value, fallback string) string {
 	return value
 }
 
-// defaultData is a folder in the user's cache, or one beside the temporary files when the user has no cache.
+// defaultData is a folder in the user's cache, or one of the user's among the temporary files, where others make theirs too.
 func defaultData() string {
 	base, err := os.UserCacheDir()
 	if err != nil {
-		base = os.TempDir()
+		return filepath.Join(os.TempDir(), fmt.Sprintf("orders-harness-%d", os.Getuid()))
 	}
 	return filepath.Join(base, "orders", "harness")
 }

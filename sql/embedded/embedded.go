@@ -30,8 +30,8 @@ const (
 
 // Options say where a server lives. Only Dir is required.
 type Options struct {
-	// Dir keeps the server's data, log and, when its path is short and plain, socket. It is created, readable by this
-	// user alone, since root of the server has no password. There is one server per folder at a time.
+	// Dir keeps the server's data, log and, when its path is short and plain, socket. It is made Private, since root of the server
+	// has no password. There is one server per folder at a time.
 	Dir string
 	// Cache is where a fetched server is kept; by default orders/mariadb in the user's cache folder.
 	Cache string
@@ -218,21 +218,11 @@ func makeFolder(dir string) (string, error) {
 	if dir == "" {
 		return "", errors.New("Options.Dir is empty")
 	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", fmt.Errorf("find the folder of the database server: %w", err)
-	}
 	for {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return "", fmt.Errorf("create the folder of the database server: %w", err)
-		}
-		path, err := filepath.EvalSymlinks(dir)
+		path, err := Private(dir)
 		if errors.Is(err, os.ErrNotExist) {
 			continue // a former server's RemoveOnExit has taken it away meanwhile
 		}
-		if err != nil {
-			return "", fmt.Errorf("find the folder of the database server: %w", err)
-		}
-		return path, nil
+		return path, err
 	}
 }

@@ -220,6 +220,7 @@ func TestServerThatCannotStartSaysWhy(t *testing.T) {
 func TestForeignDataAreNeverRemoved(t *testing.T) {
 	needsServer(t)
 	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o700))
 	mine := filepath.Join(dir, dataName, "thesis.txt")
 	require.NoError(t, os.Mkdir(filepath.Dir(mine), 0o700))
 	require.NoError(t, os.WriteFile(mine, nil, 0o600))
@@ -346,6 +347,7 @@ func TestAUserWithoutAHomeIsToldWhatToSet(t *testing.T) {
 func TestUnfinishedInitialisationIsBegunAgain(t *testing.T) {
 	needsServer(t)
 	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o700))
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, dataName+".new", "mysql"), 0o700))
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, dataName), 0o700))
 	write(t, start(t, Options{Dir: dir, Fast: true}))

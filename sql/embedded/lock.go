@@ -83,7 +83,7 @@ func named(file *os.File) bool {
 func lockFolder(ctx context.Context, dir string) (*os.File, error) {
 	bounded, cancel := context.WithTimeout(ctx, folderWithin)
 	defer cancel()
-	file, err := lockFile(bounded, filepath.Join(dir, "lock"), func() {})
+	file, err := lockFile(bounded, filepath.Join(dir, lockName), func() {})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil, ErrInUse
 	}

@@ -62,7 +62,8 @@ func supervise(o order) (*supervised, error) {
 	cmd := exec.Command("/bin/sh", append(arguments, o.command...)...)
 	cmd.Dir = "/"
 	// The script needs rm and sleep, whatever PATH this process was given.
-	cmd.Env = append(os.Environ(), "PATH="+strings.TrimPrefix(os.Getenv("PATH")+":/usr/bin:/bin", ":"))
+	cmd.Env = append(os.Environ(), "PATH="+strings.TrimPrefix(os.Getenv("PATH")+":/usr/bin:/bin", ":"),
+		"UMASK=0600", "UMASK_DIR=0700") // by which the server makes files and folders
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{pidWriter}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
