@@ -122,14 +122,11 @@ func (r *relay) serve(conn net.Conn) {
 		usual := "250 ok"
 		switch verb {
 		case "EHLO":
-			usual = "250-relay.example.com\r\n"
+			says := append([]string{"250-relay.example.com"}, r.extensions...)
 			if r.tls != nil && !secure && !r.stripped {
-				usual += "250-STARTTLS\r\n"
+				says = append(says, "STARTTLS")
 			}
-			for _, extension := range r.extensions {
-				usual += "250-" + extension + "\r\n"
-			}
-			usual += "250 HELP"
+			usual = strings.Join(says, "\r\n250-") + "\r\n250 HELP"
 		case "STARTTLS":
 			if !reply(verb, "220 go on") {
 				return

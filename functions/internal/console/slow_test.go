@@ -81,23 +81,3 @@ func TestClientsThatTakeNothingHoldUpNobody(t *testing.T) {
 	watch(b, "deadletters:open", func(l struct{ Letters []any }) bool { return len(l.Letters) == 1 })
 	require.NoError(t, b.console.Close(t.Context()), "and it ends")
 }
-
-func TestALargeLetterIsShownByItsBeginning(t *testing.T) {
-	b := newBench(t)
-	var page struct {
-		Value, Error string
-		Size         int
-		Cut, Base64  bool
-		Headers      map[string]string
-	}
-	b.do(http.MethodGet, b.letter(strings.Repeat("é", 400_000)), "", &page)
-	assert.Equal(t, strings.Repeat("é", 128<<10)+"…", page.Value)
-	assert.Equal(t, 800_000, page.Size)
-	assert.True(t, page.Cut)
-	assert.Equal(t, strings.Repeat("é", 2<<10)+"…", page.Error)
-	assert.Equal(t, page.Error, page.Headers[kafka.HeaderError])
-
-	b.do(http.MethodGet, b.letter("\xff"+strings.Repeat("x", 400_000)), "", &page)
-	assert.True(t, page.Base64 && page.Cut)
-	assert.Len(t, page.Value, (256<<10+2)/3*4)
-}
