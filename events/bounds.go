@@ -114,9 +114,9 @@ func readCreatedAt(o *strictjson.Object) time.Time {
 // reader share them, so a writer never emits what a reader would refuse.
 type checks struct {
 	violations strictjson.Violations
-	// command holds e-mail addresses and SKUs to what is accepted from now on. A fact
-	// may be about an order that was accepted when less was refused: it stays readable,
-	// and the facts that follow from it can be told.
+	// command holds e-mail addresses and SKUs to what new orders may have. A fact may be
+	// about an order that was accepted when less was refused: it must stay readable, and
+	// the facts that follow from it must still be emitted.
 	command bool
 }
 

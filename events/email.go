@@ -7,11 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// emailPattern and localPattern are what a browser takes for an address, with a dot in
-// the domain and none at the ends of the name. The schema of order.create has them too.
-// Everything is ASCII, so that no letter is invisible or looks like another: browsers
-// write a domain of other letters in its xn-- form, and a name of other letters needs
-// SMTPUTF8, which most relays lack.
+// emailPattern and localPattern match what <input type=email> accepts, with a dot in the
+// domain and none at either end of the local part. The schema of order.create has the
+// same patterns. Only ASCII matches, so that no letter is invisible or looks like
+// another: browsers turn a domain of other letters into its xn-- form, and a local part
+// of other letters needs SMTPUTF8, which most relays lack.
 const (
 	atom         = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 	label        = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -22,8 +22,8 @@ const (
 
 var email, local = regexp.MustCompile(emailPattern), regexp.MustCompile(localPattern)
 
-// validEmail says whether every relay can send to s: whether it is a bare address of
-// ASCII, with a host name of at least two labels for its domain.
+// validEmail says whether every relay can send to s: a bare ASCII address whose domain
+// is a host name of at least two labels.
 func validEmail(s string) bool {
 	return len(s) <= MaxEmail && email.MatchString(s) && local.MatchString(s)
 }

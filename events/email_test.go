@@ -41,12 +41,12 @@ func TestOrdersAreTakenFromAddressesThatEveryRelayCanSendTo(t *testing.T) {
 			assert.NoError(t, err)
 			assert.NoError(t, checkSchema(t, schema, body))
 			_, err = events.New(events.OrderCanceled{OrderID: orderID, CustomerEmail: email, PreviousStatus: events.StatusPending, CreatedAt: createdAt}, 1, createdAt, events.Cause{})
-			assert.NoError(t, err, "what was accepted can be told")
+			assert.NoError(t, err, "what was accepted can be emitted")
 		})
 	}
 }
 
-// oldAddresses are those that orders were accepted from before, and that some relay cannot send to.
+// oldAddresses are addresses that were accepted before and that some relay cannot send to.
 var oldAddresses = map[string]string{
 	"a domain of other letters":   "info@müller.de",
 	"a name of other letters":     "jürgen@example.com",
@@ -126,8 +126,8 @@ func TestOrdersOfSKUsThatArePathsAreRefused(t *testing.T) {
 	}
 }
 
-// TestFactsAboutOldOrdersAreToldAndRead has an order accepted under the rules before and follows it to its end.
-func TestFactsAboutOldOrdersAreToldAndRead(t *testing.T) {
+// TestFactsAboutOldOrdersAreEmittedAndRead follows an order that was accepted under the rules before to its end.
+func TestFactsAboutOldOrdersAreEmittedAndRead(t *testing.T) {
 	for name, email := range oldAddresses {
 		facts := []events.Data{
 			events.OrderCreated{OrderID: orderID, CustomerEmail: email, Items: []events.Item{{SKU: "..", Quantity: 1, UnitPrice: 1}}, TotalAmount: 1, CreatedAt: createdAt},

@@ -14,9 +14,9 @@ import (
 	"example.com/orders/functions/internal/rest"
 )
 
-// hosts are the names and addresses by which the harness answers beside the loopback ones. A page of another site can have
-// its own name resolve to 127.0.0.1: to the browser our answers are then that site's, to read and to write, and the Host of
-// its requests is all that tells.
+// hosts are the names and addresses that the harness answers to besides the loopback ones. A page of another site can make
+// its own name resolve to 127.0.0.1. The browser then lets it read and write here as on its own site, and only the Host of
+// its requests gives it away.
 type hosts map[string]bool
 
 // readHosts reads a list with commas between the names.
@@ -40,7 +40,7 @@ func readHosts(list string) (hosts, error) {
 	return h, nil
 }
 
-// with returns the hosts and those of addresses to listen on, except for what stands for every address.
+// with returns the hosts together with those of addresses that are listened on, except for what stands for every address.
 func (h hosts) with(addresses ...string) hosts {
 	all := hosts{}
 	maps.Copy(all, h)
@@ -53,8 +53,8 @@ func (h hosts) with(addresses ...string) hosts {
 	return all
 }
 
-// ownAddress is the address at which this process finds itself, when it was told to listen on one and listens on another: a
-// name may lead elsewhere, and 0.0.0.0 is listened on as [::].
+// ownAddress returns the address at which this process reaches itself. It is neither the one that it was told to listen on,
+// since a name may lead elsewhere, nor always the one that it listens on, which for 0.0.0.0 is [::].
 func ownAddress(told string, listening net.Addr) string {
 	host, _, _ := net.SplitHostPort(told) // checked by parseOptions
 	_, port, _ := net.SplitHostPort(listening.String())
@@ -64,10 +64,10 @@ func ownAddress(told string, listening net.Addr) string {
 	return reachable(net.JoinHostPort(host, port))
 }
 
-// hostPort is a Host header: a name or an address, IPv6 in brackets, and a port or not.
+// hostPort matches a Host header: a name or an address, IPv6 in brackets, and a port or not.
 var hostPort = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]*)?$`)
 
-// answersTo tells whether a Host header is one that requests of our own users have.
+// answersTo tells whether a request with this Host header is answered.
 func (h hosts) answersTo(header string) bool {
 	parts := hostPort.FindStringSubmatch(header)
 	if parts == nil {
@@ -78,7 +78,7 @@ func (h hosts) answersTo(header string) bool {
 	return err == nil && ip.IsLoopback() || name == "localhost" || strings.HasSuffix(name, ".localhost") || h[name]
 }
 
-// oneSpelling is the one spelling of a name or an address.
+// oneSpelling returns the one spelling of a name or an address.
 func oneSpelling(host string) string {
 	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
 	if ip, err := netip.ParseAddr(host); err == nil {

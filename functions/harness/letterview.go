@@ -14,7 +14,7 @@ import (
 // plainText is text of a record for a terminal.
 func plainText(text string) string { return oneline.Of(text, 200) }
 
-// consumerOf is whom a letter names, as far as it can be believed.
+// consumerOf returns the function that a letter names, marked when the letter is forged, and nobody when it names none.
 func consumerOf(l deadletter.Letter, nobody string) string {
 	if l.Forged {
 		return plainText(l.Consumer) + " (forged)"

@@ -82,7 +82,7 @@ func (p *process) produce(t *testing.T, s stack, topic, key, value string) {
 	require.NoError(t, err)
 }
 
-func TestForgedLetterIsToldAndNotReplayed(t *testing.T) {
+func TestForgedLetterIsShownAndNotReplayed(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	p := s.up(t)

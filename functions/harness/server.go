@@ -8,14 +8,13 @@ import (
 	"time"
 )
 
-// Times that a client has.
+// The times that a client has.
 const (
 	headWithin  = 5 * time.Second  // for the head of its request
 	sendWithin  = 30 * time.Second // for all of its request
 	takeWithin  = 10 * time.Second // to take a piece of the answer, however long that is
 	silentUntil = 2 * time.Minute  // between two requests
-	// endWithin is how long requests may take to be answered once the harness is stopping: as long as those of the API may
-	// at any time.
+	// endWithin is how long requests may go on once the harness is stopping: as long as one of the API may take.
 	endWithin = 10 * time.Second
 )
 
@@ -32,8 +31,8 @@ func newHTTPServer(handler http.Handler) *http.Server {
 	}
 }
 
-// paced is a listener whose clients have to take what is written to them: a piece each takeWithin. The server's own
-// WriteTimeout would bound an answer as a whole, and end streams and slow downloads.
+// paced is a listener whose clients have to take each piece of an answer within a time. The server's own WriteTimeout would
+// bound the answer as a whole, and so end streams and slow downloads.
 type paced struct {
 	net.Listener
 	within time.Duration
@@ -73,7 +72,8 @@ func (c pacedConn) Write(all []byte) (written int, err error) {
 	}
 }
 
-// CloseWrite is what the server does so that a client reads the answer to a request that was not read to its end.
+// CloseWrite lets a client read the answer to a request that the server has not read to its end: the server calls it before
+// it closes the connection.
 func (c pacedConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -81,8 +81,8 @@ func (c pacedConn) CloseWrite() error {
 	return nil
 }
 
-// endHTTP lets the requests under way be answered, and then cuts off the clients that do not send or take theirs: what is
-// behind the server can end for good. cut tells whether there were such clients.
+// endHTTP waits for the requests under way, and then cuts off the clients that have not sent theirs or taken the answers.
+// cut tells whether there were any.
 func endHTTP(ctx context.Context, server *http.Server, within time.Duration) (cut bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()

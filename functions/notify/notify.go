@@ -27,7 +27,7 @@ import (
 // Function tells customers.
 type Function struct {
 	instance.Instance
-	// Mailer sends the mails; SMTP_ADDR and what goes with it set it. Without one the log alone tells.
+	// Mailer sends the mails; SMTP_ADDR and the other SMTP variables set it. Without one there is only the log.
 	Mailer Mailer
 }
 

@@ -107,8 +107,8 @@ func (s smtpMailer) Send(ctx context.Context, m Mail) error {
 	return nil
 }
 
-// login greets the relay, over TLS and with the login that are configured. It never does with less: a relay that does not
-// offer them may be somebody else.
+// login greets the relay and, as it is configured, starts TLS and logs in. It never makes do with less: a relay that offers
+// less may be somebody else's.
 func (s smtpMailer) login(conn net.Conn) (*smtp.Client, error) {
 	secure := &tls.Config{ServerName: s.host, RootCAs: s.roots, MinVersion: tls.VersionTLS12}
 	if s.tls == implicitTLS {
@@ -141,7 +141,7 @@ func (s smtpMailer) login(conn net.Conn) (*smtp.Client, error) {
 	return client, nil
 }
 
-// refusal is what the relay said about the mail itself.
+// refusal returns an error of the relay about the mail itself, as poison when it is permanent.
 func refusal(err error) error {
 	if reply, ok := errors.AsType[*textproto.Error](err); ok && reply.Code >= 500 {
 		return delivery.Poison(err)

@@ -46,12 +46,12 @@ type Console struct {
 
 	orders, inventory, notifications, operations *sql.DB
 
-	// readers are what topics are read with, each by one at a time; nil where it is not connected. Nobody waits for a client
-	// while it has one.
+	// readers are the idle readers of topics; nil is one that is not connected. Whoever takes one gives it back before it
+	// answers a client.
 	readers chan *kafka.Reader
 }
 
-// maxReaders is how many read from Kafka at once: many who look at letters hold up neither one another for long nor the flow.
+// maxReaders is how many requests and views read from Kafka at once, so that many who look at letters do not hold up the flow.
 const maxReaders = 4
 
 // New returns a console. It connects to nothing until somebody looks.
@@ -124,7 +124,7 @@ func actor(r *http.Request, name string) string {
 	return name + " (console at " + addressOf(r) + ")"
 }
 
-// addressOf is where a request came from, without the port.
+// addressOf returns the address of the client, without the port.
 func addressOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

@@ -53,7 +53,7 @@ func newLetterLine(l deadletter.Letter) letterLine {
 	}
 }
 
-// begin is the beginning of a text that anybody may have written: whole letters of at most so many bytes.
+// begin cuts a text that anybody may have written to its first letters, of at most so many bytes.
 func begin(text string, most int) string {
 	if len(text) <= most {
 		return text
@@ -78,7 +78,7 @@ type letterPage struct {
 	Actions []action `json:"actions"`
 }
 
-// withBox works on the letters. What it finds is answered afterwards: a client that takes nothing holds up nobody.
+// withBox works on the letters. Handlers answer after it, so that a client that takes nothing holds up nobody.
 func (c *Console) withBox(ctx context.Context, actor string, do func(deadletter.Box) error) error {
 	return c.withReader(ctx, func(reader *kafka.Reader) error {
 		journal, err := deadletter.OpenJournal(ctx, c.operations, actor)

@@ -65,8 +65,8 @@ type message struct {
 }
 
 // join adds a client at an address that watches views; nil when the hub is closed. Its first messages are what is known
-// already. There is always room: where there are too many the oldest is dropped, of those at the same address when that has
-// too many, else of the address that has most. So nobody is locked out by streams that others hold open.
+// already. When its address has too many clients the oldest of them is dropped; when all addresses together have too many, the
+// oldest of the address that has most. So streams that others hold open lock nobody out.
 func (h *hub) join(address string, names []string) *client {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -117,7 +117,7 @@ func (h *hub) leave(c *client) {
 	h.drop(c)
 }
 
-// drop is leave for who holds mu.
+// drop is leave for a caller that holds mu.
 func (h *hub) drop(c *client) {
 	if c.gone {
 		return

@@ -51,7 +51,7 @@ const (
 	Busy     Result = "busy"              // another operator is at work on the key
 	Changed  Result = "changed"           // another operator was faster: it is in another state now
 	Nowhere  Result = "names no consumer" // it cannot be replayed
-	Refused  Result = "forged"            // what it names is not in the wiring: it is not replayed
+	Refused  Result = "forged"            // no source of the wiring can have set it aside: it is not replayed
 )
 
 // Report is told the result of each letter, and what explains it.
