@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"example.com/orders/events/strictjson"
 )
@@ -54,6 +56,17 @@ func validReason(s string) bool {
 	return madeOf(s, maxReason, func(b byte) bool {
 		return 'a' <= b && b <= 'z' || '0' <= b && b <= '9' || b == '_'
 	})
+}
+
+// validText says whether s is a String of the CloudEvents specification: Unicode without
+// control characters, surrogates and noncharacters.
+func validText(s string) bool {
+	for _, r := range s {
+		if unicode.IsControl(r) || unicode.Is(unicode.Noncharacter_Code_Point, r) {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
 }
 
 func alphanumeric(b byte) bool {

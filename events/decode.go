@@ -3,6 +3,8 @@ package events
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -37,8 +39,8 @@ func decode(want Data, e event.Event) (Data, error) {
 	if e.Source() != want.Source() {
 		return nil, fmt.Errorf("source is %q: only %s tells this", e.Source(), want.Source())
 	}
-	if utf8.RuneCountInString(e.ID()) > MaxEventID {
-		return nil, fmt.Errorf("id is longer than %d characters", MaxEventID)
+	if err := checkAttributes(e); err != nil {
+		return nil, err
 	}
 	if media := e.DataMediaType(); media != event.ApplicationJSON {
 		return nil, fmt.Errorf("data content type is %q, not %s", media, event.ApplicationJSON)
@@ -69,6 +71,30 @@ func decode(want Data, e event.Event) (Data, error) {
 		return nil, fmt.Errorf("orderId is %s, but the subject is %q", d.Subject(), e.Subject())
 	}
 	return d, nil
+}
+
+// checkAttributes refuses an id that consumers could not record, and text in any
+// attribute that no CloudEvent may have. Type, source, subject and data schema are
+// compared with what they must be, and need no bounds of their own; a correlation id
+// that is merely unusual is stood for by its hash, see CauseOf.
+func checkAttributes(e event.Event) error {
+	if utf8.RuneCountInString(e.ID()) > MaxEventID {
+		return fmt.Errorf("id is longer than %d characters", MaxEventID)
+	}
+	var bad []string
+	if !validText(e.ID()) {
+		bad = append(bad, "id")
+	}
+	for name, value := range extensions(e) {
+		if s, ok := value.(string); ok && !validText(s) {
+			bad = append(bad, name)
+		}
+	}
+	if bad == nil {
+		return nil
+	}
+	slices.Sort(bad)
+	return fmt.Errorf("%s must be UTF-8 without control characters and noncharacters", strings.Join(bad, ", "))
 }
 
 // judge adds what is out of bounds to what o has found of the wrong shape and

@@ -228,6 +228,53 @@ func TestDecodeRefusesAttributesThatDoNotFitTheData(t *testing.T) {
 	}
 }
 
+// setAttribute sets the id, or an extension past the checks of the SDK: records have any bytes in their headers.
+func setAttribute(e *event.Event, name, value string) {
+	context := e.Context.(*event.EventContextV1)
+	if name == "id" {
+		context.ID = value
+		return
+	}
+	context.Extensions[name] = value
+}
+
+func TestDecodeRefusesTextThatNoCloudEventMayHave(t *testing.T) {
+	for how, value := range map[string]string{
+		"not UTF-8": "a\xff", "cut off": "\xe2\x82", "half a pair": "\xed\xa0\x80", "NUL": "a\x00b", "a line break": "a\r\nb",
+		"delete": "\x7f", "a control character beyond ASCII": "\u0085", "a noncharacter": "\ufffe",
+	} {
+		for _, name := range []string{"id", "partitionkey", "correlationid", "causationid", "traceparent", "anything"} {
+			t.Run(name+"/"+how, func(t *testing.T) {
+				e := factOf(t, events.OrderCreatedType, nil)
+				setAttribute(&e, name, value)
+				_, err := events.Decode[events.OrderCreated](e)
+				assert.ErrorContains(t, err, name+" must be UTF-8")
+			})
+		}
+	}
+	e := factOf(t, events.OrderCreatedType, nil)
+	setAttribute(&e, "one", "\xff")
+	setAttribute(&e, "id", "\xff")
+	_, err := events.Decode[events.OrderCreated](e)
+	assert.ErrorContains(t, err, "id, one must be UTF-8", "all that is wrong is named")
+}
+
+func TestDecodeTakesTextThatIsOnlyUnusual(t *testing.T) {
+	for how, value := range map[string]string{
+		"emoji, as many as are kept": strings.Repeat("😀", events.MaxEventID), "spaces": " a b ", "quotes": `a"b'c\`, "an accent": "é\u0301",
+		"a line separator": "\u2028", "private use": "\ue000", "the replacement character": "\ufffd",
+	} {
+		for _, name := range []string{"id", "partitionkey", "correlationid", "anything"} {
+			t.Run(name+"/"+how, func(t *testing.T) {
+				e := factOf(t, events.OrderCreatedType, nil)
+				setAttribute(&e, name, value)
+				_, err := events.Decode[events.OrderCreated](e)
+				assert.NoError(t, err)
+			})
+		}
+	}
+}
+
 func TestDecodeTakesAnEventWithoutSchemaAndWithCharset(t *testing.T) {
 	e := factOf(t, events.OrderCreatedType, nil)
 	e.SetDataSchema("")

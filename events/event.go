@@ -164,14 +164,16 @@ func schemaURI(d Data) string {
 	return fmt.Sprintf("https://example.com/orders/schemas/%s.v%d.json", d.Type(), d.Version())
 }
 
-func attribute(e event.Event, name string) string {
-	var value any
+// extensions returns those of e, to be read only: the method of the event copies them.
+func extensions(e event.Event) map[string]any {
 	if v1, ok := e.Context.(*event.EventContextV1); ok {
-		value = v1.Extensions[name] // Extensions of the event would copy all of them
-	} else {
-		value = e.Extensions()[name]
+		return v1.Extensions
 	}
-	s, err := types.ToString(value)
+	return e.Extensions()
+}
+
+func attribute(e event.Event, name string) string {
+	s, err := types.ToString(extensions(e)[name])
 	if err != nil {
 		return ""
 	}

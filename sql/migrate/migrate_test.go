@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -146,4 +147,29 @@ func TestUpSaysWhyItCannotUseAServer(t *testing.T) {
 			assert.ErrorContains(t, err, c.says)
 		})
 	}
+}
+
+// A CHECK that looks at the value alone makes an event poison; one that looks at a level, which other events change too,
+// lets it be tried again.
+func TestEveryCheckIsOfAValueOrOfALevel(t *testing.T) {
+	server := servertest.Empty(t)
+	_, err := migrate.Up(t.Context(), server)
+	require.NoError(t, err)
+	db, err := server.Open(schema.Orders, 1)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	rows, err := db.QueryContext(t.Context(), "SELECT constraint_name FROM information_schema.check_constraints WHERE constraint_schema LIKE ?", server.Prefix+"%")
+	require.NoError(t, err)
+	defer rows.Close()
+	ofValue := map[string]bool{}
+	for rows.Next() {
+		var name string
+		require.NoError(t, rows.Scan(&name))
+		ofValue[name] = schema.IsBadValue(&mysql.MySQLError{Number: 3819, Message: "Check constraint '" + name + "' is violated."})
+	}
+	require.NoError(t, rows.Err())
+	assert.Equal(t, map[string]bool{
+		"orders_total_amount": true, "order_items_unit_price": true, "order_items_quantity": true,
+		"inventory_available": false, "inventory_reserved": false,
+	}, ofValue)
 }

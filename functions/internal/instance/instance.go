@@ -242,8 +242,12 @@ func (i *Instance) Observe(ctx context.Context, e event.Event, handle func() (ou
 	return i.Report(ctx, e, begin, outcome, err)
 }
 
-// Report logs what became of an event whose handling began at a time, and returns the function's answer.
+// Report logs what became of an event whose handling began at a time, and returns the function's answer. A value that the
+// database refuses for what it is makes the event poison: it will be refused at every delivery.
 func (i *Instance) Report(ctx context.Context, e event.Event, begin time.Time, outcome string, err error) error {
+	if schema.IsBadValue(err) {
+		err = delivery.Poison(err)
+	}
 	if err == nil && outcome == "" {
 		return nil
 	}

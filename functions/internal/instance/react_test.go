@@ -84,6 +84,37 @@ func TestReactThatFailsWakesNobody(t *testing.T) {
 	assert.Zero(t, mysqltest.Count(t, i.DB, "SELECT COUNT(*) FROM inbox"))
 }
 
+// Decoding lets nothing through that the columns do not take. What gets past it all the same ends here: tried again it
+// would be refused again.
+func TestAValueThatTheDatabaseRefusesIsPoison(t *testing.T) {
+	i, j, _ := started(t)
+	e := functiontest.Event(t, created(t), 1)
+	store := func(_ context.Context, tx *sql.Tx, sku any) error {
+		_, err := tx.ExecContext(t.Context(), "INSERT INTO inventory (sku, available_qty, reserved_qty, version, updated_at) VALUES (?, 0, 0, 1, NOW(6))", sku)
+		return err
+	}
+	for name, sku := range map[string]any{"not UTF-8": "\xff", "not ASCII": "é", "too long": strings.Repeat("s", 65), "nothing": nil} {
+		answer := instance.React(t.Context(), i, e, func(ctx context.Context, tx *sql.Tx, _ event.Event, _ events.OrderCreated) ([]event.Event, error) {
+			return nil, store(ctx, tx, sku)
+		})
+		functiontest.AssertPoison(t, answer)
+		lines := j.take(t)
+		require.Len(t, lines, 1, name)
+		assert.Equal(t, "event is poison", lines[0]["msg"], name)
+
+		answers := instance.ReactGroup(t.Context(), i, []event.Event{e}, func(ctx context.Context, tx *sql.Tx, _ []instance.Delivered[events.OrderCreated]) ([][]event.Event, error) {
+			return [][]event.Event{nil}, store(ctx, tx, sku)
+		})
+		assert.ErrorIs(t, answers[0], delivery.ErrAlone, "which of a group it is, is found out one by one: %s", name)
+		j.take(t)
+	}
+	answer := instance.React(t.Context(), i, e, func(_ context.Context, tx *sql.Tx, _ event.Event, _ events.OrderCreated) ([]event.Event, error) {
+		_, err := tx.ExecContext(t.Context(), "INSERT INTO inventory (sku, available_qty, reserved_qty, version, updated_at) VALUES ('SKU-1', -1, 0, 1, NOW(6))")
+		return nil, err
+	})
+	functiontest.AssertRetried(t, answer) // the level may be another one the next time
+}
+
 func TestTransactWakesTheRelayAfterTheCommit(t *testing.T) {
 	i, _, pokes := started(t)
 	order := created(t)

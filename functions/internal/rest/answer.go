@@ -32,7 +32,8 @@ func JSON(w http.ResponseWriter, status int, v any) error {
 }
 
 // Handler answers requests with what handle writes, or with the problem that its error is: a *Problem as it is; 503
-// with Retry-After for an error that a repeat may get over; 500, and an entry in the log, for any other.
+// with Retry-After for an error that a repeat may get over; 400 for a value that the database refuses for what it is; 500
+// for any other. All but the first leave an entry in the log.
 func Handler(log func() *slog.Logger, handle func(w http.ResponseWriter, r *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
@@ -55,6 +56,9 @@ func Handler(log func() *slog.Logger, handle func(w http.ResponseWriter, r *http
 func classify(err error) *Problem {
 	if schema.IsTransient(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return Unavailable("the request was not carried out, or its outcome is not known: send it again with the same " + KeyHeader)
+	}
+	if schema.IsBadValue(err) {
+		return NewProblem(http.StatusBadRequest, "the request has a value that cannot be stored: too long, out of range or of characters that are not taken")
 	}
 	return NewProblem(http.StatusInternalServerError, "something broke on the server; its log has the reason under the correlation id")
 }

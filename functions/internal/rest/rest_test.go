@@ -171,6 +171,11 @@ func TestHandlerTurnsErrorsIntoProblems(t *testing.T) {
 			status: http.StatusServiceUnavailable, retryAfter: "1", logged: true,
 			detail: "the request was not carried out, or its outcome is not known: send it again with the same Idempotency-Key",
 		},
+		"a value that the database refuses": {
+			err:    fmt.Errorf("insert: %w", &mysql.MySQLError{Number: 1366, Message: "Incorrect string value"}),
+			status: http.StatusBadRequest, logged: true,
+			detail: "the request has a value that cannot be stored: too long, out of range or of characters that are not taken",
+		},
 		"anything else, without its reason": {
 			err:    errors.New("secret"),
 			status: http.StatusInternalServerError, logged: true,
