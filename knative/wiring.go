@@ -36,7 +36,7 @@ type KafkaSource struct {
 	Group     string
 	Topic     string
 	// Consumers is how many consumers the group has on Knative, and in the harness how many events of one partition
-	// are worked on at once, each by itself. At least 1.
+	// are worked on at once, each by itself, and apart from those how many that are tried again. At least 1.
 	Consumers int
 	// Ordered blocks a partition until its event has been handled, through all retries.
 	Ordered bool

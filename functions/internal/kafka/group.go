@@ -41,7 +41,7 @@ func (g *group) run() {
 	for tasks := g.take(); tasks != nil; tasks = g.take() {
 		es := make([]event.Event, len(tasks))
 		for i, t := range tasks {
-			es[i] = g.source.event(t.record)
+			es[i] = g.source.event(t.record.ConsumerMessage)
 		}
 		for i, err := range g.source.attemptAll(g.work, es) {
 			t := tasks[i]

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"container/list"
 	"context"
 	"sync"
 	"time"
@@ -10,55 +11,99 @@ import (
 	"example.com/orders/functions/internal/failpoint"
 )
 
-// maxOutstanding bounds the records of a partition between the lowest unfinished one and the newest that was read.
-const maxOutstanding = 1000
+// What a partition keeps in memory is bounded by what is unfinished, and never by how far the newest record is from the
+// lowest unfinished one: of a finished record nothing is kept.
+const (
+	// maxFresh and maxFreshBytes bound the records that have not failed: enough to keep the function busy.
+	maxFresh      = 1000
+	maxFreshBytes = 16 << 20
+	// maxHeld and maxHeldBytes bound the records that failed and are tried again, with those of their keys behind them.
+	// They are generous, so that the others go on: a key is an order, with a handful of facts a topic, so that it takes
+	// thousands of orders that fail at the same time, and not because the function cannot work, to fill them. Then reading
+	// stops: to go on would mean to drop records and to read them again later, for a fault that is of no single record
+	// any more.
+	maxHeld      = 10_000
+	maxHeldBytes = 64 << 20
+)
 
 // partition works on the records of one partition: those of one key one after the other in the order of their offsets,
-// those of different keys at once, and commits the offsets without gaps.
+// those of different keys at once, and commits the lowest offset that is not finished. After a crash what was finished
+// beyond it is delivered again; the inbox knows it for longer than a topic keeps a record.
 type partition struct {
 	member  *member
 	session sarama.ConsumerGroupSession
-	places  chan struct{} // one token an attempt that is under way
-	room    chan struct{} // signalled when a record is finished
-	tasks   sync.WaitGroup
-	ended   <-chan struct{} // closed with the session, or when the claim ends before it: nothing begins after that
-	end     context.CancelFunc
+	// One token an attempt that is under way. Retries have their own, so that those that fail slowly take no place from
+	// the others.
+	firsts, retries chan struct{}
+	room            chan struct{} // signalled when a record is finished, or held
+	tasks           sync.WaitGroup
+	ended           <-chan struct{} // closed with the session, or when the claim ends before it: nothing begins after that
+	end             context.CancelFunc
 
-	mu       sync.Mutex
-	waiting  map[string][]*sarama.ConsumerMessage // key -> records behind the one being worked on
-	order    []*sarama.ConsumerMessage            // all records that are not committed, by offset
-	finished map[int64]bool
+	mu         sync.Mutex
+	lanes      map[string]*lane // by key, those with an unfinished record
+	unfinished *list.List       // offsets, ascending
+	newest     int64            // the highest offset that was read
+	fresh      load
+	held       load
+}
+
+// lane is what orders the records of a key.
+type lane struct {
+	waiting []record // behind the one whose turn it is
+	held    bool     // that one is tried again
+}
+
+// record is one that is not finished.
+type record struct {
+	*sarama.ConsumerMessage
+	place *list.Element
+}
+
+// load is how much some records are.
+type load struct{ records, bytes int }
+
+func (l *load) change(by int, records ...record) {
+	for _, r := range records {
+		bytes := len(r.Key) + len(r.Value)
+		for _, h := range r.Headers {
+			bytes += len(h.Key) + len(h.Value)
+		}
+		l.records += by
+		l.bytes += by * bytes
+	}
 }
 
 // task is a record whose turn in its key it is.
 type task struct {
 	partition *partition
-	record    *sarama.ConsumerMessage
+	record    record
 	key       string
-	ordered   bool
+	lane      *lane
 }
 
 func newPartition(m *member, session sarama.ConsumerGroupSession) *partition {
 	claim, end := context.WithCancel(session.Context())
+	consumers := max(1, m.source.o.Spec.Consumers)
 	return &partition{
 		member: m, session: session, ended: claim.Done(), end: end,
-		places:   make(chan struct{}, max(1, m.source.o.Spec.Consumers)),
-		room:     make(chan struct{}, 1),
-		waiting:  map[string][]*sarama.ConsumerMessage{},
-		finished: map[int64]bool{},
+		firsts: make(chan struct{}, consumers), retries: make(chan struct{}, consumers),
+		room:  make(chan struct{}, 1),
+		lanes: map[string]*lane{}, unfinished: list.New(),
 	}
 }
 
-// full tells whether reading must stop until a record is finished.
-func (p *partition) full() bool {
+// full tells whether reading must stop until a record is finished, and whether that is for those that are held.
+func (p *partition) full() (full, held bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.order) >= maxOutstanding
+	held = p.held.records >= maxHeld || p.held.bytes >= maxHeldBytes
+	return held || p.fresh.records >= maxFresh || p.fresh.bytes >= maxFreshBytes, held
 }
 
-// lane is what orders a record: its key, the whole partition when the source is ordered, and nothing when there is no
+// laneOf is what orders a record: its key, the whole partition when the source is ordered, and nothing when there is no
 // key.
-func (p *partition) lane(m *sarama.ConsumerMessage) (key string, ordered bool) {
+func (p *partition) laneOf(m *sarama.ConsumerMessage) (key string, ordered bool) {
 	if p.member.source.o.Spec.Ordered {
 		return "", true
 	}
@@ -67,19 +112,31 @@ func (p *partition) lane(m *sarama.ConsumerMessage) (key string, ordered bool) {
 
 // add takes a record in: it waits behind those of its key, or is worked on at once.
 func (p *partition) add(m *sarama.ConsumerMessage) {
-	key, ordered := p.lane(m)
+	key, ordered := p.laneOf(m)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.order = append(p.order, m)
-	if ordered {
-		if behind, busy := p.waiting[key]; busy {
-			p.waiting[key] = append(behind, m)
-			return
-		}
-		p.waiting[key] = nil
+	p.newest = m.Offset
+	r := record{m, p.unfinished.PushBack(m.Offset)}
+	l, busy := p.lanes[key]
+	if busy && ordered {
+		l.waiting = append(l.waiting, r)
+		p.loadOf(l).change(1, r)
+		return
 	}
+	l = &lane{}
+	if ordered {
+		p.lanes[key] = l
+	}
+	p.fresh.change(1, r)
 	p.tasks.Add(1)
-	p.begin(task{p, m, key, ordered})
+	p.begin(task{p, r, key, l})
+}
+
+func (p *partition) loadOf(l *lane) *load {
+	if l.held {
+		return &p.held
+	}
+	return &p.fresh
 }
 
 // begin lets a task run: with others that wait at the same time when the function takes several at once, or alone.
@@ -93,47 +150,18 @@ func (p *partition) begin(t task) {
 
 // run works on a task alone; failed is how a first attempt at it ended.
 func (p *partition) run(t task, failed error) {
-	if !p.enter() {
+	a := &alone{task: t, places: p.firsts}
+	if !a.enter() {
 		p.tasks.Done()
 		return
 	}
-	done := p.member.source.process(p.member.work, t.record, failed, p.sleep)
-	p.leave()
+	done := p.member.source.process(p.member.work, a, failed)
+	a.leave()
 	if !done {
 		p.tasks.Done()
 		return
 	}
 	p.finish(t)
-}
-
-// enter takes a place among the consumers, or tells that nothing may begin any more.
-func (p *partition) enter() bool {
-	select {
-	case p.places <- struct{}{}:
-	case <-p.ended:
-		return false
-	}
-	if p.over() {
-		p.leave()
-		return false
-	}
-	return true
-}
-
-func (p *partition) leave() { <-p.places }
-
-// sleep gives the place up for a while, so that other keys go on. It returns false when the claim has ended, also while
-// it waited for a place again: another attempt would be one that begins after the end.
-func (p *partition) sleep(d time.Duration) bool {
-	p.leave()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-p.ended:
-	}
-	p.places <- struct{}{} // run leaves it again
-	return !p.over()
 }
 
 // over tells whether nothing may begin any more.
@@ -146,8 +174,7 @@ func (p *partition) over() bool {
 	}
 }
 
-// finish ends a task that is done: it marks the offsets that have no unfinished one before them, and begins the next task
-// of the key.
+// finish ends a task that is done: it marks the lowest offset that is not finished, and begins the next task of the key.
 func (p *partition) finish(t task) {
 	failpoint.Pass(p.member.work, failpoint.BeforeOffset)
 	if next, more := p.mark(t); more {
@@ -160,30 +187,59 @@ func (p *partition) finish(t task) {
 func (p *partition) mark(t task) (next task, more bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.finished[t.record.Offset] = true
-	n := 0
-	for n < len(p.order) && p.finished[p.order[n].Offset] {
-		delete(p.finished, p.order[n].Offset)
-		n++
+	lowest := p.unfinished.Front() == t.record.place
+	p.unfinished.Remove(t.record.place)
+	if lowest {
+		offset := p.newest + 1
+		if front := p.unfinished.Front(); front != nil {
+			offset = front.Value.(int64) //nolint:forcetypeassert // nothing else is in it
+		}
+		p.session.MarkOffset(t.record.Topic, t.record.Partition, offset, "")
 	}
-	if n > 0 {
-		p.session.MarkMessage(p.order[n-1], "")
-		clear(p.order[:n]) // let go of the records
-		p.order = p.order[n:]
+	p.loadOf(t.lane).change(-1, t.record)
+	p.letGo(t.lane)
+	p.signal()
+	if len(t.lane.waiting) == 0 {
+		if p.lanes[t.key] == t.lane {
+			delete(p.lanes, t.key)
+		}
+		return task{}, false
 	}
+	r := t.lane.waiting[0]
+	t.lane.waiting[0] = record{} // let go of the record
+	t.lane.waiting = t.lane.waiting[1:]
+	return task{p, r, t.key, t.lane}, true
+}
+
+// letGo ends that a lane is held.
+func (p *partition) letGo(l *lane) {
+	if l.held {
+		p.held.change(-1, l.waiting...)
+		p.fresh.change(1, l.waiting...)
+		l.held = false
+	}
+}
+
+// hold says that the record whose turn it is will be tried again, and that all behind it waits for that.
+func (p *partition) hold(t task) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.lane.held {
+		return
+	}
+	t.lane.held = true
+	for _, records := range [][]record{{t.record}, t.lane.waiting} {
+		p.fresh.change(-1, records...)
+		p.held.change(1, records...)
+	}
+	p.signal()
+}
+
+func (p *partition) signal() {
 	select {
 	case p.room <- struct{}{}:
 	default:
 	}
-	if !t.ordered {
-		return task{}, false
-	}
-	if behind := p.waiting[t.key]; len(behind) > 0 {
-		p.waiting[t.key] = behind[1:]
-		return task{p, behind[0], t.key, true}, true
-	}
-	delete(p.waiting, t.key)
-	return task{}, false
 }
 
 // drain lets nothing new begin and waits for the attempts that are under way.
@@ -191,3 +247,43 @@ func (p *partition) drain() {
 	p.end()
 	p.tasks.Wait()
 }
+
+// alone is a task that is worked on by itself. While an attempt is under way it has a place.
+type alone struct {
+	task
+	places chan struct{}
+}
+
+// enter takes a place, or tells that nothing may begin any more.
+func (a *alone) enter() bool {
+	select {
+	case a.places <- struct{}{}:
+	case <-a.partition.ended:
+		return false
+	}
+	if a.partition.over() {
+		a.leave()
+		return false
+	}
+	return true
+}
+
+func (a *alone) leave() { <-a.places }
+
+// sleep gives the place up for a while, and takes one of those for retries after it. It returns false when the claim has
+// ended, also while it waited for that place: another attempt would be one that begins after the end.
+func (a *alone) sleep(d time.Duration) bool {
+	a.leave()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-a.partition.ended:
+	}
+	a.places = a.partition.retries
+	a.places <- struct{}{} // run leaves it again
+	return !a.partition.over()
+}
+
+// hold says that the task is tried again for its own sake: see partition.hold.
+func (a *alone) hold() { a.partition.hold(a.task) }

@@ -178,8 +178,13 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 	}
 	p := newPartition(m, session)
 	done := session.Context().Done()
+	said := false
 	for {
-		if p.full() {
+		if full, held := p.full(); full {
+			if held && !said {
+				said = true
+				m.source.o.Log.Error("partition stands still: too many records are tried again, or wait behind those that are", "partition", claim.Partition())
+			}
 			select {
 			case <-p.room:
 				continue
@@ -228,9 +233,11 @@ func (s *Source) event(record *sarama.ConsumerMessage) event.Event {
 }
 
 // process delivers a record until it is handled or set aside, and returns true then; false when work ended before.
-// failed is how the first attempt has ended, nil when there was none. sleep waits without occupying a place among the
-// consumers.
-func (s *Source) process(work context.Context, record *sarama.ConsumerMessage, failed error, sleep func(time.Duration) bool) bool {
+// failed is how the first attempt has ended, nil when there was none. Attempts are counted within one claim: who owns the
+// partition next, in this process or another, does not know of them and begins anew, as a KafkaSource of Knative does. That
+// puts a dead letter off, and holds up nothing but the record's key.
+func (s *Source) process(work context.Context, a *alone, failed error) bool {
+	record := a.record.ConsumerMessage
 	e := s.event(record)
 	work = tracing.Of(work, e)
 	log := s.o.Log.With("partition", record.Partition, "offset", record.Offset,
@@ -251,7 +258,7 @@ func (s *Source) process(work context.Context, record *sarama.ConsumerMessage, f
 		}
 		if verdict == delivery.Retry && !s.o.Ready(work) {
 			// The function cannot work now: not this event's fault, so not an attempt against it, the last one included.
-			if !s.await(work, log, sleep) {
+			if !s.await(work, log, a.sleep) {
 				return false
 			}
 			continue
@@ -259,14 +266,15 @@ func (s *Source) process(work context.Context, record *sarama.ConsumerMessage, f
 		if verdict == delivery.Retry && attempts <= s.o.Spec.Delivery.Retry {
 			wait := s.o.Spec.Delivery.Backoff(attempts)
 			log.WarnContext(work, "delivery failed, to be tried again", "attempt", attempts, "status", status, "wait", wait, "error", err)
-			if !sleep(wait) {
+			a.hold()
+			if !a.sleep(wait) {
 				return false
 			}
 			attempts++
 			s.o.Metrics.CountRetry(record.Topic, s.o.Spec.Sink)
 			continue
 		}
-		return s.setAside(work, log, record, failure{consumer: s.o.Spec.Sink, attempts: attempts, status: status, err: err, at: time.Now()}, sleep)
+		return s.setAside(work, log, a, failure{consumer: s.o.Spec.Sink, attempts: attempts, status: status, err: err, at: time.Now()})
 	}
 }
 
@@ -285,7 +293,8 @@ func (s *Source) await(work context.Context, log *slog.Logger, sleep func(time.D
 
 // setAside writes the dead letter, again and again until a broker has acknowledged it: only then is the record done. It
 // logs the first failure and the success only.
-func (s *Source) setAside(work context.Context, log *slog.Logger, record *sarama.ConsumerMessage, f failure, sleep func(time.Duration) bool) bool {
+func (s *Source) setAside(work context.Context, log *slog.Logger, a *alone, f failure) bool {
+	record := a.record.ConsumerMessage
 	log = log.With("attempts", f.attempts, "status", f.status, "dead_letter", s.o.Spec.Delivery.DeadLetter)
 	level := slog.LevelWarn
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
@@ -300,7 +309,8 @@ func (s *Source) setAside(work context.Context, log *slog.Logger, record *sarama
 		}
 		log.Log(work, level, "dead letter not written, trying again", "error", err)
 		level = slog.LevelDebug
-		if !sleep(wait) {
+		a.hold()
+		if !a.sleep(wait) {
 			return false
 		}
 	}

@@ -21,15 +21,16 @@ type session struct {
 	ctx context.Context //nolint:containedctx // it is the session's
 }
 
-func (s session) Context() context.Context                    { return s.ctx }
-func (s session) Claims() map[string][]int32                  { return map[string][]int32{"order.created": {0}} }
-func (s session) MarkMessage(*sarama.ConsumerMessage, string) {}
+func (s session) Context() context.Context                { return s.ctx }
+func (s session) Claims() map[string][]int32              { return map[string][]int32{"order.created": {0}} }
+func (s session) MarkOffset(string, int32, int64, string) {}
 
 type claim struct {
 	sarama.ConsumerGroupClaim
 	records chan *sarama.ConsumerMessage
 }
 
+func (c claim) Partition() int32                         { return 0 }
 func (c claim) Messages() <-chan *sarama.ConsumerMessage { return c.records }
 
 // BenchmarkSource is what a record costs between the client and the function, and the function nothing, one by one and
