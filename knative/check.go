@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -20,6 +21,9 @@ const (
 	clusterLabel    = "strimzi.io/cluster"
 	// deadLetterSuffix makes the name of a topic's dead-letter topic.
 	deadLetterSuffix = ".dlq"
+	// deadLetterRoom is how many bytes more than its topic a dead-letter topic must take: what is added to the record, the
+	// last answer's text included, is a few thousand at most.
+	deadLetterRoom = 1 << 16
 )
 
 // checker collects what breaks a rule, so that one run names everything.
@@ -104,6 +108,8 @@ func (c *checker) topic(m topicManifest) {
 	c.require(m.Spec.Replicas > 0, m.header, "replicas is %d: give 1 or more", m.Spec.Replicas)
 	_, err := retention(m.Spec.Config)
 	c.require(err == nil, m.header, "%v", err)
+	_, err = maxMessageBytes(m.Spec.Config)
+	c.require(err == nil, m.header, "%v", err)
 	c.wiring.Topics = append(c.wiring.Topics, Topic{
 		Name: m.Metadata.Name, Partitions: m.Spec.Partitions, Replicas: m.Spec.Replicas, Config: m.Spec.Config,
 	})
@@ -117,6 +123,27 @@ func retention(config map[string]string) (time.Duration, error) {
 		return 0, fmt.Errorf("retention.ms is %q: give the milliseconds, since other retentions are measured against it", text)
 	}
 	return time.Duration(ms) * time.Millisecond, nil
+}
+
+// maxMessageBytes is how large a record a topic takes.
+func maxMessageBytes(config map[string]string) (int, error) {
+	text := config["max.message.bytes"]
+	n, err := strconv.Atoi(text)
+	if err != nil || n <= 0 || n > math.MaxInt32 {
+		return 0, fmt.Errorf("max.message.bytes is %q: give the bytes, since its dead letters must be allowed more", text)
+	}
+	return n, nil
+}
+
+// roomForDeadLetters holds that what a topic takes fits into its dead letters with what is added to it.
+func (c *checker) roomForDeadLetters(h header, topic string) {
+	limits := map[string]int{}
+	for _, t := range c.wiring.Topics {
+		limits[t.Name], _ = maxMessageBytes(t.Config) // what cannot be read was named with its topic
+	}
+	least := limits[topic] + deadLetterRoom
+	c.require(limits[topic+deadLetterSuffix] >= least, h, "%s takes records of %d bytes: give it a max.message.bytes of %d or more, so that every record of %s fits as a dead letter",
+		topic+deadLetterSuffix, limits[topic+deadLetterSuffix], least, topic)
 }
 
 func (c *checker) service(m serviceManifest) {
@@ -214,6 +241,7 @@ func (c *checker) source(m sourceManifest, namespace string) {
 	topic, sink := spec.Topics[0], spec.Sink.Ref.Name
 	c.require(c.hasTopic(topic), h, "topic %q is not declared: add a KafkaTopic", topic)
 	c.require(c.hasTopic(topic+deadLetterSuffix), h, "dead-letter topic %q is not declared: add a KafkaTopic", topic+deadLetterSuffix)
+	c.roomForDeadLetters(h, topic)
 	c.toService(h, spec.Sink)
 	c.require(spec.ConsumerGroup == sink+"."+topic, h, "consumerGroup is %q: give %s.%s, since a random or shared group loses its place", spec.ConsumerGroup, sink, topic)
 	for _, other := range c.wiring.Sources {

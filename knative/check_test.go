@@ -53,6 +53,11 @@ func TestLoadRefusesBrokenManifests(t *testing.T) {
 		"topic without replicas":   {topics, "replicas: 3", "replicas: 0", "replicas is 0: give 1 or more"},
 		"topic without retention":  {topics, "retention.ms", "retention.bytes", "give the milliseconds"},
 
+		"topic of any record size": {topics, "    max.message.bytes: \"1048588\"\n", "", "max.message.bytes is \"\": give the bytes"},
+		"topic of no record":       {topics, "max.message.bytes: \"1048588\"", "max.message.bytes: \"0\"", "max.message.bytes is \"0\": give the bytes"},
+		"dead letters too small":   {topics, "max.message.bytes: \"1179648\"", "max.message.bytes: \"1048588\"", "give it a max.message.bytes of 1114124 or more, so that every record of order.created fits"},
+		"topic that takes more":    {topics, "max.message.bytes: \"1048588\"", "max.message.bytes: \"2097152\"", "give it a max.message.bytes of 2162688 or more"},
+
 		"service of no function":      {reserve, "orders.example.com/function", "function", "name the folder of the function"},
 		"unknown visibility":          {reserve, "cluster-local", "private", "give cluster-local"},
 		"scale without bounds":        {reserve, "max-scale", "target", "the scale has no bounds"},

@@ -78,6 +78,9 @@ func showLetter(out streams, l deadletter.Letter) {
 	}
 	line("set aside", l.At.UTC().Format(time.RFC3339Nano))
 	line("failed", fmt.Sprintf("%d attempts, the last answer was %d: %s", l.Attempts, l.Status, oneline.Of(l.Error, 1000)))
+	if l.Cut != "" {
+		line("cut", plainText(l.Cut)+": it cannot be replayed")
+	}
 	line("event", plainText(l.Event.Type()))
 	line("id", plainText(l.Event.ID()))
 	line("source", plainText(l.Event.Source()))
@@ -114,6 +117,7 @@ type letterView struct {
 	Attempts  int        `json:"attempts"`
 	Status    int        `json:"status"`
 	Error     string     `json:"error"`
+	Cut       string     `json:"cut,omitempty"`
 	At        time.Time  `json:"setAsideAt"`
 	Origin    *placeView `json:"record,omitempty"`
 
@@ -145,7 +149,7 @@ func views(letters []deadletter.Letter, full bool) []letterView {
 		v := letterView{
 			Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, State: string(l.State), Failures: l.Failures,
 			Consumer: l.Consumer, Forged: l.Forged, Key: l.Key, EventType: l.Event.Type(), EventID: l.Event.ID(), Source: l.Event.Source(),
-			Attempts: l.Attempts, Status: l.Status, Error: l.Error, At: l.At.UTC(),
+			Attempts: l.Attempts, Status: l.Status, Error: l.Error, Cut: l.Cut, At: l.At.UTC(),
 		}
 		if l.Origin.Offset >= 0 {
 			v.Origin = &placeView{l.Origin.Topic, l.Origin.Partition, l.Origin.Offset}

@@ -14,6 +14,7 @@ import (
 
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/knative"
 	"example.com/orders/sql/embedded"
 	"example.com/orders/sql/migrate"
 )
@@ -108,6 +109,22 @@ func (s *servers) migrate(ctx context.Context) ([]migrate.Applied, error) {
 		return nil, err
 	}
 	return migrate.Up(ctx, server)
+}
+
+// widen sees to topics that were made when they took smaller records: those of our own Kafka are changed, those of another
+// one are its operators' business. What could not be written to them is cut, so that this stops nothing.
+func (s *servers) widen(wiring *knative.Wiring, log *slog.Logger) {
+	small, err := kafka.Undersized(s.brokers, wiring.Topics)
+	if err == nil && s.kfake != nil {
+		err = kafka.Widen(s.brokers, small)
+		small = nil
+	}
+	if err != nil {
+		log.Warn("the sizes of the topics' records are not as declared, or not known", "error", err)
+	}
+	for _, t := range small {
+		log.Warn("topic takes smaller records than it should, so that large dead letters are cut", "topic", t.Name, "run", kafka.WidenCommand(s.brokers, t))
+	}
 }
 
 // stop ends the servers of our own.

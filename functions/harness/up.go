@@ -165,7 +165,11 @@ func prepare(ctx context.Context, s *servers, wiring *knative.Wiring, log *slog.
 	for _, a := range applied {
 		log.Info("migration applied", "schema", a.Schema, "version", a.Version, "name", a.Name)
 	}
-	return errors.Join(err, <-topics)
+	if err := errors.Join(err, <-topics); err != nil {
+		return err
+	}
+	s.widen(wiring, log)
+	return nil
 }
 
 // start makes and starts every function of the wiring.

@@ -254,6 +254,25 @@ func TestAuditSeesOneIDWithTwoContents(t *testing.T) {
 	assertOnly(t, s.audit(), audit.Once, "have one source and id, and differ")
 }
 
+func TestADeadLetterThatIsCutDoesNotContradictItsRecord(t *testing.T) {
+	t.Parallel()
+	s := start(t, newTopics(t))
+	id := s.order(2)
+	s.settle()
+	letter := s.record(events.OrderCreatedType, id)
+	letter.Topic += ".dlq"
+	letter.Value = sarama.StringEncoder(`{"eventType":"ord`)
+	letter.Headers = append(letter.Headers,
+		sarama.RecordHeader{Key: []byte(kafka.HeaderConsumer), Value: []byte("reserve-stock")}, sarama.RecordHeader{Key: []byte(kafka.HeaderCut), Value: []byte("17 bytes are left")})
+	s.write(letter)
+
+	r := s.audit()
+
+	assertClean(t, r)
+	require.Len(t, r.Exceptions, 1)
+	assert.Equal(t, audit.DeadLetters, r.Exceptions[0].Kind)
+}
+
 func TestAuditCountsWhatIsNoEvent(t *testing.T) {
 	t.Parallel()
 	s := start(t, newTopics(t))

@@ -116,6 +116,7 @@ func load(ctx context.Context, reader *kafka.Reader, hashes hasher, all []kafka.
 // add keeps what there is to know of a record. The parts are read at the same time, each by one goroutine.
 func (r *records) add(p *part, m *sarama.ConsumerMessage) {
 	var id, source, kind, subject, at, consumer string
+	cut := false
 	for _, h := range m.Headers {
 		switch string(h.Key) {
 		case "ce_id":
@@ -130,14 +131,17 @@ func (r *records) add(p *part, m *sarama.ConsumerMessage) {
 			at = string(h.Value)
 		case kafka.HeaderConsumer:
 			consumer = string(h.Value)
+		case kafka.HeaderCut:
+			cut = p.deadLetter
 		}
 	}
-	if id == "" || source == "" {
+	switch {
+	case id == "" || source == "":
 		id, source = "", ""
 		r.mu.Lock()
 		r.foreign++
 		r.mu.Unlock()
-	} else {
+	case !cut: // what is left of a record is not what its event says
 		p.events[m.Offset-p.span.From] = record{r.hashes.of(source, id), r.hashes.of(kind, subject, at, string(m.Value))}
 	}
 	if p.deadLetter {

@@ -68,11 +68,12 @@ func begin(text string, most int) string {
 type letterPage struct {
 	letterLine
 	Origin  string            `json:"origin,omitempty"`
+	Cut     string            `json:"cut,omitempty"`
 	Headers map[string]string `json:"headers"`
-	// Value is the beginning of the record's value, which has Size bytes; Cut tells that there is more.
-	Value string `json:"value"`
-	Size  int    `json:"size"`
-	Cut   bool   `json:"cut"`
+	// Value is the beginning of the record's value, which has Size bytes; Shortened tells that there is more.
+	Value     string `json:"value"`
+	Size      int    `json:"size"`
+	Shortened bool   `json:"shortened"`
 	// Base64 tells that the value is no text.
 	Base64  bool     `json:"base64"`
 	Actions []action `json:"actions"`
@@ -172,7 +173,7 @@ func (c *Console) serveLetter(w http.ResponseWriter, r *http.Request) error {
 
 func newLetterPage(l deadletter.Letter) letterPage {
 	value := l.Record.Value
-	page := letterPage{letterLine: newLetterLine(l), Headers: map[string]string{}, Size: len(value), Cut: len(value) > shownValue, Actions: []action{}}
+	page := letterPage{letterLine: newLetterLine(l), Headers: map[string]string{}, Size: len(value), Shortened: len(value) > shownValue, Cut: l.Cut, Actions: []action{}}
 	if l.Origin.Offset >= 0 {
 		page.Origin = l.Origin.String()
 	}

@@ -98,19 +98,19 @@ func TestAForgedLetterIsShownAndNotReplayed(t *testing.T) {
 func TestALargeLetterIsShownByItsBeginning(t *testing.T) {
 	b := newBench(t)
 	var page struct {
-		Value, Error string
-		Size         int
-		Cut, Base64  bool
-		Headers      map[string]string
+		Value, Error      string
+		Size              int
+		Shortened, Base64 bool
+		Headers           map[string]string
 	}
 	b.do(http.MethodGet, b.letter(strings.Repeat("é", 400_000)), "", &page)
 	assert.Equal(t, strings.Repeat("é", 128<<10)+"…", page.Value)
 	assert.Equal(t, 800_000, page.Size)
-	assert.True(t, page.Cut)
+	assert.True(t, page.Shortened)
 	assert.Equal(t, strings.Repeat("é", 2<<10)+"…", page.Error)
 	assert.Equal(t, page.Error, page.Headers[kafka.HeaderError])
 
 	b.do(http.MethodGet, b.letter("\xff"+strings.Repeat("x", 400_000)), "", &page)
-	assert.True(t, page.Base64 && page.Cut)
+	assert.True(t, page.Base64 && page.Shortened)
 	assert.Len(t, page.Value, (256<<10+2)/3*4)
 }

@@ -52,6 +52,7 @@ const (
 	Changed  Result = "changed"           // another operator was faster: it is in another state now
 	Nowhere  Result = "names no consumer" // it cannot be replayed
 	Refused  Result = "forged"            // no source of the wiring can have set it aside: it is not replayed
+	NotWhole Result = "not whole"         // a part of the record is missing: it cannot be replayed
 )
 
 // Report is told the result of each letter, and what explains it.

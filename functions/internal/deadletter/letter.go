@@ -63,6 +63,8 @@ type Letter struct {
 	// Status and Error are the last answer of the consumer.
 	Status int
 	Error  string
+	// Cut is how much of the record is missing, empty when nothing is: such a letter cannot be replayed.
+	Cut string
 	// At is when it was set aside.
 	At time.Time
 	// Record is the letter as it is in the topic.
@@ -88,7 +90,7 @@ const (
 var (
 	addedByHarness = []string{
 		kafka.HeaderConsumer, kafka.HeaderTopic, kafka.HeaderPartition, kafka.HeaderOffset,
-		kafka.HeaderAttempts, kafka.HeaderError, kafka.HeaderTime, kafka.HeaderStatus,
+		kafka.HeaderAttempts, kafka.HeaderError, kafka.HeaderTime, kafka.HeaderStatus, kafka.HeaderCut,
 	}
 	addedByKnative = []string{
 		kafka.HeaderConsumer, kafka.HeaderStatus, knativeErrorDest, knativeErrorData, knativePartition, knativeOffset,
@@ -109,7 +111,7 @@ func parse(m *sarama.ConsumerMessage, sources []knative.KafkaSource) Letter {
 	if topic, ok := said[kafka.HeaderTopic]; ok {
 		added = addedByHarness
 		l.Origin = Place{topic, int32(number(said, kafka.HeaderPartition, -1)), number(said, kafka.HeaderOffset, -1)}
-		l.Error = said[kafka.HeaderError]
+		l.Error, l.Cut = said[kafka.HeaderError], said[kafka.HeaderCut]
 		if at, err := time.Parse(time.RFC3339Nano, said[kafka.HeaderTime]); err == nil {
 			l.At = at
 		}

@@ -85,6 +85,10 @@ func (r Replay) one(ctx context.Context, l Letter) (Result, error) {
 		r.Report(l, result, err.Error())
 		return result, nil
 	}
+	if l.Cut != "" {
+		r.Report(l, NotWhole, "the record is "+l.Origin.String()+", for as long as its topic keeps it")
+		return NotWhole, nil
+	}
 	if l.State != Open {
 		l.Failures = 0
 		if err := r.Journal.record(ctx, l, operations.DeadLetterActionsActionREOPENED, nil, "was "+string(l.State)); err != nil {

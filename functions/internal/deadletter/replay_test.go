@@ -233,6 +233,22 @@ func TestLetterThatNamesNobodyIsNotSent(t *testing.T) {
 	assert.False(t, b.find(t, deadletter.Selector{})[0].Forged)
 }
 
+func TestLetterThatLacksAPartOfItsRecordIsNotReplayed(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := newConsumers(t)
+	b.put(t, b.ofHarness("order-1", 7, append(attributes("order-1", 1), header("ce_deadlettercut", "20 of 2000000 bytes of the value are left"))))
+
+	assert.Equal(t, outcomes{"not whole order-1#1"}, b.run(t, c))
+
+	assert.Empty(t, c.given, "what is left is not the event")
+	l := b.find(t, deadletter.Selector{})[0]
+	assert.Equal(t, "20 of 2000000 bytes of the value are left", l.Cut)
+	assert.NotContains(t, l.Event.Extensions(), "deadlettercut")
+	assert.Equal(t, deadletter.Open, l.State)
+	assert.Empty(t, l.History)
+}
+
 func TestReplayThatWasCutOffCanBeRepeated(t *testing.T) {
 	t.Parallel()
 	b, c := newBench(t), newConsumers(t)

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -25,6 +26,7 @@ const (
 	HeaderError     = "ce_deadlettererror"     // what the last one ended with, on one line
 	HeaderTime      = "ce_deadlettertime"      // when it was set aside, RFC 3339
 	HeaderStatus    = "ce_knativeerrorcode"    // the status of the last delivery
+	HeaderCut       = "ce_deadlettercut"       // how much of the record is missing, when the topic took no more
 	maxErrorText    = 500
 )
 
@@ -76,6 +78,48 @@ func deadLetter(topic string, m *sarama.ConsumerMessage, f failure) *sarama.Prod
 		letter.Value = sarama.ByteEncoder(m.Value)
 	}
 	return letter
+}
+
+// cutLetter is the dead letter of a record whose own was refused as too large. Of the record's key, headers and value at
+// most n bytes are left; HeaderCut says what is missing. The whole record is where the other headers say, for as long as its
+// topic keeps it.
+func cutLetter(topic string, m *sarama.ConsumerMessage, f failure, n int) *sarama.ProducerMessage {
+	cut := *m
+	if cut.Headers = smallest(m.Headers, n/2); len(m.Key) > n/4 {
+		cut.Key = nil
+	}
+	cut.Value = nil
+	if left := n - sizeOf(&cut); m.Value != nil {
+		cut.Value = m.Value[:max(0, min(left, len(m.Value)))]
+	}
+	letter := deadLetter(topic, &cut, f)
+	letter.Headers = append(letter.Headers, header(HeaderCut, fmt.Sprintf("%d of %d bytes of the value are left, %d of %d headers, %d of %d bytes of the key",
+		len(cut.Value), len(m.Value), len(cut.Headers), len(m.Headers), len(cut.Key), len(m.Key))))
+	return letter
+}
+
+// smallest returns those headers that fit into n bytes together, the smallest first so that one large header costs none of
+// the others, in the order that they had.
+func smallest(headers []*sarama.RecordHeader, n int) []*sarama.RecordHeader {
+	size := func(h *sarama.RecordHeader) int { return len(h.Key) + len(h.Value) }
+	bySize := slices.SortedStableFunc(slices.Values(headers), func(a, b *sarama.RecordHeader) int { return cmp.Compare(size(a), size(b)) })
+	left := map[*sarama.RecordHeader]bool{}
+	for _, h := range bySize {
+		if n -= size(h); n < 0 {
+			break
+		}
+		left[h] = true
+	}
+	return slices.DeleteFunc(slices.Clone(headers), func(h *sarama.RecordHeader) bool { return !left[h] })
+}
+
+// sizeOf is how many bytes there are of a record's key, headers and value.
+func sizeOf(m *sarama.ConsumerMessage) int {
+	n := len(m.Key) + len(m.Value)
+	for _, h := range m.Headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	return n
 }
 
 func header(key, value string) sarama.RecordHeader {

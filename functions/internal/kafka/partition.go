@@ -65,12 +65,8 @@ type load struct{ records, bytes int }
 
 func (l *load) change(by int, records ...record) {
 	for _, r := range records {
-		bytes := len(r.Key) + len(r.Value)
-		for _, h := range r.Headers {
-			bytes += len(h.Key) + len(h.Value)
-		}
 		l.records += by
-		l.bytes += by * bytes
+		l.bytes += by * sizeOf(r.ConsumerMessage)
 	}
 }
 

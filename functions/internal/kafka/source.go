@@ -16,6 +16,7 @@ import (
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/metrics"
+	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/functions/internal/tracing"
 	"example.com/orders/knative"
 )
@@ -292,20 +293,38 @@ func (s *Source) await(work context.Context, log *slog.Logger, sleep func(time.D
 }
 
 // setAside writes the dead letter, again and again until a broker has acknowledged it: only then is the record done. It
-// logs the first failure and the success only.
+// logs the first failure and the success only. A letter that is refused as too large is written with less and less of the
+// record, and says so.
 func (s *Source) setAside(work context.Context, log *slog.Logger, a *alone, f failure) bool {
-	record := a.record.ConsumerMessage
-	log = log.With("attempts", f.attempts, "status", f.status, "dead_letter", s.o.Spec.Delivery.DeadLetter)
+	record, topic := a.record.ConsumerMessage, s.o.Spec.Delivery.DeadLetter
+	log = log.With("attempts", f.attempts, "status", f.status, "dead_letter", topic)
 	level := slog.LevelWarn
+	size := sizeOf(record)
+	left := size // of the record, in the letter
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		letter := deadLetter(topic, record, f)
+		if left < size {
+			letter = cutLetter(topic, record, f, left)
+		}
 		ctx, cancel := context.WithTimeout(work, 10*time.Second)
-		err := s.o.DeadLetters.Write(ctx, []*sarama.ProducerMessage{deadLetter(s.o.Spec.Delivery.DeadLetter, record, f)})[0]
+		err := s.o.DeadLetters.Write(ctx, []*sarama.ProducerMessage{letter})[0]
 		cancel()
 		if err == nil {
 			failpoint.Pass(work, failpoint.DeadLetterWritten)
 			s.o.Metrics.CountDeadLetter(record.Topic, f.consumer, f.reason())
+			if left < size {
+				s.o.Metrics.CountCutLetter(record.Topic, f.consumer)
+				log = log.With("record_bytes", size, "left_bytes", left)
+			}
 			log.ErrorContext(work, "record set aside as a dead letter", "error", f.err)
 			return true
+		}
+		if errors.Is(err, outbox.ErrTooLarge) && left > 0 {
+			if left == size {
+				log.WarnContext(work, "dead letter too large for its topic, to be cut: raise the topic's max.message.bytes", "record_bytes", size, "error", err)
+			}
+			left /= 2
+			continue
 		}
 		log.Log(work, level, "dead letter not written, trying again", "error", err)
 		level = slog.LevelDebug

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -17,7 +19,9 @@ import (
 // configuration that it does not know, is an error at once.
 func EnsureTopics(ctx context.Context, brokers []string, topics []knative.Topic) error {
 	for {
-		err := ensureTopics(brokers, topics)
+		err := administer(brokers, func(client sarama.Client, admin sarama.ClusterAdmin) error {
+			return ensureTopics(client, admin, topics)
+		})
 		if err == nil {
 			return nil
 		}
@@ -45,7 +49,8 @@ func refusedTopic(err error) bool {
 	return false
 }
 
-func ensureTopics(brokers []string, topics []knative.Topic) error {
+// administer gives do a client of the cluster and what administers it.
+func administer(brokers []string, do func(sarama.Client, sarama.ClusterAdmin) error) error {
 	c := config("orders-topics")
 	c.Metadata.Full = true // the whole cluster's, for the number of brokers
 	client, err := sarama.NewClient(brokers, c)
@@ -57,6 +62,10 @@ func ensureTopics(brokers []string, topics []knative.Topic) error {
 		return errors.Join(err, client.Close())
 	}
 	defer func() { _ = admin.Close() }() // closes the client too; nothing is lost when it fails
+	return do(client, admin)
+}
+
+func ensureTopics(client sarama.Client, admin sarama.ClusterAdmin, topics []knative.Topic) error {
 	known, err := admin.ListTopics()
 	if err != nil {
 		return err
@@ -97,4 +106,63 @@ func awaitLeaders(client sarama.Client, topics []knative.Topic) error {
 		}
 	}
 	return nil
+}
+
+// recordSize is the setting of a topic that bounds its records, in bytes.
+const recordSize = "max.message.bytes"
+
+// Undersized returns those topics that take smaller records than they are declared with, each with what it is declared
+// with: they were there before, made by an earlier release or by somebody else.
+func Undersized(brokers []string, topics []knative.Topic) (small []knative.Topic, err error) {
+	declared := map[string]knative.Topic{}
+	var resources []*sarama.ConfigResource
+	for _, t := range topics {
+		declared[t.Name] = t
+		resources = append(resources, &sarama.ConfigResource{Type: sarama.TopicResource, Name: t.Name, ConfigNames: []string{recordSize}})
+	}
+	err = administer(brokers, func(_ sarama.Client, admin sarama.ClusterAdmin) error {
+		described, err := admin.DescribeConfigs(resources, sarama.DescribeConfigsOptions{})
+		if err != nil {
+			return err
+		}
+		for _, d := range described {
+			for _, entry := range d.Configs {
+				has, err := strconv.Atoi(entry.Value)
+				want, _ := strconv.Atoi(declared[d.Name].Config[recordSize]) // none is less than any
+				if entry.Name == recordSize && err == nil && has < want {
+					small = append(small, declared[d.Name])
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("compare the topics at %v with what is declared: %w", brokers, err)
+	}
+	return small, nil
+}
+
+// Widen lets topics take records as large as they are declared with.
+func Widen(brokers []string, topics []knative.Topic) error {
+	err := administer(brokers, func(_ sarama.Client, admin sarama.ClusterAdmin) error {
+		for _, t := range topics {
+			size := t.Config[recordSize]
+			err := admin.IncrementalAlterConfig(sarama.TopicResource, t.Name,
+				map[string]sarama.IncrementalAlterConfigsEntry{recordSize: {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &size}}, false)
+			if err != nil {
+				return fmt.Errorf("%s: %w", t.Name, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("set %s of topics at %v: %w", recordSize, brokers, err)
+	}
+	return nil
+}
+
+// WidenCommand is what an operator runs in the place of Widen, with the tools of Kafka.
+func WidenCommand(brokers []string, t knative.Topic) string {
+	return fmt.Sprintf("kafka-configs.sh --bootstrap-server %s --alter --entity-type topics --entity-name %s --add-config %s=%s",
+		strings.Join(brokers, ","), t.Name, recordSize, t.Config[recordSize])
 }

@@ -61,3 +61,27 @@ func TestEnsureTopicsGivesUpAtOnceOnWhatIsRefusedForGood(t *testing.T) {
 	require.ErrorIs(t, err, sarama.ErrInvalidPartitions)
 	require.ErrorContains(t, err, c.Prefix+"none")
 }
+
+func TestTopicsThatTakeSmallerRecordsThanDeclaredAreFoundAndWidened(t *testing.T) {
+	c := kafkatest.Start(t)
+	size := func(name, bytes string) knative.Topic {
+		return knative.Topic{Name: c.Prefix + name, Partitions: 1, Replicas: 1, Config: map[string]string{"max.message.bytes": bytes}}
+	}
+	unsaid := knative.Topic{Name: c.Prefix + "unsaid", Partitions: 1, Replicas: 1}
+	require.NoError(t, kafka.EnsureTopics(t.Context(), c.Brokers, []knative.Topic{
+		{Name: c.Prefix + "default", Partitions: 1, Replicas: 1}, size("small", "1000"), size("large", "3000000"), unsaid,
+	}))
+	wanted := []knative.Topic{size("default", "1179648"), size("small", "1179648"), size("large", "1179648"), unsaid}
+
+	small, err := kafka.Undersized(c.Brokers, wanted)
+	require.NoError(t, err)
+	assert.ElementsMatch(t, wanted[:2], small)
+	assert.Equal(t, "kafka-configs.sh --bootstrap-server a:1,b:2 --alter --entity-type topics --entity-name "+c.Prefix+"small --add-config max.message.bytes=1179648",
+		kafka.WidenCommand([]string{"a:1", "b:2"}, wanted[1]))
+
+	require.NoError(t, kafka.Widen(c.Brokers, small))
+	require.Eventually(t, func() bool {
+		small, err := kafka.Undersized(c.Brokers, wanted)
+		return err == nil && len(small) == 0
+	}, patience, 20*time.Millisecond)
+}

@@ -19,6 +19,7 @@ func (m *Metrics) AddConsumer(topic, consumer string) {
 	m.deadLetters.WithLabelValues(topic, consumer, Poison)
 	m.deadLetters.WithLabelValues(topic, consumer, Exhausted)
 	m.retries.WithLabelValues(topic, consumer)
+	m.cut.WithLabelValues(topic, consumer)
 }
 
 // CountDeadLetter counts a record of a topic that was set aside since the consumer failed.
@@ -27,6 +28,14 @@ func (m *Metrics) CountDeadLetter(topic, consumer, reason string) {
 		return
 	}
 	m.deadLetters.WithLabelValues(topic, consumer, reason).Inc()
+}
+
+// CountCutLetter counts a dead letter, counted by CountDeadLetter too, that lacks a part of its record.
+func (m *Metrics) CountCutLetter(topic, consumer string) {
+	if m == nil {
+		return
+	}
+	m.cut.WithLabelValues(topic, consumer).Inc()
 }
 
 // CountRetry counts a delivery to a consumer that comes after one that failed.

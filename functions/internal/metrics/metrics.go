@@ -18,6 +18,7 @@ type Metrics struct {
 	Registry *prometheus.Registry
 
 	deadLetters *prometheus.CounterVec
+	cut         *prometheus.CounterVec
 	retries     *prometheus.CounterVec
 
 	handled *prometheus.CounterVec
@@ -46,6 +47,8 @@ func New() *Metrics {
 	m := &Metrics{Registry: prometheus.NewRegistry()}
 	m.deadLetters = m.counter("orders_dead_letters_total",
 		"Records that were set aside as dead letters, acknowledged by the broker.", "topic", "consumer", "reason")
+	m.cut = m.counter("orders_dead_letters_cut_total",
+		"Dead letters without a part of their record, which was too large for the topic.", "topic", "consumer")
 	m.retries = m.counter("orders_delivery_retries_total",
 		"Deliveries of a record that came after one that failed.", "topic", "consumer")
 	m.handled = m.counter("orders_function_events_total",

@@ -68,9 +68,10 @@ export default function deadletters({ main, live }) {
   function look(l) {
     inspect(keyOf(l), `/console/deadletters/${keyOf(l)}`, (full) => [
       full.forged ? h('p', { class: 'bad' }, forged) : '', h('p', { class: 'bad wrap' }, full.error), full.origin ? h('p', { class: 'muted' }, `The record was ${full.origin}.`) : '',
+      full.cut ? h('p', { class: 'bad wrap' }, `The letter is cut and cannot be replayed: ${full.cut}.`) : '',
       h('h3', {}, 'Headers'), h('dl', { class: 'facts small' }, Object.entries(full.headers).sort().map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, h('code', { class: 'wrap' }, value))))),
       h('h3', {}, full.base64 ? 'Value, in base64' : 'Value'),
-      full.cut ? h('p', { class: 'muted' }, `It has ${full.size} bytes, and this is its beginning: harness deadletters show has all of it.`) : '', h('pre', { class: 'raw', tabindex: '0' }, full.value),
+      full.shortened ? h('p', { class: 'muted' }, `It has ${full.size} bytes, and this is its beginning: harness deadletters show has all of it.`) : '', h('pre', { class: 'raw', tabindex: '0' }, full.value),
       full.actions.length ? [h('h3', {}, 'What was done'), h('ul', {}, full.actions.map((a) => h('li', { class: 'wrap' }, `${new Date(a.at).toLocaleString('en-GB')} ${a.action.toLowerCase().replaceAll('_', ' ')} by ${a.actor} ${a.result ?? ''} ${a.detail ?? ''}`)))] : '',
     ]);
   }
