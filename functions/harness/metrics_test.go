@@ -105,6 +105,8 @@ func TestEveryMetricIsRead(t *testing.T) {
 		`orders_delivery_retries_total{consumer="reserve-stock",topic="` + prefix + `order.created"}`,
 		`orders_dead_letters_total{consumer="reserve-stock",reason="poison",topic="` + prefix + `order.created"}`,
 		`orders_dead_letters_total{consumer="reserve-stock",reason="exhausted",topic="` + prefix + `order.created"}`,
+		`orders_dead_letters_cut_total{consumer="reserve-stock",topic="` + prefix + `order.created"}`,
+		`orders_records_lost_total{consumer="reserve-stock",topic="` + prefix + `order.created"}`,
 		`orders_dead_letter_records{topic="` + prefix + `order.created.dlq"}`,
 	}
 	for _, schema := range []string{"orders", "inventory"} {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"flag"
 	"fmt"
@@ -26,6 +27,8 @@ import (
 	"example.com/orders/functions/internal/metrics"
 	"example.com/orders/functions/internal/otlp"
 	"example.com/orders/knative"
+	"example.com/orders/sql/operations"
+	"example.com/orders/sql/schema"
 )
 
 // harness is all functions in one process, and the wiring of knative/ acted out between them.
@@ -187,6 +190,10 @@ func (h *harness) start(ctx context.Context, o options) error {
 		}
 	}
 	h.deadLetters = kafka.NewProducer(h.servers.brokers, "", h.log) // their topics have the prefix already
+	records, err := h.pools.get(schema.Operations)
+	if err != nil {
+		return err
+	}
 	for _, spec := range h.wiring.Sources {
 		deliver, ok := h.deliver[spec.Sink]
 		if !ok {
@@ -203,7 +210,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 				ready, err := f.Ready(ctx)
 				return ready && err == nil
 			},
-			DeadLetters: h.deadLetters, Metrics: h.metrics, Log: h.log, Drain: o.drain,
+			DeadLetters: h.deadLetters, Lost: recordLoss(records), Metrics: h.metrics, Log: h.log, Drain: o.drain,
 		}))
 	}
 	if o.auditInterval > 0 {
@@ -263,6 +270,17 @@ func (h *harness) add(ctx context.Context, service knative.Service) error {
 		}
 	}
 	return nil
+}
+
+// recordLoss returns what keeps, for the audit, that records were lost.
+func recordLoss(db *sql.DB) func(context.Context, kafka.Loss) error {
+	return func(ctx context.Context, l kafka.Loss) error {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		return operations.New(db).RecordLost(ctx, operations.RecordLostParams{
+			Topic: l.Topic, KafkaPartition: int(l.Partition), Consumer: l.Consumer, FirstOffset: l.From, NextOffset: l.To, At: time.Now(),
+		})
+	}
 }
 
 // poke wakes the relay of a schema.

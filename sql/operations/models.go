@@ -115,6 +115,16 @@ type DeadLetterAction struct {
 	At             time.Time
 }
 
+type LostRecord struct {
+	ID             int64
+	Topic          string
+	KafkaPartition int
+	Consumer       string
+	FirstOffset    int64
+	NextOffset     int64
+	At             time.Time
+}
+
 type OutboxAction struct {
 	ID         int64
 	SchemaName string

@@ -94,14 +94,15 @@ type auditor struct {
 	hashes   hasher
 	records  *records        // nil when the topics are not looked at
 	consumed map[place]int64 // the lowest offset that some consumer group of the topic has not handled
+	ahead    []kafka.Loss    // records that are not in their topic any more, and that their consumer has not come to yet
 
 	facts     map[string]map[uint64]told // by source and hash of the order
 	waiting   map[uint64]struct{}        // orders with events that are not sent, or not handled by everybody
 	explained map[uint64]struct{}        // orders with events that an operator has to see to
 	logged    map[string]int64           // reserved units of each SKU, by reservation_log
 
-	stock, reserved, holdings, totals, told, ends, sent, once *Invariant
-	exceptions                                                []Exception
+	stock, reserved, holdings, totals, told, ends, sent, lost, once *Invariant
+	exceptions                                                      []Exception
 }
 
 // Run audits once. Its error means that something could not be read, and tells nothing about what must be true.
@@ -120,7 +121,7 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 			err = errors.Join(err, fmt.Errorf("audit: %w", closed))
 		}
 	}()
-	for _, check := range []func(context.Context) error{a.walkOutboxes, a.walkOrders, a.checkStock, a.checkKeys} {
+	for _, check := range []func(context.Context) error{a.walkOutboxes, a.walkOrders, a.checkStock, a.checkKeys, a.checkLost} {
 		if err := check(ctx); err != nil {
 			return nil, fmt.Errorf("audit: %w", err)
 		}
@@ -139,8 +140,9 @@ func (a *auditor) invariants() []*Invariant {
 	a.told = invariant(Facts, "every order has its order.created, and its facts are numbered from 1 to its version")
 	a.ends = invariant(Ends, "every order ends within the saga timeout")
 	a.sent = invariant(Sent, "every SENT event is in Kafka, where its row says")
+	a.lost = invariant(Lost, "no record was removed from a topic before its consumers had handled it")
 	a.once = invariant(Once, "no event, reservation, release, notification or request has its effect twice")
-	return []*Invariant{a.stock, a.reserved, a.holdings, a.totals, a.told, a.ends, a.sent, a.once}
+	return []*Invariant{a.stock, a.reserved, a.holdings, a.totals, a.told, a.ends, a.sent, a.lost, a.once}
 }
 
 // look takes the snapshot and reads the topics. What a consumer group has committed before the snapshot, the snapshot has
@@ -156,7 +158,7 @@ func (a *auditor) look(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { _ = reader.Close() }() // nothing is lost by what it cannot close
-	if a.consumed, err = consumed(reader, a.o.Wiring.Sources); err != nil {
+	if a.consumed, a.ahead, err = consumed(reader, a.o.Wiring.Sources); err != nil {
 		return err
 	}
 	if a.snapshot, err = take(ctx, a.o.Server); err != nil {
@@ -218,26 +220,35 @@ func (a *auditor) readReplayed(ctx context.Context) (map[uint64]struct{}, error)
 	}
 }
 
-// consumed asks how far every consumer group has come.
-func consumed(reader *kafka.Reader, sources []knative.KafkaSource) (map[place]int64, error) {
-	lowest := map[place]int64{}
+// consumed asks how far every consumer group has come, and what was removed from the topics beyond that.
+func consumed(reader *kafka.Reader, sources []knative.KafkaSource) (lowest map[place]int64, ahead []kafka.Loss, err error) {
+	lowest = map[place]int64{}
 	for _, source := range sources {
-		committed, err := reader.Committed(source.Group, source.Topic)
+		spans, err := reader.Spans(source.Topic) // before the offsets: what a group comes to meanwhile was there
 		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
 			continue // a topic that is not there holds nothing to be handled
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for partition, offset := range committed {
-			at := place{source.Topic, partition}
+		offsets, err := reader.Offsets(source.Group, source.Topic)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, span := range spans {
+			offset := offsets[span.Partition]
+			if 0 <= offset && offset < span.From {
+				ahead = append(ahead, kafka.Loss{Topic: source.Topic, Partition: span.Partition, Consumer: source.Sink, From: offset, To: span.From})
+			}
+			at := place{source.Topic, span.Partition}
+			offset = max(0, offset)
 			if before, ok := lowest[at]; ok {
 				offset = min(offset, before)
 			}
 			lowest[at] = offset
 		}
 	}
-	return lowest, nil
+	return lowest, ahead, nil
 }
 
 // differ notes that something about an order is not as it should be.

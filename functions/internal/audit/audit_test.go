@@ -429,14 +429,7 @@ func TestRecordsPastTheRetentionAreLeftOutAndCounted(t *testing.T) {
 	t.Parallel()
 	s := start(t, newTopics(t))
 	ended(s)
-	admin, err := sarama.NewClusterAdminFromClient(s.client())
-	require.NoError(t, err)
-	topic := s.options.TopicPrefix + events.OrderCreatedType
-	offsets := map[int32]int64{}
-	for partition := range int32(3) {
-		offsets[partition] = -1 // all that is there
-	}
-	require.NoError(t, admin.DeleteRecords(topic, offsets))
+	s.removeAll(events.OrderCreatedType)
 	r := s.audit()
 	assertClean(t, r)
 	assert.Equal(t, 3, find(t, r, audit.Sent).Numbers["past the topic's retention"])

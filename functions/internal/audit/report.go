@@ -18,6 +18,7 @@ const (
 	Facts    = "facts"
 	Ends     = "ends"
 	Sent     = "sent"
+	Lost     = "lost"
 	Once     = "once"
 )
 
@@ -60,8 +61,11 @@ const maxListed = 100
 
 func (i *Invariant) count(name string, n int) { i.Numbers[name] += n }
 
-func (i *Invariant) breach(format string, args ...any) {
-	i.Breached++
+func (i *Invariant) breach(format string, args ...any) { i.breachBy(1, format, args...) }
+
+// breachBy notes several breaches in one line.
+func (i *Invariant) breachBy(n int, format string, args ...any) {
+	i.Breached += n
 	if len(i.Breaches) < maxListed {
 		i.Breaches = append(i.Breaches, fmt.Sprintf(format, args...))
 	}

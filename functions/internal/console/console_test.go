@@ -226,16 +226,18 @@ func (b *bench) write(messages ...*sarama.ProducerMessage) {
 func TestTheFlowHasTheNumbersOfEachArrow(t *testing.T) {
 	b := newBench(t)
 	b.metrics.CountDeadLetter(b.cluster.Prefix+"order.created", "reserve-stock", metrics.Poison)
+	b.metrics.CountLost(b.cluster.Prefix+"order.created", "reserve-stock", 7)
 	for range 3 {
 		b.write(record(t, b.cluster.Prefix+"order.created", functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 1, UnitPrice: 1}), 1)))
 	}
 	type flow struct {
 		Topics  map[string]struct{ Total int }
-		Sources map[string]struct{ Lag, DeadLetters int }
+		Sources map[string]struct{ Lag, DeadLetters, Lost int }
 	}
 	f := watch(b, "flow", func(f flow) bool { return f.Topics["order.created"].Total == 3 })
 	assert.Equal(t, 3, f.Sources["reserve-stock.order.created"].Lag)
 	assert.Equal(t, 1, f.Sources["reserve-stock.order.created"].DeadLetters)
+	assert.Equal(t, 7, f.Sources["reserve-stock.order.created"].Lost)
 	assert.Zero(t, f.Sources["notify.order.failed"].Lag)
 }
 

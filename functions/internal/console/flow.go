@@ -34,6 +34,8 @@ type arrow struct {
 	Lag  int64   `json:"lag"`
 	// DeadLetters is how many records the consumer could not handle since the process began.
 	DeadLetters int `json:"deadLetters"`
+	// Lost is how many records were removed before the consumer had handled them, since the process began.
+	Lost int `json:"lost"`
 }
 
 type waiting struct {
@@ -73,11 +75,12 @@ func (c *Console) newFlow() func(context.Context) (any, error) {
 		for topic, total := range now.topics {
 			f.Topics[topic] = traffic{total, rate(before.at, now.at, before.topics[topic], total)}
 		}
-		dead := c.o.Metrics.DeadLetters()
+		dead, lost := c.o.Metrics.DeadLetters(), c.o.Metrics.Lost()
 		for _, h := range c.topology.Handles {
+			consumer := metrics.Consumer{Topic: c.o.TopicPrefix + h.Topic, Function: h.Function}
 			f.Sources[h.Group] = arrow{
 				Rate: rate(before.at, now.at, before.handled[h.Group], now.handled[h.Group]), Lag: lags[h.Group],
-				DeadLetters: dead[metrics.Consumer{Topic: c.o.TopicPrefix + h.Topic, Function: h.Function}],
+				DeadLetters: dead[consumer], Lost: lost[consumer],
 			}
 		}
 		f.Outboxes, err = c.outboxes(ctx)

@@ -11,11 +11,25 @@ import (
 // Committed returns how far a consumer group has come on each partition of a topic: the offset of the next record that it
 // has not handled, 0 where it has not committed anything yet.
 func (r *Reader) Committed(group, topic string) (map[int32]int64, error) {
+	committed, err := r.Offsets(group, topic)
+	for partition, offset := range committed {
+		committed[partition] = max(0, offset)
+	}
+	return committed, err
+}
+
+// Offsets is Committed with -1 where the group has not committed anything yet.
+func (r *Reader) Offsets(group, topic string) (map[int32]int64, error) {
 	partitions, err := r.client.Partitions(topic)
 	if err != nil {
 		return nil, fmt.Errorf("partitions of %s: %w", topic, err)
 	}
-	admin, err := sarama.NewClusterAdminFromClient(r.client) // closing it would close the client
+	return groupOffsets(r.client, group, topic, partitions)
+}
+
+// groupOffsets returns what a consumer group has committed on partitions of a topic, -1 where it has nothing.
+func groupOffsets(client sarama.Client, group, topic string, partitions []int32) (map[int32]int64, error) {
+	admin, err := sarama.NewClusterAdminFromClient(client) // closing it would close the client
 	if err != nil {
 		return nil, fmt.Errorf("offsets of %s: %w", group, err)
 	}
@@ -27,7 +41,7 @@ func (r *Reader) Committed(group, topic string) (map[int32]int64, error) {
 	}
 	committed := make(map[int32]int64, len(partitions))
 	for _, partition := range partitions {
-		committed[partition] = 0
+		committed[partition] = -1
 		if nobody {
 			continue
 		}
@@ -38,7 +52,7 @@ func (r *Reader) Committed(group, topic string) (map[int32]int64, error) {
 		if !errors.Is(block.Err, sarama.ErrNoError) {
 			return nil, fmt.Errorf("offset of %s on %s/%d: %w", group, topic, partition, block.Err)
 		}
-		committed[partition] = max(0, block.Offset)
+		committed[partition] = block.Offset
 	}
 	return committed, nil
 }

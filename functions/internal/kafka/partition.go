@@ -238,6 +238,19 @@ func (p *partition) signal() {
 	}
 }
 
+// finishAll waits until all that was read is finished, or the session ends: it may not be in the topic any more.
+func (p *partition) finishAll(done <-chan struct{}) {
+	finished := make(chan struct{})
+	go func() {
+		p.tasks.Wait()
+		close(finished)
+	}()
+	select {
+	case <-finished:
+	case <-done:
+	}
+}
+
 // drain lets nothing new begin and waits for the attempts that are under way.
 func (p *partition) drain() {
 	p.end()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 // a dead letter is acknowledged before the record is committed, and it waits while the function cannot work.
 type Source struct {
 	o      SourceOptions
+	client sarama.Client // set by Run, before it joins
 	joined atomic.Bool
 }
 
@@ -43,7 +45,10 @@ type SourceOptions struct {
 	Ready func(context.Context) bool
 	// DeadLetters writes the records that are set aside.
 	DeadLetters *Producer
-	// Metrics counts what is set aside; nil when nobody looks.
+	// Lost records that records were removed before they were handled; the source goes on after that only. Nil when
+	// the log and the metrics are enough.
+	Lost func(context.Context, Loss) error
+	// Metrics counts what is set aside or lost; nil when nobody looks.
 	Metrics *metrics.Metrics
 	Log     *slog.Logger
 	// Drain is how long attempts that are under way may go on after Run's ctx has ended.
@@ -68,7 +73,7 @@ func (s *Source) Run(ctx context.Context) {
 	if group == nil {
 		return
 	}
-	defer func() { _ = group.Close() }() // leaving the group is best effort: its session times out
+	defer func() { _ = errors.Join(group.Close(), s.client.Close()) }() // leaving the group is best effort: its session times out
 	go func() {
 		for err := range group.Errors() {
 			s.o.Log.Debug("consumer group", "error", err)
@@ -87,9 +92,14 @@ func (s *Source) Run(ctx context.Context) {
 // connect returns the client of the consumer group, nil when ctx ended before there was one.
 func (s *Source) connect(ctx context.Context, lost *absence) sarama.ConsumerGroup {
 	for ctx.Err() == nil {
-		group, err := sarama.NewConsumerGroup(s.o.Brokers, s.o.Spec.Group, consumerConfig(s.o.Spec.Name, s.o.Drain))
+		client, err := sarama.NewClient(s.o.Brokers, consumerConfig(s.o.Spec.Name, s.o.Drain))
 		if err == nil {
-			return group
+			var group sarama.ConsumerGroup
+			if group, err = sarama.NewConsumerGroupFromClient(s.o.Spec.Group, client); err == nil {
+				s.client = client
+				return group
+			}
+			err = errors.Join(err, client.Close())
 		}
 		lost.again(ctx, err)
 	}
@@ -110,10 +120,12 @@ func (a *absence) again(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	if !a.away {
-		a.log.Warn("source lost its brokers, trying again", "error", err)
+	if !errors.Is(err, errRemoved) { // that is told of when the work goes on
+		if !a.away {
+			a.log.Warn("source lost its brokers, trying again", "error", err)
+		}
+		a.away = true
 	}
-	a.away = true
 	timer := time.NewTimer(a.wait)
 	defer timer.Stop()
 	select {
@@ -139,7 +151,9 @@ type member struct {
 	work   context.Context //nolint:containedctx // the ctx of all attempts of the session
 	stop   context.CancelFunc
 	group  *group // nil when events are delivered one by one
-	err    error  // set by Cleanup
+
+	mu  sync.Mutex
+	err error // why the session ended, when the group is not to be joined again at once
 }
 
 func (m *member) Setup(session sarama.ConsumerGroupSession) error {
@@ -166,14 +180,24 @@ func (m *member) Cleanup(session sarama.ConsumerGroupSession) error {
 	m.stop()
 	m.source.joined.Store(false)
 	if cause := context.Cause(session.Context()); errors.Is(cause, sarama.ErrSessionConsumeClaimExited) {
-		m.err = cause
+		m.note(cause)
 	}
 	return nil
+}
+
+func (m *member) note(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = errors.Join(m.err, err)
 }
 
 // ConsumeClaim works on one partition until the session ends. Attempts get a ctx that outlives the session by Drain, so
 // that those under way end well; what had not begun is left for the next owner.
 func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+	if err := m.resume(session, claim); err != nil {
+		m.note(err)
+		return err
+	}
 	if m.idle.Add(-1) == 0 {
 		m.atWork()
 	}
@@ -197,6 +221,10 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 				if ok {
 					p.add(record)
 					continue
+				}
+				if session.Context().Err() == nil { // sarama ends a claim by itself for nothing else
+					m.note(errRemoved)
+					p.finishAll(done)
 				}
 			case <-done:
 			}

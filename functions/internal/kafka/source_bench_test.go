@@ -30,6 +30,7 @@ type claim struct {
 	records chan *sarama.ConsumerMessage
 }
 
+func (c claim) InitialOffset() int64                     { return 0 }
 func (c claim) Partition() int32                         { return 0 }
 func (c claim) Messages() <-chan *sarama.ConsumerMessage { return c.records }
 

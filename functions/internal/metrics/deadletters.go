@@ -11,13 +11,25 @@ type Consumer struct{ Topic, Function string }
 // DeadLetters returns how many records of each consumer were set aside since the process began, without asking anything
 // else that is measured.
 func (m *Metrics) DeadLetters() map[Consumer]int {
-	counts := map[Consumer]int{}
 	if m == nil {
-		return counts
+		return map[Consumer]int{}
 	}
+	return byConsumer(m.deadLetters)
+}
+
+// Lost returns how many records of each consumer were lost since the process began, likewise.
+func (m *Metrics) Lost() map[Consumer]int {
+	if m == nil {
+		return map[Consumer]int{}
+	}
+	return byConsumer(m.lost)
+}
+
+func byConsumer(counters prometheus.Collector) map[Consumer]int {
+	counts := map[Consumer]int{}
 	collected := make(chan prometheus.Metric)
 	go func() {
-		m.deadLetters.Collect(collected)
+		counters.Collect(collected)
 		close(collected)
 	}()
 	for metric := range collected {

@@ -20,6 +20,7 @@ func (m *Metrics) AddConsumer(topic, consumer string) {
 	m.deadLetters.WithLabelValues(topic, consumer, Exhausted)
 	m.retries.WithLabelValues(topic, consumer)
 	m.cut.WithLabelValues(topic, consumer)
+	m.lost.WithLabelValues(topic, consumer)
 }
 
 // CountDeadLetter counts a record of a topic that was set aside since the consumer failed.
@@ -36,6 +37,14 @@ func (m *Metrics) CountCutLetter(topic, consumer string) {
 		return
 	}
 	m.cut.WithLabelValues(topic, consumer).Inc()
+}
+
+// CountLost counts records that were removed from a topic before the consumer had handled them.
+func (m *Metrics) CountLost(topic, consumer string, records int) {
+	if m == nil {
+		return
+	}
+	m.lost.WithLabelValues(topic, consumer).Add(float64(records))
 }
 
 // CountRetry counts a delivery to a consumer that comes after one that failed.

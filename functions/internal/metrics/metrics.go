@@ -19,6 +19,7 @@ type Metrics struct {
 
 	deadLetters *prometheus.CounterVec
 	cut         *prometheus.CounterVec
+	lost        *prometheus.CounterVec
 	retries     *prometheus.CounterVec
 
 	handled *prometheus.CounterVec
@@ -49,6 +50,8 @@ func New() *Metrics {
 		"Records that were set aside as dead letters, acknowledged by the broker.", "topic", "consumer", "reason")
 	m.cut = m.counter("orders_dead_letters_cut_total",
 		"Dead letters without a part of their record, which was too large for the topic.", "topic", "consumer")
+	m.lost = m.counter("orders_records_lost_total",
+		"Records that were removed from a topic before the consumer had handled them.", "topic", "consumer")
 	m.retries = m.counter("orders_delivery_retries_total",
 		"Deliveries of a record that came after one that failed.", "topic", "consumer")
 	m.handled = m.counter("orders_function_events_total",

@@ -1,6 +1,10 @@
 package queryplans_test
 
-import "example.com/orders/sql/operations"
+import (
+	"time"
+
+	"example.com/orders/sql/operations"
+)
 
 var row int64 = done
 
@@ -13,6 +17,8 @@ var operationCalls = calls{
 	"ListLastOutboxActions": {int32(page)},
 	"ListLetterActions":     {operations.ListLetterActionsParams{Topic: letters, KafkaPartition: 1, FirstOffset: 1, LastOffset: 2 * page}},
 	"ListOutboxActions":     {operations.ListOutboxActionsParams{SchemaName: "orders", RowID: &row}},
+	"ListLostSince":         {operations.ListLostSinceParams{At: time.Now().Add(-time.Hour), Limit: page}},
+	"RecordLost":            {operations.RecordLostParams{Topic: "order.created", Consumer: "notify", FirstOffset: 5, NextOffset: 7, At: time.Now()}},
 	"ListReplayed":          {operations.ListReplayedParams{ID: 1, Limit: page}},
 	"SetOutboxOutcome":      {operations.SetOutboxOutcomeParams{Outcome: text("done"), ID: done}},
 }

@@ -87,6 +87,10 @@ var growing = []rows{
 		"'" + letters + "', i DIV 2 % 12, i DIV 2, 'notify', '/orders', CONCAT(" + orderID + ", '#1'), IF(i % 2 = 0, 'REPLAY_STARTED', 'REPLAYED'), 1, '', 'alice', NOW(6)",
 	},
 	{
+		schema.Operations, "lost_records", "topic, kafka_partition, consumer, first_offset, next_offset, at",
+		"'order.created', i % 12, 'notify', i, i + 1, " + ago,
+	},
+	{
 		schema.Operations, "outbox_actions", "schema_name, row_id, action, detail, actor, at, outcome",
 		"'orders', i, 'REQUEUE', '', 'alice', NOW(6), IF(i % share = 0, NULL, 'done')",
 	},

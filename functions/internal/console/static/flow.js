@@ -122,14 +122,15 @@ export default async function flow({ main, live }) {
     }
     for (const t of topology.topics) put(drawing.notes[`t:${t.name}`], `${count(data.topics[t.name]?.total ?? 0)} records`);
     topology.handles.forEach((e, i) => {
-      const source = data.sources[e.group] ?? { rate: 0, lag: 0, deadLetters: 0 };
+      const source = data.sources[e.group] ?? { rate: 0, lag: 0, deadLetters: 0, lost: 0 };
       const { path, label, rate, trouble } = drawing.arrows[`t:${e.topic} f:${e.function}`];
-      path.dataset.state = source.deadLetters > 0 ? 'bad' : source.lag > 100 ? 'late' : source.rate > 0 || source.lag > 0 ? 'busy' : 'idle';
+      path.dataset.state = source.deadLetters > 0 || source.lost > 0 ? 'bad' : source.lag > 100 ? 'late' : source.rate > 0 || source.lag > 0 ? 'busy' : 'idle';
       put(rate, source.rate > 0 ? `${perSecond(source.rate)}/s` : '');
-      put(trouble, [source.lag > 0 && `lag ${count(source.lag)}`, source.deadLetters > 0 && `✕ ${count(source.deadLetters)}`].filter(Boolean).join(' '));
+      put(trouble, [source.lag > 0 && `lag ${count(source.lag)}`, source.deadLetters > 0 && `✕ ${count(source.deadLetters)}`, source.lost > 0 && `${count(source.lost)} lost`].filter(Boolean).join(' '));
       label.dataset.state = path.dataset.state;
       put(cells[i].rate, `${perSecond(source.rate)}/s`);
-      put(cells[i].lag, count(source.lag));
+      put(cells[i].lag, source.lost > 0 ? `${count(source.lag)} · ${count(source.lost)} lost` : count(source.lag));
+      cells[i].lag.dataset.state = source.lost > 0 ? 'bad' : '';
       put(cells[i].dead, count(source.deadLetters));
       cells[i].dead.dataset.state = source.deadLetters > 0 ? 'bad' : '';
     });

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/IBM/sarama"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/functions/internal/kafkatest"
+)
+
+func TestRecordsThatWereRemovedWhileTheHarnessWasAwayAreToldEverywhere(t *testing.T) {
+	t.Parallel()
+	c := kafkatest.Start(t)
+	s := newStack(t)
+	s.environ = append(s.environ, "KAFKA_BROKERS="+strings.Join(c.Brokers, ","), "KAFKA_TOPIC_PREFIX="+c.Prefix)
+	p := s.up(t)
+	p.awaitStatus(t, p.place(t, "SKU-123", 1).OrderID, "CONFIRMED")
+	p.stop(t)
+	topic := c.Prefix + "order.created"
+	producer := kafka.NewProducer(c.Brokers, "", slog.New(slog.DiscardHandler))
+	defer func() { assert.NoError(t, producer.Close()) }()
+	for range 7 {
+		message := &sarama.ProducerMessage{Topic: topic, Key: sarama.StringEncoder("one"), Value: sarama.StringEncoder("x")}
+		require.Equal(t, []error{nil}, producer.Write(t.Context(), []*sarama.ProducerMessage{message}))
+	}
+	removeRecords(t, c, topic)
+
+	p = s.up(t, "--audit-interval", "1s")
+
+	p.awaitLog(t, "records lost: they were removed before they were handled")
+	p.awaitMetric(t, `orders_records_lost_total{consumer="reserve-stock",topic="`+topic+`"} 7`)
+	p.awaitMetric(t, `orders_audit_breaches{invariant="lost"} 7`)
+	audit := launch(t, s.environ, "audit", "--data", s.data)
+	<-audit.ended
+	require.Error(t, audit.err)
+	assert.Regexp(t, `7 records of \S*order.created/\d, offsets \d+ to \d+, were removed before reserve-stock had handled them`, audit.stdout.String())
+	p.awaitStatus(t, p.place(t, "SKU-123", 1).OrderID, "CONFIRMED")
+	p.stop(t)
+}
+
+// removeRecords deletes all records of a topic.
+func removeRecords(t *testing.T, c kafkatest.Cluster, topic string) {
+	t.Helper()
+	config := sarama.NewConfig()
+	config.Version = sarama.V3_6_0_0
+	client, err := sarama.NewClient(c.Brokers, config)
+	require.NoError(t, err)
+	admin, err := sarama.NewClusterAdminFromClient(client)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, admin.Close()) }()
+	partitions, err := client.Partitions(topic)
+	require.NoError(t, err)
+	newest := map[int32]int64{}
+	for _, partition := range partitions {
+		newest[partition], err = client.GetOffset(topic, partition, sarama.OffsetNewest)
+		require.NoError(t, err)
+	}
+	require.NoError(t, admin.DeleteRecords(topic, newest))
+}
