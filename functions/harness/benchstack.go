@@ -163,7 +163,11 @@ func (s *benchStack) remove(ctx context.Context) error {
 		errs = append(errs, s.dropSchemas(ctx))
 	}
 	if brokers := s.options.environ["KAFKA_BROKERS"]; brokers != "" {
-		errs = append(errs, s.deleteTopics(strings.Split(brokers, ",")))
+		addresses, err := kafka.ParseBrokers(brokers)
+		if err == nil {
+			err = s.deleteTopics(addresses)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -154,7 +154,9 @@ func (d *deployment) connect(ctx context.Context, out streams) (s *servers, rele
 		}
 	}
 	if d.needed&needsKafka != 0 {
-		s.brokers = strings.Split(s.config["KAFKA_BROKERS"], ",")
+		if s.brokers, err = kafka.ParseBrokers(s.config["KAFKA_BROKERS"]); err != nil {
+			return nil, nil, errors.Join(err, release())
+		}
 		if err := kafka.Secure(s.config); err != nil {
 			return nil, nil, errors.Join(err, release())
 		}

@@ -45,10 +45,11 @@ func startServers(ctx context.Context, o options, data *dataFolder, log *slog.Lo
 	for name, value := range o.environ {
 		s.config[name] = value
 	}
-	if err := s.startDatabase(ctx, o, data, log); err != nil {
+	// What is wrong with the brokers' addresses is told at once.
+	if err := s.startKafka(o, data); err != nil {
 		return nil, errors.Join(err, s.stop(ctx))
 	}
-	if err := s.startKafka(o, data); err != nil {
+	if err := s.startDatabase(ctx, o, data, log); err != nil {
 		return nil, errors.Join(err, s.stop(ctx))
 	}
 	return s, nil
@@ -74,8 +75,11 @@ func (s *servers) startDatabase(ctx context.Context, o options, data *dataFolder
 
 func (s *servers) startKafka(o options, data *dataFolder) error {
 	if brokers := s.config["KAFKA_BROKERS"]; brokers != "" {
-		s.brokers = strings.Split(brokers, ",")
-		s.kafka = brokers
+		var err error
+		if s.brokers, err = kafka.ParseBrokers(brokers); err != nil {
+			return err
+		}
+		s.kafka = strings.Join(s.brokers, ",")
 		return kafka.Secure(s.config)
 	}
 	settings := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(filepath.Join(data.path, "kafka"))}

@@ -163,7 +163,12 @@ func prepare(ctx context.Context, s *servers, wiring *knative.Wiring, log *slog.
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	topics := make(chan error, 1)
-	go func() { topics <- kafka.EnsureTopics(ctx, s.brokers, wiring.Topics) }()
+	go func() {
+		waiting, there := context.WithCancel(ctx)
+		defer there()
+		go kafka.TellWhy(waiting, s.brokers, log)
+		topics <- kafka.EnsureTopics(ctx, s.brokers, wiring.Topics)
+	}()
 	applied, err := s.migrate(ctx)
 	for _, a := range applied {
 		log.Info("migration applied", "schema", a.Schema, "version", a.Version, "name", a.Name)

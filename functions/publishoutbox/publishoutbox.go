@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -95,7 +94,11 @@ func (f *Function) publisher(config map[string]string) (outbox.Publisher, error)
 		if err := kafka.Secure(config); err != nil {
 			return nil, err
 		}
-		return kafka.NewProducer(strings.Split(brokers, ","), config["KAFKA_TOPIC_PREFIX"], f.Logger()), nil
+		addresses, err := kafka.ParseBrokers(brokers)
+		if err != nil {
+			return nil, err
+		}
+		return kafka.NewProducer(addresses, config["KAFKA_TOPIC_PREFIX"], f.Logger()), nil
 	default:
 		return nil, errors.New("KAFKA_BROKERS is not set: give the brokers as host:port,host:port, or KAFKA_SINK_URL with {topic} in it")
 	}

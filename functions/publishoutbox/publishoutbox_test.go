@@ -205,6 +205,7 @@ func TestStartSaysWhatToSet(t *testing.T) {
 		"an unknown schema":             {valid(map[string]string{"OUTBOX_SCHEMA": "Orders"}), `OUTBOX_SCHEMA is "Orders"`},
 		"a schema without an outbox":    {valid(map[string]string{"OUTBOX_SCHEMA": "notifications"}), "the schemas that have an outbox"},
 		"no brokers":                    {valid(map[string]string{"KAFKA_BROKERS": ""}), "KAFKA_BROKERS is not set: give the brokers as host:port,host:port"},
+		"a listener's name":             {valid(map[string]string{"KAFKA_BROKERS": "PLAINTEXT://127.0.0.1:9092"}), "leave out PLAINTEXT://"},
 		"two ways to Kafka":             {valid(map[string]string{"KAFKA_SINK_URL": "http://127.0.0.1/{topic}"}), "KAFKA_BROKERS and KAFKA_SINK_URL are both set"},
 		"sinks of no topic":             {valid(map[string]string{"KAFKA_BROKERS": "", "KAFKA_SINK_URL": "http://127.0.0.1/"}), "KAFKA_SINK_URL: the KafkaSinks' address"},
 		"no server":                     {valid(map[string]string{"MYSQL_DSN": ""}), "MYSQL_DSN is not set"},

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -50,7 +49,9 @@ func Configure(config map[string]string, grace time.Duration) (o Options, err er
 		return o, err
 	}
 	if brokers := config["KAFKA_BROKERS"]; brokers != "" {
-		o.Brokers = strings.Split(brokers, ",")
+		if o.Brokers, err = kafka.ParseBrokers(brokers); err != nil {
+			return o, err
+		}
 	}
 	if o.Wiring, err = knative.Load(knative.Base()); err != nil {
 		return o, err

@@ -68,7 +68,7 @@ func (s *Source) Joined() bool { return s.joined.Load() }
 // Run consumes until ctx ends. It joins again, with growing waits, when the brokers are away, and logs the first
 // failure and the recovery only.
 func (s *Source) Run(ctx context.Context) {
-	lost := &absence{log: s.o.Log, wait: shortestWait}
+	lost := &absence{brokers: s.o.Brokers, log: s.o.Log, wait: shortestWait}
 	group := s.connect(ctx, lost)
 	if group == nil {
 		return
@@ -110,9 +110,10 @@ const shortestWait, longestWait = 100 * time.Millisecond, 5 * time.Second
 
 // absence is a time without a place in the group.
 type absence struct {
-	log  *slog.Logger
-	away bool
-	wait time.Duration // before the next try
+	brokers []string
+	log     *slog.Logger
+	away    bool
+	wait    time.Duration // before the next try
 }
 
 // again waits before the next try.
@@ -122,7 +123,7 @@ func (a *absence) again(ctx context.Context, err error) {
 	}
 	if !errors.Is(err, errRemoved) { // that is told of when the work goes on
 		if !a.away {
-			a.log.Warn("source lost its brokers, trying again", "error", err)
+			a.log.Warn("source lost its brokers, trying again", "error", errors.Join(err, Diagnose(ctx, a.brokers)))
 		}
 		a.away = true
 	}

@@ -3,7 +3,9 @@ package kafkatest
 
 import (
 	"context"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"example.com/orders/functions/internal/porttest"
 )
@@ -51,6 +54,34 @@ func (c Cluster) fake(t testing.TB) Cluster {
 	t.Cleanup(c.Fake.Close)
 	c.Brokers = c.Fake.ListenAddrs()
 	return c
+}
+
+// Advertise makes an in-process broker advertise an address that is not its own, until end is called; asked has a token for
+// each answer with it.
+func (c Cluster) Advertise(t testing.TB, address string) (asked chan struct{}, end func()) {
+	t.Helper()
+	host, text, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	port, err := strconv.ParseInt(text, 10, 32)
+	require.NoError(t, err)
+	ctx, end := context.WithCancel(t.Context())
+	asked = make(chan struct{}, 1000)
+	c.Fake.ControlKey(int16(kmsg.Metadata), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		if ctx.Err() != nil {
+			return nil, nil, false
+		}
+		c.Fake.KeepControl()
+		select {
+		case asked <- struct{}{}:
+		default: // nobody counts so far
+		}
+		answer := request.ResponseKind().(*kmsg.MetadataResponse) //nolint:forcetypeassert // it is what the key is of
+		broker := kmsg.NewMetadataResponseBroker()
+		broker.NodeID, broker.Host, broker.Port = 0, host, int32(port)
+		answer.Brokers, answer.ControllerID = []kmsg.MetadataResponseBroker{broker}, 0
+		return answer, nil, true
+	})
+	return asked, end
 }
 
 // Records reads the partitions of a topic from their start until n records were read, and fails when they do not come
