@@ -31,6 +31,7 @@ type options struct {
 	chaos         chaos         // of the command up
 	auditInterval time.Duration // of the command up; zero for no audits
 	pprof         bool          // serve Go's profiles
+	kafkaPassword bool          // of the command up; ask the clients of the Kafka in this process
 
 	environ map[string]string
 }

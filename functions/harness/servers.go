@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -75,6 +77,9 @@ func (s *servers) startDatabase(ctx context.Context, o options, data *dataFolder
 
 func (s *servers) startKafka(o options, data *dataFolder) error {
 	if brokers := s.config["KAFKA_BROKERS"]; brokers != "" {
+		if o.kafkaPassword {
+			return errors.New("--kafka-password is for the Kafka in this process, and KAFKA_BROKERS names another one: leave out one of the two")
+		}
 		var err error
 		if s.brokers, err = kafka.ParseBrokers(brokers); err != nil {
 			return err
@@ -82,9 +87,21 @@ func (s *servers) startKafka(o options, data *dataFolder) error {
 		s.kafka = strings.Join(s.brokers, ",")
 		return kafka.Secure(s.config)
 	}
-	settings := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(filepath.Join(data.path, "kafka"))}
+	folder := filepath.Join(data.path, "kafka")
+	settings := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(folder), kfake.ListenFn(listenForKafka)}
 	if !o.ephemeral {
 		settings = append(settings, kfake.SyncWrites())
+	}
+	if o.kafkaPassword {
+		password, err := s.askForPassword(folder)
+		if err != nil {
+			return err
+		}
+		settings = append(settings, password...)
+	} else {
+		for _, name := range []string{"KAFKA_TLS", "KAFKA_SASL_MECHANISM", "KAFKA_SASL_USER", "KAFKA_SASL_PASSWORD"} {
+			delete(s.config, name) // they are for another Kafka
+		}
 	}
 	var err error
 	for port := firstKafkaPort; port < firstKafkaPort+kafkaPorts; port++ {
@@ -104,6 +121,23 @@ func (s *servers) startKafka(o options, data *dataFolder) error {
 	}
 	s.kafka = "in this process, " + s.config["KAFKA_BROKERS"]
 	return nil
+}
+
+// askForPassword makes the Kafka of our own ask every client for what KAFKA_SASL_USER and KAFKA_SASL_PASSWORD say, and its
+// clients in this process give it.
+func (s *servers) askForPassword(folder string) ([]kfake.Opt, error) {
+	mechanism, user, password := s.config["KAFKA_SASL_MECHANISM"], s.config["KAFKA_SASL_USER"], s.config["KAFKA_SASL_PASSWORD"]
+	if mechanism == "" || s.config["KAFKA_TLS"] == "true" {
+		return nil, errors.New("--kafka-password: set KAFKA_SASL_MECHANISM to SCRAM-SHA-256 or SCRAM-SHA-512, with KAFKA_SASL_USER and KAFKA_SASL_PASSWORD, and leave KAFKA_TLS out; clients set the same")
+	}
+	if err := kafka.Secure(s.config); err != nil {
+		return nil, fmt.Errorf("--kafka-password: %w", err)
+	}
+	// What it has kept of an earlier password would count, and the new one would not.
+	if err := os.Remove(filepath.Join(folder, "sasl.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("--kafka-password: forget the one before: %w", err)
+	}
+	return []kfake.Opt{kfake.EnableSASL(), kfake.Superuser(mechanism, user, password)}, nil
 }
 
 // migrate brings the schemas to their newest version.

@@ -61,9 +61,10 @@ func prepareUp(flags *flag.FlagSet) runner {
 	var c chaos
 	c.flags(flags)
 	interval := flags.Duration("audit-interval", 30*time.Second, "check so often what must always be true; 0 for never")
+	password := flags.Bool("kafka-password", false, "ask the clients of the Kafka in this process for KAFKA_SASL_USER and KAFKA_SASL_PASSWORD, by KAFKA_SASL_MECHANISM")
 	profiles := flags.Bool("pprof", false, "serve Go's profiles at /debug/pprof/")
 	return func(ctx context.Context, o options, out streams) error {
-		o.chaos, o.auditInterval, o.pprof = c, *interval, *profiles
+		o.chaos, o.auditInterval, o.pprof, o.kafkaPassword = c, *interval, *profiles, *password
 		return up(ctx, o, out)
 	}
 }
