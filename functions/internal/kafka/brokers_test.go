@@ -19,10 +19,10 @@ import (
 
 func TestBrokersAreHostAndPort(t *testing.T) {
 	for text, want := range map[string][]string{
-		"127.0.0.1:9092":                 {"127.0.0.1:9092"},
-		"a:1,b:2":                        {"a:1", "b:2"},
-		" a:1 ,\tb.example.com:65535\n ": {"a:1", "b.example.com:65535"},
-		"[::1]:9092":                     {"[::1]:9092"},
+		"127.0.0.1:9092":             {"127.0.0.1:9092"},
+		"a:1,b:2":                    {"a:1", "b:2"},
+		"a:1 ,\tb.example.com:65535": {"a:1", "b.example.com:65535"},
+		"[::1]:9092":                 {"[::1]:9092"},
 	} {
 		brokers, err := kafka.ParseBrokers(text)
 		require.NoError(t, err, text)

@@ -3,9 +3,9 @@ package kafka
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -109,7 +109,7 @@ func (m marks) MarkOffset(_ string, _ int32, offset int64, _ string) {
 // entry is the record of an event whose id is the offset.
 func entry(offset int, key string, value []byte) *sarama.ConsumerMessage {
 	r := &sarama.ConsumerMessage{Topic: "order.created", Offset: int64(offset), Key: []byte(key), Value: value}
-	for name, text := range map[string]string{"ce_specversion": "1.0", "ce_id": fmt.Sprint(offset), "ce_source": "/orders", "ce_type": "order.created"} {
+	for name, text := range map[string]string{"ce_specversion": "1.0", "ce_id": strconv.Itoa(offset), "ce_source": "/orders", "ce_type": "order.created"} {
 		r.Headers = append(r.Headers, &sarama.RecordHeader{Key: []byte(name), Value: []byte(text)})
 	}
 	return r
@@ -137,10 +137,10 @@ func TestARecordThatFailsForHalfAnHourHoldsUpItsKeyAndNothingElse(t *testing.T) 
 				for n := range others {
 					if n == others/2 {
 						d.give(entry(offset, "stuck", nil))
-						behind = fmt.Sprint(offset)
+						behind = strconv.Itoa(offset)
 						offset += 3 // as after markers of transactions, which are no records
 					}
-					r := entry(offset, fmt.Sprint(n), nil)
+					r := entry(offset, strconv.Itoa(n), nil)
 					kept[n] = weak.Make(r)
 					d.records <- r
 					offset++
@@ -178,9 +178,9 @@ func TestReadingStopsWhenEnoughWaitsForTheFunction(t *testing.T) {
 		key      func(n int) string
 		expected int
 	}{
-		"small records of many keys": {nil, func(n int) string { return fmt.Sprint(n) }, maxFresh},
+		"small records of many keys": {nil, strconv.Itoa, maxFresh},
 		"small records of one key":   {nil, func(int) string { return "one" }, maxFresh},
-		"large records":              {make([]byte, 1<<20), func(n int) string { return fmt.Sprint(n) }, maxFreshBytes >> 20},
+		"large records":              {make([]byte, 1<<20), strconv.Itoa, maxFreshBytes >> 20},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -212,9 +212,9 @@ func TestReadingStopsWhenTooMuchIsTriedAgain(t *testing.T) {
 		key      func(n int) string
 		expected int
 	}{
-		"of many keys":  {nil, func(n int) string { return fmt.Sprint(n) }, maxHeld},
+		"of many keys":  {nil, strconv.Itoa, maxHeld},
 		"behind one":    {nil, func(int) string { return "one" }, maxHeld},
-		"large records": {make([]byte, 1<<20), func(n int) string { return fmt.Sprint(n) }, maxHeldBytes >> 20},
+		"large records": {make([]byte, 1<<20), strconv.Itoa, maxHeldBytes >> 20},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -267,11 +267,11 @@ func TestARetryThatHangsTakesNoPlaceFromTheOthers(t *testing.T) {
 		}}
 		end := d.open(t)
 		for n := range 10 { // more than there are consumers
-			d.give(entry(n, fmt.Sprint(n), nil))
+			d.give(entry(n, strconv.Itoa(n), nil))
 		}
 		time.Sleep(time.Minute)
 		for n := 10; n < 100; n++ {
-			d.give(entry(n, fmt.Sprint(n), nil))
+			d.give(entry(n, strconv.Itoa(n), nil))
 		}
 		assert.Len(t, d.handled, 90)
 		close(letGo)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,10 +65,10 @@ func (c Cluster) Advertise(t testing.TB, address string) (asked chan struct{}, e
 	require.NoError(t, err)
 	port, err := strconv.ParseInt(text, 10, 32)
 	require.NoError(t, err)
-	ctx, end := context.WithCancel(t.Context())
+	var ended atomic.Bool
 	asked = make(chan struct{}, 1000)
 	c.Fake.ControlKey(int16(kmsg.Metadata), func(request kmsg.Request) (kmsg.Response, error, bool) {
-		if ctx.Err() != nil {
+		if ended.Load() {
 			return nil, nil, false
 		}
 		c.Fake.KeepControl()
@@ -75,13 +76,13 @@ func (c Cluster) Advertise(t testing.TB, address string) (asked chan struct{}, e
 		case asked <- struct{}{}:
 		default: // nobody counts so far
 		}
-		answer := request.ResponseKind().(*kmsg.MetadataResponse) //nolint:forcetypeassert // it is what the key is of
+		answer := request.ResponseKind().(*kmsg.MetadataResponse)
 		broker := kmsg.NewMetadataResponseBroker()
 		broker.NodeID, broker.Host, broker.Port = 0, host, int32(port)
 		answer.Brokers, answer.ControllerID = []kmsg.MetadataResponseBroker{broker}, 0
 		return answer, nil, true
 	})
-	return asked, end
+	return asked, func() { ended.Store(true) }
 }
 
 // Records reads the partitions of a topic from their start until n records were read, and fails when they do not come
