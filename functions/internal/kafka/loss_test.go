@@ -46,6 +46,14 @@ func (l *losses) list() []kafka.Loss {
 	return append([]kafka.Loss{}, l.all...)
 }
 
+// watched is options with what tells of losses: their record, the metrics and the log.
+func watched(t *testing.T, c kafkatest.Cluster, topic string, p *probe) (o kafka.SourceOptions, l *losses, book *logbook) {
+	t.Helper()
+	o, l, book = options(t, c, topic, p), &losses{}, newLogbook()
+	o.Lost, o.Metrics, o.Log = l.record, metrics.New(), slog.New(book)
+	return o, l, book
+}
+
 // numbered are facts whose ids are numbers, with as many keys.
 func numbered(from, to int, data string) (batch []event.Event) {
 	for n := from; n < to; n++ {
@@ -74,11 +82,7 @@ func TestRecordsThatWereRemovedBeforeTheirConsumerCameAreTold(t *testing.T) {
 	producer := newProducer(t, c)
 	publish(t, producer, numbered(0, 5, "x")...)
 	p := newProbe(nil)
-	o := options(t, c, name, p)
-	var l losses
-	o.Lost, o.Metrics = l.record, metrics.New()
-	book := newLogbook()
-	o.Log = slog.New(book)
+	o, l, book := watched(t, c, name, p)
 	r := start(t, o)
 	p.awaitHandled(t, "0", "1", "2", "3", "4")
 	r.stop(t)
@@ -111,11 +115,7 @@ func TestRecordsThatAreRemovedBeforeARunningConsumerReadsThemAreTold(t *testing.
 	}
 	letGo := make(chan struct{})
 	p := newProbe(func(context.Context, event.Event, int) error { <-letGo; return nil })
-	o := options(t, c, name, p)
-	var l losses
-	o.Lost, o.Metrics = l.record, metrics.New()
-	book := newLogbook()
-	o.Log = slog.New(book)
+	o, l, book := watched(t, c, name, p)
 	r := start(t, o)
 	p.await(t, "it is at work", func() bool { return len(p.begun) > 0 })
 	remove(t, c, name, all-10)
@@ -146,11 +146,8 @@ func TestSourceGoesOnOnlyWhenALossIsRecorded(t *testing.T) {
 	name := topic(t, c, "order.created", 1)
 	producer := newProducer(t, c)
 	p := newProbe(nil)
-	o := options(t, c, name, p)
-	l := losses{err: errBroken}
-	o.Lost, o.Metrics = l.record, metrics.New()
-	book := newLogbook()
-	o.Log = slog.New(book)
+	o, l, book := watched(t, c, name, p)
+	l.err = errBroken
 	publish(t, producer, numbered(0, 1, "x")...)
 	r := start(t, o)
 	p.awaitHandled(t, "0")
@@ -173,9 +170,7 @@ func TestTheFirstRecordsOfAPartitionAreToldWhenTheyAreRemoved(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	p := newProbe(nil)
-	o := options(t, c, name, p)
-	var l losses
-	o.Lost = l.record
+	o, l, _ := watched(t, c, name, p)
 	r := start(t, o)
 	r.awaitJoined(t)
 	r.stop(t)
@@ -194,11 +189,7 @@ func TestANewConsumerHasLostNothing(t *testing.T) {
 	publish(t, newProducer(t, c), numbered(0, 3, "x")...)
 	remove(t, c, name, 2)
 	p := newProbe(nil)
-	o := options(t, c, name, p)
-	var l losses
-	o.Lost = l.record
-	book := newLogbook()
-	o.Log = slog.New(book)
+	o, l, book := watched(t, c, name, p)
 
 	start(t, o)
 
@@ -230,11 +221,7 @@ func TestGapsBetweenRecordsAreNoLoss(t *testing.T) {
 		require.NoError(t, producer.CommitTxn())
 	}
 	p := newProbe(nil)
-	o := options(t, c, name, p)
-	var l losses
-	o.Lost = l.record
-	book := newLogbook()
-	o.Log = slog.New(book)
+	o, l, book := watched(t, c, name, p)
 	for range 2 {
 		r := start(t, o)
 		p.awaitHandled(t, "0", "1", "2")
@@ -251,11 +238,7 @@ func TestAnOffsetBeyondTheNewestRecordIsToldAndCommitsGoOn(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	p := newProbe(nil)
-	o := options(t, c, name, p)
-	var l losses
-	o.Lost = l.record
-	book := newLogbook()
-	o.Log = slog.New(book)
+	o, l, book := watched(t, c, name, p)
 	r := start(t, o)
 	r.awaitJoined(t)
 	r.stop(t)
