@@ -287,8 +287,11 @@ func (c *checker) delivery(h header, topic string, m *deliveryManifest) Delivery
 // sixFields reads what PingSource reads when seconds are given.
 var sixFields = cron.NewParser(cron.Second | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow)
 
+// ParseSchedule reads the schedule of a PingSource: six fields, seconds first.
+func ParseSchedule(text string) (cron.Schedule, error) { return sixFields.Parse(text) }
+
 func (c *checker) ping(m pingManifest, namespace string) {
-	_, err := sixFields.Parse(m.Spec.Schedule)
+	_, err := ParseSchedule(m.Spec.Schedule)
 	c.require(err == nil, m.header, "schedule %q: %v: give six fields, seconds first", m.Spec.Schedule, err)
 	c.require((m.Spec.Data == "") == (m.Spec.ContentType == ""), m.header, "give data and contentType together, or neither")
 	c.toService(m.header, m.Spec.Sink)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -13,25 +14,66 @@ import (
 	"example.com/orders/knative"
 )
 
-// schedulePings acts out the PingSources. A tick that comes while the one before is being handled is left out, which
-// Knative does not promise and no function relies on. A tick that fails is not tried again: the next one follows.
-func schedulePings(ctx context.Context, pings []knative.PingSource, deliver map[string]func(context.Context, event.Event) error) (*cron.Cron, error) {
-	schedule := cron.New(cron.WithSeconds(), cron.WithChain(cron.SkipIfStillRunning(cron.DiscardLogger)))
-	for _, ping := range pings {
-		to, ok := deliver[ping.Sink]
-		if !ok {
+// pings acts out the PingSources. A tick that comes while the one before is being handled is left out, which Knative does
+// not promise and no function relies on. A tick that fails is not tried again: the next one follows.
+type pings struct {
+	end     context.CancelFunc
+	running sync.WaitGroup
+}
+
+// startPings begins to tick. The ticks are handled with ctx, which the end of the pings leaves alone.
+func startPings(ctx context.Context, sources []knative.PingSource, deliver map[string]func(context.Context, event.Event) error) (*pings, error) {
+	schedules := make([]cron.Schedule, len(sources))
+	for i, ping := range sources {
+		if _, ok := deliver[ping.Sink]; !ok {
 			return nil, fmt.Errorf("PingSource %s: the function %s takes no CloudEvents", ping.Name, ping.Sink)
 		}
-		_, err := schedule.AddFunc(ping.Schedule, func() {
-			if ctx.Err() == nil {
-				_ = to(ctx, tick(ping)) // the function has logged it
-			}
-		})
-		if err != nil {
+		var err error
+		if schedules[i], err = knative.ParseSchedule(ping.Schedule); err != nil {
 			return nil, fmt.Errorf("PingSource %s: %w", ping.Name, err)
 		}
 	}
-	return schedule, nil
+	ticking, end := context.WithCancel(ctx)
+	p := &pings{end: end}
+	for i, ping := range sources {
+		to := deliver[ping.Sink]
+		p.running.Go(func() {
+			keepTime(ticking, schedules[i], time.Now, func() { _ = to(ctx, tick(ping)) }) // the function has logged it
+		})
+	}
+	return p, nil
+}
+
+// stop ends the ticks and returns when the last of them is handled.
+func (p *pings) stop() {
+	p.end()
+	p.running.Wait()
+}
+
+// early is how much before its time a tick may come, by a wall clock that runs slower than the monotonic one.
+const early = time.Second
+
+// keepTime calls do at the times of a schedule until ctx ends. The wall clock says how long the next wait is, and the
+// monotonic clock when it is over: a wall clock that is set back or forward meanwhile moves the ticks after the next one,
+// and holds up none.
+func keepTime(ctx context.Context, schedule cron.Schedule, now func() time.Time, do func()) {
+	for from := now(); ; {
+		next := schedule.Next(from)
+		if next.IsZero() {
+			return // such as the 30th of February
+		}
+		timer := time.NewTimer(next.Sub(now()))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		do()
+		if from = now(); from.Before(next) && next.Sub(from) < early {
+			from = next // its time has come already
+		}
+	}
 }
 
 // tick is the event of a PingSource.

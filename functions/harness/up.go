@@ -310,11 +310,10 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 	for _, source := range h.sources {
 		sources.Go(func() { source.Run(running) })
 	}
-	schedule, err := schedulePings(running, h.wiring.Pings, h.deliver)
+	pings, err := startPings(running, h.wiring.Pings, h.deliver)
 	if err != nil {
 		return err
 	}
-	schedule.Start()
 	if h.auditing != nil {
 		go h.auditing.run(running) // nobody waits for its end: it only reads, and may be waiting for a broker
 	}
@@ -341,7 +340,7 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 		h.log.Warn("clients were cut off: they had not sent their requests or taken the answers", "within", endWithin)
 	}
 	err = errors.Join(err, closed)
-	<-schedule.Stop().Done()
+	pings.stop()
 	end()
 	sources.Wait()
 	endRelays()

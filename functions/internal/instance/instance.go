@@ -5,6 +5,7 @@ package instance
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -64,7 +65,7 @@ func (i *Instance) Start(_ context.Context, config map[string]string) error {
 		i.Now = func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 	}
 	if i.NewID == nil {
-		i.NewID = func() string { return uuid.Must(uuid.NewV7()).String() }
+		i.NewID = func() string { return newID(i.Now()) }
 	}
 	if i.Log == nil {
 		i.Log = slog.Default()
@@ -91,6 +92,18 @@ func (i *Instance) Start(_ context.Context, config map[string]string) error {
 	}
 	i.started.Store(true)
 	return nil
+}
+
+// newID returns a UUID of version 7 with the time now. The library never goes back in time: for an hour after the clock was
+// set back by one, its ids would be those of orders that are not late yet.
+func newID(now time.Time) string {
+	id := uuid.Must(uuid.NewV7())
+	if made := time.Unix(id.Time().UnixTime()); made.Sub(now) > time.Second {
+		var milliseconds [8]byte
+		binary.BigEndian.PutUint64(milliseconds[:], uint64(now.UnixMilli()))
+		copy(id[:6], milliseconds[2:])
+	}
+	return id.String()
 }
 
 // Server reads MYSQL_DSN, MYSQL_SCHEMA_PREFIX and MYSQL_MAX_CONNS: the server, and how many connections to open to a

@@ -172,3 +172,18 @@ func TestDurationIsReadFromTheConfiguration(t *testing.T) {
 		})
 	}
 }
+
+func TestIdsHaveTheTimeOfAClockThatWasSetBack(t *testing.T) {
+	i := instance.Instance{Schema: schema.Inventory, Now: time.Now}
+	require.NoError(t, i.Start(t.Context(), map[string]string{"MYSQL_DSN": "root@tcp(127.0.0.1:1)/"}))
+	t.Cleanup(func() { assert.NoError(t, i.Stop(context.Background())) })
+	for name, offset := range map[string]time.Duration{"right": 0, "back an hour": -time.Hour} {
+		now := time.Now().Add(offset)
+		i.Now = func() time.Time { return now }
+		id, other := uuid.MustParse(i.NewID()), uuid.MustParse(i.NewID())
+		assert.WithinDuration(t, now, time.Unix(id.Time().UnixTime()), 2*time.Second, name)
+		assert.NotEqual(t, id, other, name)
+		assert.Equal(t, uuid.Version(7), id.Version(), name)
+		assert.Equal(t, uuid.RFC4122, id.Variant(), name)
+	}
+}
