@@ -16,6 +16,11 @@ func (q *Queries) InsertEvents(ctx context.Context, events []InsertEventParams) 
 	})
 }
 
+// InsertAllWaiting notes by one statement that rows wait for their next attempt.
+func (q *Queries) InsertAllWaiting(ctx context.Context, rows []InsertWaitingParams) error {
+	return bulk.Insert(ctx, q.db, insertWaiting, rows, func(w InsertWaitingParams) []any { return []any{w.ID, w.AggregateID} })
+}
+
 // Sent is where in its topic an outbox row has come to stand.
 type Sent struct {
 	ID        int64

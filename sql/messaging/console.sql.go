@@ -42,7 +42,8 @@ func (q *Queries) LastEvent(ctx context.Context) (int64, error) {
 const listEventsOf = `-- name: ListEventsOf :many
 SELECT id, type, payload, headers, status, created_at, sent_at, attempts, next_attempt_at, last_error, kafka_partition, kafka_offset
 FROM outbox FORCE INDEX (outbox_due)
-WHERE shard = ? AND status IN ('NEW', 'SENT', 'ERROR', 'DISCARDED') AND id >= ? AND aggregate_id = ?
+WHERE shard = ? AND status IN ('NEW', 'SENT', 'ERROR', 'DISCARDED') AND (next_attempt_at IS NULL OR next_attempt_at > '1970-01-01')
+  AND id >= ? AND aggregate_id = ?
 ORDER BY id
 LIMIT ?
 `

@@ -82,3 +82,8 @@ type Outbox struct {
 type OutboxShard struct {
 	Shard uint8
 }
+
+type OutboxWaiting struct {
+	ID          int64
+	AggregateID string
+}

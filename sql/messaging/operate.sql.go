@@ -93,11 +93,23 @@ func (q *Queries) GetStored(ctx context.Context, id int64) (GetStoredRow, error)
 	return i, err
 }
 
+const insertRequeued = `-- name: InsertRequeued :exec
+INSERT INTO outbox_waiting (id, aggregate_id)
+SELECT o.id, o.aggregate_id FROM outbox o WHERE o.id = ?
+ON DUPLICATE KEY UPDATE outbox_waiting.id = outbox_waiting.id
+`
+
+// InsertRequeued notes that a row which was made due again waits.
+func (q *Queries) InsertRequeued(ctx context.Context, id int64) error {
+	_, err := q.db.ExecContext(ctx, insertRequeued, id)
+	return err
+}
+
 const listByStatus = `-- name: ListByStatus :many
 SELECT id, aggregate_id, type, status, created_at, sent_at, attempts, next_attempt_at, last_error,
   CAST(TIMESTAMPDIFF(SECOND, created_at, NOW(6)) AS SIGNED) AS age_seconds
 FROM outbox FORCE INDEX (outbox_due)
-WHERE shard = ? AND status = ? AND id > ?
+WHERE shard = ? AND status = ? AND next_attempt_at IS NULL AND id > ?
 ORDER BY id
 LIMIT ?
 `
@@ -122,8 +134,9 @@ type ListByStatusRow struct {
 	AgeSeconds    int64
 }
 
-// ListByStatus lists the rows of a shard that are in a status, from the oldest on, after an id, with their age in seconds.
-// It is by shard, as ListParked is, since rows of all shards would have to be sorted, and a million may wait.
+// ListByStatus lists the rows of a shard that are in a status and have no next attempt, from the oldest on, after an id, with
+// their age in seconds; of those in ERROR that are the parked ones. It is by shard, since rows of all shards would have to
+// be sorted, and a million may wait.
 func (q *Queries) ListByStatus(ctx context.Context, arg ListByStatusParams) ([]ListByStatusRow, error) {
 	rows, err := q.db.QueryContext(ctx, listByStatus,
 		arg.Shard,
@@ -163,22 +176,25 @@ func (q *Queries) ListByStatus(ctx context.Context, arg ListByStatusParams) ([]L
 	return items, nil
 }
 
-const listParked = `-- name: ListParked :many
-SELECT id, aggregate_id, type, status, created_at, sent_at, attempts, next_attempt_at, last_error,
-  CAST(TIMESTAMPDIFF(SECOND, created_at, NOW(6)) AS SIGNED) AS age_seconds
-FROM outbox FORCE INDEX (outbox_due)
-WHERE shard = ? AND status = 'ERROR' AND id > ? AND next_attempt_at IS NULL
-ORDER BY id
-LIMIT ?
+const listWaiting = `-- name: ListWaiting :many
+SELECT o.id, o.aggregate_id, o.type, o.status, o.created_at, o.sent_at, o.attempts, o.next_attempt_at, o.last_error,
+  CAST(TIMESTAMPDIFF(SECOND, o.created_at, NOW(6)) AS SIGNED) AS age_seconds
+FROM (
+  SELECT w.id FROM outbox w FORCE INDEX (outbox_due)
+  WHERE w.shard = ? AND w.status = 'ERROR' AND w.next_attempt_at IS NOT NULL AND w.id > ?
+  ORDER BY w.id
+  LIMIT ?
+) p STRAIGHT_JOIN outbox o ON o.id = p.id
+ORDER BY o.id
 `
 
-type ListParkedParams struct {
+type ListWaitingParams struct {
 	Shard uint8
 	ID    int64
 	Limit int32
 }
 
-type ListParkedRow struct {
+type ListWaitingRow struct {
 	ID            int64
 	AggregateID   string
 	Type          string
@@ -191,17 +207,17 @@ type ListParkedRow struct {
 	AgeSeconds    int64
 }
 
-// ListParked lists the rows of a shard that were refused for good, from the oldest on, after an id, with their age in
-// seconds.
-func (q *Queries) ListParked(ctx context.Context, arg ListParkedParams) ([]ListParkedRow, error) {
-	rows, err := q.db.QueryContext(ctx, listParked, arg.Shard, arg.ID, arg.Limit)
+// ListWaiting lists the refused rows of a shard that have a next attempt, from the oldest on, after an id, with their age in
+// seconds. The index has them in the order of their attempts: their ids are sorted first, and nothing else is.
+func (q *Queries) ListWaiting(ctx context.Context, arg ListWaitingParams) ([]ListWaitingRow, error) {
+	rows, err := q.db.QueryContext(ctx, listWaiting, arg.Shard, arg.ID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ListParkedRow
+	var items []ListWaitingRow
 	for rows.Next() {
-		var i ListParkedRow
+		var i ListWaitingRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.AggregateID,

@@ -69,6 +69,16 @@ func (q *Queries) DeleteSentRange(ctx context.Context, arg DeleteSentRangeParams
 	return result.RowsAffected()
 }
 
+const deleteWaiting = `-- name: DeleteWaiting :exec
+DELETE FROM outbox_waiting WHERE id = ?
+`
+
+// DeleteWaiting forgets a row that does not wait any more.
+func (q *Queries) DeleteWaiting(ctx context.Context, id int64) error {
+	_, err := q.db.ExecContext(ctx, deleteWaiting, id)
+	return err
+}
+
 const firstEvent = `-- name: FirstEvent :one
 SELECT id FROM outbox ORDER BY id LIMIT 1
 `
@@ -79,6 +89,23 @@ func (q *Queries) FirstEvent(ctx context.Context) (int64, error) {
 	var id int64
 	err := row.Scan(&id)
 	return id, err
+}
+
+const holdBack = `-- name: HoldBack :exec
+UPDATE outbox
+SET status = 'ERROR', last_error = COALESCE(last_error, 'held back by an earlier event of its aggregate'), next_attempt_at = ?
+WHERE id = ?
+`
+
+type HoldBackParams struct {
+	NextAttemptAt *time.Time
+	ID            int64
+}
+
+// HoldBack lets a row wait for the next attempt of the one that holds it back. It counts no attempt.
+func (q *Queries) HoldBack(ctx context.Context, arg HoldBackParams) error {
+	_, err := q.db.ExecContext(ctx, holdBack, arg.NextAttemptAt, arg.ID)
+	return err
 }
 
 const insertEvent = `-- name: InsertEvent :exec
@@ -110,6 +137,22 @@ func (q *Queries) InsertEvent(ctx context.Context, arg InsertEventParams) error 
 	return err
 }
 
+const insertWaiting = `-- name: InsertWaiting :exec
+INSERT INTO outbox_waiting (id, aggregate_id) VALUES (?, ?)
+ON DUPLICATE KEY UPDATE outbox_waiting.id = outbox_waiting.id
+`
+
+type InsertWaitingParams struct {
+	ID          int64
+	AggregateID string
+}
+
+// InsertWaiting notes that a row waits for its next attempt; InsertAllWaiting notes many by one statement.
+func (q *Queries) InsertWaiting(ctx context.Context, arg InsertWaitingParams) error {
+	_, err := q.db.ExecContext(ctx, insertWaiting, arg.ID, arg.AggregateID)
+	return err
+}
+
 const lastOfRange = `-- name: LastOfRange :one
 SELECT r.id, r.created_at FROM (
   SELECT o.id, o.created_at FROM outbox o WHERE o.id >= ? ORDER BY o.id LIMIT ?
@@ -134,11 +177,76 @@ func (q *Queries) LastOfRange(ctx context.Context, arg LastOfRangeParams) (LastO
 	return i, err
 }
 
+const listDue = `-- name: ListDue :many
+SELECT o.id, o.aggregate_id, o.type, o.payload, o.headers, o.attempts,
+  (SELECT e.next_attempt_at FROM outbox_waiting w JOIN outbox e ON e.id = w.id
+    WHERE w.aggregate_id = o.aggregate_id AND w.id < o.id AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL
+    ORDER BY w.id LIMIT 1) AS held_until
+FROM outbox o FORCE INDEX (outbox_due)
+WHERE o.shard = ? AND o.status IN ('NEW', 'ERROR') AND o.next_attempt_at <= NOW(6)
+ORDER BY o.status, o.next_attempt_at, o.id
+LIMIT ?
+`
+
+type ListDueParams struct {
+	Shard uint8
+	Limit int32
+}
+
+type ListDueRow struct {
+	ID          int64
+	AggregateID string
+	Type        string
+	Payload     string
+	Headers     string
+	Attempts    int
+	HeldUntil   *time.Time
+}
+
+// ListDue lists the rows of a shard whose next attempt is due, the one first that has been due for longest, each with the
+// next attempt of the row that holds it back: the first one of its aggregate that waits. Parked rows have no next attempt.
+// The status is part of the order since the rows are in that of the index then: one that is new has a next attempt only if
+// somebody gave it one by hand.
+func (q *Queries) ListDue(ctx context.Context, arg ListDueParams) ([]ListDueRow, error) {
+	rows, err := q.db.QueryContext(ctx, listDue, arg.Shard, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListDueRow
+	for rows.Next() {
+		var i ListDueRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.AggregateID,
+			&i.Type,
+			&i.Payload,
+			&i.Headers,
+			&i.Attempts,
+			&i.HeldUntil,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listNew = `-- name: ListNew :many
 SELECT n.id, n.aggregate_id, n.type, n.payload, n.headers,
-  CAST((SELECT e.id FROM outbox e WHERE e.shard = ? AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL LIMIT 1) IS NOT NULL AS SIGNED) AS retries
-FROM outbox n
-WHERE n.shard = ? AND n.status = 'NEW' AND n.id > ?
+  (SELECT e.next_attempt_at FROM outbox_waiting w JOIN outbox e ON e.id = w.id
+    WHERE w.aggregate_id = n.aggregate_id AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL
+    ORDER BY w.id LIMIT 1) AS held_until,
+  CAST((SELECT d.id FROM outbox d FORCE INDEX (outbox_due)
+    WHERE d.shard = ? AND d.status IN ('NEW', 'ERROR') AND d.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL AS SIGNED) AS due
+FROM outbox n FORCE INDEX (outbox_due)
+WHERE n.shard = ? AND n.status = 'NEW' AND n.next_attempt_at IS NULL AND n.id > ?
 ORDER BY n.id
 LIMIT ?
 `
@@ -155,11 +263,12 @@ type ListNewRow struct {
 	Type        string
 	Payload     string
 	Headers     string
-	Retries     int64
+	HeldUntil   *time.Time
+	Due         int64
 }
 
-// ListNew lists the new rows of a shard in the order in which they were written, from after an id on. Each says whether
-// the shard has rows to retry as well, at the same moment.
+// ListNew lists the new rows of a shard in the order in which they were written, from after an id on, each with the next
+// attempt of the row that holds it back. Each says whether a row of the shard is due for its next attempt, at the same moment.
 func (q *Queries) ListNew(ctx context.Context, arg ListNewParams) ([]ListNewRow, error) {
 	rows, err := q.db.QueryContext(ctx, listNew,
 		arg.Shard,
@@ -180,106 +289,7 @@ func (q *Queries) ListNew(ctx context.Context, arg ListNewParams) ([]ListNewRow,
 			&i.Type,
 			&i.Payload,
 			&i.Headers,
-			&i.Retries,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listPendingShards = `-- name: ListPendingShards :many
-SELECT s.shard FROM outbox_shards s
-WHERE s.shard IN (/*SLICE:shards*/?) AND (
-     (SELECT n.id FROM outbox n WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
-  OR (SELECT e.id FROM outbox e WHERE e.shard = s.shard AND e.status = 'ERROR' AND e.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL)
-ORDER BY s.shard
-`
-
-// ListPendingShards finds those of some shards with rows that are new or whose retry is due. It asks for a single row and
-// not for EXISTS, which MariaDB turns into a scan of the whole outbox.
-func (q *Queries) ListPendingShards(ctx context.Context, shards []uint8) ([]uint8, error) {
-	query := listPendingShards
-	var queryParams []interface{}
-	if len(shards) > 0 {
-		for _, v := range shards {
-			queryParams = append(queryParams, v)
-		}
-		query = strings.Replace(query, "/*SLICE:shards*/?", strings.Repeat(",?", len(shards))[1:], 1)
-	} else {
-		query = strings.Replace(query, "/*SLICE:shards*/?", "NULL", 1)
-	}
-	rows, err := q.db.QueryContext(ctx, query, queryParams...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []uint8
-	for rows.Next() {
-		var shard uint8
-		if err := rows.Scan(&shard); err != nil {
-			return nil, err
-		}
-		items = append(items, shard)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listRetries = `-- name: ListRetries :many
-SELECT id, aggregate_id, type, payload, headers, attempts, next_attempt_at <= NOW(6) AS due
-FROM outbox
-WHERE shard = ? AND status = 'ERROR' AND id > ? AND next_attempt_at IS NOT NULL
-ORDER BY id
-LIMIT ?
-`
-
-type ListRetriesParams struct {
-	Shard uint8
-	ID    int64
-	Limit int32
-}
-
-type ListRetriesRow struct {
-	ID          int64
-	AggregateID string
-	Type        string
-	Payload     string
-	Headers     string
-	Attempts    int
-	Due         bool
-}
-
-// ListRetries lists the refused rows of a shard that will be tried again, oldest first, from after an id on. Parked
-// rows are not among them: they have no next attempt.
-func (q *Queries) ListRetries(ctx context.Context, arg ListRetriesParams) ([]ListRetriesRow, error) {
-	rows, err := q.db.QueryContext(ctx, listRetries, arg.Shard, arg.ID, arg.Limit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []ListRetriesRow
-	for rows.Next() {
-		var i ListRetriesRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.AggregateID,
-			&i.Type,
-			&i.Payload,
-			&i.Headers,
-			&i.Attempts,
+			&i.HeldUntil,
 			&i.Due,
 		); err != nil {
 			return nil, err
@@ -332,6 +342,28 @@ type ParkParams struct {
 func (q *Queries) Park(ctx context.Context, arg ParkParams) error {
 	_, err := q.db.ExecContext(ctx, park, arg.LastError, arg.ID)
 	return err
+}
+
+const pendingShard = `-- name: PendingShard :one
+SELECT s.shard FROM outbox_shards s
+WHERE s.shard = ? AND (
+     (SELECT n.id FROM outbox n FORCE INDEX (outbox_due) WHERE n.shard = ? AND n.status = 'NEW' LIMIT 1) IS NOT NULL
+  OR (SELECT d.id FROM outbox d FORCE INDEX (outbox_due)
+    WHERE d.shard = ? AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL)
+`
+
+type PendingShardParams struct {
+	Shard uint8
+}
+
+// PendingShard returns a shard if it has a row that is new or one whose next attempt is due. ListPendingShards asks for
+// several by one round trip: in a query for all of them MySQL would pass over the parked rows. It asks for single rows and
+// not for EXISTS, which MariaDB turns into a scan of the whole outbox.
+func (q *Queries) PendingShard(ctx context.Context, arg PendingShardParams) (uint8, error) {
+	row := q.db.QueryRowContext(ctx, pendingShard, arg.Shard, arg.Shard, arg.Shard)
+	var shard uint8
+	err := row.Scan(&shard)
+	return shard, err
 }
 
 const recordRefusal = `-- name: RecordRefusal :exec

@@ -39,6 +39,21 @@ func (q *Queries) ListNewOfEach(ctx context.Context, lists []ListNewParams) ([][
 	return pages, err
 }
 
+// ListPendingShards is PendingShard for several shards in one round trip.
+func (q *Queries) ListPendingShards(ctx context.Context, shards []uint8) (pending []uint8, err error) {
+	queries := make([]schema.Query, len(shards))
+	for i, shard := range shards {
+		queries[i] = schema.Query{Text: pendingShard, Args: []any{shard, shard, shard}}
+	}
+	err = schema.QueryTogether(ctx, q.db, queries, func(n int, answer *sql.Rows) error {
+		if answer.Next() {
+			pending = append(pending, shards[n])
+		}
+		return nil
+	})
+	return pending, err
+}
+
 func (p ListNewParams) query() schema.Query {
 	return schema.Query{Text: listNew, Args: []any{p.Shard, p.Shard, p.After, p.Limit}}
 }
@@ -46,7 +61,7 @@ func (p ListNewParams) query() schema.Query {
 func newRows(answer *sql.Rows) (rows []ListNewRow, err error) {
 	for answer.Next() {
 		var r ListNewRow
-		if err := answer.Scan(&r.ID, &r.AggregateID, &r.Type, &r.Payload, &r.Headers, &r.Retries); err != nil {
+		if err := answer.Scan(&r.ID, &r.AggregateID, &r.Type, &r.Payload, &r.Headers, &r.HeldUntil, &r.Due); err != nil {
 			return nil, err
 		}
 		rows = append(rows, r)

@@ -7,64 +7,86 @@ package messaging
 
 import (
 	"context"
+	"strings"
 )
 
-const countNew = `-- name: CountNew :one
+const countByStatus = `-- name: CountByStatus :one
 SELECT COUNT(*) FROM (
-  SELECT o.id FROM outbox_shards s JOIN outbox o FORCE INDEX (outbox_due) ON o.shard = s.shard AND o.status = 'NEW' LIMIT ?
+  SELECT o.id FROM outbox_shards s JOIN outbox o FORCE INDEX (outbox_due)
+    ON o.shard = s.shard AND o.status = ? AND o.next_attempt_at IS NULL
+  LIMIT ?
 ) n
 `
 
-// CountNew counts the rows that are new, up to a limit. Like the two below it goes by the shards, whose index has no
-// other rows in it; it is forced since MySQL would look for the first of few by walking through all that was sent.
-func (q *Queries) CountNew(ctx context.Context, limit int32) (int64, error) {
-	row := q.db.QueryRowContext(ctx, countNew, limit)
+type CountByStatusParams struct {
+	Status OutboxStatus
+	Limit  int32
+}
+
+// CountByStatus counts the rows that are in a status and have no next attempt, up to a limit; of those in ERROR that are the
+// parked ones. Like the two below it goes by the shards, whose index has no other rows in it; it is forced since MySQL would
+// look for the first of few by walking through all that was sent.
+func (q *Queries) CountByStatus(ctx context.Context, arg CountByStatusParams) (int64, error) {
+	row := q.db.QueryRowContext(ctx, countByStatus, arg.Status, arg.Limit)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
 }
 
-const oldestNew = `-- name: OldestNew :one
+const oldestByStatus = `-- name: OldestByStatus :one
 SELECT CAST(COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND,
-  (SELECT o.created_at FROM outbox o FORCE INDEX (outbox_due) WHERE o.shard = s.shard AND o.status = 'NEW' ORDER BY o.shard, o.id LIMIT 1), NOW(6))), 0) AS SIGNED) AS age_micros
+  (SELECT o.created_at FROM outbox o FORCE INDEX (outbox_due)
+   WHERE o.shard = s.shard AND o.status = ? AND o.next_attempt_at IS NULL ORDER BY o.shard, o.id LIMIT 1), NOW(6))), 0) AS SIGNED) AS age_micros
 FROM outbox_shards s
 `
 
-// OldestNew returns the age in microseconds of the oldest row that is new, 0 when there is none. The shard is part of the
-// order since MySQL would sort all that is new otherwise, for the first of each shard.
-func (q *Queries) OldestNew(ctx context.Context) (int64, error) {
-	row := q.db.QueryRowContext(ctx, oldestNew)
+// OldestByStatus returns the age in microseconds of the oldest of those rows, 0 when there is none. The shard is part of the
+// order since MySQL would sort them all otherwise, for the first of each shard.
+func (q *Queries) OldestByStatus(ctx context.Context, status OutboxStatus) (int64, error) {
+	row := q.db.QueryRowContext(ctx, oldestByStatus, status)
 	var age_micros int64
 	err := row.Scan(&age_micros)
 	return age_micros, err
 }
 
-const watchRefused = `-- name: WatchRefused :one
-SELECT COUNT(*) AS refused, CAST(COALESCE(SUM(r.next_attempt_at IS NULL), 0) AS SIGNED) AS parked,
-  CAST(COALESCE(MAX(CASE WHEN r.next_attempt_at IS NOT NULL THEN TIMESTAMPDIFF(MICROSECOND, r.created_at, NOW(6)) END), 0) AS SIGNED) AS waiting_age_micros,
-  CAST(COALESCE(MAX(CASE WHEN r.next_attempt_at IS NULL THEN TIMESTAMPDIFF(MICROSECOND, r.created_at, NOW(6)) END), 0) AS SIGNED) AS parked_age_micros
+const watchWaiting = `-- name: WatchWaiting :one
+SELECT r.waiting, CAST(COALESCE(TIMESTAMPDIFF(MICROSECOND, (SELECT f.created_at FROM outbox f WHERE f.id = r.first_id), NOW(6)), 0) AS SIGNED) AS age_micros
 FROM (
-  SELECT o.created_at, o.next_attempt_at FROM outbox_shards s JOIN outbox o FORCE INDEX (outbox_due) ON o.shard = s.shard AND o.status = 'ERROR' LIMIT ?
+  SELECT COUNT(*) AS waiting, MIN(w.id) AS first_id FROM (
+    SELECT o.id FROM outbox o FORCE INDEX (outbox_due)
+    WHERE o.shard IN (/*SLICE:shards*/?) AND o.status = 'ERROR' AND o.next_attempt_at IS NOT NULL
+    LIMIT ?
+  ) w
 ) r
 `
 
-type WatchRefusedRow struct {
-	Refused          int64
-	Parked           int64
-	WaitingAgeMicros int64
-	ParkedAgeMicros  int64
+type WatchWaitingParams struct {
+	Shards []uint8
+	Limit  int32
 }
 
-// WatchRefused counts the rows that were refused, up to a limit, and those of them that are parked, with the ages in
-// microseconds of the oldest of both kinds, 0 when there is none.
-func (q *Queries) WatchRefused(ctx context.Context, limit int32) (WatchRefusedRow, error) {
-	row := q.db.QueryRowContext(ctx, watchRefused, limit)
-	var i WatchRefusedRow
-	err := row.Scan(
-		&i.Refused,
-		&i.Parked,
-		&i.WaitingAgeMicros,
-		&i.ParkedAgeMicros,
-	)
+type WatchWaitingRow struct {
+	Waiting   int64
+	AgeMicros int64
+}
+
+// WatchWaiting counts the refused rows of some shards that have a next attempt, up to a limit, with the age in microseconds
+// of the one that was stored first of them, 0 when there is none. It names the shards: in a join with their table MySQL would
+// pass over the parked rows.
+func (q *Queries) WatchWaiting(ctx context.Context, arg WatchWaitingParams) (WatchWaitingRow, error) {
+	query := watchWaiting
+	var queryParams []interface{}
+	if len(arg.Shards) > 0 {
+		for _, v := range arg.Shards {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:shards*/?", strings.Repeat(",?", len(arg.Shards))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:shards*/?", "NULL", 1)
+	}
+	queryParams = append(queryParams, arg.Limit)
+	row := q.db.QueryRowContext(ctx, query, queryParams...)
+	var i WatchWaitingRow
+	err := row.Scan(&i.Waiting, &i.AgeMicros)
 	return i, err
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
+
 	"example.com/orders/functions/internal/oneline"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/messaging"
@@ -76,33 +78,23 @@ func (o Operator) List(ctx context.Context, state State, after int64, limit int)
 
 func (o Operator) listShard(ctx context.Context, shard uint8, state State, after int64, limit int) (found []Row, err error) {
 	q := messaging.New(o.DB)
-	if state == Parked {
-		rows, err := q.ListParked(ctx, messaging.ListParkedParams{Shard: shard, ID: after, Limit: int32(limit)})
+	if state == Waiting {
+		rows, err := q.ListWaiting(ctx, messaging.ListWaitingParams{Shard: shard, ID: after, Limit: int32(limit)})
 		for _, row := range rows {
 			found = append(found, describe(messaging.GetStateRow(row)))
 		}
 		return found, err
 	}
-	for len(found) < limit {
-		rows, err := q.ListByStatus(ctx, messaging.ListByStatusParams{Shard: shard, Status: status[state], ID: after, Limit: int32(limit)})
-		if err != nil {
-			return nil, err
-		}
-		for _, row := range rows {
-			after = row.ID
-			if r := describe(messaging.GetStateRow(row)); r.State == state && len(found) < limit {
-				found = append(found, r)
-			}
-		}
-		if len(rows) < limit {
-			break
-		}
+	rows, err := q.ListByStatus(ctx, messaging.ListByStatusParams{Shard: shard, Status: status[state], ID: after, Limit: int32(limit)})
+	for _, row := range rows {
+		found = append(found, describe(messaging.GetStateRow(row)))
 	}
-	return found, nil
+	return found, err
 }
 
+// status is that of the rows of a state without a next attempt.
 var status = map[State]messaging.OutboxStatus{
-	New: messaging.OutboxStatusNEW, Waiting: messaging.OutboxStatusERROR, Sent: messaging.OutboxStatusSENT,
+	New: messaging.OutboxStatusNEW, Parked: messaging.OutboxStatusERROR, Sent: messaging.OutboxStatusSENT,
 	Discarded: messaging.OutboxStatusDISCARDED,
 }
 
@@ -170,7 +162,16 @@ func (o Operator) Show(ctx context.Context, id int64) (full Full, err error) {
 
 // Requeue makes a row that is parked or discarded due now, as if it had never been refused.
 func (o Operator) Requeue(ctx context.Context, id int64, reason string) error {
-	return o.change(ctx, operations.OutboxActionsActionREQUEUE, id, reason, messaging.New(o.DB).Requeue)
+	return o.change(ctx, operations.OutboxActionsActionREQUEUE, id, reason, func(ctx context.Context, id int64) (changed int64, err error) {
+		_, err = outbox.Transact(ctx, o.DB, time.Now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+			q := messaging.New(tx)
+			if changed, err = q.Requeue(ctx, id); err != nil || changed == 0 {
+				return nil, err
+			}
+			return nil, q.InsertRequeued(ctx, id)
+		})
+		return changed, err
+	})
 }
 
 // Discard gives a parked row up: it is never sent, and stays in the outbox. A row that waits cannot be given up, since a

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/messaging"
 )
 
@@ -17,25 +18,35 @@ type Unsent struct {
 	OldestParked         time.Duration
 }
 
-// Count counts what is not sent of the outbox of a schema: the new rows up to a limit, and those that were refused up to
-// the same limit.
+// Count counts what is not sent of the outbox of a schema, the rows of each state up to a limit.
 func Count(ctx context.Context, db *sql.DB, schema string, limit int32) (Unsent, error) {
 	q := messaging.New(db)
-	fresh, err := q.CountNew(ctx, limit)
+	fresh, oldestNew, err := watch(ctx, q, messaging.OutboxStatusNEW, limit)
 	if err != nil {
 		return Unsent{}, fmt.Errorf("count the new rows of %s: %w", schema, err)
 	}
-	age, err := q.OldestNew(ctx)
+	parked, oldestParked, err := watch(ctx, q, messaging.OutboxStatusERROR, limit)
 	if err != nil {
-		return Unsent{}, fmt.Errorf("look for the oldest new row of %s: %w", schema, err)
+		return Unsent{}, fmt.Errorf("count the parked rows of %s: %w", schema, err)
 	}
-	refused, err := q.WatchRefused(ctx, limit)
+	waiting, err := q.WatchWaiting(ctx, messaging.WatchWaitingParams{Shards: outbox.AllShards(), Limit: limit})
 	if err != nil {
-		return Unsent{}, fmt.Errorf("count the refused rows of %s: %w", schema, err)
+		return Unsent{}, fmt.Errorf("count the waiting rows of %s: %w", schema, err)
 	}
 	return Unsent{
-		New: fresh, Waiting: refused.Refused - refused.Parked, Parked: refused.Parked,
-		OldestDue:    time.Duration(max(0, age, refused.WaitingAgeMicros)) * time.Microsecond,
-		OldestParked: time.Duration(max(0, refused.ParkedAgeMicros)) * time.Microsecond,
+		New: fresh, Waiting: waiting.Waiting, Parked: parked,
+		OldestDue: max(oldestNew, age(waiting.AgeMicros)), OldestParked: oldestParked,
 	}, nil
 }
+
+// watch counts the rows of a status that have no next attempt, up to a limit, and returns the age of the oldest.
+func watch(ctx context.Context, q *messaging.Queries, status messaging.OutboxStatus, limit int32) (n int64, oldest time.Duration, err error) {
+	if n, err = q.CountByStatus(ctx, messaging.CountByStatusParams{Status: status, Limit: limit}); err != nil {
+		return 0, 0, err
+	}
+	micros, err := q.OldestByStatus(ctx, status)
+	return n, age(micros), err
+}
+
+// age is that of a row which the clock of its writer, running ahead, may have dated in the future.
+func age(micros int64) time.Duration { return time.Duration(max(0, micros)) * time.Microsecond }

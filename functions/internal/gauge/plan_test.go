@@ -17,6 +17,8 @@ func TestWhatIsDoneWithIsNotLookedAt(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	execute(t, db, `INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, status, created_at)
 		VALUES `+strings.Repeat(`(0, 'ORDER', 'o', 't', '{}', '{}', 'SENT', NOW(6)), `, 99)+`(1, 'ORDER', 'o', 't', '{}', '{}', 'NEW', NOW(6))`)
+	execute(t, db, `INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, status, created_at, next_attempt_at)
+		VALUES (2, 'ORDER', 'o', 't', '{}', '{}', 'ERROR', NOW(6), NOW(6))`)
 	execute(t, db, `INSERT INTO orders (id, customer_email, status, total_amount, currency, version, request_hash, correlation_id, created_at, updated_at)
 		VALUES ('1', 'a@example.com', 'PENDING', 1, 'EUR', 1, REPEAT('x', 32), 'c', NOW(6), NOW(6))`)
 	for range 5 {
@@ -30,9 +32,18 @@ func TestWhatIsDoneWithIsNotLookedAt(t *testing.T) {
 	}
 	p := mysqltest.NewPlanner(t, db)
 	queries := map[string]func() error{
-		"CountNew":      func() error { _, err := messaging.New(p).CountNew(t.Context(), 100); return err },
-		"OldestNew":     func() error { _, err := messaging.New(p).OldestNew(t.Context()); return err },
-		"WatchRefused":  func() error { _, err := messaging.New(p).WatchRefused(t.Context(), 100); return err },
+		"CountByStatus": func() error {
+			_, err := messaging.New(p).CountByStatus(t.Context(), messaging.CountByStatusParams{Status: messaging.OutboxStatusNEW, Limit: 100})
+			return err
+		},
+		"OldestByStatus": func() error {
+			_, err := messaging.New(p).OldestByStatus(t.Context(), messaging.OutboxStatusNEW)
+			return err
+		},
+		"WatchWaiting": func() error {
+			_, err := messaging.New(p).WatchWaiting(t.Context(), messaging.WatchWaitingParams{Shards: []uint8{1, 2}, Limit: 100})
+			return err
+		},
 		"TallyStatuses": func() error { _, err := orders.New(p).TallyStatuses(t.Context()); return err },
 		"OldestPending": func() error { _, err := orders.New(p).OldestPending(t.Context()); return err },
 	}

@@ -49,3 +49,28 @@ func Statements(t testing.TB, db *sql.DB, do func()) int {
 	do()
 	return count() - before - 1 // the second look counts itself
 }
+
+// RowsRead returns how many rows do reads on a session, by an index or not: conn is a connection, a transaction, or a pool
+// of a single one.
+func RowsRead(t testing.TB, conn Conn, do func()) int {
+	t.Helper()
+	// Otherwise what the engine itself reads and leaves out is not counted.
+	_, err := conn.ExecContext(t.Context(), "SET SESSION optimizer_switch = 'index_condition_pushdown=off'")
+	require.NoError(t, err)
+	count := func() (n int) {
+		rows, err := conn.QueryContext(t.Context(), "SHOW SESSION STATUS LIKE 'Handler_read%'")
+		require.NoError(t, err)
+		defer func() { require.NoError(t, rows.Close()) }()
+		for rows.Next() {
+			var name string
+			var read int
+			require.NoError(t, rows.Scan(&name, &read))
+			n += read
+		}
+		require.NoError(t, rows.Err())
+		return n
+	}
+	before := count()
+	do()
+	return count() - before
+}

@@ -28,8 +28,8 @@ func TestEveryQueryOfTheRelayFindsItsRowsByAnIndex(t *testing.T) {
 			queries := map[string]func() error{
 				"ListPendingShards": func() error { _, err := q.ListPendingShards(t.Context(), []uint8{0, 1, 2}); return err },
 				"ClaimShards":       func() error { _, err := q.ClaimShards(t.Context(), []uint8{1, 3}); return err },
-				"ListRetries": func() error {
-					_, err := q.ListRetries(t.Context(), messaging.ListRetriesParams{Shard: 3, ID: 5, Limit: 500})
+				"ListDue": func() error {
+					_, err := q.ListDue(t.Context(), messaging.ListDueParams{Shard: 3, Limit: 500})
 					return err
 				},
 				"ListNew": func() error {

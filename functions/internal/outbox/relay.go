@@ -50,6 +50,12 @@ const (
 	publishTimeout = 10 * time.Second
 	// batchSize is how many rows a relay sends at once, at most.
 	batchSize = 1000
+	// retryShare bounds how much of a batch are rows that were refused before, 1/retryShare: a broker that refuses them again,
+	// one by one, does not hold up for long what is new.
+	retryShare = 10
+	// fewHeld is how many new rows of a shard that are held back a pass passes over, which takes less than to write to them:
+	// more are set aside until the attempt that they wait for.
+	fewHeld = 50
 	// maxAttempts is how often a row may be refused before it is parked.
 	maxAttempts = 10
 
@@ -124,7 +130,7 @@ func (r Relay) inHalves(ctx context.Context, shards []uint8) (sent int, err erro
 // passed is what came of a pass.
 type passed struct {
 	claimed []uint8 // the shards that no other relay had
-	rows    int     // how many rows were due in them
+	rows    int     // how many rows of them it sent, or set aside
 	sent    int     // how many of those the broker took
 }
 
@@ -144,10 +150,19 @@ func (r Relay) next(ctx context.Context, p passed) ([]uint8, error) {
 
 // row is an outbox row that is due.
 type row struct {
-	id       int64
-	attempts int
-	event    event.Event
-	err      error // the row cannot be turned into an event
+	id        int64
+	aggregate string
+	waited    bool // it was refused before
+	attempts  int
+	event     event.Event
+	err       error // the row cannot be turned into an event
+}
+
+// heldRow is an outbox row that is held back by an earlier one of its aggregate.
+type heldRow struct {
+	messaging.InsertWaitingParams
+
+	until time.Time // the next attempt of that one
 }
 
 // pass sends one batch in one transaction: claim the shards that no other relay has, read what is due in them, publish,
@@ -167,44 +182,37 @@ func (r Relay) pass(ctx context.Context, shards []uint8) (p passed, err error) {
 		return passed{}, err
 	}
 	var rows []row
+	var held []heldRow
 	for i, shard := range p.claimed {
-		some, err := due(ctx, q, shard, batchSize/len(p.claimed), pages[i])
+		some, behind, err := due(ctx, q, shard, batchSize/len(p.claimed), pages[i])
 		if err != nil {
 			return passed{}, err
 		}
-		rows = append(rows, some...)
+		rows, held = append(rows, some...), append(held, behind...)
 	}
-	if p.rows = len(rows); p.rows == 0 {
+	if p.rows = len(rows) + len(held); p.rows == 0 {
 		return p, nil
+	}
+	if err := holdBack(schema.Later(ctx), q, held); err != nil {
+		return passed{}, err
 	}
 	failpoint.Pass(ctx, failpoint.BeforePublish)
 	outcomes := r.publish(ctx, rows)
 	failpoint.Pass(ctx, failpoint.AfterPublish)
 
-	var acknowledged []messaging.Sent
-	var unknown error
-	for i, row := range rows {
-		switch o := outcomes[i]; {
-		case o.Err == nil:
-			acknowledged = append(acknowledged, messaging.Sent{ID: row.id, Partition: o.Partition, Offset: o.Offset})
-		case errors.Is(o.Err, ErrTooLarge), errors.Is(o.Err, ErrRefused):
-			if err := refuse(ctx, q, row, o.Err); err != nil {
-				return passed{}, err
-			}
-		default:
-			unknown = o.Err
-		}
-	}
-	if err := q.MarkSent(schema.Later(ctx), r.Now(), acknowledged); err != nil {
-		return passed{}, fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
+	unknown, sent, err := mark(schema.Later(ctx), q, rows, outcomes, r.Now())
+	if err != nil {
+		return passed{}, err
 	}
 	failpoint.Pass(ctx, failpoint.AfterMark)
 	if err := schema.Commit(ctx, tx); err != nil {
 		return passed{}, fmt.Errorf("commit: %w", err)
 	}
 	failpoint.Pass(ctx, failpoint.AfterRelay)
-	p.sent = len(acknowledged)
-	r.Metrics.CountBatch(r.Schema, counted(rows, outcomes), time.Since(begin))
+	p.sent = sent
+	if len(rows) > 0 {
+		r.Metrics.CountBatch(r.Schema, counted(rows, outcomes), time.Since(begin))
+	}
 	if unknown != nil {
 		return p, fmt.Errorf("publish: %w", unknown)
 	}
@@ -256,24 +264,74 @@ func (r Relay) publish(ctx context.Context, rows []row) []Outcome {
 	return outcomes
 }
 
-// refuse counts an attempt against a row, and parks it when no further one makes sense.
-func refuse(ctx context.Context, q *messaging.Queries, row row, reason error) error {
+// mark marks each row by its own outcome, and returns how many were sent, and the error of one whose fate is unknown.
+func mark(ctx context.Context, q *messaging.Queries, rows []row, outcomes []Outcome, now time.Time) (unknown error, sent int, err error) {
+	var acknowledged []messaging.Sent
+	var waiting []messaging.InsertWaitingParams
+	for i, row := range rows {
+		switch o := outcomes[i]; {
+		case o.Err == nil:
+			acknowledged = append(acknowledged, messaging.Sent{ID: row.id, Partition: o.Partition, Offset: o.Offset})
+		case errors.Is(o.Err, ErrTooLarge), errors.Is(o.Err, ErrRefused):
+			waits, err := refuse(ctx, q, row, o.Err)
+			if err != nil {
+				return nil, 0, err
+			}
+			if waits {
+				waiting = append(waiting, messaging.InsertWaitingParams{ID: row.id, AggregateID: row.aggregate})
+				continue
+			}
+		default:
+			unknown = o.Err
+			continue
+		}
+		if row.waited {
+			if err := q.DeleteWaiting(ctx, row.id); err != nil {
+				return nil, 0, fmt.Errorf("note that row %d waits no more: %w", row.id, err)
+			}
+		}
+	}
+	if err := q.InsertAllWaiting(ctx, waiting); err != nil {
+		return nil, 0, fmt.Errorf("note that %d rows wait: %w", len(waiting), err)
+	}
+	if err := q.MarkSent(ctx, now, acknowledged); err != nil {
+		return nil, 0, fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
+	}
+	return unknown, len(acknowledged), nil
+}
+
+// holdBack sets rows aside until the next attempt of those that hold them back.
+func holdBack(ctx context.Context, q *messaging.Queries, held []heldRow) error {
+	waiting := make([]messaging.InsertWaitingParams, len(held))
+	for i, h := range held {
+		if err := q.HoldBack(ctx, messaging.HoldBackParams{ID: h.ID, NextAttemptAt: &h.until}); err != nil {
+			return fmt.Errorf("hold back row %d: %w", h.ID, err)
+		}
+		waiting[i] = h.InsertWaitingParams
+	}
+	if err := q.InsertAllWaiting(ctx, waiting); err != nil {
+		return fmt.Errorf("note that %d rows are held back: %w", len(waiting), err)
+	}
+	return nil
+}
+
+// refuse counts an attempt against a row, and tells whether it waits for the next one: it is parked when none makes sense.
+func refuse(ctx context.Context, q *messaging.Queries, row row, reason error) (waits bool, err error) {
 	text := reason.Error()
 	// Cut to the column's width, and never inside a character, which the server would refuse.
 	text = strings.ToValidUTF8(text[:min(len(text), 500)], "")
 	n := row.attempts + 1
-	var err error
-	if n >= maxAttempts || errors.Is(reason, ErrTooLarge) {
-		err = q.Park(ctx, messaging.ParkParams{ID: row.id, LastError: &text})
-	} else {
+	if waits = n < maxAttempts && !errors.Is(reason, ErrTooLarge); waits {
 		err = q.RecordRefusal(ctx, messaging.RecordRefusalParams{
 			ID: row.id, LastError: &text, WaitMicros: int(Backoff(n, rand.Float64()).Microseconds()),
 		})
+	} else {
+		err = q.Park(ctx, messaging.ParkParams{ID: row.id, LastError: &text})
 	}
 	if err != nil {
-		return fmt.Errorf("record that row %d was refused: %w", row.id, err)
+		return false, fmt.Errorf("record that row %d was refused: %w", row.id, err)
 	}
-	return nil
+	return waits, nil
 }
 
 // claim takes the shards that no other relay has, and reads the first new rows of each: as many as the batch has for it.
@@ -301,43 +359,61 @@ func claim(ctx context.Context, q *messaging.Queries, shards []uint8) (claimed [
 	return claimed, pages, nil
 }
 
-// due returns up to limit rows of a shard to send now, in order, at most one an aggregate: its first one that is not sent.
-// A row that waits for its retry holds back its aggregate; a parked one does not. page is the first limit of the new ones.
-func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int, page []messaging.ListNewRow) (rows []row, err error) {
+// due returns up to limit rows of a shard to send now, at most one an aggregate: its first one that is not sent. A row that
+// waits for its retry holds back its aggregate; a parked one does not. held are rows to set aside, which nobody needs to look
+// at before that retry. page is the first limit of the new ones.
+func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int, page []messaging.ListNewRow) (rows []row, held []heldRow, err error) {
 	seen := make(map[string]bool, limit) // the aggregates whose first row has been read
-	take := func(aggregate string, now bool, r func() row) {
-		if !seen[aggregate] && now && len(rows) < limit {
+	take := func(aggregate string, r func() row) {
+		if !seen[aggregate] && len(rows) < limit {
 			rows = append(rows, r())
 		}
 		seen[aggregate] = true
 	}
-	// All rows that wait are read, however many are due: each holds back its aggregate.
-	for after, more := int64(0), len(page) == 0 || page[0].Retries != 0; more; {
-		retries, err := q.ListRetries(ctx, messaging.ListRetriesParams{Shard: shard, ID: after, Limit: batchSize})
+	hold := func(id int64, aggregate string, until time.Time) {
+		held = append(held, heldRow{messaging.InsertWaitingParams{ID: id, AggregateID: aggregate}, until})
+	}
+	if len(page) == 0 || page[0].Due != 0 {
+		retries, err := q.ListDue(ctx, messaging.ListDueParams{Shard: shard, Limit: int32(max(1, limit/retryShare))})
 		if err != nil {
-			return nil, fmt.Errorf("read the rows to retry: %w", err)
+			return nil, nil, fmt.Errorf("read the rows to retry: %w", err)
 		}
 		for _, w := range retries {
-			after = w.ID
-			take(w.AggregateID, w.Due, func() row { return newRow(w.ID, w.Attempts, w.Type, w.Payload, w.Headers) })
+			if w.HeldUntil != nil {
+				hold(w.ID, w.AggregateID, *w.HeldUntil)
+				continue
+			}
+			take(w.AggregateID, func() row {
+				r := newRow(w.ID, w.AggregateID, w.Type, w.Payload, w.Headers)
+				r.waited, r.attempts = true, w.Attempts
+				return r
+			})
 		}
-		more = len(retries) == batchSize
 	}
+	again := len(held)
 	for {
 		for _, n := range page {
-			take(n.AggregateID, true, func() row { return newRow(n.ID, 0, n.Type, n.Payload, n.Headers) })
+			if n.HeldUntil != nil {
+				hold(n.ID, n.AggregateID, *n.HeldUntil)
+				continue
+			}
+			take(n.AggregateID, func() row { return newRow(n.ID, n.AggregateID, n.Type, n.Payload, n.Headers) })
 		}
-		if len(page) < limit || len(rows) == limit {
-			return rows, nil
+		if len(page) < limit || len(rows) == limit || len(held) >= limit {
+			break
 		}
 		after := page[len(page)-1].ID
 		if page, err = q.ListNew(ctx, messaging.ListNewParams{Shard: shard, After: after, Limit: int32(limit)}); err != nil {
-			return nil, fmt.Errorf("read the new rows: %w", err)
+			return nil, nil, fmt.Errorf("read the new rows: %w", err)
 		}
 	}
+	if len(held)-again <= fewHeld {
+		held = held[:again]
+	}
+	return rows, held, nil
 }
 
-func newRow(id int64, attempts int, eventType, payload, headers string) row {
+func newRow(id int64, aggregate, eventType, payload, headers string) row {
 	e, err := Decode(eventType, payload, headers)
-	return row{id: id, attempts: attempts, event: e, err: err}
+	return row{id: id, aggregate: aggregate, event: e, err: err}
 }

@@ -139,9 +139,6 @@ func (s statements) run(t *testing.T, db *sql.DB, statement string, finds bool) 
 	tx, err := db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, tx.Rollback()) }()
-	// Otherwise what the engine itself reads and leaves out is not counted.
-	_, err = tx.ExecContext(t.Context(), "SET SESSION optimizer_switch = 'index_condition_pushdown=off'")
-	require.NoError(t, err)
 	plan = mysqltest.NewPlanner(t, tx)
 	arguments := []reflect.Value{reflect.ValueOf(t.Context())}
 	for _, a := range s.calls[statement] {
@@ -149,30 +146,13 @@ func (s statements) run(t *testing.T, db *sql.DB, statement string, finds bool) 
 	}
 	method := reflect.ValueOf(s.queries(plan)).MethodByName(statement)
 	require.Len(t, arguments, method.Type().NumIn(), "the arguments")
-	before := rowsRead(t, tx)
-	results := method.Call(arguments)
-	read = rowsRead(t, tx) - before
+	var results []reflect.Value
+	read = mysqltest.RowsRead(t, tx, func() { results = method.Call(arguments) })
 	require.Nil(t, results[len(results)-1].Interface(), "the error")
 	if finds && len(results) > 1 {
 		assert.NotEmpty(t, results[0].Interface(), "it finds nothing: so it says little of what it reads")
 	}
 	return plan, read
-}
-
-// rowsRead is how many rows the session has read until now, by an index or not.
-func rowsRead(t *testing.T, tx *sql.Tx) (n int) {
-	t.Helper()
-	rows, err := tx.QueryContext(t.Context(), "SHOW SESSION STATUS LIKE 'Handler_read%'")
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, rows.Close()) }()
-	for rows.Next() {
-		var name string
-		var count int
-		require.NoError(t, rows.Scan(&name, &count))
-		n += count
-	}
-	require.NoError(t, rows.Err())
-	return n
 }
 
 // scans tells whether a table that grows is read from end to end, be it by an index. One that is read by an index without

@@ -60,6 +60,7 @@ var growing = []rows{
 			", CASE i % share WHEN 0 THEN 'NEW' WHEN 1 THEN 'ERROR' WHEN 2 THEN 'ERROR' WHEN 3 THEN 'DISCARDED' ELSE 'SENT' END" +
 			", IF(i % share > 3, " + ago + ", NULL), IF(i % share = 2, " + ago + ", NULL)",
 	},
+	{schema.Orders, "outbox_waiting", "id, aggregate_id", "i, IF(i % share = 2, " + orderID + ", CONCAT('sent-', i))"},
 	{schema.Orders, "inbox", "consumer, source, event_id, processed_at", "'notify', '/orders', CONCAT(" + orderID + ", '#1'), " + ago},
 	{schema.Inventory, "inventory", "sku, available_qty, reserved_qty, version, updated_at", sku + ", 100, 100, 1, NOW(6)"},
 	{

@@ -11,7 +11,8 @@ SELECT id FROM outbox ORDER BY id DESC LIMIT 1;
 -- name: ListEventsOf :many
 SELECT id, type, payload, headers, status, created_at, sent_at, attempts, next_attempt_at, last_error, kafka_partition, kafka_offset
 FROM outbox FORCE INDEX (outbox_due)
-WHERE shard = sqlc.arg(shard) AND status IN ('NEW', 'SENT', 'ERROR', 'DISCARDED') AND id >= sqlc.arg(from_id) AND aggregate_id = sqlc.arg(aggregate_id)
+WHERE shard = sqlc.arg(shard) AND status IN ('NEW', 'SENT', 'ERROR', 'DISCARDED') AND (next_attempt_at IS NULL OR next_attempt_at > '1970-01-01')
+  AND id >= sqlc.arg(from_id) AND aggregate_id = sqlc.arg(aggregate_id)
 ORDER BY id
 LIMIT ?;
 

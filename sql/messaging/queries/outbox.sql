@@ -3,14 +3,15 @@
 INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
--- ListPendingShards finds those of some shards with rows that are new or whose retry is due. It asks for a single row and
+-- PendingShard returns a shard if it has a row that is new or one whose next attempt is due. ListPendingShards asks for
+-- several by one round trip: in a query for all of them MySQL would pass over the parked rows. It asks for single rows and
 -- not for EXISTS, which MariaDB turns into a scan of the whole outbox.
--- name: ListPendingShards :many
+-- name: PendingShard :one
 SELECT s.shard FROM outbox_shards s
-WHERE s.shard IN (sqlc.slice(shards)) AND (
-     (SELECT n.id FROM outbox n WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
-  OR (SELECT e.id FROM outbox e WHERE e.shard = s.shard AND e.status = 'ERROR' AND e.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL)
-ORDER BY s.shard;
+WHERE s.shard = sqlc.arg(shard) AND (
+     (SELECT n.id FROM outbox n FORCE INDEX (outbox_due) WHERE n.shard = sqlc.arg(shard) AND n.status = 'NEW' LIMIT 1) IS NOT NULL
+  OR (SELECT d.id FROM outbox d FORCE INDEX (outbox_due)
+    WHERE d.shard = sqlc.arg(shard) AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL);
 
 -- MarkOneSent is MarkSent for a single row.
 -- name: MarkOneSent :exec
@@ -20,22 +21,31 @@ UPDATE outbox SET status = 'SENT', sent_at = ?, next_attempt_at = NULL, kafka_pa
 -- name: ClaimShards :many
 SELECT shard FROM outbox_shards FORCE INDEX (PRIMARY) WHERE shard IN (sqlc.slice(shards)) ORDER BY shard FOR UPDATE SKIP LOCKED;
 
--- ListRetries lists the refused rows of a shard that will be tried again, oldest first, from after an id on. Parked
--- rows are not among them: they have no next attempt.
--- name: ListRetries :many
-SELECT id, aggregate_id, type, payload, headers, attempts, next_attempt_at <= NOW(6) AS due
-FROM outbox
-WHERE shard = ? AND status = 'ERROR' AND id > ? AND next_attempt_at IS NOT NULL
-ORDER BY id
+-- ListDue lists the rows of a shard whose next attempt is due, the one first that has been due for longest, each with the
+-- next attempt of the row that holds it back: the first one of its aggregate that waits. Parked rows have no next attempt.
+-- The status is part of the order since the rows are in that of the index then: one that is new has a next attempt only if
+-- somebody gave it one by hand.
+-- name: ListDue :many
+SELECT o.id, o.aggregate_id, o.type, o.payload, o.headers, o.attempts,
+  (SELECT e.next_attempt_at FROM outbox_waiting w JOIN outbox e ON e.id = w.id
+    WHERE w.aggregate_id = o.aggregate_id AND w.id < o.id AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL
+    ORDER BY w.id LIMIT 1) AS held_until
+FROM outbox o FORCE INDEX (outbox_due)
+WHERE o.shard = ? AND o.status IN ('NEW', 'ERROR') AND o.next_attempt_at <= NOW(6)
+ORDER BY o.status, o.next_attempt_at, o.id
 LIMIT ?;
 
--- ListNew lists the new rows of a shard in the order in which they were written, from after an id on. Each says whether
--- the shard has rows to retry as well, at the same moment.
+-- ListNew lists the new rows of a shard in the order in which they were written, from after an id on, each with the next
+-- attempt of the row that holds it back. Each says whether a row of the shard is due for its next attempt, at the same moment.
 -- name: ListNew :many
 SELECT n.id, n.aggregate_id, n.type, n.payload, n.headers,
-  CAST((SELECT e.id FROM outbox e WHERE e.shard = sqlc.arg(shard) AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL LIMIT 1) IS NOT NULL AS SIGNED) AS retries
-FROM outbox n
-WHERE n.shard = sqlc.arg(shard) AND n.status = 'NEW' AND n.id > sqlc.arg(after)
+  (SELECT e.next_attempt_at FROM outbox_waiting w JOIN outbox e ON e.id = w.id
+    WHERE w.aggregate_id = n.aggregate_id AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL
+    ORDER BY w.id LIMIT 1) AS held_until,
+  CAST((SELECT d.id FROM outbox d FORCE INDEX (outbox_due)
+    WHERE d.shard = sqlc.arg(shard) AND d.status IN ('NEW', 'ERROR') AND d.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL AS SIGNED) AS due
+FROM outbox n FORCE INDEX (outbox_due)
+WHERE n.shard = sqlc.arg(shard) AND n.status = 'NEW' AND n.next_attempt_at IS NULL AND n.id > sqlc.arg(after)
 ORDER BY n.id
 LIMIT ?;
 
@@ -50,6 +60,21 @@ WHERE id = ?;
 -- name: Park :exec
 UPDATE outbox
 SET status = 'ERROR', attempts = attempts + 1, last_error = ?, next_attempt_at = NULL
+WHERE id = ?;
+
+-- InsertWaiting notes that a row waits for its next attempt; InsertAllWaiting notes many by one statement.
+-- name: InsertWaiting :exec
+INSERT INTO outbox_waiting (id, aggregate_id) VALUES (?, ?)
+ON DUPLICATE KEY UPDATE outbox_waiting.id = outbox_waiting.id;
+
+-- DeleteWaiting forgets a row that does not wait any more.
+-- name: DeleteWaiting :exec
+DELETE FROM outbox_waiting WHERE id = ?;
+
+-- HoldBack lets a row wait for the next attempt of the one that holds it back. It counts no attempt.
+-- name: HoldBack :exec
+UPDATE outbox
+SET status = 'ERROR', last_error = COALESCE(last_error, 'held back by an earlier event of its aggregate'), next_attempt_at = ?
 WHERE id = ?;
 
 -- FirstEvent returns the lowest id in the outbox.
