@@ -119,17 +119,15 @@ var ReadCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
 
 // Error numbers of MySQL and MariaDB.
 const (
-	duplicateEntry      = 1062
-	lockWaitTimeout     = 1205
-	deadlock            = 1213
-	serverShutdown      = 1053
-	tooManyConnections  = 1040
-	queryInterrupted    = 1317
-	readOnly            = 1290
-	readOnlyTransaction = 1792
-	connectionKilled    = 1927 // by MariaDB
-	sessionKilled       = 3169 // by MySQL
-	sessionSilent       = 4031 // MySQL's word on a connection that it has closed for wait_timeout
+	duplicateEntry     = 1062
+	lockWaitTimeout    = 1205
+	deadlock           = 1213
+	serverShutdown     = 1053
+	tooManyConnections = 1040
+	queryInterrupted   = 1317
+	connectionKilled   = 1927 // by MariaDB
+	sessionKilled      = 3169 // by MySQL
+	sessionSilent      = 4031 // MySQL's word on a connection that it has closed for wait_timeout
 )
 
 // IsDuplicate tells whether an insert met a row with the same unique key.
@@ -139,15 +137,17 @@ func IsDuplicate(err error) bool { return number(err) == duplicateEntry }
 func IsLockWaitTimeout(err error) bool { return number(err) == lockWaitTimeout }
 
 // IsTransient tells whether the same transaction may succeed when it is run again from its start: a deadlock, a lock
-// that took too long, a lost or refused connection, a server that shuts down or has become read-only. It is false
-// when the caller's context has ended.
+// that took too long, a lost or refused connection, a server that shuts down, has become read-only or has no room. It is
+// false when the caller's context has ended.
 func IsTransient(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false
 	}
+	if isReadOnly(err) || IsFull(err) {
+		return true
+	}
 	switch number(err) {
-	case lockWaitTimeout, deadlock, serverShutdown, tooManyConnections, queryInterrupted, readOnly, readOnlyTransaction,
-		connectionKilled, sessionKilled, sessionSilent:
+	case lockWaitTimeout, deadlock, serverShutdown, tooManyConnections, queryInterrupted, connectionKilled, sessionKilled, sessionSilent:
 		return true
 	case 0:
 		return isConnectionLoss(err)

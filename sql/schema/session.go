@@ -44,10 +44,14 @@ func (s Server) Connector(name string) (driver.Connector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure the connection to %s: %w", c.Addr, err)
 	}
-	return connector{inner}, nil
+	return connector{inner, &condition{}}, nil
 }
 
-type connector struct{ driver.Connector }
+type connector struct {
+	driver.Connector
+
+	pool *condition
+}
 
 // unsent is the text of the driver's error, which has no name, when a connection broke before anything of a packet was sent.
 // Everywhere but in Connect the driver itself makes driver.ErrBadConn of it.
@@ -56,6 +60,7 @@ const unsent = "bad connection"
 // Connect opens a connection at READ COMMITTED. The level has a statement of its own: MariaDB 10.11 does not know the
 // variable by which the driver could set it.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	generation := c.pool.generation.Load() // before there is a server that may change
 	conn, err := c.Connector.Connect(ctx)
 	if err != nil {
 		if err.Error() == unsent {
@@ -70,15 +75,17 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if _, err := able.ExecContext(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", nil); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &session{Session: able}, nil
+	return &session{Session: able, pool: c.pool, generation: generation}, nil
 }
 
 type session struct {
 	Session
-	inside  bool        // a transaction of ours
-	begun   bool        // the server has heard of it
-	waiting []statement // of it
-	broken  bool        // it could not be ended
+	pool       *condition
+	generation int64
+	inside     bool        // a transaction of ours
+	begun      bool        // the server has heard of it
+	waiting    []statement // of it
+	broken     bool        // it could not be ended
 }
 
 // together is what stands between statements of one text.
@@ -89,8 +96,9 @@ type statement struct {
 	args []driver.NamedValue
 }
 
-// begin is the statement that begins a transaction.
-const begin = "START TRANSACTION"
+// begin is the statement that begins a transaction: a replica refuses it, before anything is done that a transaction which
+// cannot commit should not do, such as publishing.
+const begin = "START TRANSACTION READ WRITE"
 
 // name is that of the query in sql, or the statement's first words.
 func (s statement) name() string {
@@ -113,7 +121,7 @@ func (s *session) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, e
 }
 
 // IsValid tells whether the connection may be used again.
-func (s *session) IsValid() bool { return !s.broken && s.Session.IsValid() }
+func (s *session) IsValid() bool { return !s.broken && !s.left() && s.Session.IsValid() }
 
 // ExecContext runs a statement, or lets it wait.
 func (s *session) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (result driver.Result, err error) {
@@ -123,7 +131,7 @@ func (s *session) ExecContext(ctx context.Context, text string, args []driver.Na
 	}
 	err = s.send(ctx, statement{text, args}, func(all statement) error {
 		result, err = s.Session.ExecContext(ctx, all.text, all.args)
-		return err
+		return s.learn(err)
 	})
 	return result, err
 }
@@ -132,7 +140,7 @@ func (s *session) ExecContext(ctx context.Context, text string, args []driver.Na
 func (s *session) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (rows driver.Rows, err error) {
 	err = s.send(ctx, statement{text, args}, func(all statement) error {
 		rows, err = s.Session.QueryContext(ctx, all.text, all.args)
-		return err
+		return s.learn(err)
 	})
 	return rows, err
 }
@@ -207,7 +215,7 @@ func (s *session) due() []statement {
 func (s *session) each(ctx context.Context, all []statement) error {
 	for _, one := range all {
 		if _, err := s.Session.ExecContext(ctx, one.text, one.args); err != nil {
-			return fmt.Errorf("%s: %w", one.name(), err)
+			return fmt.Errorf("%s: %w", one.name(), s.learn(err))
 		}
 	}
 	return nil

@@ -37,15 +37,25 @@ var private = sync.OnceValues(func() (dsn string, err error) {
 // it ends.
 func Empty(t testing.TB) schema.Server {
 	t.Helper()
+	if dsn := os.Getenv("MYSQL_DSN"); dsn != "" && !testing.Short() {
+		return empty(t, dsn)
+	}
+	return Private(t)
+}
+
+// Private is Empty on the private server of this test binary, for what nobody should do to a server that others use.
+func Private(t testing.TB) schema.Server {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("needs a database server: run without -short")
 	}
-	dsn := os.Getenv("MYSQL_DSN")
-	if dsn == "" {
-		var err error
-		dsn, err = private()
-		require.NoError(t, err)
-	}
+	dsn, err := private()
+	require.NoError(t, err)
+	return empty(t, dsn)
+}
+
+func empty(t testing.TB, dsn string) schema.Server {
+	t.Helper()
 	s := schema.Server{DSN: dsn, Prefix: "t" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12] + "_"}
 	t.Cleanup(func() { drop(t, s) })
 	return s

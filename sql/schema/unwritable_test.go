@@ -1,0 +1,185 @@
+package schema_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/sql/schema"
+	"example.com/orders/sql/servertest"
+)
+
+// demoted is a server that can take no writes of one user, like a primary that becomes a replica. Privileges are those
+// that a connection had when it was opened, so promote lets new connections write and no old ones: to a pool that is as if
+// they reached another server.
+type demoted struct {
+	t    *testing.T
+	root *sql.DB
+	user string
+	pool *sql.DB // of that user
+}
+
+func newDemoted(t *testing.T, connections int) *demoted {
+	t.Helper()
+	server := servertest.Private(t) // while a server is demoted no transaction of others begins
+	open(t, server)
+	d := &demoted{t: t, user: strings.TrimSuffix(server.Prefix, "_")}
+	var err error
+	d.root, err = server.Open(schema.Orders, 1)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, d.root.Close()) })
+	exec(t, d.root, "CREATE USER "+d.user)
+	exec(t, d.root, "GRANT ALL ON "+server.Prefix+schema.Orders+".* TO "+d.user)
+	t.Cleanup(func() {
+		_, err := d.root.ExecContext(context.Background(), "SET GLOBAL read_only = OFF")
+		require.NoError(t, err)
+		_, err = d.root.ExecContext(context.Background(), "DROP USER "+d.user)
+		require.NoError(t, err)
+	})
+	config, err := mysql.ParseDSN(server.DSN)
+	require.NoError(t, err)
+	config.User, config.Passwd = d.user, ""
+	server.DSN = config.FormatDSN()
+	d.pool, err = server.Open(schema.Orders, connections)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, d.pool.Close()) })
+
+	var all []*sql.Conn
+	for range connections {
+		c, err := d.pool.Conn(t.Context())
+		require.NoError(t, err)
+		all = append(all, c)
+	}
+	for _, c := range all {
+		require.NoError(t, c.Close())
+	}
+	return d
+}
+
+func (d *demoted) demote() { exec(d.t, d.root, "SET GLOBAL read_only = ON") }
+
+func (d *demoted) promote() {
+	privilege := "SUPER"
+	var version string
+	require.NoError(d.t, d.root.QueryRowContext(d.t.Context(), "SELECT VERSION()").Scan(&version))
+	if strings.Contains(version, "MariaDB") {
+		privilege = "READ_ONLY ADMIN"
+	}
+	exec(d.t, d.root, "GRANT "+privilege+" ON *.* TO "+d.user)
+}
+
+// write inserts a row in a transaction, or fails.
+func (d *demoted) write(id int) error {
+	tx, err := d.pool.BeginTx(d.t.Context(), schema.ReadCommitted)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(d.t.Context(), "INSERT INTO facts (id) VALUES (?)", id); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func TestOneRefusedWriteRenewsAllConnections(t *testing.T) {
+	d := newDemoted(t, 4)
+	require.NoError(t, d.write(1))
+	d.demote()
+	d.promote()
+
+	err := d.write(2)
+	require.ErrorContains(t, err, "1290")
+	assert.True(t, schema.IsTransient(err), "%v", err)
+	var together sync.WaitGroup
+	for id := 2; id < 10; id++ {
+		together.Go(func() { assert.NoError(t, d.write(id)) })
+	}
+	together.Wait()
+}
+
+func TestASingleStatementIsNotRefusedByAServerThatIsLeft(t *testing.T) {
+	d := newDemoted(t, 4)
+	d.demote()
+	d.promote()
+	exec(t, d.pool, "INSERT INTO facts (id) VALUES (1)")
+}
+
+func TestPingLeavesAServerThatTakesNoWrites(t *testing.T) {
+	d := newDemoted(t, 4)
+	require.NoError(t, schema.Ping(t.Context(), d.pool))
+	d.demote()
+	for range 3 {
+		require.ErrorContains(t, schema.Ping(t.Context(), d.pool), "1290", "there is no other server")
+	}
+	var rows int
+	require.NoError(t, d.pool.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM facts").Scan(&rows), "it can be read")
+
+	d.promote()
+	for range 8 {
+		require.NoError(t, schema.Ping(t.Context(), d.pool), "a new connection reaches one that does")
+	}
+	require.NoError(t, d.write(1))
+}
+
+func TestNothingBeginsOnAServerThatTakesNoWrites(t *testing.T) {
+	d := newDemoted(t, 1)
+	d.demote()
+	tx, err := d.pool.BeginTx(t.Context(), schema.ReadCommitted)
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback() }()
+	var n int
+	err = tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM facts").Scan(&n)
+	assert.ErrorContains(t, err, "1290", "a relay reads what it is about to publish")
+}
+
+func TestAServerWithoutRoomIsFullForAWhile(t *testing.T) {
+	server := servertest.Empty(t)
+	db := open(t, server)
+	exec(t, db, "CREATE TABLE small (text CHAR(255) NOT NULL) ENGINE = MEMORY MAX_ROWS = 1")
+	require.NoError(t, schema.Ping(t.Context(), db))
+	var err error
+	for err == nil {
+		_, err = db.ExecContext(t.Context(), "INSERT INTO small (text) VALUES ('x'), ('y')")
+	}
+	require.True(t, schema.IsFull(err), "%v", err)
+	assert.True(t, schema.IsTransient(err))
+
+	assert.ErrorContains(t, schema.Ping(t.Context(), db), "1114")
+	assert.Eventually(t, func() bool { return schema.Ping(t.Context(), db) == nil }, time.Minute, 10*time.Millisecond, "the next write tells")
+}
+
+func TestFullIsWhatRoomWouldChange(t *testing.T) {
+	for name, c := range map[string]struct {
+		number  uint16
+		message string
+		want    bool
+	}{
+		"table":             {1114, "The table 'outbox' is full", true},
+		"disk":              {1021, "Disk full (/tmp/x); waiting for someone to free some space... (errno: 28)", true},
+		"memory":            {1041, "Out of memory", true},
+		"needed memory":     {1037, "Out of memory; restart server and try again (needed 2 bytes)", true},
+		"new table":         {3675, "Create table/tablespace 'x' failed, as disk is full", true},
+		"engine, MySQL":     {1030, "Got error 28 - 'No space left on device' from storage engine", true},
+		"engine, MariaDB":   {1030, `Got error 28 "No space left on device" from storage engine InnoDB`, true},
+		"file":              {3, "Error writing file '/tmp/MLx' (OS errno 28 - No space left on device)", true},
+		"commit":            {1180, `Got error 28 - 'No space left on device' during COMMIT`, true},
+		"quota":             {1026, "Error writing file 'x' (errno: 122 \"Disk quota exceeded\")", true},
+		"engine, otherwise": {1030, "Got error 168 from storage engine", false},
+		"read-only":         {1290, "The MySQL server is running with the --read-only option", false},
+		"data too long":     {1406, "Data too long for column 'sku'", false},
+	} {
+		err := error(&mysql.MySQLError{Number: c.number, Message: c.message})
+		assert.Equal(t, c.want, schema.IsFull(err), name)
+		assert.Equal(t, c.want, schema.IsFull(errors.Join(errors.New("store"), err)), name)
+	}
+	assert.False(t, schema.IsFull(nil))
+	assert.False(t, schema.IsFull(errors.New("The table 'outbox' is full")), "not the server's word")
+}
