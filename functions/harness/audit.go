@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.com/orders/functions/internal/audit"
+	"example.com/orders/functions/internal/health"
 )
 
 // defaultGrace is longer than an event takes from its commit to its last effect when nothing is wrong.
@@ -96,7 +97,7 @@ func (a *auditing) run(ctx context.Context) {
 			return
 		}
 		a.note(report, err)
-		pause = max(a.every, auditShare*time.Since(begin))
+		pause = health.Pause(a.every, auditShare, time.Since(begin), err)
 	}
 }
 

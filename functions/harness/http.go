@@ -63,67 +63,6 @@ func rooted(next http.Handler) http.Handler {
 	})
 }
 
-// unready lists what cannot work now, and why.
-func (h *harness) unready(ctx context.Context) map[string]string {
-	reasons := map[string]string{}
-	for name, f := range h.functions {
-		if ready, err := f.Ready(ctx); err != nil {
-			reasons[name] = err.Error()
-		} else if !ready {
-			reasons[name] = "has not started yet"
-		}
-	}
-	for i, source := range h.sources {
-		if !source.Joined() {
-			reasons[h.wiring.Sources[i].Name] = "the source has not joined its consumer group"
-		}
-	}
-	return reasons
-}
-
-// health answers 200 when every function can work and every source is reading, else 503 with the reasons.
-func (h *harness) health(w http.ResponseWriter, r *http.Request) {
-	answer := struct {
-		Status  string            `json:"status"`
-		Reasons map[string]string `json:"reasons,omitempty"`
-	}{Status: "UP", Reasons: h.unready(r.Context())}
-	if !h.stocked.Load() {
-		answer.Reasons["harness"] = "the sample stock is not there yet"
-	}
-	status := http.StatusOK
-	if len(answer.Reasons) > 0 {
-		answer.Status, status = "DOWN", http.StatusServiceUnavailable
-	}
-	_ = rest.JSON(w, status, answer) // strings encode
-}
-
-// awaitReady waits until everything works, saying after a while what is waited for, and then makes the sample stock.
-func (h *harness) awaitReady(ctx context.Context, addr string, o options) error {
-	tell := time.Now().Add(5 * time.Second)
-	for {
-		reasons := h.unready(ctx)
-		if len(reasons) == 0 {
-			break
-		}
-		if time.Now().After(tell) {
-			tell = time.Now().Add(30 * time.Second)
-			h.log.Warn("not ready yet", "reasons", reasons)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	if o.stock {
-		if err := sampleStock(ctx, addr); err != nil {
-			return err
-		}
-	}
-	h.stocked.Store(true)
-	return nil
-}
-
 // sampleStock puts a few SKUs on stock, once for a database: the idempotency key makes any later time a repetition.
 func sampleStock(ctx context.Context, addr string) error {
 	client := toHarness()

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 
+	"example.com/orders/functions/internal/health"
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/sql/schema"
 )
@@ -13,11 +15,12 @@ type pools struct {
 	server  schema.Server
 	maxOpen int
 	open    map[string]*sql.DB
+	checks  map[string]*health.Check // whether they would take a write
 }
 
 func newPools(config map[string]string) (*pools, error) {
 	server, maxOpen, err := instance.Server(config)
-	return &pools{server: server, maxOpen: maxOpen, open: map[string]*sql.DB{}}, err
+	return &pools{server: server, maxOpen: maxOpen, open: map[string]*sql.DB{}, checks: map[string]*health.Check{}}, err
 }
 
 func (p *pools) get(name string) (*sql.DB, error) {
@@ -29,6 +32,7 @@ func (p *pools) get(name string) (*sql.DB, error) {
 		return nil, err
 	}
 	p.open[name] = db
+	p.checks[name] = &health.Check{Ask: func(ctx context.Context) error { return schema.Ping(ctx, db) }}
 	return db, nil
 }
 

@@ -22,6 +22,7 @@ import (
 	"example.com/orders/functions/internal/console"
 	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/gauge"
+	"example.com/orders/functions/internal/health"
 	"example.com/orders/functions/internal/host"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/functions/internal/metrics"
@@ -50,6 +51,7 @@ type harness struct {
 	auditing    *auditing // nil when there are no audits
 	gauges      *gauge.Gauges
 	console     *console.Console
+	kafka       *health.Check
 	stocked     atomic.Bool // the sample stock, when it is wanted, is there
 }
 
@@ -195,6 +197,8 @@ func (h *harness) start(ctx context.Context, o options) error {
 			return fmt.Errorf("start %s: %w", service.Name, err)
 		}
 	}
+	// A new connection each time: often enough for those who wait for a broker.
+	h.kafka = &health.Check{Kept: time.Second, Ask: func(ctx context.Context) error { return kafka.Ping(ctx, h.servers.brokers) }}
 	h.deadLetters = kafka.NewProducer(h.servers.brokers, "", h.log) // their topics have the prefix already
 	records, err := h.pools.get(schema.Operations)
 	if err != nil {
@@ -257,6 +261,7 @@ func (h *harness) add(ctx context.Context, service knative.Service) error {
 		if base.DB, err = h.pools.get(base.Schema); err != nil {
 			return err
 		}
+		base.Database = h.pools.checks[base.Schema]
 	}
 	if err := f.Start(ctx, config); err != nil {
 		return err

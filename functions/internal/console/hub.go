@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"example.com/orders/functions/internal/health"
 )
 
 // Bounds of the streams. A view is read for all who watch it together, at most so often that reading takes a share of
@@ -142,12 +144,12 @@ func (h *hub) drop(c *client) {
 func (h *hub) run(ctx context.Context, name string, v view, f *feed) {
 	for {
 		begin := time.Now()
-		text := read(ctx, name, v)
+		text, err := read(ctx, name, v)
 		if ctx.Err() != nil {
 			return
 		}
 		h.tell(f, text)
-		pause := time.NewTimer(max(v.every, readShare*time.Since(begin)))
+		pause := time.NewTimer(health.Pause(v.every, readShare, time.Since(begin), err))
 		select {
 		case <-ctx.Done():
 			pause.Stop()
@@ -159,21 +161,18 @@ func (h *hub) run(ctx context.Context, name string, v view, f *feed) {
 	}
 }
 
-func read(ctx context.Context, name string, v view) []byte {
+// read returns the message of a view, and the error that is in it.
+func read(ctx context.Context, name string, v view) (text []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
 	m := message{View: name}
-	data, err := v.read(ctx)
-	if err != nil {
-		m.Error = err.Error()
-	} else {
-		m.Data = data
+	if m.Data, err = v.read(ctx); err == nil {
+		if text, err = json.Marshal(m); err == nil {
+			return text, nil
+		}
 	}
-	text, err := json.Marshal(m)
-	if err != nil {
-		text, _ = json.Marshal(message{View: name, Error: err.Error()}) // strings encode
-	}
-	return text
+	text, _ = json.Marshal(message{View: name, Error: err.Error()}) // strings encode
+	return text, err
 }
 
 // tell gives a message to the watchers of a view, unless they have it. A client that has not taken the earlier ones is

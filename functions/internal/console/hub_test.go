@@ -158,6 +158,31 @@ func TestAViewThatTakesLongIsReadSeldom(t *testing.T) {
 	})
 }
 
+func TestWhatHangsIsReadAgainSoonAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hanging atomic.Bool
+		hanging.Store(true)
+		h := newHub(func(string) (view, bool) {
+			return view{time.Second, func(ctx context.Context) (any, error) {
+				if hanging.Load() {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return "well", nil
+			}}, true
+		})
+		defer h.close()
+		c := h.join([]string{"stock"})
+		time.Sleep(readWithin + time.Millisecond)
+		synctest.Wait()
+		assert.Contains(t, next(t, c), "error")
+		hanging.Store(false)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		assert.Contains(t, next(t, c), "well", "it does not pause in proportion to the time that it hung")
+	})
+}
+
 func TestARefreshReadsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var v counter
@@ -234,14 +259,17 @@ func TestClientsAreEndedByClose(t *testing.T) {
 }
 
 func TestAMessageIsOneLine(t *testing.T) {
-	text := read(t.Context(), "orders", view{time.Second, func(context.Context) (any, error) {
+	text, err := read(t.Context(), "orders", view{time.Second, func(context.Context) (any, error) {
 		return "a\nb\r\nc", nil // a line break would end the event
 	}})
+	require.NoError(t, err)
 	assert.NotContains(t, string(text), "\n")
 	var m message
 	require.NoError(t, json.Unmarshal(text, &m))
 	assert.Equal(t, "a\nb\r\nc", m.Data)
-	assert.Contains(t, string(read(t.Context(), "x", view{time.Second, func(context.Context) (any, error) { return func() {}, nil }})), "error")
+	text, err = read(t.Context(), "x", view{time.Second, func(context.Context) (any, error) { return func() {}, nil }})
+	require.Error(t, err)
+	assert.Contains(t, string(text), "error")
 }
 
 func TestViewsAreKnownByTheirNames(t *testing.T) {

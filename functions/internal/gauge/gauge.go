@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"example.com/orders/functions/internal/health"
 	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
@@ -170,7 +171,7 @@ func (r *reading) run(log *slog.Logger, done chan struct{}) {
 		r.values, r.at = values, time.Now()
 	}
 	r.err = err
-	r.next = time.Now().Add(max(r.every, share*time.Since(begin)))
+	r.next = time.Now().Add(health.Pause(r.every, share, time.Since(begin), err))
 	r.running = nil
 	close(done)
 }

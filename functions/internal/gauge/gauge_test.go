@@ -153,7 +153,7 @@ func TestASourceThatCannotBeReadIsDown(t *testing.T) {
 	execute(t, db, "DROP TABLE inventory")
 	require.Eventually(t, func() bool {
 		return maps.Equal(map[string]float64{"stock": 0, "outbox of inventory": 1}, values(t, registry, "orders_watch_up"))
-	}, 2*time.Minute, 20*time.Millisecond) // after a reading comes a pause of twenty times its length
+	}, 2*time.Minute, 20*time.Millisecond) // after one that succeeded comes a pause of twenty times its length
 	assert.Len(t, values(t, registry, "orders_stock_skus"), 3, "for a minute the last values stand")
 }
 

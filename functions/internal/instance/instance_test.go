@@ -2,7 +2,10 @@ package instance_test
 
 import (
 	"context"
+	"net"
 	"net/http"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/functiontest"
+	"example.com/orders/functions/internal/health"
 	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/porttest"
@@ -171,6 +175,29 @@ func TestDurationIsReadFromTheConfiguration(t *testing.T) {
 			assert.Equal(t, c.want, d)
 		})
 	}
+}
+
+func TestReadyAnswersInTimeOfADatabaseThatHangs(t *testing.T) {
+	var listener net.Listener // takes connections and says nothing
+	porttest.Try(t, func(port int) (err error) {
+		listener, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		return err
+	})
+	t.Cleanup(func() { _ = listener.Close() })
+	i := instance.Instance{Schema: schema.Inventory}
+	require.NoError(t, i.Start(t.Context(), map[string]string{"MYSQL_DSN": "root@tcp(" + listener.Addr().String() + ")/"}))
+	t.Cleanup(func() { assert.NoError(t, i.Stop(context.Background())) })
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			ready, err := i.Ready(t.Context())
+			assert.False(t, ready)
+			assert.ErrorIs(t, err, health.ErrHangs)
+			assert.ErrorContains(t, err, "schema inventory")
+		})
+	}
+	all.Wait()
+	assert.LessOrEqual(t, i.DB.Stats().OpenConnections, 1, "it is asked once for all")
 }
 
 func TestIdsHaveTheTimeOfAClockThatWasSetBack(t *testing.T) {

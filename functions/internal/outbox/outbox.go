@@ -60,14 +60,16 @@ const (
 // time. After a connection is lost during the commit the transaction may have been committed: work must find that out
 // by what it reads or by a unique key.
 func Transact(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
-	return transactWhile(schema.IsTransient, ctx, db, now, work)
+	return transactWhile(again, ctx, db, now, work)
 }
+
+// again tells whether another try soon after may get over err: not over a server that is full.
+func again(err error) bool { return schema.IsTransient(err) && !schema.IsFull(err) }
 
 // TransactGroup is Transact for work that is done for many at once. It waits for a row that another transaction holds
 // once and not again: the rest of the group would be held up by what concerns one of them.
 func TransactGroup(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
-	again := func(err error) bool { return schema.IsTransient(err) && !schema.IsLockWaitTimeout(err) }
-	return transactWhile(again, ctx, db, now, work)
+	return transactWhile(func(err error) bool { return again(err) && !schema.IsLockWaitTimeout(err) }, ctx, db, now, work)
 }
 
 // transactWhile runs a transaction again as long as again says so of its error.
