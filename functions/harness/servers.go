@@ -30,7 +30,7 @@ type servers struct {
 	database string // for the banner
 	api      string // http://host:port of the harness that is running already, for the commands beside it
 
-	mysql *embedded.Server
+	mysql *keptServer
 	kfake *kfake.Cluster
 }
 
@@ -69,7 +69,7 @@ func (s *servers) startDatabase(ctx context.Context, o options, data *dataFolder
 	if err != nil {
 		return fmt.Errorf("start a database server: %w", err)
 	}
-	s.mysql = server
+	s.mysql = keep(server, log)
 	s.config["MYSQL_DSN"] = server.DSN()
 	s.database = server.Version() + " of our own, " + server.DSN()
 	return nil
@@ -171,15 +171,15 @@ func (s *servers) stop(ctx context.Context) error {
 		s.kfake.Close()
 	}
 	if s.mysql != nil {
-		return s.mysql.Stop(ctx)
+		return s.mysql.stop(ctx)
 	}
 	return nil
 }
 
-// lost is closed when the database server of our own ends by itself.
-func (s *servers) lost() <-chan struct{} {
+// lost says why the database server of our own is given up.
+func (s *servers) lost() <-chan error {
 	if s.mysql == nil {
 		return nil
 	}
-	return s.mysql.Done()
+	return s.mysql.lost
 }

@@ -335,8 +335,7 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 		select {
 		case <-ctx.Done():
 		case err = <-failed:
-		case <-h.servers.lost():
-			err = errors.New("the database server of our own has ended: see its log in the data folder")
+		case err = <-h.servers.lost():
 		}
 	}
 	h.log.Info("stopping, events under way are finished", "within", o.drain)

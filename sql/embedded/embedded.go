@@ -49,6 +49,7 @@ type Options struct {
 
 // Server is a running server. It belongs to the process that started it.
 type Server struct {
+	options Options
 	dir     string
 	socket  string
 	version string
@@ -61,7 +62,15 @@ type Server struct {
 // earlier, killed program left on the folder is ended first; a folder that a live program uses gives ErrInUse; a
 // machine without a server ErrNoServer. When the server ends before it answers, the error carries the end of its log.
 // ctx bounds the start, not the life of the server.
-func Start(ctx context.Context, o Options) (*Server, error) {
+func Start(ctx context.Context, o Options) (*Server, error) { return startAt(ctx, o, "") }
+
+// Again starts a server on the folder of one that has ended, at the same address.
+func (s *Server) Again(ctx context.Context) (*Server, error) {
+	return startAt(ctx, s.options, s.socket)
+}
+
+// startAt starts a server that listens on a socket, or on one of its choice when that is empty.
+func startAt(ctx context.Context, o Options, socket string) (*Server, error) {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
@@ -69,7 +78,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start a database server in %q: %w", o.Dir, err)
 	}
-	s := &Server{dir: dir, done: make(chan struct{})}
+	s := &Server{options: o, dir: dir, socket: socket, done: make(chan struct{})}
 	if err := s.start(ctx, o, lock); err != nil {
 		return nil, fmt.Errorf("start a database server in %s: %w", dir, err)
 	}
@@ -92,7 +101,7 @@ func (s *Server) start(ctx context.Context, o Options, lock *os.File) error {
 	if err != nil {
 		return abandon(err)
 	}
-	if p, err = place(s.dir, os.TempDir()); err != nil {
+	if p, err = place(s.dir, os.TempDir(), s.socket); err != nil {
 		return abandon(err)
 	}
 	if err := initialise(ctx, found, s.dir, p.temporary); err != nil {
@@ -152,6 +161,9 @@ func (s *Server) Pid() int { return s.process.pid }
 
 // Version is the server's name and version, like "MariaDB 10.11.14".
 func (s *Server) Version() string { return s.version }
+
+// Log says where the server's log is, and how it ends.
+func (s *Server) Log() string { return s.process.tail() }
 
 // Done is closed when the server has ended, for whatever reason, and its folder is free again.
 func (s *Server) Done() <-chan struct{} { return s.done }

@@ -95,6 +95,27 @@ func TestDataSurviveAStopAndAKill(t *testing.T) {
 	requireWritten(t, start(t, Options{Dir: dir}))
 }
 
+func TestAServerThatWasKilledIsStartedAgainAtItsAddress(t *testing.T) {
+	needsServer(t)
+	for name, folder := range map[string]string{"socket in the folder": "", "socket elsewhere": strings.Repeat("x", maxSocket)} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, Options{Dir: filepath.Join(t.TempDir(), folder)})
+			write(t, s)
+			require.NoError(t, syscall.Kill(s.Pid(), syscall.SIGKILL))
+			<-s.Done()
+			assert.Contains(t, s.Log(), "the end of "+filepath.Join(s.dir, logName)+":\n")
+
+			again, err := s.Again(t.Context())
+			require.NoError(t, err)
+			t.Cleanup(func() { assert.NoError(t, again.Stop(context.Background())) })
+			assert.Equal(t, s.DSN(), again.DSN())
+			requireWritten(t, again)
+			require.NoError(t, s.Stop(t.Context()), "the one that has ended is nobody's any more")
+			requireWritten(t, again)
+		})
+	}
+}
+
 // startChild runs a program of its own with a server on dir.
 func startChild(t *testing.T, dir string, environment ...string) *exec.Cmd {
 	t.Helper()

@@ -160,8 +160,9 @@ type places struct {
 }
 
 // place chooses the places: in dir, or in a folder of its own under temporary, when the path of dir is too long for a
-// socket or has characters with a meaning where it would stand. That folder may have been made when place fails.
-func place(dir, temporary string) (p places, err error) {
+// socket or has characters with a meaning where it would stand. The socket of a server that has ended is given to have the
+// next one at the same place; it is empty otherwise. The folder may have been made when place fails.
+func place(dir, temporary, socket string) (p places, err error) {
 	if len(dir) > maxFolder {
 		return p, fmt.Errorf("the path has %d bytes: choose a folder whose path has at most %d", len(dir), maxFolder)
 	}
@@ -169,10 +170,7 @@ func place(dir, temporary string) (p places, err error) {
 	if fits(p.socket) {
 		return p, nil
 	}
-	if temporary, err = filepath.Abs(temporary); err != nil || !fits(filepath.Join(temporary, "orders-0123456789", socketName)) {
-		temporary = "/tmp"
-	}
-	if p.outside, err = os.MkdirTemp(temporary, "orders-"); err != nil {
+	if p.outside, err = makeOutside(temporary, socket); err != nil {
 		return p, fmt.Errorf("make a folder for the server's socket: %w", err)
 	}
 	p.socket = filepath.Join(p.outside, socketName)
@@ -184,6 +182,19 @@ func place(dir, temporary string) (p places, err error) {
 		p.temporary = link
 	}
 	return p, nil
+}
+
+func makeOutside(temporary, socket string) (folder string, err error) {
+	if socket != "" {
+		if err := os.Mkdir(filepath.Dir(socket), 0o700); err != nil {
+			return "", err
+		}
+		return filepath.Dir(socket), nil
+	}
+	if temporary, err = filepath.Abs(temporary); err != nil || !fits(filepath.Join(temporary, "orders-0123456789", socketName)) {
+		temporary = "/tmp"
+	}
+	return os.MkdirTemp(temporary, "orders-")
 }
 
 // separator stands between the folders of the server's tmpdir, which is a list.

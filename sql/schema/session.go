@@ -123,6 +123,12 @@ func (s *session) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, e
 // IsValid tells whether the connection may be used again.
 func (s *session) IsValid() bool { return !s.broken && !s.left() && s.Session.IsValid() }
 
+// Close closes the connection. That a server which is gone is not told of it is no failure.
+func (s *session) Close() error {
+	_ = s.Session.Close()
+	return nil
+}
+
 // ExecContext runs a statement, or lets it wait.
 func (s *session) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (result driver.Result, err error) {
 	if s.inside && ctx.Value(laterKey{}) != nil {

@@ -22,8 +22,8 @@ const failureKept = 100 * time.Millisecond
 type Check struct {
 	// Ask returns nil when the thing works.
 	Ask func(context.Context) error
-	// Kept is how long it is taken to work after it said so. With zero every answer is from after the question, or from
-	// one that was being asked: whoever saw it fail is not told that it worked before.
+	// Kept is how long it is taken to work after it said so. With zero it is asked after everybody who wants to know:
+	// whoever saw it fail is not told that it worked before.
 	Kept time.Duration
 
 	mu     sync.Mutex
@@ -32,6 +32,7 @@ type Check struct {
 
 // answer is what comes of asking once.
 type answer struct {
+	begun time.Time
 	given chan struct{} // closed when err and at are set
 	err   error
 	at    time.Time
@@ -39,16 +40,21 @@ type answer struct {
 
 // Err is nil when the thing works, and ErrHangs when it does not say so in time.
 func (c *Check) Err(ctx context.Context) error {
+	wanted := time.Now()
 	timer := time.NewTimer(Within)
 	defer timer.Stop()
-	a := c.asked()
-	select {
-	case <-a.given:
-		return a.err
-	case <-timer.C:
-		return ErrHangs
-	case <-ctx.Done():
-		return ctx.Err()
+	for {
+		a := c.asked()
+		select {
+		case <-a.given:
+			if a.err != nil || c.Kept > 0 || !a.begun.Before(wanted) {
+				return a.err
+			}
+		case <-timer.C:
+			return ErrHangs
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
@@ -59,7 +65,7 @@ func (c *Check) asked() *answer {
 	if c.latest != nil && !c.latest.stale(c.Kept) {
 		return c.latest
 	}
-	a := &answer{given: make(chan struct{})}
+	a := &answer{begun: time.Now(), given: make(chan struct{})}
 	c.latest = a
 	go func() {
 		// Not that of one who asked: the answer is for all.
