@@ -150,6 +150,7 @@ func TestPublishDoesNotBlameTheEventForTheBroker(t *testing.T) {
 	for name, fault := range map[string]*kerr.Error{
 		"not the leader": kerr.NotLeaderForPartition, "too few replicas": kerr.NotEnoughReplicas, "timed out": kerr.RequestTimedOut,
 		"unknown topic": kerr.UnknownTopicOrPartition, "unknown error": kerr.UnknownServerError, "fenced": kerr.InvalidProducerEpoch,
+		"full disk": kerr.KafkaStorageError,
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := kafkatest.Fake(t)
