@@ -29,13 +29,13 @@ type server struct {
 	*proxy
 }
 
-// newServer starts what a script of .ci/services starts, on a port of its own.
-func newServer(t *testing.T, script, portName string) *server {
+// newServer starts what a script of .ci/services starts, on a port of its own, in a folder of its own.
+func newServer(t *testing.T, script, portName, state string) *server {
 	t.Helper()
 	address := porttest.Address(t)
 	_, port, err := net.SplitHostPort(address)
 	require.NoError(t, err)
-	s := &server{script: filepath.Join("..", "..", ".ci", "services", script), state: t.TempDir(), proxy: newProxy(t, address)}
+	s := &server{script: filepath.Join("..", "..", ".ci", "services", script), state: state, proxy: newProxy(t, address)}
 	s.environ = append(os.Environ(), "SERVICES_STATE="+s.state, portName+"="+port, "KAFKA_ADVERTISED="+s.address)
 	t.Cleanup(func() { s.run(t, "stop") })
 	s.run(t, "start")
@@ -138,8 +138,8 @@ func TestServerFaults(t *testing.T) {
 		t.Skip("installs and starts servers: set CRASH_SERVERS=1, or run make crash")
 	}
 	script := or(os.Getenv("CRASH_DATABASE"), "mysql")
-	database := newServer(t, script, strings.ToUpper(script)+"_PORT")
-	broker := newServer(t, "kafka", "KAFKA_PORT")
+	database := newServer(t, script, strings.ToUpper(script)+"_PORT", t.TempDir())
+	broker := newServer(t, "kafka", "KAFKA_PORT", t.TempDir())
 	seed, runs := crashSeed(t)
 	var all report
 	t.Cleanup(func() { all.print(script + " and Kafka") })

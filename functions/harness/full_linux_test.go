@@ -47,6 +47,17 @@ func TestAFullDiskIsWaitedFor(t *testing.T) {
 	assertFullDiskIsWaitedFor(t, disk, database.DSN())
 }
 
+// The same with a real server, which CRASH_SERVERS=1 asks for.
+func TestAFullDiskOfARealServerIsWaitedFor(t *testing.T) {
+	if os.Getenv("CRASH_SERVERS") == "" {
+		t.Skip("installs and starts a server: set CRASH_SERVERS=1")
+	}
+	disk := smallDisk(t, 400) // MySQL's files take 220 when they are new
+	script := or(os.Getenv("CRASH_DATABASE"), "mysql")
+	database := newServer(t, script, strings.ToUpper(script)+"_PORT", disk)
+	assertFullDiskIsWaitedFor(t, disk, "root@tcp("+database.address+")/")
+}
+
 // assertFullDiskIsWaitedFor places orders while the disk of a database is full, and makes room.
 func assertFullDiskIsWaitedFor(t *testing.T, disk, dsn string) {
 	t.Helper()

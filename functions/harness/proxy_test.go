@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"net"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -11,19 +12,22 @@ import (
 	"example.com/orders/functions/internal/porttest"
 )
 
-// proxy stands between a harness and a server, and can reset the connections that go through it.
+// proxy stands between a harness and a server, can reset the connections that go through it, and lead new ones to another
+// server.
 type proxy struct {
 	address  string
 	listener net.Listener
 
-	mu   sync.Mutex
-	open map[net.Conn]bool // both ends of each
+	mu     sync.Mutex
+	target string
+	open   map[net.Conn]bool // both ends of each
 }
 
-// newProxy listens until the test ends; connections go to target, which need not listen yet.
+// newProxy listens until the test ends; connections go to target, an address or the path of a socket, which need not
+// listen yet.
 func newProxy(t *testing.T, target string) *proxy {
 	t.Helper()
-	p := &proxy{address: porttest.Address(t), open: map[net.Conn]bool{}}
+	p := &proxy{address: porttest.Address(t), target: target, open: map[net.Conn]bool{}}
 	var err error
 	p.listener, err = net.Listen("tcp", p.address)
 	require.NoError(t, err)
@@ -37,14 +41,27 @@ func newProxy(t *testing.T, target string) *proxy {
 			if err != nil {
 				return // closed
 			}
-			go p.serve(client, target)
+			go p.serve(client)
 		}
 	}()
 	return p
 }
 
-func (p *proxy) serve(client net.Conn, target string) {
-	server, err := net.Dial("tcp", target)
+// lead leads new connections to another target; those that are open stay.
+func (p *proxy) lead(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
+func (p *proxy) serve(client net.Conn) {
+	p.mu.Lock()
+	network, target := "tcp", p.target
+	p.mu.Unlock()
+	if filepath.IsAbs(target) {
+		network = "unix"
+	}
+	server, err := net.Dial(network, target)
 	if err != nil {
 		_ = client.Close() // as near to a refused connection as can be
 		return
@@ -71,7 +88,9 @@ func (p *proxy) reset() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.open {
-		_ = c.(*net.TCPConn).SetLinger(0) // it may be closed already
+		if c, ok := c.(*net.TCPConn); ok {
+			_ = c.SetLinger(0) // it may be closed already
+		}
 		_ = c.Close()
 		n++
 	}
