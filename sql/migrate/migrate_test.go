@@ -108,6 +108,32 @@ func TestUpGoesOnWhereOneWasKilled(t *testing.T) {
 	}
 }
 
+func TestUpNotesTheEventsThatWaitAlready(t *testing.T) {
+	server := servertest.Empty(t)
+	_, err := migrate.Up(t.Context(), server)
+	require.NoError(t, err)
+	db, err := server.Open(schema.Orders, 1)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	for _, statement := range []string{
+		`INSERT INTO outbox (id, shard, aggregate_type, aggregate_id, type, payload, headers, created_at, status, next_attempt_at) VALUES
+			(1, 3, 'ORDER', 'new', 't', '{}', '{}', NOW(6), 'NEW', NULL), (2, 3, 'ORDER', 'waiting', 't', '{}', '{}', NOW(6), 'ERROR', NOW(6)),
+			(3, 3, 'ORDER', 'parked', 't', '{}', '{}', NOW(6), 'ERROR', NULL), (4, 3, 'ORDER', 'sent', 't', '{}', '{}', NOW(6), 'SENT', NULL)`,
+		"DROP TABLE outbox_waiting",
+		"DELETE FROM goose_messaging_version WHERE version_id = 3",
+	} {
+		_, err := db.ExecContext(t.Context(), statement)
+		require.NoError(t, err)
+	}
+
+	_, err = migrate.Up(t.Context(), server)
+	require.NoError(t, err)
+
+	var waiting string
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT GROUP_CONCAT(id, ' ', aggregate_id) FROM outbox_waiting").Scan(&waiting))
+	assert.Equal(t, "2 waiting", waiting)
+}
+
 func TestUpWaitsForAnotherAsLongAsItsContextLasts(t *testing.T) {
 	server := servertest.Empty(t)
 	admin, err := server.Open("", 1)
