@@ -172,7 +172,7 @@ func TestWhatHangsIsReadAgainSoonAfter(t *testing.T) {
 			}}, true
 		})
 		defer h.close()
-		c := h.join([]string{"stock"})
+		c := h.join("127.0.0.1", []string{"stock"})
 		time.Sleep(readWithin + time.Millisecond)
 		synctest.Wait()
 		assert.Contains(t, next(t, c), "error")
