@@ -41,7 +41,7 @@ func listLetters(out streams, letters []deadletter.Letter, limit int, asJSON boo
 	row, flush := table(out.stdout, "LETTER", "STATE", "CONSUMER", "KEY", "EVENT", "ATTEMPTS", "STATUS", "REPLAYS FAILED", "AGE", "ERROR")
 	for _, l := range shown {
 		row(l.Place, l.State, consumerOf(l, "-"), or(plainText(l.Key), "-"), plainText(l.Event.Type()+" "+l.Event.ID()),
-			l.Attempts, l.Status, l.Failures, ago(time.Since(l.At)), oneline.Of(l.Error, 100))
+			known(l.Attempts), known(l.Status), l.Failures, ago(time.Since(l.At)), oneline.Of(l.Error, 100))
 	}
 	if err := flush(); err != nil {
 		return err
@@ -77,7 +77,7 @@ func showLetter(out streams, l deadletter.Letter) {
 		line("record", l.Origin)
 	}
 	line("set aside", l.At.UTC().Format(time.RFC3339Nano))
-	line("failed", fmt.Sprintf("%d attempts, the last answer was %d: %s", l.Attempts, l.Status, oneline.Of(l.Error, 1000)))
+	line("failed", failure(l))
 	if l.Cut != "" {
 		line("cut", plainText(l.Cut)+": it cannot be replayed")
 	}
@@ -99,6 +99,30 @@ func showLetter(out streams, l deadletter.Letter) {
 		}
 		line("action", fmt.Sprintf("%s %s by %s:%s %s", a.At.Format(time.RFC3339), a.Action, plainText(a.Actor), answer, oneline.Of(a.Detail, 500)))
 	}
+}
+
+// known is a number of a letter that Knative may not have told, for a table.
+func known(n int) any {
+	if n == 0 {
+		return "-"
+	}
+	return n
+}
+
+// failure says why a letter was set aside. Knative does not count attempts, and gives 0 for the status of an answer
+// that never came.
+func failure(l deadletter.Letter) string {
+	text := "no answer"
+	if l.Status != 0 {
+		text = fmt.Sprintf("the last answer was %d", l.Status)
+	}
+	if l.Attempts != 0 {
+		text = fmt.Sprintf("%d attempts, %s", l.Attempts, text)
+	}
+	if l.Error != "" {
+		text += ": " + oneline.Of(l.Error, 1000)
+	}
+	return text
 }
 
 // letterView is a letter in JSON.

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/IBM/sarama"
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/deadletter"
+)
+
+func TestALetterSaysWhyItWasSetAside(t *testing.T) {
+	for name, c := range map[string]struct {
+		letter deadletter.Letter
+		says   string
+	}{
+		"refused, by the harness":            {deadletter.Letter{Attempts: 1, Status: 422, Error: "malformed"}, "failed     1 attempts, the last answer was 422: malformed\n"},
+		"refused, on Knative":                {deadletter.Letter{Status: 503, Error: "the database is away"}, "failed     the last answer was 503: the database is away\n"},
+		"connection refused, on Knative":     {deadletter.Letter{}, "failed     no answer\n"},
+		"connection refused, by the harness": {deadletter.Letter{Attempts: 11, Error: "timed out"}, "failed     11 attempts, no answer: timed out\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			c.letter.Event, c.letter.Record = event.New(), &sarama.ConsumerMessage{}
+			showLetter(streams{stdout: &out}, c.letter)
+			assert.Contains(t, out.String(), c.says)
+		})
+	}
+}
+
+func TestAListOfLettersLeavesOutWhatIsNotKnown(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, listLetters(streams{stdout: &out}, []deadletter.Letter{{Consumer: "notify", Event: event.New()}}, 0, false))
+	assert.Regexp(t, `notify .* - +- +0 `, out.String())
+}
