@@ -37,7 +37,6 @@ type project struct {
 		Envs []setting `json:"envs"`
 	} `json:"run"`
 	Deploy struct {
-		Image           string  `json:"image,omitempty"` // by func, once it has deployed the function
 		Namespace       string  `json:"namespace"`
 		Labels          []label `json:"labels"`
 		HealthEndpoints struct {
@@ -149,6 +148,9 @@ func asProject(t *testing.T, m manifest) (p project) {
 	p.SpecVersion, p.Runtime, p.Build.Builder = "0.36.0", "go", "host"
 	p.Name, p.Registry = m.Metadata.Name, strings.TrimSuffix(c.Image, "/"+m.Metadata.Name)
 	for _, variable := range c.Env {
+		if variable.Name == "LISTEN_ADDRESS" {
+			continue // func sets it in the image, and to another one when it runs the function here
+		}
 		value := variable.Value
 		for kind, ref := range variable.ValueFrom {
 			value = fmt.Sprintf("{{ %s:%s:%s }}", strings.TrimSuffix(kind, "KeyRef"), ref.Name, ref.Key)
@@ -194,7 +196,7 @@ func TestEachFunctionIsDeployedByFuncAsByItsManifest(t *testing.T) {
 			at := slices.IndexFunc(services[folder], func(m manifest) bool { return m.Metadata.Name == p.Name })
 			require.NotEqual(t, -1, at, "the wiring has no Service %s of %s", p.Name, folder)
 			want := asProject(t, services[folder][at])
-			want.Created, want.Invoke, want.Deploy.Image = p.Created, p.Invoke, p.Deploy.Image
+			want.Created, want.Invoke = p.Created, p.Invoke
 			assert.Equal(t, sorted(want), sorted(p))
 		})
 	}

@@ -19,6 +19,7 @@ const (
 	minScale        = "autoscaling.knative.dev/min-scale"
 	maxScale        = "autoscaling.knative.dev/max-scale"
 	clusterLabel    = "strimzi.io/cluster"
+	policyLabel     = "pod-security.kubernetes.io/enforce"
 	// deadLetterSuffix makes the name of a topic's dead-letter topic.
 	deadLetterSuffix = ".dlq"
 	// deadLetterRoom is how many bytes more than its topic a dead-letter topic must take: what is added to the record, the
@@ -44,6 +45,7 @@ func (b *base) check() (*Wiring, error) {
 	c.names(b)
 	for _, n := range b.namespaces {
 		c.require(n.Metadata.Name == b.namespace, n, "%s puts everything into %s: give both one name", kustomizationFile, b.namespace)
+		c.require(n.Metadata.Labels[policyLabel] == "restricted", n, "label %s is %q: give restricted, which all pods keep to", policyLabel, n.Metadata.Labels[policyLabel])
 	}
 	for _, t := range b.topics {
 		c.topic(t)
@@ -155,6 +157,7 @@ func (c *checker) service(m serviceManifest) {
 	most, errMost := strconv.Atoi(template.Metadata.Annotations[maxScale])
 	c.require(errLeast == nil && errMost == nil && 0 <= least && least <= most && most > 0, m.header, "the scale has no bounds: set the annotations %s and %s of the template", minScale, maxScale)
 	c.require(template.Spec.ContainerConcurrency > 0, m.header, "containerConcurrency is missing: bound the requests that one instance handles at once")
+	c.require(template.Spec.TimeoutSeconds >= 1, m.header, "timeoutSeconds is missing: a pod that hangs is waited for so long before it is replaced, by default for 300 s")
 	if len(template.Spec.Containers) != 1 {
 		c.require(false, m.header, "it has %d containers: give one", len(template.Spec.Containers))
 		return
@@ -164,8 +167,12 @@ func (c *checker) service(m serviceManifest) {
 	c.require(one.ReadinessProbe.HTTPGet.Path == "/health/readiness", m.header, "readinessProbe must get /health/readiness: a function serves before it has started")
 	c.require(one.LivenessProbe.HTTPGet.Path == "/health/liveness", m.header, "livenessProbe must get /health/liveness")
 	c.resources(m.header, one.Resources)
+	c.secure(m.header, one.SecurityContext)
+	env := c.env(m.header, one.Env)
+	c.require(env["LISTEN_ADDRESS"] == ":8080", m.header, "LISTEN_ADDRESS is %q: give :8080, since an image that func has not built listens on loopback, where no probe reaches it", env["LISTEN_ADDRESS"])
+	delete(env, "LISTEN_ADDRESS") // the place of deployment's business, as the probes are
 	c.wiring.Services = append(c.wiring.Services, Service{
-		Name: m.Metadata.Name, Function: labels[functionLabel], Public: !local, Env: c.env(m.header, one.Env),
+		Name: m.Metadata.Name, Function: labels[functionLabel], Public: !local, Env: env, Needs: needs(one.Env),
 	})
 }
 
@@ -175,6 +182,13 @@ func (c *checker) resources(h header, r resources) {
 	}
 }
 
+// secure holds what the pod security policy "restricted" asks of a container.
+func (c *checker) secure(h header, s securityContext) {
+	c.require(s.AllowPrivilegeEscalation != nil && !*s.AllowPrivilegeEscalation && s.RunAsNonRoot && slices.Equal(s.Capabilities.Drop, []string{"ALL"}) && s.SeccompProfile.Type == "RuntimeDefault",
+		h, "securityContext must have allowPrivilegeEscalation: false, runAsNonRoot: true, capabilities: {drop: [ALL]} and seccompProfile: {type: RuntimeDefault}, or no pod is let in")
+	c.require(s.ReadOnlyRootFilesystem, h, "securityContext must have readOnlyRootFilesystem: true: functions write no files")
+}
+
 func (c *checker) job(m jobManifest) {
 	pod := m.Spec.Template.Spec
 	c.require(pod.RestartPolicy == "OnFailure", m.header, "restartPolicy is %q: give OnFailure, since the database may come later", pod.RestartPolicy)
@@ -182,6 +196,7 @@ func (c *checker) job(m jobManifest) {
 	for _, one := range pod.Containers {
 		c.require(one.Image != "", m.header, "image is missing: name it")
 		c.resources(m.header, one.Resources)
+		c.secure(m.header, one.SecurityContext)
 		c.env(m.header, one.Env)
 	}
 }
@@ -222,6 +237,20 @@ func (c *checker) env(h header, variables []variable) map[string]string {
 		c.require(key != nil && key.Name != "" && key.Key != "", h, "env %s has no value: give value, or valueFrom with the name and the key of a Secret or a ConfigMap", v.Name)
 	}
 	return env
+}
+
+// needs names the variables whose Secret or ConfigMap must be there.
+func needs(variables []variable) (names []string) {
+	for _, v := range variables {
+		if v.ValueFrom == nil {
+			continue
+		}
+		secret, config := v.ValueFrom.SecretKeyRef, v.ValueFrom.ConfigMapKeyRef
+		if (secret != nil && !secret.Optional) || (config != nil && !config.Optional) {
+			names = append(names, v.Name)
+		}
+	}
+	return names
 }
 
 func (c *checker) sink(m sinkManifest) {

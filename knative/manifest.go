@@ -39,6 +39,7 @@ type serviceManifest struct {
 			Metadata metadata `json:"metadata"`
 			Spec     struct {
 				ContainerConcurrency int         `json:"containerConcurrency"`
+				TimeoutSeconds       int         `json:"timeoutSeconds"`
 				Containers           []container `json:"containers"`
 				Volumes              []volume    `json:"volumes"`
 			} `json:"spec"`
@@ -47,12 +48,26 @@ type serviceManifest struct {
 }
 
 type container struct {
-	Image          string     `json:"image"`
-	Env            []variable `json:"env"`
-	ReadinessProbe probe      `json:"readinessProbe"`
-	LivenessProbe  probe      `json:"livenessProbe"`
-	Resources      resources  `json:"resources"`
-	VolumeMounts   []mount    `json:"volumeMounts"`
+	Image           string          `json:"image"`
+	Env             []variable      `json:"env"`
+	ReadinessProbe  probe           `json:"readinessProbe"`
+	LivenessProbe   probe           `json:"livenessProbe"`
+	SecurityContext securityContext `json:"securityContext"`
+	Resources       resources       `json:"resources"`
+	VolumeMounts    []mount         `json:"volumeMounts"`
+}
+
+// securityContext is that of a container. Its zero value allows what the policy "restricted" refuses.
+type securityContext struct {
+	AllowPrivilegeEscalation *bool `json:"allowPrivilegeEscalation"`
+	RunAsNonRoot             bool  `json:"runAsNonRoot"`
+	ReadOnlyRootFilesystem   bool  `json:"readOnlyRootFilesystem"`
+	Capabilities             struct {
+		Drop []string `json:"drop"`
+	} `json:"capabilities"`
+	SeccompProfile struct {
+		Type string `json:"type"`
+	} `json:"seccompProfile"`
 }
 
 type volume struct {
@@ -76,30 +91,22 @@ type jobManifest struct {
 		TTLSecondsAfterFinished int `json:"ttlSecondsAfterFinished"`
 		Template                struct {
 			Spec struct {
-				RestartPolicy   string `json:"restartPolicy"`
-				SecurityContext struct {
-					RunAsNonRoot bool `json:"runAsNonRoot"`
-				} `json:"securityContext"`
-				Containers []jobContainer `json:"containers"`
-				Volumes    []volume       `json:"volumes"`
+				RestartPolicy string         `json:"restartPolicy"`
+				Containers    []jobContainer `json:"containers"`
+				Volumes       []volume       `json:"volumes"`
 			} `json:"spec"`
 		} `json:"template"`
 	} `json:"spec"`
 }
 
 type jobContainer struct {
-	Name            string     `json:"name"`
-	Image           string     `json:"image"`
-	Args            []string   `json:"args"`
-	Env             []variable `json:"env"`
-	Resources       resources  `json:"resources"`
-	VolumeMounts    []mount    `json:"volumeMounts"`
-	SecurityContext struct {
-		AllowPrivilegeEscalation bool `json:"allowPrivilegeEscalation"`
-		Capabilities             struct {
-			Drop []string `json:"drop"`
-		} `json:"capabilities"`
-	} `json:"securityContext"`
+	Name            string          `json:"name"`
+	Image           string          `json:"image"`
+	Args            []string        `json:"args"`
+	Env             []variable      `json:"env"`
+	SecurityContext securityContext `json:"securityContext"`
+	Resources       resources       `json:"resources"`
+	VolumeMounts    []mount         `json:"volumeMounts"`
 }
 
 type variable struct {

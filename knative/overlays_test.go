@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,7 +44,7 @@ type operation struct {
 
 // beside are the kinds of overlays that are no wiring: their first lines only are looked at here.
 var beside = map[string]bool{
-	"v1 Service": true, "v1 Secret": true, "apps/v1 StatefulSet": true, "policy/v1 PodDisruptionBudget": true,
+	"v1 Service": true, "v1 Secret": true, "v1 ConfigMap": true, "apps/v1 StatefulSet": true, "policy/v1 PodDisruptionBudget": true,
 	"kafka.strimzi.io/v1 Kafka": true, "kafka.strimzi.io/v1 KafkaNodePool": true,
 }
 
@@ -180,7 +181,31 @@ func TestBuiltManifestsKeepTheRules(t *testing.T) {
 				assert.Equal(t, "2", topic.Config["min.insync.replicas"], topic.Name)
 			}
 		}
+		if name == "local" {
+			consumers := 0
+			for _, source := range w.Sources {
+				consumers += source.Consumers
+			}
+			assert.LessOrEqual(t, consumers, 20, "more want a second dispatcher, which asks for a CPU of its own")
+			assert.Equal(t, places(t, text, "Kafka"), places(t, text, "KafkaTopic"), "the topic operator looks beside its Kafka")
+			assert.Equal(t, []string{"orders"}, places(t, text, "ConfigMap"), "func wants orders-mail to be there")
+		}
 	}
+}
+
+// places are the namespaces that have objects of a kind.
+func places(t *testing.T, text []byte, kind string) (namespaces []string) {
+	t.Helper()
+	all, err := documents(text)
+	require.NoError(t, err)
+	for _, document := range all {
+		var h header
+		require.NoError(t, yaml.Unmarshal(document, &h))
+		if h.Kind == kind && !slices.Contains(namespaces, h.Metadata.Namespace) {
+			namespaces = append(namespaces, h.Metadata.Namespace)
+		}
+	}
+	return namespaces
 }
 
 // builtWiring is the wiring of manifests that kustomize has put together.
@@ -201,6 +226,9 @@ func builtWiring(text []byte) (*Wiring, error) {
 		if err := b.add(document); err != nil {
 			return nil, errors.Join(errors.New(h.Kind+" "+h.Metadata.Name), err)
 		}
+	}
+	for i := range b.topics {
+		b.topics[i].Metadata.Namespace = "" // that of the Kafka, in the overlay local
 	}
 	return b.check()
 }

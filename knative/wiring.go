@@ -27,6 +27,8 @@ type Service struct {
 	Public bool
 	// Env has the literal values only: what comes from a Secret or a ConfigMap belongs to the place of deployment.
 	Env map[string]string
+	// Needs names the variables that come from a Secret or a ConfigMap and have to be there.
+	Needs []string
 }
 
 // KafkaSource brings the events of one topic to one Service.
