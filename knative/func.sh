@@ -37,21 +37,35 @@ need_func() {
 
 stage() { go run ./knative/stage "$@"; }
 
+# given NAME FLAGS...: tells whether the flags set a variable.
+given() {
+  local name=$1
+  shift
+  [[ " $* " =~ [[:space:]](--env[=[:space:]]|-e[=[:space:]]?)"$name"= ]]
+}
+
 # one NAME VERB [flags]
 one() {
-  local name=$1 verb=$2 own
+  local name=$1 verb=$2
   shift 2
   local dir=.stage/$name
-  own=$(stage "$name" "$dir")
+  case $verb in
   # Of an image that is there func would not see that the staged sources are new.
-  if [ "$verb" = deploy ]; then set -- --build "$@"; fi
-  local status=0
-  GOWORK=off GOFLAGS=-mod=mod func "$verb" --path "$dir" "$@" || status=$?
-  # func writes into func.yaml what it has done.
-  if [ -n "$own" ] && ! cmp -s "$dir/func.yaml" "$own"; then
-    cp "$dir/func.yaml" "$own"
-  fi
-  return "$status"
+  deploy) set -- --build "$@" ;;
+  run)
+    local needs variable missing=()
+    needs=$(stage -needs "$name")
+    for variable in $needs; do
+      if given "$variable" "$@"; then continue; fi
+      if [ -n "${!variable:-}" ]; then set -- "$@" --env "$variable=${!variable}"; else missing+=("$variable"); fi
+    done
+    [ ${#missing[@]} -eq 0 ] ||
+      fail "$name needs ${missing[*]}: set it in the environment or by --env NAME=VALUE; on a cluster it comes from a Secret"
+    ;;
+  esac
+  stage "$name" "$dir"
+  # func writes into the func.yaml that it is given what it has done. That one goes with the next staging.
+  GOWORK=off GOFLAGS=-mod=mod func "$verb" --path "$dir" "$@"
 }
 
 all() {

@@ -83,8 +83,31 @@ func TestFuncIsCalledOnTheStagedFunction(t *testing.T) {
 		"func build --path .stage/reserve-stock --registry registry.example.com/me GOWORK=off GOFLAGS=-mod=mod",
 		"func deploy --path .stage/publish-outbox-inventory --build GOWORK=off GOFLAGS=-mod=mod",
 	}, r.calls(t))
-	assert.Contains(t, r.read(t, "functions/reservestock/func.yaml"), "func was here", "it is copied back")
-	assert.NotContains(t, r.read(t, "functions/publishoutbox/func.yaml"), "func was here", "it is that of publish-outbox-orders")
+	for _, folder := range []string{"reservestock", "publishoutbox"} {
+		file := filepath.Join("functions", folder, "func.yaml")
+		ours, err := os.ReadFile(filepath.Join("..", "..", file))
+		require.NoError(t, err)
+		assert.Equal(t, string(ours), r.read(t, file), "func writes flags of the moment into the file, and leaves comments out")
+	}
+}
+
+func TestRunTakesFromTheEnvironmentWhatAClusterHasInSecrets(t *testing.T) {
+	r := newRepository(t)
+	const dsn = "root@tcp(127.0.0.1:3306)/"
+
+	output, err := r.sh(t, "v1.23.0", []string{"MYSQL_DSN=", "KAFKA_BROKERS="}, "publish-outbox-orders", "run")
+	assert.Error(t, err)
+	assert.Contains(t, output, "publish-outbox-orders needs MYSQL_DSN KAFKA_BROKERS: set it in the environment or by --env NAME=VALUE")
+	assert.NoFileExists(t, r.log())
+
+	output, err = r.sh(t, "v1.23.0", []string{"MYSQL_DSN=" + dsn, "KAFKA_BROKERS="}, "publish-outbox-orders", "run", "--env", "KAFKA_BROKERS=127.0.0.1:9092")
+	require.NoError(t, err, output)
+	output, err = r.sh(t, "v1.23.0", []string{"MYSQL_DSN="}, "orders-api", "run", "-e=MYSQL_DSN="+dsn)
+	require.NoError(t, err, output)
+	assert.Equal(t, []string{
+		"func run --path .stage/publish-outbox-orders --env KAFKA_BROKERS=127.0.0.1:9092 --env MYSQL_DSN=" + dsn + " GOWORK=off GOFLAGS=-mod=mod",
+		"func run --path .stage/orders-api -e=MYSQL_DSN=" + dsn + " GOWORK=off GOFLAGS=-mod=mod",
+	}, r.calls(t))
 }
 
 func TestAllAreDeployedWithProgressUntilOneFails(t *testing.T) {

@@ -20,10 +20,10 @@ import (
 	"example.com/orders/knative"
 )
 
-const usage = `give NAME and DIR, or -list, from the root of the repository:
-  stage NAME DIR   lay out the function that is deployed as NAME in DIR, and print the func.yaml that it has from its
-                   folder, if that is its own: what func changes in it is to be copied back
-  stage -list      print the names of all functions, in the order in which to deploy them`
+const usage = `give NAME and DIR, -list or -needs, from the root of the repository:
+  stage NAME DIR     lay out the function that is deployed as NAME in DIR
+  stage -list        print the names of all functions, in the order in which to deploy them
+  stage -needs NAME  print the variables that NAME gets from Secrets on a cluster, and from whoever runs it elsewhere`
 
 func main() {
 	if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
@@ -44,12 +44,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			fmt.Fprintln(out, s.Name)
 		}
 		return nil
-	case len(args) == 2:
-		own, err := stage(ctx, services, args[0], args[1])
-		if err == nil && own != "" {
-			fmt.Fprintln(out, own)
+	case len(args) == 2 && args[0] == "-needs":
+		service, err := find(services, args[1])
+		for _, variable := range service.Needs {
+			fmt.Fprintln(out, variable)
 		}
 		return err
+	case len(args) == 2:
+		return stage(ctx, services, args[0], args[1])
 	default:
 		return errors.New(usage)
 	}
@@ -77,39 +79,45 @@ const (
 	funcFile   = "func.yaml"
 )
 
-// stage returns the path of the func.yaml that it has copied, "" when it had to write another.
-func stage(ctx context.Context, services []knative.Service, name, dir string) (own string, err error) {
-	at := slices.IndexFunc(services, func(s knative.Service) bool { return s.Name == name })
-	if at < 0 {
-		names := make([]string, len(services))
-		for i, s := range services {
-			names[i] = s.Name
+func find(services []knative.Service, name string) (knative.Service, error) {
+	names := make([]string, len(services))
+	for i, s := range services {
+		if s.Name == name {
+			return s, nil
 		}
-		return "", fmt.Errorf("there is no function %q: take one of %s", name, strings.Join(names, ", "))
+		names[i] = s.Name
 	}
-	service := services[at]
+	return knative.Service{}, fmt.Errorf("there is no function %q: take one of %s", name, strings.Join(names, ", "))
+}
+
+func stage(ctx context.Context, services []knative.Service, name, dir string) error {
+	service, err := find(services, name)
+	if err != nil {
+		return err
+	}
 	module, files, err := sources(ctx, service.Function)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if err := empty(dir); err != nil {
-		return "", err
+		return err
 	}
 	for _, file := range append(files, "go.mod", "go.sum") {
 		if err := copyFile(file, filepath.Join(dir, file)); err != nil {
-			return "", err
+			return err
 		}
 	}
 	// The host builder of func puts its folder into the image, beside the program: nothing of it is needed there.
 	if err := os.WriteFile(filepath.Join(dir, ".funcignore"), []byte("*\n"), 0o644); err != nil { //nolint:gosec // for func to read
-		return "", err
+		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, rootFile), root(module, service), 0o644); err != nil { //nolint:gosec // for func to read
-		return "", err
+		return err
 	}
 	return project(service, dir)
 }
 
+// root is the root package of a staged function.
 func root(module string, s knative.Service) []byte {
 	return []byte(fmt.Sprintf(`// Package orders is the function %[1]s.
 package orders
@@ -126,18 +134,17 @@ func New() *deploy.Function { return deploy.New(f.New()) }
 
 // project writes the func.yaml of a function, which is that of its folder; when the folder is that of another Service,
 // with the name and the values of this one.
-func project(s knative.Service, dir string) (own string, err error) {
-	own = filepath.Join("functions", s.Function, funcFile)
+func project(s knative.Service, dir string) error {
+	own := filepath.Join("functions", s.Function, funcFile)
 	text, err := os.ReadFile(own)
 	if err != nil {
-		return "", fmt.Errorf("read how %s is deployed: %w", s.Name, err)
+		return fmt.Errorf("read how %s is deployed: %w", s.Name, err)
 	}
 	var p map[string]any
 	if err := yaml.Unmarshal(text, &p); err != nil {
-		return "", fmt.Errorf("%s: %w", own, err)
+		return fmt.Errorf("%s: %w", own, err)
 	}
 	if p["name"] != s.Name {
-		own = ""
 		p["name"] = s.Name
 		run, _ := p["run"].(map[string]any)
 		envs, _ := run["envs"].([]any)
@@ -149,10 +156,10 @@ func project(s knative.Service, dir string) (own string, err error) {
 			}
 		}
 		if text, err = yaml.Marshal(p); err != nil {
-			return "", fmt.Errorf("write how %s is deployed: %w", s.Name, err)
+			return fmt.Errorf("write how %s is deployed: %w", s.Name, err)
 		}
 	}
-	return own, os.WriteFile(filepath.Join(dir, funcFile), text, 0o644) //nolint:gosec // for func to read
+	return os.WriteFile(filepath.Join(dir, funcFile), text, 0o644) //nolint:gosec // for func to read
 }
 
 // sources returns the module, and the files of all its packages that a function needs, tests left out, as paths from

@@ -1,0 +1,19 @@
+package deployed
+
+import "testing"
+
+// BenchmarkStartToReady measures from the start of a function's process to its first answer that it is ready: what a cold
+// start waits for beside Kubernetes.
+func BenchmarkStartToReady(b *testing.B) {
+	c := newCluster(b)
+	for _, service := range c.wiring.Services {
+		b.Run(service.Name, func(b *testing.B) {
+			for b.Loop() {
+				p := c.binaries.Start(b, service.Name, c.environ(service, nil))
+				b.StopTimer()
+				p.end(b, service.Name)
+				b.StartTimer()
+			}
+		})
+	}
+}
