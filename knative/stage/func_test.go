@@ -7,8 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"example.com/orders/events"
 )
 
 // repository is a copy of ours, in which func.sh may change files, with a func on the PATH that says the version and
@@ -152,4 +155,28 @@ func TestWithoutAFuncThatFitsNothingIsDone(t *testing.T) {
 			assert.NoFileExists(t, r.log())
 		})
 	}
+}
+
+func TestInvokeSendsAnEventThatTheFunctionHandles(t *testing.T) {
+	r := newRepository(t)
+
+	output, err := r.sh(t, "v1.23.0", nil, "reserve-stock", "invoke")
+	require.NoError(t, err, output)
+	output, err = r.sh(t, "v1.23.0", nil, "reserve-stock", "invoke", "--type", "order.created")
+	require.NoError(t, err, output)
+	output, err = r.sh(t, "v1.23.0", nil, "orders-api", "invoke")
+	assert.Error(t, err)
+	assert.Contains(t, output, "orders-api handles requests, not events: say by --target where to")
+
+	text, err := os.ReadFile(r.log())
+	require.NoError(t, err)
+	sample, own, found := strings.Cut(string(text), " GOWORK=off GOFLAGS=-mod=mod\n")
+	require.True(t, found)
+	assert.Equal(t, "func invoke --path .stage/reserve-stock --type order.created GOWORK=off GOFLAGS=-mod=mod\n", own)
+	data, found := strings.CutPrefix(sample, "func invoke --path .stage/reserve-stock --format http --content-type application/cloudevents+json --data ")
+	require.True(t, found, sample)
+	e := event.New()
+	require.NoError(t, e.UnmarshalJSON([]byte(data)))
+	_, err = events.Decode[events.OrderCreated](e)
+	assert.NoError(t, err)
 }
