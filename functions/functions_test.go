@@ -145,7 +145,8 @@ func asProject(t *testing.T, m manifest) (p project) {
 	template := m.Spec.Template
 	require.Len(t, template.Spec.Containers, 1)
 	c := template.Spec.Containers[0]
-	p.SpecVersion, p.Runtime, p.Build.Builder = "0.36.0", "go", "host"
+	// func says that it knows no such builder, to whoever calls it on the folder of a function.
+	p.SpecVersion, p.Runtime, p.Build.Builder = "0.36.0", "go", "none here: use knative/func.sh"
 	p.Name, p.Registry = m.Metadata.Name, strings.TrimSuffix(c.Image, "/"+m.Metadata.Name)
 	for _, variable := range c.Env {
 		if variable.Name == "LISTEN_ADDRESS" {

@@ -132,14 +132,19 @@ func New() *deploy.Function { return deploy.New(f.New()) }
 `, s.Name, module, s.Function))
 }
 
-// project writes the func.yaml of a function, which is that of its folder; when the folder is that of another Service,
-// with the name and the values of this one.
+// builders are what func.yaml names in the folder of a function, where func cannot build it and says so by this name, and
+// what builds the staged function.
+var builders = strings.NewReplacer("builder: 'none here: use knative/func.sh'", "builder: host")
+
+// project writes the func.yaml of a function, which is that of its folder with the builder; when the folder is that of
+// another Service, with the name and the values of this one.
 func project(s knative.Service, dir string) error {
 	own := filepath.Join("functions", s.Function, funcFile)
 	text, err := os.ReadFile(own)
 	if err != nil {
 		return fmt.Errorf("read how %s is deployed: %w", s.Name, err)
 	}
+	text = []byte(builders.Replace(string(text)))
 	var p map[string]any
 	if err := yaml.Unmarshal(text, &p); err != nil {
 		return fmt.Errorf("%s: %w", own, err)
