@@ -1,4 +1,4 @@
-.PHONY: help run test generate lint bench crash
+.PHONY: help run test generate lint bench crash cluster
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,3 +23,6 @@ RUNS = 1
 crash: ## kill it at every boundary, and stop, freeze and kill its servers, RUNS times, under load; count what was lost
 	CRASH_ALL=1 CRASH_SERVERS=1 CRASH_AWAY=30s CRASH_RUNS=$(RUNS) go test -count=1 -timeout 4h -parallel 4 -v \
 	  -run 'ByACrash|ServerFaults|ComeAndGo' ./functions/harness
+
+cluster: ## start Kubernetes and Knative here, as root, and break the functions there (builds it first: a quarter of an hour)
+	.ci/cluster/run $(TESTS)

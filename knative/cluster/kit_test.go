@@ -1,0 +1,229 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// cluster is the one that runs, with the overlay local of this checkout on it.
+type cluster struct {
+	// public is the address of the gateway that customers reach, internal that of the one that functions reach.
+	public, internal string
+}
+
+// skus are what loads order, of which there is always enough.
+const skus = 20
+
+// open skips the test unless a cluster runs, and brings the overlay local of this checkout onto it.
+func open(t *testing.T) *cluster {
+	t.Helper()
+	if os.Getenv("CLUSTER") == "" {
+		t.Skip("CLUSTER names no cluster that runs: make cluster")
+	}
+	c := &cluster{
+		public:   "http://" + kubectl(t, "get", "service", "kourier", "-n", "kourier-system", "-o", "jsonpath={.spec.clusterIP}"),
+		internal: "http://" + kubectl(t, "get", "service", "kourier-internal", "-n", "kourier-system", "-o", "jsonpath={.spec.clusterIP}"),
+	}
+	c.deploy(t, "local")
+	for i := range skus {
+		answer := c.call(t, http.MethodPut, "inventory-api", fmt.Sprintf("/api/inventory/SKU-%d", i), `{"availableQty":1000000}`)
+		require.Less(t, answer.status, 300, answer.body)
+	}
+	return c
+}
+
+// long leaves a test out of the short half.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("breaks things for minutes: run without -short")
+	}
+}
+
+// path is a file of the cluster's folder.
+func path(name ...string) string {
+	return filepath.Join(append([]string{os.Getenv("CLUSTER")}, name...)...)
+}
+
+func kubectl(t *testing.T, args ...string) string {
+	t.Helper()
+	output, err := command(t, "kubectl", args...)
+	require.NoError(t, err)
+	return output
+}
+
+// command runs a program in the environment that .ci/cluster has made, and returns what it printed.
+func command(t *testing.T, name string, args ...string) (string, error) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	c := exec.CommandContext(context.WithoutCancel(t.Context()), name, args...) // a test cleans up after its context
+	c.Stdout, c.Stderr = &stdout, &stderr
+	if err := c.Run(); err != nil {
+		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// apply gives a manifest to the cluster.
+func apply(t *testing.T, manifest string) {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), "kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-")
+	c.Stdin = strings.NewReader(manifest)
+	output, err := c.CombinedOutput()
+	require.NoError(t, err, string(output))
+}
+
+// deploy applies an overlay and waits until it is ready. The Job cannot be changed: it is made again.
+func (c *cluster) deploy(t *testing.T, overlay string) {
+	t.Helper()
+	kubectl(t, "delete", "job", "migrate", "-n", "orders", "--ignore-not-found")
+	manifest, err := os.ReadFile(path(overlay + ".yaml"))
+	require.NoError(t, err)
+	apply(t, string(manifest))
+	kubectl(t, "wait", "-n", "orders", "job/migrate", "--for", "condition=Complete", "--timeout", "5m")
+	kubectl(t, "wait", "-n", "orders", "ksvc", "--all", "--for", "condition=Ready", "--timeout", "10m")
+}
+
+// reply is what a request was answered with; its status is 0 when there was no answer.
+type reply struct {
+	status int
+	body   string
+}
+
+var client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 500}}
+
+// call sends a request to a public function through Kourier, as a customer does.
+func (c *cluster) call(t *testing.T, method, service, resource, body string, header ...string) reply {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, c.public+resource, strings.NewReader(body))
+	if err != nil {
+		return reply{0, err.Error()}
+	}
+	request.Host = service + ".orders.127.0.0.1.sslip.io" // by the ConfigMap config-domain
+	request.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return reply{0, err.Error()}
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return reply{0, err.Error()}
+	}
+	return reply{response.StatusCode, string(text)}
+}
+
+// order is an order in answers.
+type order struct {
+	OrderID string `json:"orderId"`
+	Status  string `json:"status"`
+}
+
+func (r reply) order(t *testing.T) (o order) {
+	t.Helper()
+	assert.NoError(t, json.Unmarshal([]byte(r.body), &o), r.body)
+	return o
+}
+
+// place places an order and returns its id.
+func (c *cluster) place(t *testing.T, sku string, quantity int) string {
+	t.Helper()
+	answer := c.call(t, http.MethodPost, "orders-api", "/api/orders",
+		fmt.Sprintf(`{"customerEmail":"alice@example.com","items":[{"sku":%q,"quantity":%d,"unitPrice":1299}]}`, sku, quantity))
+	require.Equal(t, http.StatusCreated, answer.status, answer.body)
+	return answer.order(t).OrderID
+}
+
+func (c *cluster) status(t *testing.T, id string) string {
+	t.Helper()
+	answer := c.call(t, http.MethodGet, "orders-api", "/api/orders/"+id, "")
+	if answer.status != http.StatusOK {
+		return fmt.Sprint(answer.status)
+	}
+	return answer.order(t).Status
+}
+
+// await waits until something holds.
+func await(t *testing.T, within time.Duration, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(within)
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			require.Fail(t, "waited in vain", "%s: %s", within, what)
+		}
+	}
+}
+
+// pods lists the names of the pods of a Service that are not ending.
+func pods(t *testing.T, service string) []string {
+	t.Helper()
+	return strings.Fields(kubectl(t, "get", "pods", "-n", "orders", "-l", "serving.knative.dev/service="+service,
+		"-o", `go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}`))
+}
+
+// harness runs a command of the harness as a Job in the cluster, and returns its log and whether it succeeded.
+func harness(t *testing.T, args ...string) (log string, succeeded bool) {
+	t.Helper()
+	name := "harness-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	quoted, err := json.Marshal(args)
+	require.NoError(t, err)
+	apply(t, fmt.Sprintf(`
+apiVersion: batch/v1
+kind: Job
+metadata: {name: %s, namespace: orders}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+        - name: harness
+          image: dev.local/harness:current
+          args: %s
+          env:
+            - {name: MYSQL_DSN, valueFrom: {secretKeyRef: {name: orders-mysql, key: dsn}}}
+            - {name: KAFKA_BROKERS, valueFrom: {secretKeyRef: {name: orders-kafka, key: brokers}}}
+            - {name: FUNCTIONS_URL, value: "http://{consumer}.orders.svc.cluster.local"}
+          securityContext:
+            allowPrivilegeEscalation: false
+            runAsNonRoot: true
+            capabilities: {drop: [ALL]}
+            seccompProfile: {type: RuntimeDefault}
+`, name, quoted))
+	ended := ""
+	await(t, 3*time.Minute, "the end of harness "+strings.Join(args, " "), func() bool {
+		ended = kubectl(t, "get", "job", name, "-n", "orders", "-o", "jsonpath={.status.succeeded}/{.status.failed}")
+		return ended != "/"
+	})
+	log = kubectl(t, "logs", "-n", "orders", "job/"+name)
+	kubectl(t, "delete", "job", name, "-n", "orders")
+	return log, ended == "1/"
+}
+
+// audit asserts that nothing was lost, doubled or oversold, by the audit from inside.
+func audit(t *testing.T) {
+	t.Helper()
+	log, clean := harness(t, "audit", "--grace", "15s")
+	assert.True(t, clean, log)
+}

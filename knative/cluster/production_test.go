@@ -1,0 +1,84 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestProductionRunsWithTLSAndSASL deploys the overlay production with what the README asks for: the functions reach the
+// database by TLS, as a user with no more rights than they need, and the relays reach the brokers by TLS and SASL, both with
+// certificates of an authority of our own. The sources and the sinks are acted out by another listener.
+func TestProductionRunsWithTLSAndSASL(t *testing.T) {
+	long(t)
+	c := open(t)
+	authority, err := os.ReadFile(path("pki", "ca.crt"))
+	require.NoError(t, err)
+	indented := "    " + strings.ReplaceAll(strings.TrimSpace(string(authority)), "\n", "\n    ")
+	apply(t, fmt.Sprintf(`
+apiVersion: v1
+kind: Secret
+metadata: {name: orders-mysql, namespace: orders}
+stringData: {dsn: "orders:orders@tcp(mysql.orders:3306)/?tls=true"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: orders-kafka, namespace: orders}
+stringData:
+  brokers: orders-kafka-bootstrap.kafka:9093
+  protocol: SASL_SSL
+  sasl.mechanism: SCRAM-SHA-512
+  user: orders
+  password: orders
+  ca.crt: |
+%s
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: orders-trust, namespace: orders}
+data:
+  ca.crt: |
+%s
+`, indented, indented))
+
+	c.deploy(t, "production")
+	id := c.place(t, "SKU-1", 1)
+	await(t, 2*time.Minute, "an order is confirmed", func() bool { return c.status(t, id) == "CONFIRMED" })
+
+	awaited := strings.Fields(kubectl(t, "get", "pdb", "-n", "orders", "-o", "jsonpath={.items[*].metadata.name}"))
+	assert.Len(t, awaited, 7)
+	for _, service := range awaited {
+		await(t, 2*time.Minute, "two pods of "+service, func() bool { return len(pods(t, service)) >= 2 })
+	}
+
+	// A node that is drained takes one of two pods at a time.
+	await(t, time.Minute, "a pod may go", func() bool {
+		return kubectl(t, "get", "pdb", "orders-api", "-n", "orders", "-o", "jsonpath={.status.disruptionsAllowed}") == "1"
+	})
+	two := pods(t, "orders-api")
+	require.NoError(t, evict(t, two[0]))
+	assert.ErrorContains(t, evict(t, two[1]), "would violate the pod's disruption budget")
+	for range 20 {
+		id := c.place(t, "SKU-1", 1)
+		await(t, time.Minute, "an order is confirmed", func() bool { return c.status(t, id) == "CONFIRMED" })
+	}
+	await(t, 2*time.Minute, "a pod has come in its place", func() bool {
+		now := pods(t, "orders-api")
+		return len(now) == 2 && !slices.Contains(now, two[0])
+	})
+}
+
+// evict asks for the end of a pod, as the draining of a node does.
+func evict(t *testing.T, pod string) error {
+	t.Helper()
+	file := t.TempDir() + "/eviction.json"
+	require.NoError(t, os.WriteFile(file, []byte(`{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"`+pod+`","namespace":"orders"}}`), 0o600))
+	_, err := command(t, "kubectl", "create", "--raw", "/api/v1/namespaces/orders/pods/"+pod+"/eviction", "-f", file)
+	return err
+}

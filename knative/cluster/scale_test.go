@@ -1,0 +1,115 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// burst is how many orders come at once.
+const burst = 400
+
+// TestABurstScalesOut sends orders at once to create-order, from nothing and again, with several bounds of the requests that a
+// pod works on at a time. It reports how many pods came, the orders confirmed a second, and who used the processors.
+func TestABurstScalesOut(t *testing.T) {
+	long(t)
+	c := open(t)
+	await(t, 4*time.Minute, "create-order has no pod", func() bool { return len(pods(t, "create-order")) == 0 })
+	for _, concurrency := range []int{32, 32, 8, 2} {
+		t.Run(fmt.Sprintf("containerConcurrency %d", concurrency), func(t *testing.T) {
+			bound(t, concurrency)
+			watched, seen := context.WithCancel(t.Context())
+			most := make(chan map[string]int, 1)
+			go func() { most <- countPods(watched, t) }()
+			before := processors(t)
+			l := atOnce(t, c, "create-order", burst)
+			accepted := time.Since(l.begin)
+			l.confirmed(t)
+			took := time.Since(l.begin)
+			used := processors(t)
+			seen()
+			t.Logf("%d orders: accepted in %s (%.0f/s), all confirmed in %s (%.0f/s)", burst, accepted.Round(10*time.Millisecond),
+				burst/accepted.Seconds(), took.Round(10*time.Millisecond), burst/took.Seconds())
+			t.Logf("most pods: %v", <-most)
+			t.Logf("seconds of processors: %s", table(before, used))
+			l.settle(t)
+		})
+	}
+}
+
+// bound gives all functions on the way of an order a containerConcurrency.
+func bound(t *testing.T, concurrency int) {
+	t.Helper()
+	for _, service := range append([]string{"create-order"}, inPods...) {
+		kubectl(t, "patch", "ksvc", service, "-n", "orders", "--type", "merge", "-p",
+			fmt.Sprintf(`{"spec":{"template":{"spec":{"containerConcurrency":%d}}}}`, concurrency))
+	}
+	kubectl(t, "wait", "-n", "orders", "ksvc", "--all", "--for", "condition=Ready", "--timeout", "5m")
+}
+
+// countPods returns the most pods that each Service had at a time, until ctx ends.
+func countPods(ctx context.Context, t *testing.T) map[string]int {
+	most := map[string]int{}
+	for ctx.Err() == nil {
+		now := map[string]int{}
+		names, err := command(t, "kubectl", "get", "pods", "-n", "orders", "--field-selector", "status.phase=Running", "-o",
+			`go-template={{range .items}}{{index .metadata.labels "serving.knative.dev/service"}} {{end}}`)
+		if err != nil {
+			t.Error(err)
+			return most
+		}
+		for _, name := range strings.Fields(names) {
+			now[name]++
+		}
+		for name, n := range now {
+			most[name] = max(most[name], n)
+		}
+	}
+	return most
+}
+
+// processors are the seconds that the programs of this machine have used, by their names.
+func processors(t *testing.T) map[string]float64 {
+	t.Helper()
+	used := map[string]float64{}
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	require.NoError(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		begin, end := strings.IndexByte(string(text), '('), strings.LastIndexByte(string(text), ')')
+		fields := strings.Fields(string(text[end+1:]))
+		for _, ticks := range fields[11:13] { // utime and stime, in hundredths
+			n, err := strconv.ParseFloat(ticks, 64)
+			require.NoError(t, err)
+			used[string(text[begin+1:end])] += n / 100
+		}
+	}
+	return used
+}
+
+// table lists what programs have used in between, those first that used most.
+func table(before, after map[string]float64) string {
+	used := map[string]float64{}
+	for name := range after {
+		used[name] = after[name] - before[name]
+	}
+	names := slices.SortedFunc(maps.Keys(used), func(a, b string) int { return cmp.Compare(used[b], used[a]) })
+	var lines []string
+	for _, name := range names[:min(12, len(names))] {
+		lines = append(lines, fmt.Sprintf("%s %.1f", name, used[name]))
+	}
+	return strings.Join(lines, ", ")
+}
