@@ -65,7 +65,7 @@ func process(t *testing.T, pod string) int {
 func signal(t *testing.T, pid int, s syscall.Signal) {
 	t.Helper()
 	if pid != 0 {
-		if err := syscall.Kill(pid, s); err != syscall.ESRCH { //nolint:errorlint // an errno
+		if err := syscall.Kill(pid, s); err != syscall.ESRCH {
 			require.NoError(t, err)
 		}
 	}

@@ -30,7 +30,7 @@ type load struct {
 
 func newLoad(c *cluster, service string) *load {
 	now := time.Now()
-	return &load{cluster: c, service: service, prefix: fmt.Sprint(now.UnixNano()), begin: now, answers: map[int]int{}, ended: make(chan struct{})}
+	return &load{cluster: c, service: service, prefix: strconv.FormatInt(now.UnixNano(), 36), begin: now, answers: map[int]int{}, ended: make(chan struct{})}
 }
 
 // patience is how long a customer asks again.
@@ -38,6 +38,7 @@ const patience = 3 * time.Minute
 
 // customer places the n-th order.
 func (l *load) customer(t *testing.T, n int) {
+	t.Helper()
 	begin := time.Now()
 	body := fmt.Sprintf(`{"customerEmail":"load@example.com","items":[{"sku":"SKU-%d","quantity":1,"unitPrice":100}]}`, n%skus)
 	for time.Since(begin) < patience {
@@ -62,6 +63,7 @@ func (l *load) customer(t *testing.T, n int) {
 
 // order sends one request, which has the same key each time.
 func (l *load) order(t *testing.T, body, key string) reply {
+	t.Helper()
 	if l.service == "create-order" {
 		return l.cluster.call(t, http.MethodPost, l.service, "/", body, "Ce-Specversion", "1.0", "Ce-Type", "order.create", "Ce-Source", "/load", "Ce-Id", key)
 	}
@@ -70,6 +72,7 @@ func (l *load) order(t *testing.T, body, key string) reply {
 
 // start lets orders come at a rate until stop.
 func start(t *testing.T, c *cluster, perSecond int) *load {
+	t.Helper()
 	l := newLoad(c, "orders-api")
 	l.clients.Go(func() {
 		tick := time.NewTicker(time.Second / time.Duration(perSecond))
@@ -88,6 +91,7 @@ func start(t *testing.T, c *cluster, perSecond int) *load {
 
 // atOnce lets so many orders come to a Service at once, and returns when all are accepted.
 func atOnce(t *testing.T, c *cluster, service string, orders int) *load {
+	t.Helper()
 	l := newLoad(c, service)
 	for n := range orders {
 		l.clients.Go(func() { l.customer(t, n) })

@@ -69,13 +69,7 @@ func TestAFunctionStartsCold(t *testing.T) {
 		begin := time.Now()
 		answered := make(chan time.Duration, 1)
 		go func() {
-			request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, c.internal+"/health/readiness", nil) //nolint:errcheck // the URL is sound
-			request.Host = service + ".orders.svc.cluster.local"
-			response, err := client.Do(request)
-			if assert.NoError(t, err) {
-				assert.Equal(t, http.StatusOK, response.StatusCode, service)
-				_ = response.Body.Close()
-			}
+			assert.Equal(t, http.StatusOK, c.ask(t, service, "/health/readiness"))
 			answered <- time.Since(begin)
 		}()
 		var steps []string
