@@ -72,6 +72,7 @@ func signal(t *testing.T, pid int, s syscall.Signal) {
 }
 
 func TestProcessesThatAreKilledUnderLoadLoseNothing(t *testing.T) {
+	long(t)
 	c := open(t)
 	l := start(t, c, rate)
 	l.more(t, 5*rate)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,7 +62,28 @@ func path(name ...string) string {
 
 func kubectl(t *testing.T, args ...string) string {
 	t.Helper()
-	output, err := command(t, "kubectl", args...)
+	return patiently(t, "", args...)
+}
+
+// apply gives a manifest to the cluster.
+func apply(t *testing.T, manifest string) {
+	t.Helper()
+	patiently(t, manifest, "apply", "--server-side", "--force-conflicts", "-f", "-")
+}
+
+// busy are the words of an API server that gets no processor for a while.
+var busy = regexp.MustCompile("request did not complete within|TLS handshake timeout|i/o timeout|etcdserver: ")
+
+// patiently runs kubectl, a few times when the API server is busy.
+func patiently(t *testing.T, input string, args ...string) (output string) {
+	t.Helper()
+	var err error
+	for range 5 {
+		output, err = fed(t, input, "kubectl", args...)
+		if err == nil || !busy.MatchString(err.Error()) {
+			break
+		}
+	}
 	require.NoError(t, err)
 	return output
 }
@@ -69,22 +91,19 @@ func kubectl(t *testing.T, args ...string) string {
 // command runs a program in the environment that .ci/cluster has made, and returns what it printed.
 func command(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
+	return fed(t, "", name, args...)
+}
+
+// fed is command with an input.
+func fed(t *testing.T, input, name string, args ...string) (string, error) {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
 	c := exec.CommandContext(context.WithoutCancel(t.Context()), name, args...) // a test cleans up after its context
-	c.Stdout, c.Stderr = &stdout, &stderr
+	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(input), &stdout, &stderr
 	if err := c.Run(); err != nil {
 		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, stderr.String())
 	}
 	return stdout.String(), nil
-}
-
-// apply gives a manifest to the cluster.
-func apply(t *testing.T, manifest string) {
-	t.Helper()
-	c := exec.CommandContext(t.Context(), "kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-")
-	c.Stdin = strings.NewReader(manifest)
-	output, err := c.CombinedOutput()
-	require.NoError(t, err, string(output))
 }
 
 // deploy applies an overlay and waits until it is ready. The Job cannot be changed: it is made again.
