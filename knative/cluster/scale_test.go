@@ -59,6 +59,7 @@ func bound(t *testing.T, concurrency int) {
 
 // countPods returns the most pods that each Service had at a time, until ctx ends.
 func countPods(ctx context.Context, t *testing.T) map[string]int {
+	t.Helper()
 	most := map[string]int{}
 	for ctx.Err() == nil {
 		now := map[string]int{}
