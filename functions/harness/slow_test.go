@@ -48,7 +48,7 @@ func (p *process) served(t *testing.T, letter string) {
 	})
 	p.awaitStatus(t, o.OrderID, "CONFIRMED")
 	var page struct{ Value string }
-	require.Equal(t, http.StatusOK, p.get(t, letter, &page))
+	p.await(t, "the letter is shown", func() bool { return p.get(t, letter, &page) == http.StatusOK })
 	assert.NotEmpty(t, page.Value)
 	for _, view := range []string{"flow", "deadletters:open", "order:" + o.OrderID} {
 		response, err := http.Get(p.url + "/console/events?view=" + view)
