@@ -120,6 +120,7 @@ func TestCreateRefusesAKnownKeyForAnotherOrder(t *testing.T) {
 func lose(f *Function, loss func()) {
 	times := 0
 	clock := f.Now
+	f.NewID = functiontest.OrderID
 	f.Now = func() time.Time {
 		// The first time is that of the order, the second that of the event in the outbox, just before the commit.
 		if times++; times == 2 {
