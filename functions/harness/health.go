@@ -77,10 +77,7 @@ func reachable(addr string) string {
 		return addr
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-		if ip != nil && ip.To4() == nil {
-			host = "::1"
-		}
+		host = "127.0.0.1" // for [::] too: a container may have no ::1
 	}
 	return net.JoinHostPort(host, port)
 }

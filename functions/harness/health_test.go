@@ -78,7 +78,7 @@ func TestHealthDoesNotWaitForAHarnessThatHangs(t *testing.T) {
 
 func TestReachableIsAnAddressOfThisMachine(t *testing.T) {
 	for addr, want := range map[string]string{
-		"0.0.0.0:8080": "127.0.0.1:8080", ":8080": "127.0.0.1:8080", "[::]:8080": "[::1]:8080",
+		"0.0.0.0:8080": "127.0.0.1:8080", ":8080": "127.0.0.1:8080", "[::]:8080": "127.0.0.1:8080",
 		"127.0.0.1:8080": "127.0.0.1:8080", "localhost:8080": "localhost:8080", "[::1]:80": "[::1]:80",
 	} {
 		assert.Equal(t, want, reachable(addr), addr)
