@@ -82,6 +82,7 @@ func commands() []command {
 		{"outbox requeue", "make parked rows due again", outboxRequeue},
 		{"outbox discard", "give parked rows up: they are never sent, and stay to be seen", outboxDiscard},
 		{"outbox purge", "delete the rows that were sent long ago", outboxPurge},
+		{"version", "say which version and commit the program is of", plain(versionCommand)},
 	}
 }
 
@@ -91,6 +92,9 @@ func find(args []string) (c command, rest []string, err error) {
 	words := 0
 	for words < len(args) && words < 2 && !strings.HasPrefix(args[words], "-") {
 		words++
+	}
+	if len(args) > 0 && (args[0] == "--version" || args[0] == "-version") {
+		args, words = append([]string{"version"}, args[1:]...), 1
 	}
 	if words == 0 {
 		return all[0], args, nil
