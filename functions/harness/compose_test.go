@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,7 +110,7 @@ var settings = map[string]map[string]string{
 		"KAFKA_PORT": "19092", "SMTP_ADDR": "mail.example.com:25", "SMTP_FROM": "shop@example.com",
 		"SMTP_TLS": "starttls", "SMTP_USER": "shop", "SMTP_PASSWORD": "s3cret",
 		"OTEL_EXPORTER_OTLP_ENDPOINT": "http://jaeger:4318", "PROMETHEUS_PORT": "19090", "GRAFANA_PORT": "13000", "JAEGER_PORT": "17686",
-		"HARNESS_REVISION": "1f5a",
+		"NO_PROXY": "collector.example.com", "HARNESS_REVISION": "1f5a",
 	},
 }
 
@@ -326,5 +327,27 @@ func TestTheExampleOfEnvHasEverySettingOfComposeWithItsDefault(t *testing.T) {
 	assert.Equal(t, inCompose, example)
 	for name := range inCompose {
 		assert.Contains(t, settings["all set"], name)
+	}
+}
+
+// A proxy in the settings of the Docker client is in the environment of every container.
+func TestComposeReachesItsOwnServicesWithoutAProxy(t *testing.T) {
+	for name, env := range settings {
+		t.Run(name, func(t *testing.T) {
+			c := composed(t, env)
+			direct := func(service string) []string { return strings.Split(c.Services[service].value(t, "NO_PROXY"), ",") }
+			assert.Contains(t, direct("harness"), "jaeger")
+			assert.Contains(t, direct("harness"), env["NO_PROXY"])
+			for _, d := range datasources(t) {
+				u, err := url.Parse(d.URL)
+				require.NoError(t, err)
+				assert.Contains(t, direct("grafana"), u.Hostname())
+			}
+			for name, s := range c.Services {
+				if slices.Contains(s.Healthcheck.Test, "wget") {
+					assert.Contains(t, s.Healthcheck.Test, "--proxy=off", name)
+				}
+			}
+		})
 	}
 }

@@ -39,6 +39,7 @@ More of the environment:
   SMTP_USER            the login at the relay, with SMTP_PASSWORD; only with TLS
   CURRENCY             ISO 4217 code of all amounts (default EUR)
   SAGA_TIMEOUT         how long an order may be pending; overrides the manifest
+  NO_PROXY             hosts, host,host, to which traces go straight when HTTP_PROXY is set
   OTEL_EXPORTER_OTLP_ENDPOINT  http://host:4318 to which traces go by OTLP over HTTP; not set: nothing is traced;
                        other variables of OpenTelemetry hold too, such as OTEL_SDK_DISABLED=true
   HTTP_PROXY           for traces only: functions, relays and KafkaSinks are reached without a proxy
