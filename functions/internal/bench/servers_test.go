@@ -4,12 +4,14 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/go-sql-driver/mysql"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -279,4 +281,27 @@ func TestBacklogThatNobodyDrainsIsToldOf(t *testing.T) {
 	require.ErrorContains(t, err, "0 of 7 events")
 	_, err = Drain(t.Context(), target, 0, time.Second, nil, nil)
 	assert.ErrorContains(t, err, "--backlog 0")
+}
+
+func TestAUserWithItsSchemasAndNoMoreCanBench(t *testing.T) {
+	t.Parallel()
+	server := mysqltest.Server(t)
+	root := mysqltest.Pool(t, server, schema.Orders)
+	exec := func(statement string) {
+		_, err := root.ExecContext(context.WithoutCancel(t.Context()), statement)
+		require.NoError(t, err)
+	}
+	name := "bench" + strings.Trim(server.Prefix, "_")
+	user := "'" + name + "'@'%'"
+	exec("CREATE USER " + user + " IDENTIFIED BY 'secret'")
+	t.Cleanup(func() { exec("DROP USER " + user) })
+	exec("GRANT SELECT ON `" + server.Prefix + schema.Orders + "`.* TO " + user)
+	config, err := mysql.ParseDSN(server.DSN)
+	require.NoError(t, err)
+	config.User, config.Passwd = name, "secret"
+
+	c, err := database{mysqltest.Pool(t, schema.Server{DSN: config.FormatDSN(), Prefix: server.Prefix}, schema.Orders), server.Prefix}.counters(t.Context())
+	require.NoError(t, err)
+	assert.Positive(t, c.status["Questions"])
+	assert.Empty(t, c.statements)
 }
