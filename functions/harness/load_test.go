@@ -389,9 +389,14 @@ func (s stack) databases(t testing.TB) databases {
 	t.Helper()
 	run, err := readRun(s.data)
 	require.NoError(t, err)
-	server := schema.Server{DSN: run.DSN, Prefix: s.variable("MYSQL_SCHEMA_PREFIX")}
+	return openDatabases(t, schema.Server{DSN: run.DSN, Prefix: s.variable("MYSQL_SCHEMA_PREFIX")})
+}
+
+func openDatabases(t testing.TB, server schema.Server) databases {
+	t.Helper()
 	d := databases{}
 	for _, name := range []string{schema.Orders, schema.Inventory, schema.Notifications} {
+		var err error
 		d[name], err = server.Open(name, 2)
 		require.NoError(t, err)
 	}

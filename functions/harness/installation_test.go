@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/porttest"
+)
+
+// installation is a clone of this repository, with the changes of the working tree, in which a user runs Docker Compose as
+// a project beside all others.
+type installation struct {
+	dir     string
+	environ []string
+	env     map[string]string // of the file .env
+	client  string            // a folder for settings of the docker client
+}
+
+const project = "orders-composed"
+
+// newInstallation clones and writes an .env with ports that are free. With the test all of the project goes.
+func newInstallation(t *testing.T) *installation {
+	t.Helper()
+	i := &installation{
+		dir: t.TempDir(), client: t.TempDir(), environ: append(os.Environ(), "COMPOSE_PROJECT_NAME="+project, "COMPOSE_ANSI=never"),
+		env: map[string]string{"MYSQL_PASSWORD": "p@ss:w/rd", "MYSQL_ROOT_PASSWORD": "other"},
+	}
+	command := exec.CommandContext(t.Context(), "sh", "-euc",
+		`git clone --quiet "$1" "$2" && git -C "$1" diff --binary HEAD | git -C "$2" apply --allow-empty`, "sh", root, i.dir)
+	out, err := command.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for name := range settings["all set"] {
+		if strings.HasSuffix(name, "_PORT") {
+			_, port, err := net.SplitHostPort(porttest.Address(t))
+			require.NoError(t, err)
+			i.env[name] = port
+		}
+	}
+	i.writeEnv(t)
+	remove := []string{"compose", "--profile", "observability", "down", "--volumes", "--remove-orphans", "--rmi", "local"}
+	i.docker(t, remove...) // of a run that was killed
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
+		defer cancel()
+		if t.Failed() {
+			logs, _ := i.command(ctx, "compose", "--profile", "observability", "logs", "--no-color", "--tail", "20").CombinedOutput()
+			t.Logf("the end of the logs:\n%s", logs)
+		}
+		out, err := i.command(ctx, remove...).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	})
+	return i
+}
+
+func (i *installation) writeEnv(t *testing.T) {
+	t.Helper()
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(i.env)) {
+		fmt.Fprintf(&text, "%s=%s\n", name, i.env[name])
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(i.dir, ".env"), []byte(text.String()), 0o600))
+}
+
+// address is where a port of .env is published.
+func (i *installation) address(variable string) string { return "127.0.0.1:" + i.env[variable] }
+
+func (i *installation) command(ctx context.Context, args ...string) *exec.Cmd {
+	command := exec.CommandContext(ctx, "docker", args...)
+	command.Dir, command.Env = i.dir, i.environ
+	// A client that is interrupted may clean up.
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
+	command.WaitDelay = 2 * time.Minute
+	return command
+}
+
+// attempt runs the docker client and returns its standard output, and with its error what it complained of.
+func (i *installation) attempt(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	command := i.command(ctx, args...)
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	err := command.Run()
+	if err != nil {
+		err = fmt.Errorf("docker %s: %w\n%s", strings.Join(args, " "), err, stderr.String())
+	}
+	return strings.TrimSpace(stdout.String()), err
+}
+
+// docker does the same where it must succeed.
+func (i *installation) docker(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := i.attempt(t, args...)
+	require.NoError(t, err)
+	return out
+}
+
+// container is what docker inspect tells of one.
+type container struct {
+	RestartCount int
+	State        struct {
+		Status   string
+		Pid      int
+		ExitCode int
+		Health   struct{ Status string }
+	}
+	Config struct{ Env []string }
+}
+
+func (i *installation) inspect(t *testing.T, service string) container {
+	t.Helper()
+	var all []container
+	require.NoError(t, json.Unmarshal([]byte(i.docker(t, "inspect", i.name(service))), &all))
+	require.Len(t, all, 1)
+	return all[0]
+}
+
+func (i *installation) name(service string) string { return project + "-" + service + "-1" }
+
+// killProcess ends the first process of a container by SIGKILL, from outside of the container and unknown to the engine.
+// It needs no rights on this machine, which may not even be the one where the containers are.
+func (i *installation) killProcess(t *testing.T, service string) {
+	t.Helper()
+	i.docker(t, "run", "--rm", "--network", "none", "--pid", "host", "--user", "0", "--entrypoint", "bash", i.image(t, "mysql"),
+		"-c", fmt.Sprintf("kill -KILL %d", i.inspect(t, service).State.Pid))
+}
+
+// image is the name that docker-compose.yml gives.
+func (i *installation) image(t *testing.T, service string) string {
+	t.Helper()
+	return composed(t, nil).Services[service].Image
+}
+
+// await polls until something holds, which must be within two minutes.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(2 * time.Minute)
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			require.FailNow(t, "two minutes are over", "before %s", what)
+		}
+	}
+}
+
+func (i *installation) awaitHealthy(t *testing.T, service string) {
+	t.Helper()
+	await(t, service+" is healthy", func() bool { return i.inspect(t, service).State.Health.Status == "healthy" })
+}
+
+// behindProxy gives the client of this installation a proxy in its settings that is not there. Compose hands it to every
+// build and container.
+func (i *installation) behindProxy(t *testing.T, proxy string) {
+	t.Helper()
+	folder := os.Getenv("DOCKER_CONFIG")
+	if folder == "" {
+		home, err := os.UserHomeDir()
+		require.NoError(t, err)
+		folder = filepath.Join(home, ".docker")
+	}
+	host := i.docker(t, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+	text, err := json.Marshal(map[string]any{
+		"proxies":             map[string]any{"default": map[string]string{"httpProxy": proxy, "httpsProxy": proxy, "noProxy": "intranet.example.com"}},
+		"cliPluginsExtraDirs": []string{filepath.Join(folder, "cli-plugins")},
+	})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(i.client, "config.json"), text, 0o600))
+	i.environ = append(i.environ, "DOCKER_CONFIG="+i.client, "DOCKER_HOST="+host)
+}
