@@ -238,13 +238,56 @@ func (q *Queries) ListDue(ctx context.Context, arg ListDueParams) ([]ListDueRow,
 	return items, nil
 }
 
+const listHolders = `-- name: ListHolders :many
+SELECT w.aggregate_id, e.next_attempt_at
+FROM outbox_waiting w FORCE INDEX (outbox_waiting_aggregate) STRAIGHT_JOIN outbox e ON e.id = w.id
+WHERE w.aggregate_id IN (/*SLICE:aggregate_ids*/?) AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL
+ORDER BY w.aggregate_id, w.id
+`
+
+type ListHoldersRow struct {
+	AggregateID   string
+	NextAttemptAt *time.Time
+}
+
+// ListHolders lists the rows of some aggregates that wait for their next attempt and hold back what is new of them.
+func (q *Queries) ListHolders(ctx context.Context, aggregateIds []string) ([]ListHoldersRow, error) {
+	query := listHolders
+	var queryParams []interface{}
+	if len(aggregateIds) > 0 {
+		for _, v := range aggregateIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:aggregate_ids*/?", strings.Repeat(",?", len(aggregateIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:aggregate_ids*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListHoldersRow
+	for rows.Next() {
+		var i ListHoldersRow
+		if err := rows.Scan(&i.AggregateID, &i.NextAttemptAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listNew = `-- name: ListNew :many
 SELECT n.id, n.aggregate_id, n.type, n.payload, n.headers,
-  (SELECT e.next_attempt_at FROM outbox_waiting w JOIN outbox e ON e.id = w.id
-    WHERE w.aggregate_id = n.aggregate_id AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL
-    ORDER BY w.id LIMIT 1) AS held_until,
-  CAST((SELECT d.id FROM outbox d FORCE INDEX (outbox_due)
-    WHERE d.shard = ? AND d.status IN ('NEW', 'ERROR') AND d.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL AS SIGNED) AS due
+  CAST((SELECT w.id FROM outbox w FORCE INDEX (outbox_due)
+    WHERE w.shard = ? AND w.status IN ('NEW', 'ERROR') AND w.next_attempt_at IS NOT NULL LIMIT 1) IS NOT NULL AS SIGNED) AS waits
 FROM outbox n FORCE INDEX (outbox_due)
 WHERE n.shard = ? AND n.status = 'NEW' AND n.next_attempt_at IS NULL AND n.id > ?
 ORDER BY n.id
@@ -263,12 +306,11 @@ type ListNewRow struct {
 	Type        string
 	Payload     string
 	Headers     string
-	HeldUntil   *time.Time
-	Due         int64
+	Waits       int64
 }
 
-// ListNew lists the new rows of a shard in the order in which they were written, from after an id on, each with the next
-// attempt of the row that holds it back. Each says whether a row of the shard is due for its next attempt, at the same moment.
+// ListNew lists the new rows of a shard in the order in which they were written, from after an id on. Each says whether
+// the shard has rows with a next attempt as well, at the same moment.
 func (q *Queries) ListNew(ctx context.Context, arg ListNewParams) ([]ListNewRow, error) {
 	rows, err := q.db.QueryContext(ctx, listNew,
 		arg.Shard,
@@ -289,12 +331,71 @@ func (q *Queries) ListNew(ctx context.Context, arg ListNewParams) ([]ListNewRow,
 			&i.Type,
 			&i.Payload,
 			&i.Headers,
-			&i.HeldUntil,
-			&i.Due,
+			&i.Waits,
 		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listPendingShards = `-- name: ListPendingShards :many
+SELECT s.shard FROM outbox_shards s
+WHERE s.shard IN (/*SLICE:shards*/?)
+  AND (SELECT n.id FROM outbox n FORCE INDEX (outbox_due) WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
+UNION
+SELECT d.shard FROM (
+  SELECT o.shard FROM outbox o FORCE INDEX (outbox_due)
+  WHERE o.shard IN (/*SLICE:shards*/?) AND o.status = 'ERROR' AND o.next_attempt_at <= NOW(6) LIMIT 100) d
+ORDER BY shard
+`
+
+type ListPendingShardsParams struct {
+	Shards []uint8
+}
+
+// ListPendingShards finds those of some shards with rows that are new or whose next attempt is due; of the latter it looks at
+// a hundred at most, beside which a shard may be found later. It names the shards in the search for
+// what is due, where MySQL would pass over the parked rows in a join with their table. It asks for a single new row and not for
+// EXISTS, which MariaDB turns into a scan of the whole outbox.
+func (q *Queries) ListPendingShards(ctx context.Context, arg ListPendingShardsParams) ([]uint8, error) {
+	query := listPendingShards
+	var queryParams []interface{}
+	if len(arg.Shards) > 0 {
+		for _, v := range arg.Shards {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:shards*/?", strings.Repeat(",?", len(arg.Shards))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:shards*/?", "NULL", 1)
+	}
+	if len(arg.Shards) > 0 {
+		for _, v := range arg.Shards {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:shards*/?", strings.Repeat(",?", len(arg.Shards))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:shards*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uint8
+	for rows.Next() {
+		var shard uint8
+		if err := rows.Scan(&shard); err != nil {
+			return nil, err
+		}
+		items = append(items, shard)
 	}
 	if err := rows.Close(); err != nil {
 		return nil, err
@@ -342,28 +443,6 @@ type ParkParams struct {
 func (q *Queries) Park(ctx context.Context, arg ParkParams) error {
 	_, err := q.db.ExecContext(ctx, park, arg.LastError, arg.ID)
 	return err
-}
-
-const pendingShard = `-- name: PendingShard :one
-SELECT s.shard FROM outbox_shards s
-WHERE s.shard = ? AND (
-     (SELECT n.id FROM outbox n FORCE INDEX (outbox_due) WHERE n.shard = ? AND n.status = 'NEW' LIMIT 1) IS NOT NULL
-  OR (SELECT d.id FROM outbox d FORCE INDEX (outbox_due)
-    WHERE d.shard = ? AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL)
-`
-
-type PendingShardParams struct {
-	Shard uint8
-}
-
-// PendingShard returns a shard if it has a row that is new or one whose next attempt is due. ListPendingShards asks for
-// several by one round trip: in a query for all of them MySQL would pass over the parked rows. It asks for single rows and
-// not for EXISTS, which MariaDB turns into a scan of the whole outbox.
-func (q *Queries) PendingShard(ctx context.Context, arg PendingShardParams) (uint8, error) {
-	row := q.db.QueryRowContext(ctx, pendingShard, arg.Shard, arg.Shard, arg.Shard)
-	var shard uint8
-	err := row.Scan(&shard)
-	return shard, err
 }
 
 const recordRefusal = `-- name: RecordRefusal :exec

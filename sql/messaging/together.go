@@ -39,19 +39,36 @@ func (q *Queries) ListNewOfEach(ctx context.Context, lists []ListNewParams) ([][
 	return pages, err
 }
 
-// ListPendingShards is PendingShard for several shards in one round trip.
-func (q *Queries) ListPendingShards(ctx context.Context, shards []uint8) (pending []uint8, err error) {
-	queries := make([]schema.Query, len(shards))
-	for i, shard := range shards {
-		queries[i] = schema.Query{Text: pendingShard, Args: []any{shard, shard, shard}}
+// ListDueWithHolders is ListDue, and ListHolders for some aggregates after that, in one round trip.
+func (q *Queries) ListDueWithHolders(ctx context.Context, list ListDueParams, aggregates []string) (due []ListDueRow, holders []ListHoldersRow, err error) {
+	queries := []schema.Query{{Text: listDue, Args: []any{list.Shard, list.Limit}}}
+	if n := len(aggregates); n > 0 {
+		args := make([]any, n)
+		for i, id := range aggregates {
+			args[i] = id
+		}
+		text := strings.Replace(listHolders, "/*SLICE:aggregate_ids*/?", strings.Repeat(",?", n)[1:], 1)
+		queries = append(queries, schema.Query{Text: text, Args: args})
 	}
 	err = schema.QueryTogether(ctx, q.db, queries, func(n int, answer *sql.Rows) error {
-		if answer.Next() {
-			pending = append(pending, shards[n])
+		for answer.Next() {
+			if n == 1 {
+				var h ListHoldersRow
+				if err := answer.Scan(&h.AggregateID, &h.NextAttemptAt); err != nil {
+					return err
+				}
+				holders = append(holders, h)
+				continue
+			}
+			var d ListDueRow
+			if err := answer.Scan(&d.ID, &d.AggregateID, &d.Type, &d.Payload, &d.Headers, &d.Attempts, &d.HeldUntil); err != nil {
+				return err
+			}
+			due = append(due, d)
 		}
 		return nil
 	})
-	return pending, err
+	return due, holders, err
 }
 
 func (p ListNewParams) query() schema.Query {
@@ -61,7 +78,7 @@ func (p ListNewParams) query() schema.Query {
 func newRows(answer *sql.Rows) (rows []ListNewRow, err error) {
 	for answer.Next() {
 		var r ListNewRow
-		if err := answer.Scan(&r.ID, &r.AggregateID, &r.Type, &r.Payload, &r.Headers, &r.HeldUntil, &r.Due); err != nil {
+		if err := answer.Scan(&r.ID, &r.AggregateID, &r.Type, &r.Payload, &r.Headers, &r.Waits); err != nil {
 			return nil, err
 		}
 		rows = append(rows, r)

@@ -26,12 +26,16 @@ func TestEveryQueryOfTheRelayFindsItsRowsByAnIndex(t *testing.T) {
 			q := messaging.New(p)
 			reason, before := "refused", time.Now()
 			queries := map[string]func() error{
-				"ListPendingShards": func() error { _, err := q.ListPendingShards(t.Context(), []uint8{0, 1, 2}); return err },
-				"ClaimShards":       func() error { _, err := q.ClaimShards(t.Context(), []uint8{1, 3}); return err },
+				"ListPendingShards": func() error {
+					_, err := q.ListPendingShards(t.Context(), messaging.ListPendingShardsParams{Shards: []uint8{0, 1, 2}})
+					return err
+				},
+				"ClaimShards": func() error { _, err := q.ClaimShards(t.Context(), []uint8{1, 3}); return err },
 				"ListDue": func() error {
 					_, err := q.ListDue(t.Context(), messaging.ListDueParams{Shard: 3, Limit: 500})
 					return err
 				},
+				"ListHolders": func() error { _, err := q.ListHolders(t.Context(), []string{"filled-1", "a"}); return err },
 				"ListNew": func() error {
 					_, err := q.ListNew(t.Context(), messaging.ListNewParams{Shard: 3, After: 5, Limit: 500})
 					return err

@@ -3,15 +3,19 @@
 INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
--- PendingShard returns a shard if it has a row that is new or one whose next attempt is due. ListPendingShards asks for
--- several by one round trip: in a query for all of them MySQL would pass over the parked rows. It asks for single rows and
--- not for EXISTS, which MariaDB turns into a scan of the whole outbox.
--- name: PendingShard :one
+-- ListPendingShards finds those of some shards with rows that are new or whose next attempt is due; of the latter it looks at
+-- a hundred at most, beside which a shard may be found later. It names the shards in the search for
+-- what is due, where MySQL would pass over the parked rows in a join with their table. It asks for a single new row and not for
+-- EXISTS, which MariaDB turns into a scan of the whole outbox.
+-- name: ListPendingShards :many
 SELECT s.shard FROM outbox_shards s
-WHERE s.shard = sqlc.arg(shard) AND (
-     (SELECT n.id FROM outbox n FORCE INDEX (outbox_due) WHERE n.shard = sqlc.arg(shard) AND n.status = 'NEW' LIMIT 1) IS NOT NULL
-  OR (SELECT d.id FROM outbox d FORCE INDEX (outbox_due)
-    WHERE d.shard = sqlc.arg(shard) AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL);
+WHERE s.shard IN (sqlc.slice(shards))
+  AND (SELECT n.id FROM outbox n FORCE INDEX (outbox_due) WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
+UNION
+SELECT d.shard FROM (
+  SELECT o.shard FROM outbox o FORCE INDEX (outbox_due)
+  WHERE o.shard IN (sqlc.slice(shards)) AND o.status = 'ERROR' AND o.next_attempt_at <= NOW(6) LIMIT 100) d
+ORDER BY shard;
 
 -- MarkOneSent is MarkSent for a single row.
 -- name: MarkOneSent :exec
@@ -35,15 +39,19 @@ WHERE o.shard = ? AND o.status IN ('NEW', 'ERROR') AND o.next_attempt_at <= NOW(
 ORDER BY o.status, o.next_attempt_at, o.id
 LIMIT ?;
 
--- ListNew lists the new rows of a shard in the order in which they were written, from after an id on, each with the next
--- attempt of the row that holds it back. Each says whether a row of the shard is due for its next attempt, at the same moment.
+-- ListHolders lists the rows of some aggregates that wait for their next attempt and hold back what is new of them.
+-- name: ListHolders :many
+SELECT w.aggregate_id, e.next_attempt_at
+FROM outbox_waiting w FORCE INDEX (outbox_waiting_aggregate) STRAIGHT_JOIN outbox e ON e.id = w.id
+WHERE w.aggregate_id IN (sqlc.slice(aggregate_ids)) AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL
+ORDER BY w.aggregate_id, w.id;
+
+-- ListNew lists the new rows of a shard in the order in which they were written, from after an id on. Each says whether
+-- the shard has rows with a next attempt as well, at the same moment.
 -- name: ListNew :many
 SELECT n.id, n.aggregate_id, n.type, n.payload, n.headers,
-  (SELECT e.next_attempt_at FROM outbox_waiting w JOIN outbox e ON e.id = w.id
-    WHERE w.aggregate_id = n.aggregate_id AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL
-    ORDER BY w.id LIMIT 1) AS held_until,
-  CAST((SELECT d.id FROM outbox d FORCE INDEX (outbox_due)
-    WHERE d.shard = sqlc.arg(shard) AND d.status IN ('NEW', 'ERROR') AND d.next_attempt_at <= NOW(6) LIMIT 1) IS NOT NULL AS SIGNED) AS due
+  CAST((SELECT w.id FROM outbox w FORCE INDEX (outbox_due)
+    WHERE w.shard = sqlc.arg(shard) AND w.status IN ('NEW', 'ERROR') AND w.next_attempt_at IS NOT NULL LIMIT 1) IS NOT NULL AS SIGNED) AS waits
 FROM outbox n FORCE INDEX (outbox_due)
 WHERE n.shard = sqlc.arg(shard) AND n.status = 'NEW' AND n.next_attempt_at IS NULL AND n.id > sqlc.arg(after)
 ORDER BY n.id

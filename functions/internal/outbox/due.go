@@ -1,0 +1,141 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/sql/messaging"
+)
+
+// row is an outbox row that is due.
+type row struct {
+	id        int64
+	aggregate string
+	waited    bool // it was refused before
+	attempts  int
+	event     event.Event
+	err       error // the row cannot be turned into an event
+}
+
+// heldRow is an outbox row that is held back by an earlier one of its aggregate.
+type heldRow struct {
+	messaging.InsertWaitingParams
+
+	until time.Time // the next attempt of that one
+}
+
+// claim takes the shards that no other relay has, and reads the first new rows of each: as many as the batch has for it.
+func claim(ctx context.Context, q *messaging.Queries, shards []uint8) (claimed []uint8, pages [][]messaging.ListNewRow, err error) {
+	if len(shards) == 1 {
+		mine, page, err := q.ClaimShard(ctx, messaging.ListNewParams{Shard: shards[0], Limit: batchSize})
+		if err != nil {
+			return nil, nil, fmt.Errorf("claim, and read the new rows: %w", err)
+		}
+		if !mine {
+			return nil, nil, nil
+		}
+		return shards, [][]messaging.ListNewRow{page}, nil
+	}
+	if claimed, err = q.ClaimShards(ctx, shards); err != nil {
+		return nil, nil, fmt.Errorf("claim: %w", err)
+	}
+	lists := make([]messaging.ListNewParams, len(claimed))
+	for i, shard := range claimed {
+		lists[i] = messaging.ListNewParams{Shard: shard, Limit: int32(batchSize / len(claimed))}
+	}
+	if pages, err = q.ListNewOfEach(ctx, lists); err != nil {
+		return nil, nil, fmt.Errorf("read the new rows: %w", err)
+	}
+	return claimed, pages, nil
+}
+
+// due returns up to limit rows of a shard to send now, at most one an aggregate: its first one that is not sent. A row that
+// waits for its retry holds back its aggregate; a parked one does not. held are rows to set aside, which nobody needs to look
+// at before that retry. page is the first limit of the new ones.
+func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int, page []messaging.ListNewRow) (rows []row, held []heldRow, err error) {
+	seen := make(map[string]bool, limit) // the aggregates whose first row has been read
+	take := func(aggregate string, r func() row) {
+		if !seen[aggregate] && len(rows) < limit {
+			rows = append(rows, r())
+		}
+		seen[aggregate] = true
+	}
+	hold := func(id int64, aggregate string, until time.Time) {
+		held = append(held, heldRow{messaging.InsertWaitingParams{ID: id, AggregateID: aggregate}, until})
+	}
+	var holders []messaging.ListHoldersRow
+	waits := len(page) == 0 || page[0].Waits != 0
+	if waits {
+		var retries []messaging.ListDueRow
+		list := messaging.ListDueParams{Shard: shard, Limit: int32(max(1, limit/retryShare))}
+		if retries, holders, err = q.ListDueWithHolders(ctx, list, aggregates(page)); err != nil {
+			return nil, nil, fmt.Errorf("read the rows to retry: %w", err)
+		}
+		for _, w := range retries {
+			if w.HeldUntil != nil {
+				hold(w.ID, w.AggregateID, *w.HeldUntil)
+				continue
+			}
+			take(w.AggregateID, func() row {
+				r := newRow(w.ID, w.AggregateID, w.Type, w.Payload, w.Headers)
+				r.waited, r.attempts = true, w.Attempts
+				return r
+			})
+		}
+	}
+	again := len(held)
+	for {
+		until := firstAttempts(holders)
+		for _, n := range page {
+			if at, ok := until[n.AggregateID]; ok {
+				hold(n.ID, n.AggregateID, at)
+				continue
+			}
+			take(n.AggregateID, func() row { return newRow(n.ID, n.AggregateID, n.Type, n.Payload, n.Headers) })
+		}
+		if len(page) < limit || len(rows) == limit || len(held) >= limit {
+			break
+		}
+		after := page[len(page)-1].ID
+		if page, err = q.ListNew(ctx, messaging.ListNewParams{Shard: shard, After: after, Limit: int32(limit)}); err != nil {
+			return nil, nil, fmt.Errorf("read the new rows: %w", err)
+		}
+		if waits && len(page) > 0 {
+			if holders, err = q.ListHolders(ctx, aggregates(page)); err != nil {
+				return nil, nil, fmt.Errorf("read what holds back the new rows: %w", err)
+			}
+		}
+	}
+	if len(held)-again <= fewHeld {
+		held = held[:again]
+	}
+	return rows, held, nil
+}
+
+// aggregates lists those of new rows.
+func aggregates(page []messaging.ListNewRow) []string {
+	ids := make([]string, len(page))
+	for i, n := range page {
+		ids[i] = n.AggregateID
+	}
+	return ids
+}
+
+// firstAttempts has the next attempt of the first row of each aggregate that waits.
+func firstAttempts(holders []messaging.ListHoldersRow) map[string]time.Time {
+	until := make(map[string]time.Time, len(holders))
+	for _, h := range holders {
+		if _, known := until[h.AggregateID]; !known {
+			until[h.AggregateID] = *h.NextAttemptAt
+		}
+	}
+	return until
+}
+
+func newRow(id int64, aggregate, eventType, payload, headers string) row {
+	e, err := Decode(eventType, payload, headers)
+	return row{id: id, aggregate: aggregate, event: e, err: err}
+}
