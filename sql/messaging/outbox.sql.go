@@ -348,39 +348,32 @@ func (q *Queries) ListNew(ctx context.Context, arg ListNewParams) ([]ListNewRow,
 
 const listPendingShards = `-- name: ListPendingShards :many
 SELECT s.shard FROM outbox_shards s
-WHERE s.shard IN (/*SLICE:shards*/?)
-  AND (SELECT n.id FROM outbox n FORCE INDEX (outbox_due) WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
-UNION
-SELECT d.shard FROM (
-  SELECT o.shard FROM outbox o FORCE INDEX (outbox_due)
-  WHERE o.shard IN (/*SLICE:shards*/?) AND o.status = 'ERROR' AND o.next_attempt_at <= NOW(6) LIMIT 100) d
-ORDER BY shard
+WHERE s.shard IN (/*SLICE:shards*/?) AND (
+  (SELECT n.id FROM outbox n FORCE INDEX (outbox_due) WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
+  OR CASE s.shard
+    WHEN 0 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 0 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 1 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 1 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 2 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 2 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 3 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 3 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 4 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 4 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 5 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 5 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 6 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 6 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 7 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 7 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
+  END IS NOT NULL)
+ORDER BY s.shard
 `
 
-type ListPendingShardsParams struct {
-	Shards []uint8
-}
-
-// ListPendingShards finds those of some shards with rows that are new or whose next attempt is due; of the latter it looks at
-// a hundred at most, beside which a shard may be found later. It names the shards in the search for
-// what is due, where MySQL would pass over the parked rows in a join with their table. It asks for a single new row and not for
-// EXISTS, which MariaDB turns into a scan of the whole outbox.
-func (q *Queries) ListPendingShards(ctx context.Context, arg ListPendingShardsParams) ([]uint8, error) {
+// ListPendingShards finds those of some shards with rows that are new or whose next attempt is due. The search for what is due
+// gives each shard: in one that takes it from the other table MySQL would pass over the parked rows. It asks for a single row
+// and not for EXISTS, which MariaDB turns into a scan of the whole outbox.
+func (q *Queries) ListPendingShards(ctx context.Context, shards []uint8) ([]uint8, error) {
 	query := listPendingShards
 	var queryParams []interface{}
-	if len(arg.Shards) > 0 {
-		for _, v := range arg.Shards {
+	if len(shards) > 0 {
+		for _, v := range shards {
 			queryParams = append(queryParams, v)
 		}
-		query = strings.Replace(query, "/*SLICE:shards*/?", strings.Repeat(",?", len(arg.Shards))[1:], 1)
-	} else {
-		query = strings.Replace(query, "/*SLICE:shards*/?", "NULL", 1)
-	}
-	if len(arg.Shards) > 0 {
-		for _, v := range arg.Shards {
-			queryParams = append(queryParams, v)
-		}
-		query = strings.Replace(query, "/*SLICE:shards*/?", strings.Repeat(",?", len(arg.Shards))[1:], 1)
+		query = strings.Replace(query, "/*SLICE:shards*/?", strings.Repeat(",?", len(shards))[1:], 1)
 	} else {
 		query = strings.Replace(query, "/*SLICE:shards*/?", "NULL", 1)
 	}

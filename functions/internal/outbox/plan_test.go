@@ -27,7 +27,7 @@ func TestEveryQueryOfTheRelayFindsItsRowsByAnIndex(t *testing.T) {
 			reason, before := "refused", time.Now()
 			queries := map[string]func() error{
 				"ListPendingShards": func() error {
-					_, err := q.ListPendingShards(t.Context(), messaging.ListPendingShardsParams{Shards: []uint8{0, 1, 2}})
+					_, err := q.ListPendingShards(t.Context(), []uint8{0, 1, 2})
 					return err
 				},
 				"ClaimShards": func() error { _, err := q.ClaimShards(t.Context(), []uint8{1, 3}); return err },

@@ -89,7 +89,7 @@ type Relay struct {
 // broker took. It stops at the first error: the rows stay as they are and the next sweep finds them.
 func (r Relay) Sweep(ctx context.Context, shards ...uint8) (sent int, err error) {
 	if len(shards) == 0 {
-		if shards, err = messaging.New(r.DB).ListPendingShards(ctx, messaging.ListPendingShardsParams{Shards: AllShards()}); err != nil {
+		if shards, err = messaging.New(r.DB).ListPendingShards(ctx, AllShards()); err != nil {
 			return 0, fmt.Errorf("look for events to send: %w", err)
 		}
 	}
@@ -141,7 +141,7 @@ func (r Relay) next(ctx context.Context, p passed) ([]uint8, error) {
 	if p.rows == 0 {
 		return nil, nil
 	}
-	pending, err := messaging.New(r.DB).ListPendingShards(ctx, messaging.ListPendingShardsParams{Shards: p.claimed})
+	pending, err := messaging.New(r.DB).ListPendingShards(ctx, p.claimed)
 	if err != nil {
 		return nil, fmt.Errorf("look for more events to send: %w", err)
 	}

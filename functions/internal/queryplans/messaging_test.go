@@ -42,7 +42,7 @@ var messagingCalls = calls{
 	"ListHolders":         {[]string{order(retried), order(fresh)}},
 	"ListNew":             {messaging.ListNewParams{Shard: shard(fresh), Limit: page}},
 	"ListNewOfEach":       {[]messaging.ListNewParams{{Shard: shard(fresh), Limit: page}, {Shard: shard(done), Limit: page}}},
-	"ListPendingShards":   {messaging.ListPendingShardsParams{Shards: []uint8{1, 3}}},
+	"ListPendingShards":   {[]uint8{1, 3}},
 	"ListWaiting":         {messaging.ListWaitingParams{Shard: shard(retried), Limit: page}},
 	"MarkOneSent":         {messaging.MarkOneSentParams{SentAt: &now, ID: fresh}},
 	"MarkSent":            {now, []messaging.Sent{{ID: fresh}, {ID: retried}}},

@@ -261,7 +261,7 @@ func (r *run) send(ctx context.Context, method, path, key, body string) int {
 
 // relay wakes the relay of a schema for the shards that wait, in an order of chance.
 func (r *run) relay(ctx context.Context, name string) (waiting int) {
-	shards, err := messaging.New(r.bed.pools[name]).ListPendingShards(ctx, messaging.ListPendingShardsParams{Shards: outbox.AllShards()})
+	shards, err := messaging.New(r.bed.pools[name]).ListPendingShards(ctx, outbox.AllShards())
 	if err != nil {
 		r.violate("look for shards: %v", err)
 		return 0
