@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -270,48 +268,6 @@ func TestEphemeralLeavesNothingBehind(t *testing.T) {
 	left, err = filepath.Glob(filepath.Join(s.data, "orders-*"))
 	require.NoError(t, err)
 	assert.Empty(t, left)
-}
-
-func TestHarnessEndsWithItsDatabase(t *testing.T) {
-	t.Parallel()
-	if os.Getenv("MYSQL_DSN") != "" {
-		t.Skip("the server of MYSQL_DSN is not the harness's own")
-	}
-	s := newStack(t)
-	p := s.up(t)
-	pids := childrenOf(t, filepath.Join(s.data, "mysql"))
-	require.NotEmpty(t, pids)
-
-	for _, pid := range pids {
-		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-	}
-
-	<-p.ended
-	require.Error(t, p.err)
-	assert.Contains(t, p.log.String(), "database server of our own has ended")
-}
-
-// childrenOf lists the server processes whose command line names a folder.
-func childrenOf(t *testing.T, folder string) (pids []int) {
-	t.Helper()
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	require.NoError(t, err)
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue // it has ended
-		}
-		arguments := strings.Split(string(text), "\x00")
-		for _, argument := range arguments {
-			if strings.HasPrefix(argument, "--datadir="+folder) && strings.Contains(arguments[0], "d") && !strings.HasSuffix(arguments[0], "/sh") {
-				var pid int
-				_, err := fmt.Sscanf(file, "/proc/%d/cmdline", &pid)
-				require.NoError(t, err)
-				pids = append(pids, pid)
-			}
-		}
-	}
-	return pids
 }
 
 func TestMigrateWorksAloneAndBesideARunningHarness(t *testing.T) {
