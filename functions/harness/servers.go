@@ -116,9 +116,6 @@ func (s *servers) startKafka(o options, data *dataFolder) error {
 	}
 	s.brokers = s.kfake.ListenAddrs()
 	s.config["KAFKA_BROKERS"] = strings.Join(s.brokers, ",")
-	for _, name := range []string{"KAFKA_TLS", "KAFKA_SASL_MECHANISM", "KAFKA_SASL_USER", "KAFKA_SASL_PASSWORD"} {
-		delete(s.config, name) // they are for the brokers of KAFKA_BROKERS
-	}
 	s.kafka = "in this process, " + s.config["KAFKA_BROKERS"]
 	return nil
 }
