@@ -498,6 +498,7 @@ func TestReportListsBreachesAndExceptions(t *testing.T) {
 	assert.Contains(t, text.String(), "ok      sent ")
 	assert.Contains(t, text.String(), "exception         1 dead letters in "+s.options.TopicPrefix+"order.confirmed.dlq of notify\n                  such as: ")
 	assert.Contains(t, text.String(), "1 breaches; audited in ")
+	assert.NotRegexp(t, `(?m)^ +$`, text.String(), "an invariant without numbers has no line for them")
 }
 
 func TestConfigureTakesTheSettingsOfTheFunctions(t *testing.T) {

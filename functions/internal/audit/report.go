@@ -116,7 +116,9 @@ func (r *Report) Write(w io.Writer) {
 		if i.Skipped != "" {
 			numbers = append(numbers, i.Skipped)
 		}
-		fmt.Fprintf(w, "%18s%s\n", "", strings.Join(numbers, ", "))
+		if len(numbers) > 0 {
+			fmt.Fprintf(w, "%18s%s\n", "", strings.Join(numbers, ", "))
+		}
 		list(w, "breach", i.Breaches, i.Breached)
 		list(w, "explained", i.Explained, i.Numbers["explained"])
 	}
