@@ -25,7 +25,6 @@ func TestAHarnessWorksInAnOddEnvironment(t *testing.T) {
 	_, port, err := net.SplitHostPort(address)
 	require.NoError(t, err)
 
-	// An address that clients would not leave out of the proxy, as they do with loopback ones.
 	p := launch(t, s.environ, "up", "--addr", "0.0.0.0:"+port, "--data", filepath.Join(s.data, "a@b:c"))
 	p.stack, p.url = stack{filepath.Join(s.data, "a@b:c"), s.environ}, "http://"+address
 	p.await(t, "it is ready", func() bool { return p.get(t, "/health", nil) == http.StatusOK })
@@ -35,6 +34,13 @@ func TestAHarnessWorksInAnOddEnvironment(t *testing.T) {
 	assert.Contains(t, p.stack.operate(t, "", "health"), "UP")
 	p.audit(t)
 	p.stop(t)
+}
+
+// TestTheHarnessIsCalledPastTheProxy looks at the client itself, which by loopback addresses would pass over a proxy anyway.
+func TestTheHarnessIsCalledPastTheProxy(t *testing.T) {
+	transport, ok := toHarness().Transport.(*http.Transport)
+	require.True(t, ok)
+	assert.Nil(t, transport.Proxy)
 }
 
 func TestVariablesThatAreNeitherTrueNorFalseAreRefused(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,14 @@ import (
 	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
+
+// The proxy of the environment leads nowhere. Clients that heed it leave it out for loopback addresses only, and 0.0.0.0,
+// by which a listener of this machine is reached too, is none.
+func init() {
+	if err := os.Setenv("HTTP_PROXY", "http://127.0.0.1:1"); err != nil {
+		panic(err)
+	}
+}
 
 func newPublisher(t *testing.T, template string) *kafkasink.Publisher {
 	t.Helper()
@@ -89,6 +98,12 @@ func TestEventsAreStoredAsByTheProducer(t *testing.T) {
 		require.Len(t, twice, 2, key)
 		assert.Equal(t, twice[0], twice[1], "whichever way it came")
 	}
+}
+
+func TestEventsArePublishedPastTheProxy(t *testing.T) {
+	url := functiontest.Serve(t, func(http.ResponseWriter, *http.Request) {})
+	p := newPublisher(t, strings.Replace(url, "127.0.0.1", "0.0.0.0", 1)+"/orders/{topic}")
+	assert.NoError(t, p.Publish(t.Context(), confirmed(t, 1))[0].Err)
 }
 
 func TestAttributesAreEncodedForTheirHeaders(t *testing.T) {
