@@ -68,6 +68,7 @@ func (s *system) measure(what string, run func()) {
 }
 
 func (s *system) build(t *testing.T) {
+	t.Helper()
 	s.measure("docker compose build", func() { s.docker(t, "compose", "build") })
 	image := project + "-harness"
 	assert.Contains(t, s.docker(t, "run", "--rm", image, "version"), "commit "+s.commit)
@@ -75,6 +76,7 @@ func (s *system) build(t *testing.T) {
 }
 
 func (s *system) first(t *testing.T) {
+	t.Helper()
 	s.measure("docker compose up --build --wait, from nothing", func() { s.docker(t, "compose", "up", "--build", "--wait") })
 	var info struct{ Build struct{ Commit string } }
 	s.get(t, "/info", &info)
@@ -135,6 +137,7 @@ func (s *system) audit(t *testing.T) {
 const customers = 4
 
 func (s *system) disturb(t *testing.T) {
+	t.Helper()
 	for range customers {
 		s.load.clients.Go(func() {
 			for {
@@ -201,6 +204,7 @@ func (s *system) settled(t *testing.T) {
 }
 
 func (s *system) again(t *testing.T) {
+	t.Helper()
 	s.docker(t, "compose", "down")
 	assert.Empty(t, s.docker(t, "ps", "--all", "--quiet", "--filter", "label=com.docker.compose.project="+project))
 	s.measure("docker compose up --wait, with the data kept", func() { s.docker(t, "compose", "up", "--wait") })
@@ -210,6 +214,7 @@ func (s *system) again(t *testing.T) {
 
 // collide finds the port of the harness in use.
 func (s *system) collide(t *testing.T) {
+	t.Helper()
 	s.docker(t, "compose", "down")
 	listener, err := net.Listen("tcp", s.address("HARNESS_PORT"))
 	require.NoError(t, err)
@@ -222,6 +227,7 @@ func (s *system) collide(t *testing.T) {
 // watched runs all that has an image in the foreground, as a user does who adds the profile, behind a proxy that nobody
 // answers on. It goes on where up has failed.
 func (s *system) watched(t *testing.T) {
+	t.Helper()
 	s.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://jaeger:4318"
 	s.writeEnv(t)
 	services, missing := s.available(t)
@@ -314,6 +320,7 @@ func (s *system) awaitTraces(t *testing.T) {
 }
 
 func (s *system) remove(t *testing.T) {
+	t.Helper()
 	s.docker(t, "compose", "--profile", "observability", "down", "--volumes")
 	for _, kind := range [][]string{{"ps", "--all"}, {"volume", "ls"}, {"network", "ls"}} {
 		assert.Empty(t, s.docker(t, append(kind, "--quiet", "--filter", "label=com.docker.compose.project="+project)...), kind)
@@ -322,6 +329,7 @@ func (s *system) remove(t *testing.T) {
 
 // cross builds for another architecture, by Go and without an emulator, and with what a release says of itself.
 func (s *system) cross(t *testing.T) {
+	t.Helper()
 	image := project + "-harness:arm64"
 	s.measure("docker buildx build --platform linux/arm64", func() {
 		s.docker(t, "buildx", "build", "--platform", "linux/arm64", "--build-arg", "REVISION=1f5a", "--build-arg", "VERSION=v1.2.3",

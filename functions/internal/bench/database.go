@@ -11,8 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"example.com/orders/sql/schema"
 	"github.com/go-sql-driver/mysql"
+
+	"example.com/orders/sql/schema"
 )
 
 // database asks the stack's server about itself.
