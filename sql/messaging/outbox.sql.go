@@ -179,7 +179,7 @@ func (q *Queries) LastOfRange(ctx context.Context, arg LastOfRangeParams) (LastO
 
 const listDue = `-- name: ListDue :many
 SELECT o.id, o.aggregate_id, o.type, o.payload, o.headers, o.attempts,
-  (SELECT e.next_attempt_at FROM outbox_waiting w JOIN outbox e ON e.id = w.id
+  (SELECT e.next_attempt_at FROM outbox_waiting w FORCE INDEX (outbox_waiting_aggregate) STRAIGHT_JOIN outbox e ON e.id = w.id
     WHERE w.aggregate_id = o.aggregate_id AND w.id < o.id AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL
     ORDER BY w.id LIMIT 1) AS held_until
 FROM outbox o FORCE INDEX (outbox_due)
