@@ -52,7 +52,7 @@ func TestAfterAFailoverOrdersEndAgain(t *testing.T) {
 	first, second := newPrimary(t), newPrimary(t)
 	p := newProxy(t, second.target)
 	// With few connections all of them are open before, and none is made for want of another.
-	environ := []string{"MYSQL_DSN=orders@tcp(" + p.address + ")/", "MYSQL_SCHEMA_PREFIX=", "MYSQL_MAX_CONNS=2"}
+	environ := []string{"MYSQL_DSN=orders@tcp(" + p.address + ")/", "MYSQL_SCHEMA_PREFIX=", "MYSQL_MAX_CONNS=2", "KAFKA_BROKERS="}
 	stack{data: t.TempDir(), environ: environ}.up(t).stop(t) // the second has schemas and stock
 	p.lead(first.target)
 	h := stack{data: t.TempDir(), environ: environ}.up(t)

@@ -61,7 +61,7 @@ func TestAFullDiskOfARealServerIsWaitedFor(t *testing.T) {
 // assertFullDiskIsWaitedFor places orders while the disk of a database is full, and makes room.
 func assertFullDiskIsWaitedFor(t *testing.T, disk, dsn string) {
 	t.Helper()
-	p := stack{data: t.TempDir(), environ: []string{"MYSQL_DSN=" + dsn, "MYSQL_SCHEMA_PREFIX="}}.up(t)
+	p := stack{data: t.TempDir(), environ: []string{"MYSQL_DSN=" + dsn, "MYSQL_SCHEMA_PREFIX=", "KAFKA_BROKERS="}}.up(t)
 	free := fillUp(t, disk)
 	var accepted []string
 	for refused := 0; refused < 20; {

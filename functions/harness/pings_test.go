@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,9 +15,9 @@ import (
 )
 
 // wall is a wall clock that can be set. Its times have no monotonic reading, as those of a schedule.
-type wall struct{ offset time.Duration }
+type wall struct{ offset atomic.Int64 } // in nanoseconds
 
-func (w *wall) now() time.Time { return time.Now().Add(w.offset).Round(0) }
+func (w *wall) now() time.Time { return time.Now().Add(time.Duration(w.offset.Load())).Round(0) }
 
 func TestTicksGoOnWhenTheClockIsSet(t *testing.T) {
 	for name, step := range map[string]time.Duration{
@@ -32,7 +33,7 @@ func TestTicksGoOnWhenTheClockIsSet(t *testing.T) {
 				go keepTime(ctx, every2s, clock.now, func() { ticks = append(ticks, time.Now()) })
 				begin := time.Now()
 				time.Sleep(61 * time.Second)
-				clock.offset = step
+				clock.offset.Store(int64(step))
 				time.Sleep(time.Minute)
 				cancel()
 				synctest.Wait()
