@@ -8,7 +8,7 @@ import (
 	"example.com/orders/functions/createorder"
 	"example.com/orders/functions/expireorders"
 	"example.com/orders/functions/finalizeorder"
-	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/inventoryapi"
 	"example.com/orders/functions/notify"
 	"example.com/orders/functions/ordersapi"
@@ -23,8 +23,8 @@ type Function interface {
 	Start(ctx context.Context, config map[string]string) error
 	Ready(ctx context.Context) (bool, error)
 	Stop(ctx context.Context) error
-	// Base is what a host sets the shared parts of: see instance.Instance.
-	Base() *instance.Instance
+	// Base is what a host sets the shared parts of: see base.Base.
+	Shared() *base.Base
 }
 
 // Catalogue has the constructor of each function by the name of its folder.

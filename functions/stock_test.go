@@ -26,6 +26,7 @@ import (
 	"example.com/orders/functions/reservestock"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
+	"example.com/orders/sql/transaction"
 )
 
 // warehouse is the functions of the inventory schema, on one schema and one pool.
@@ -40,8 +41,8 @@ func openWarehouse(t *testing.T) warehouse {
 	t.Helper()
 	w := warehouse{mysqltest.Open(t, schema.Inventory), inventoryapi.New(), reservestock.New(), releasestock.New()}
 	for _, f := range []functiontest.Function{w.api, w.reserve, w.release} {
-		f.Base().DB = w.db
-		f.Base().Log = slog.New(slog.DiscardHandler)
+		f.Shared().DB = w.db
+		f.Shared().Log = slog.New(slog.DiscardHandler)
 		functiontest.Start(t, f, nil)
 	}
 	return w
@@ -170,7 +171,7 @@ func TestReserveAndReleaseThatWaitForTheSameRowLeaveNothingReserved(t *testing.T
 			w := openWarehouse(t)
 			w.set(t, "A", 10)
 			order := functiontest.Created(t, events.Item{SKU: "A", Quantity: 4, UnitPrice: 1})
-			holder, err := w.db.BeginTx(t.Context(), schema.ReadCommitted)
+			holder, err := w.db.BeginTx(t.Context(), transaction.ReadCommitted)
 			require.NoError(t, err)
 			_, err = holder.ExecContext(t.Context(), "INSERT INTO reservations (order_id, status, version, created_at, updated_at) VALUES (?, 'PENDING', 0, NOW(6), NOW(6))", order.OrderID)
 			require.NoError(t, err)

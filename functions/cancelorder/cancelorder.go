@@ -5,26 +5,26 @@ package cancelorder
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/delivery"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/saga"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // Function takes orders back.
-type Function struct{ instance.Instance }
+type Function struct{ base.Base }
 
 // New returns the function as it is deployed.
 func New() *Function {
-	return &Function{instance.Instance{Name: "cancel-order", Schema: schema.Orders}}
+	return &Function{base.Base{Name: "cancel-order", Schema: schema.Orders}}
 }
 
 // Handle answers an order.cancel. That an order can no longer be canceled is an answer and not an error: nobody shall
@@ -68,16 +68,20 @@ type Canceled struct {
 // Cancel cancels a pending or confirmed order and emits order.canceled. An order that is canceled already stays so, and
 // nothing is emitted. For an order that there is not the error is saga.ErrUnknownOrder.
 func (f *Function) Cancel(ctx context.Context, orderID string, cause events.Cause) (Canceled, error) {
-	var before orders.LockOrderRow
-	err := f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) (fact []event.Event, err error) {
+	var before saga.Order
+	err := f.Transact(ctx, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		now := f.Now()
-		before, fact, err = saga.Apply(ctx, tx, saga.Change{
+		applied, err := saga.Apply(ctx, tx, saga.Change{
 			OrderID: orderID, To: orders.OrdersStatusCANCELED, At: now, Cause: cause,
-			Fact: func(o orders.LockOrderRow) events.Data {
+			Fact: func(o saga.Order) events.Data {
 				return events.OrderCanceled{OrderID: o.ID, CustomerEmail: o.CustomerEmail, PreviousStatus: string(o.Status), CreatedAt: now}
 			},
 		})
-		return fact, err
+		if err != nil {
+			return nil, err
+		}
+		before = applied[0].Before
+		return applied[0].Facts, nil
 	})
 	if err != nil {
 		return Canceled{}, fmt.Errorf("cancel order: %w", err)

@@ -5,7 +5,6 @@ package createorder
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,28 +14,29 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/base"
+	"example.com/orders/functions/internal/batch"
 	"example.com/orders/functions/internal/failpoint"
-	"example.com/orders/functions/internal/groupcommit"
-	"example.com/orders/functions/internal/instance"
-	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/functions/internal/rest"
 	"example.com/orders/functions/internal/tracing"
+	"example.com/orders/sql/dberror"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // Function accepts orders.
 type Function struct {
-	instance.Instance
+	base.Base
 	// Currency is the ISO 4217 code of the amounts; CURRENCY sets it.
 	Currency string
 
-	storing *groupcommit.Group[pending, struct{}]
+	storing *batch.Collector[pending, struct{}]
 }
 
 // New returns the function as it is deployed.
 func New() *Function {
-	return &Function{Instance: instance.Instance{Name: "create-order", Schema: schema.Orders}}
+	return &Function{Base: base.Base{Name: "create-order", Schema: schema.Orders}}
 }
 
 var validCurrency = regexp.MustCompile(`^[A-Z]{3}$`)
@@ -52,8 +52,8 @@ func (f *Function) Start(ctx context.Context, config map[string]string) error {
 	if !validCurrency.MatchString(f.Currency) {
 		return fmt.Errorf("CURRENCY is %q: give an ISO 4217 code like EUR", f.Currency)
 	}
-	f.storing = groupcommit.New(groupSize, groups, groupTimeout, f.store)
-	return f.Instance.Start(ctx, config)
+	f.storing = batch.New(batches, f.store)
+	return f.Base.Start(ctx, config)
 }
 
 // Handle answers a CloudEvent order.create, in binary or structured mode.
@@ -89,14 +89,8 @@ func (f *Function) Create(ctx context.Context, c Command) (Accepted, error) {
 	if err != nil {
 		return Accepted{}, err
 	}
-	if _, err = f.storing.Do(ctx, p); err != nil {
-		if ctx.Err() != nil {
-			return Accepted{}, fmt.Errorf("create order: %w", ctx.Err())
-		}
-		// The error of a group says nothing about one of its orders.
-		err = insert(ctx, f.Transact, []pending{p})
-	}
-	if schema.IsDuplicate(err) {
+	_, err = f.storing.Do(ctx, p)
+	if dberror.IsDuplicate(err) {
 		return f.replay(ctx, p.order.ID, p.order.RequestHash, c.KeyHash)
 	}
 	if err != nil {
@@ -139,42 +133,25 @@ func (f *Function) prepare(c Command) (pending, error) {
 	return p, err
 }
 
-// Orders that wait at the same time are stored together: so many at once, in so many transactions in parallel when enough
-// wait to fill them. A group that waits too long for an idempotency key which another transaction holds, or that takes
-// longer than the timeout for any other reason, is given up: each of its orders is stored alone then.
-const (
-	groupSize    = 64
-	groups       = 2
-	groupTimeout = 5 * time.Second
-)
+// batches are the bounds of the orders that are stored together. A batch waits for an idempotency key that another
+// transaction holds for a short time; alone, an order waits for it as long as a client does.
+var batches = batch.Options{Size: 64, Parallel: 2, Singles: 8, Timeout: 5 * time.Second, AloneTimeout: 10 * time.Second}
 
-// store stores orders in one transaction.
-func (f *Function) store(ctx context.Context, group []pending) []groupcommit.Result[struct{}] {
-	results := make([]groupcommit.Result[struct{}], len(group))
-	created := make([]event.Event, len(group))
-	for i, p := range group {
-		created[i] = p.created
-	}
-	if err := insert(tracing.Lead(ctx, created), f.TransactGroup, group); err != nil {
-		for i := range results {
-			results[i].Err = err
-		}
-	}
-	return results
-}
-
-// insert stores orders, their lines and their order.created in one transaction.
-func insert(ctx context.Context, transact func(context.Context, outbox.Work) error, group []pending) error {
-	rows := make([]orders.InsertOrderParams, len(group))
+// store stores orders, their lines and their order.created in one transaction.
+func (f *Function) store(ctx context.Context, all []pending, alone bool) ([]struct{}, error) {
+	rows := make([]orders.InsertOrderParams, len(all))
 	var items []orders.InsertItemParams
-	created := make([]event.Event, len(group))
-	for i, p := range group {
+	created := make([]event.Event, len(all))
+	for i, p := range all {
 		rows[i], created[i] = p.order, p.created
 		items = append(items, p.items...)
 	}
-	return transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
-		ctx = schema.Later(ctx)
-		q := orders.New(tx)
+	transact := f.TransactShared
+	if alone {
+		transact = f.Transact
+	}
+	err := transact(tracing.Lead(ctx, created), func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
+		q := orders.New(tx.Deferred())
 		if err := q.InsertOrders(ctx, rows); err != nil {
 			return nil, fmt.Errorf("insert %d orders: %w", len(rows), err)
 		}
@@ -183,6 +160,7 @@ func insert(ctx context.Context, transact func(context.Context, outbox.Work) err
 		}
 		return created, nil
 	})
+	return make([]struct{}, len(all)), err
 }
 
 // replay answers a command that met an order which is there already: by its key, or by its id when the commit of this

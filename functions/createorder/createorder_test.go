@@ -13,14 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/functions/internal/outboxtest"
 	"example.com/orders/sql/orders"
-	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
+	"example.com/orders/sql/transaction"
 )
 
 func wanted(quantity int64) events.CreateOrder {
@@ -191,7 +191,7 @@ func TestCreateThatMeetsItsOwnOrderAnswersForIt(t *testing.T) {
 // hold stores an order, whose id it returns, in a transaction, until whose end nobody else gets its key.
 func hold(t *testing.T, f *Function, c Command) (tx *sql.Tx, id string) {
 	t.Helper()
-	tx, err := f.DB.BeginTx(t.Context(), schema.ReadCommitted)
+	tx, err := f.DB.BeginTx(t.Context(), transaction.ReadCommitted)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tx.Rollback() }) // it may have ended
 	fingerprint, id := c.Order.Fingerprint(), functiontest.OrderID()
@@ -249,7 +249,7 @@ func TestKeysOfTheAPIAndOfEventsAreKeptApart(t *testing.T) {
 
 func TestCreateAnswersOnlyOnceItHasStarted(t *testing.T) {
 	_, err := New().Create(t.Context(), keyed("k", 2))
-	assert.ErrorIs(t, err, instance.ErrNotStarted)
+	assert.ErrorIs(t, err, base.ErrNotStarted)
 }
 
 func TestStartRefusesWhatIsNoCurrency(t *testing.T) {

@@ -4,7 +4,6 @@ package expireorders
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -12,15 +11,16 @@ import (
 	"github.com/google/uuid"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/saga"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // Function ends orders that are late.
 type Function struct {
-	instance.Instance
+	base.Base
 	// Timeout is how long an order may be pending; SAGA_TIMEOUT sets it. It is longer than all the deliveries of an
 	// event may take.
 	Timeout time.Duration
@@ -28,17 +28,19 @@ type Function struct {
 
 // New returns the function as it is deployed.
 func New() *Function {
-	return &Function{Instance: instance.Instance{Name: "expire-orders", Schema: schema.Orders}}
+	f := &Function{Base: base.Base{Name: "expire-orders", Schema: schema.Orders}}
+	f.On(base.TickType, f.tick)
+	return f
 }
 
 // Start reads SAGA_TIMEOUT, a Go duration, and opens the database.
 func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
 	if f.Timeout == 0 {
-		if f.Timeout, err = instance.Duration(config, "SAGA_TIMEOUT", 15*time.Minute); err != nil {
+		if f.Timeout, err = base.Duration(config, "SAGA_TIMEOUT", 15*time.Minute); err != nil {
 			return err
 		}
 	}
-	return f.Instance.Start(ctx, config)
+	return f.Base.Start(ctx, config)
 }
 
 // page is how many late orders one look finds, and maxPages how many looks there are at a tick.
@@ -47,19 +49,14 @@ const (
 	maxPages = 100
 )
 
-// Handle ends the orders that are late by now, each in a transaction of its own. Ticks may overlap: the order's status
-// lets the second of two pass by.
-func (f *Function) Handle(ctx context.Context, e event.Event) error {
-	if e.Type() != instance.TickType {
-		return f.Refuse(ctx, e)
+// tick ends the orders that are late by now, each in a transaction of its own. Ticks may overlap: the order's status lets
+// the second of two pass by.
+func (f *Function) tick(ctx context.Context, _ event.Event) (string, error) {
+	expired, err := f.expire(ctx)
+	if expired == 0 {
+		return "", err // as nearly every tick: not worth a line in the log
 	}
-	return f.Observe(ctx, e, func() (string, error) {
-		expired, err := f.expire(ctx)
-		if expired == 0 {
-			return "", err // as nearly every tick: not worth a line in the log
-		}
-		return fmt.Sprintf("%d orders expired", expired), err
-	})
+	return fmt.Sprintf("%d orders expired", expired), err
 }
 
 func (f *Function) expire(ctx context.Context) (expired int, err error) {
@@ -87,16 +84,19 @@ func (f *Function) expire(ctx context.Context) (expired int, err error) {
 
 // fail ends one order and tells whether it did: the order may have ended since it was found.
 func (f *Function) fail(ctx context.Context, id string) (failed bool, err error) {
-	err = f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+	err = f.Transact(ctx, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		now := f.Now()
-		_, fact, err := saga.Apply(ctx, tx, saga.Change{
+		applied, err := saga.Apply(ctx, tx, saga.Change{
 			OrderID: id, To: orders.OrdersStatusFAILED, Reason: events.ReasonTimeout, At: now,
-			Fact: func(o orders.LockOrderRow) events.Data {
+			Fact: func(o saga.Order) events.Data {
 				return events.OrderFailed{OrderID: o.ID, CustomerEmail: o.CustomerEmail, Reason: events.ReasonTimeout, CreatedAt: now}
 			},
 		})
-		failed = len(fact) > 0
-		return fact, err
+		if err != nil {
+			return nil, err
+		}
+		failed = len(applied[0].Facts) > 0
+		return applied[0].Facts, nil
 	})
 	return failed, err
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outboxtest"
 	"example.com/orders/sql/orders"
@@ -31,7 +31,7 @@ func idAt(t time.Time) string {
 
 func tick(id string) event.Event {
 	e := event.New()
-	e.SetType(instance.TickType)
+	e.SetType(base.TickType)
 	e.SetSource("/apis/v1/namespaces/default/pingsources/expire-orders")
 	e.SetID(id)
 	return e

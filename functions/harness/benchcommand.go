@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"example.com/orders/functions/internal/audit"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/bench"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/functions/internal/poke"
 	"example.com/orders/sql/schema"
@@ -198,7 +198,7 @@ func (b *benchCommand) target(ctx context.Context, o options, out streams) (targ
 	if running != nil {
 		target.PIDs = []int{running.PID}
 	}
-	if target.Server, target.MaxConns, err = instance.Server(s.config); err != nil {
+	if target.Server, target.MaxConns, err = base.Server(s.config); err != nil {
 		return target, nil, nil, errors.Join(err, release())
 	}
 	return target, s.config, release, nil

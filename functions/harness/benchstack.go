@@ -14,7 +14,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/google/uuid"
 
-	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/sql/schema"
 )
@@ -173,7 +173,7 @@ func (s *benchStack) remove(ctx context.Context) error {
 }
 
 func (s *benchStack) dropSchemas(ctx context.Context) error {
-	server, _, err := instance.Server(s.options.environ)
+	server, _, err := base.Server(s.options.environ)
 	if err != nil {
 		return err
 	}

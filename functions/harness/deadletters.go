@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/deadletter"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
@@ -163,7 +163,7 @@ func loadWiring(config map[string]string) (*knative.Wiring, error) {
 }
 
 func openBox(ctx context.Context, s *servers, wiring *knative.Wiring, actor string) (box deadletter.Box, shut func() error, err error) {
-	server, _, err := instance.Server(s.config)
+	server, _, err := base.Server(s.config)
 	if err != nil {
 		return box, nil, err
 	}

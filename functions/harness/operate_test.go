@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/schema"
 )
@@ -220,7 +220,7 @@ func (s stack) park(t *testing.T) (orderID string, row int64) {
 		name, value, _ := strings.Cut(pair, "=")
 		config[name] = value
 	}
-	server, _, err := instance.Server(config)
+	server, _, err := base.Server(config)
 	require.NoError(t, err)
 	db, err := server.Open(schema.Orders, 1)
 	require.NoError(t, err)

@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/robfig/cron/v3"
 
-	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/knative"
 )
 
@@ -79,7 +79,7 @@ func keepTime(ctx context.Context, schedule cron.Schedule, now func() time.Time,
 // tick is the event of a PingSource.
 func tick(ping knative.PingSource) event.Event {
 	e := event.New()
-	e.SetType(instance.TickType)
+	e.SetType(base.TickType)
 	e.SetSource("/apis/v1/namespaces/" + ping.Namespace + "/pingsources/" + ping.Name)
 	e.SetID(uuid.NewString())
 	e.SetTime(time.Now())

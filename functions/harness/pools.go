@@ -5,9 +5,10 @@ import (
 	"database/sql"
 	"errors"
 
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/health"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // pools has one pool of connections a schema, which all its functions share.
@@ -19,7 +20,7 @@ type pools struct {
 }
 
 func newPools(config map[string]string) (*pools, error) {
-	server, maxOpen, err := instance.Server(config)
+	server, maxOpen, err := base.Server(config)
 	return &pools{server: server, maxOpen: maxOpen, open: map[string]*sql.DB{}, checks: map[string]*health.Check{}}, err
 }
 
@@ -32,7 +33,7 @@ func (p *pools) get(name string) (*sql.DB, error) {
 		return nil, err
 	}
 	p.open[name] = db
-	p.checks[name] = &health.Check{Ask: func(ctx context.Context) error { return schema.Ping(ctx, db) }}
+	p.checks[name] = &health.Check{Ask: func(ctx context.Context) error { return transaction.Ping(ctx, db) }}
 	return db, nil
 }
 

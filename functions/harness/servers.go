@@ -14,7 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/knative"
 	"example.com/orders/sql/embedded"
@@ -139,7 +139,7 @@ func (s *servers) askForPassword(folder string) ([]kfake.Opt, error) {
 
 // migrate brings the schemas to their newest version.
 func (s *servers) migrate(ctx context.Context) ([]migrate.Applied, error) {
-	server, _, err := instance.Server(s.config)
+	server, _, err := base.Server(s.config)
 	if err != nil {
 		return nil, err
 	}

@@ -254,7 +254,7 @@ func (h *harness) add(ctx context.Context, service knative.Service) error {
 			config[name] = value
 		}
 	}
-	base := f.Base()
+	base := f.Shared()
 	base.Log, base.Poke, base.Metrics = h.log, h.poke, h.metrics
 	if base.Schema != "" { // the relay has a pool of its own
 		var err error

@@ -7,7 +7,7 @@ import (
 	"strconv"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/rest"
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/schema"
@@ -15,15 +15,15 @@ import (
 
 // Function serves /api/inventory.
 type Function struct {
-	instance.Instance
+	base.Base
 	routes *http.ServeMux
 }
 
 // New returns the function as it is deployed.
 func New() *Function {
 	f := &Function{
-		Instance: instance.Instance{Name: "inventory-api", Schema: schema.Inventory},
-		routes:   http.NewServeMux(),
+		Base:   base.Base{Name: "inventory-api", Schema: schema.Inventory},
+		routes: http.NewServeMux(),
 	}
 	f.Route(f.routes, "GET /api/inventory", f.list)
 	f.Route(f.routes, "/api/inventory", rest.NotAllowed("GET"))

@@ -17,6 +17,7 @@ import (
 	"example.com/orders/events/strictjson"
 	"example.com/orders/functions/internal/rest"
 	"example.com/orders/sql/inventory"
+	"example.com/orders/sql/transaction"
 )
 
 // maxLevel is the highest level of a SKU, in units, and maxReason the longest reason, in characters.
@@ -132,7 +133,7 @@ type outcome struct {
 
 // apply changes the level under the lock of its row, with its line in stock_log.
 func (f *Function) apply(ctx context.Context, c request) (done outcome, err error) {
-	err = f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+	err = f.Transact(ctx, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		q := inventory.New(tx)
 		before, isNew, err := f.lock(ctx, q, c)
 		if err != nil {

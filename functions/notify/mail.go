@@ -16,7 +16,7 @@ type Mail struct {
 	At        time.Time
 }
 
-func newMail(n news) Mail {
+func newMail(n *news) Mail {
 	return Mail{
 		To:        n.email,
 		Subject:   "Your order is " + n.status,

@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"context"
 	"io"
 	"net"
 	"net/mail"
@@ -144,10 +143,9 @@ func TestASilentRelayHoldsADeliveryNoLongerThanItsTime(t *testing.T) {
 	})
 	defer func() { assert.NoError(t, listener.Close()) }()
 	f := functiontest.Start(t, New(), map[string]string{"SMTP_ADDR": listener.Addr().String()})
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
+	f.sendTimeout = 300 * time.Millisecond
 
-	assertRetried(t, f.Handle(ctx, functiontest.Event(t, confirmed(functiontest.OrderID()), 2)))
+	assertRetried(t, f.Handle(t.Context(), functiontest.Event(t, confirmed(functiontest.OrderID()), 2)))
 
 	assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM conversations WHERE claim IS NOT NULL"), "the claim is given back all the same")
 }

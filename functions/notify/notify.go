@@ -7,28 +7,30 @@ package notify
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/base"
+	"example.com/orders/functions/internal/batch"
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/failpoint"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/tracing"
-	"example.com/orders/sql/notifications"
 	"example.com/orders/sql/schema"
 )
 
 // Function tells customers.
 type Function struct {
-	instance.Instance
+	base.Base
 	// Mailer sends the mails; SMTP_ADDR and the other SMTP variables set it. Without one there is only the log.
 	Mailer Mailer
+
+	sendTimeout time.Duration // bounds a send
 }
 
 // Mailer sends one mail, within ctx. An error that is poison will be the same every time.
@@ -38,7 +40,7 @@ type Mailer interface {
 
 // New returns the function as it is deployed.
 func New() *Function {
-	return &Function{Instance: instance.Instance{Name: "notify", Schema: schema.Notifications}}
+	return &Function{Base: base.Base{Name: "notify", Schema: schema.Notifications}, sendTimeout: sendTimeout}
 }
 
 // Start reads SMTP_ADDR (host:port), SMTP_FROM, SMTP_TLS, SMTP_USER and SMTP_PASSWORD, and opens the database.
@@ -50,41 +52,55 @@ func (f *Function) Start(ctx context.Context, config map[string]string) error {
 		}
 		f.Mailer = mailer
 	}
-	return f.Instance.Start(ctx, config)
+	on(f, func(o events.OrderConfirmed) (email, status string) { return o.CustomerEmail, "CONFIRMED" })
+	on(f, func(o events.OrderFailed) (email, status string) { return o.CustomerEmail, "FAILED (" + o.Reason + ")" })
+	on(f, func(o events.OrderCanceled) (email, status string) { return o.CustomerEmail, "CANCELED" })
+	return f.Base.Start(ctx, config)
 }
 
 const (
 	// sendTimeout bounds a send.
 	sendTimeout = 10 * time.Second
+	// settleTimeout bounds the record of what was sent, even when the time of its batch is over.
+	settleTimeout = 5 * time.Second
 	// lease is how long a claim holds when its owner has died: longer than a send, and shorter than the deliveries of
 	// an event are spread over.
 	lease = 30 * time.Second
 )
 
-// errBusy makes the event come again: it, or another one about the same order, is being told right now.
-var errBusy = errors.New("the customer is being told of this order by another delivery")
-
-// Handle tells the customer once, and not what newer news have overtaken.
-func (f *Function) Handle(ctx context.Context, e event.Event) error {
-	return f.Observe(ctx, e, func() (outcome string, err error) {
-		n, err := read(e)
-		if err != nil {
-			return "", delivery.Poison(err)
+// on registers how customers are told of facts of type T, of which read finds the address and the status. Mails take their
+// time, each its own: news that come while one is sent do not wait for it.
+func on[T events.Data](f *Function, read func(T) (email, status string)) {
+	options := batch.Options{Size: 64, Parallel: 1, Timeout: 20 * time.Second, AloneTimeout: 20 * time.Second}
+	if f.Mailer != nil {
+		options.Parallel, options.Eager = 32, true
+	}
+	base.Answer(&f.Base, options, func(ctx context.Context, facts []base.Fact[T], alone bool) ([]base.Outcome, error) {
+		outcomes := make([]base.Outcome, len(facts))
+		var all []*news
+		first := map[string]int{}
+		for i, fact := range facts {
+			if _, again := first[fact.Event.ID()]; again {
+				continue
+			}
+			first[fact.Event.ID()] = i
+			n, err := newNews(fact.Event, &outcomes[i])
+			if err != nil {
+				outcomes[i].Err = delivery.Poison(err)
+				continue
+			}
+			n.email, n.status = read(fact.Data)
+			all = append(all, n)
 		}
-		claim := f.NewID()
-		status, err := f.claim(ctx, n, claim)
-		switch {
-		case err != nil:
-			return "", err
-		case status == notifications.NotificationsStatusSENT:
-			return "duplicate", nil
-		case status == notifications.NotificationsStatusSUPPRESSED:
-			return "suppressed", nil
+		if err := f.tell(ctx, all, alone); err != nil {
+			return nil, err
 		}
-		if err := f.send(ctx, n); err != nil {
-			return "", errors.Join(err, f.release(ctx, n, claim))
+		for i, fact := range facts {
+			if n := first[fact.Event.ID()]; n != i { // it is as good as told when the first one is
+				outcomes[i] = base.Outcome{Text: "duplicate", Err: outcomes[n].Err}
+			}
 		}
-		return "sent", f.mark(ctx, n, claim)
+		return outcomes, nil
 	})
 }
 
@@ -95,95 +111,56 @@ type news struct {
 	version int
 	email   string
 	status  string
+	outcome *base.Outcome
 }
 
-func read(e event.Event) (news, error) {
-	n := news{event: e}
-	var err error
-	switch e.Type() {
-	case events.OrderConfirmedType:
-		var data events.OrderConfirmed
-		data, err = events.Decode[events.OrderConfirmed](e)
-		n.email, n.status = data.CustomerEmail, "CONFIRMED"
-	case events.OrderFailedType:
-		var data events.OrderFailed
-		data, err = events.Decode[events.OrderFailed](e)
-		n.email, n.status = data.CustomerEmail, "FAILED ("+data.Reason+")"
-	case events.OrderCanceledType:
-		var data events.OrderCanceled
-		data, err = events.Decode[events.OrderCanceled](e)
-		n.email, n.status = data.CustomerEmail, "CANCELED"
-	default:
-		err = fmt.Errorf("notify does not handle events of type %q", e.Type())
-	}
+// newNews reads of which version of its order an event tells: the id of a fact counts the facts of its order in its source
+// (events.New).
+func newNews(e event.Event, outcome *base.Outcome) (*news, error) {
+	orderID, version, err := events.ParseID(e.ID())
 	if err != nil {
-		return n, err
+		return nil, err
 	}
-	// The id of a fact counts the facts of its order in its source (events.New): that is the order's version.
-	if n.orderID, n.version, err = events.ParseID(e.ID()); err != nil {
-		return n, err
+	if orderID != e.Subject() || version > math.MaxInt32 {
+		return nil, fmt.Errorf("event id %q is not that of a fact about order %s", e.ID(), e.Subject())
 	}
-	if n.orderID != e.Subject() || n.version > math.MaxInt32 {
-		return n, fmt.Errorf("event id %q is not that of a fact about order %s", e.ID(), e.Subject())
-	}
-	return n, nil
+	return &news{event: e, orderID: orderID, version: version, outcome: outcome}, nil
 }
 
-// claim makes this event the one that is being told, under the lock of the order's row. It returns CLAIMED when it is,
-// SENT or SUPPRESSED when there is nothing to tell, and errBusy while another one holds the claim.
-func (f *Function) claim(ctx context.Context, n news, claim string) (status notifications.NotificationsStatus, err error) {
-	err = f.transact(ctx, func(ctx context.Context, q *notifications.Queries) error {
-		if err := q.OpenConversation(ctx, n.orderID); err != nil {
-			return fmt.Errorf("open the conversation about order %s: %w", n.orderID, err)
-		}
-		conversation, err := q.LockConversation(ctx, n.orderID)
-		if err != nil {
-			return fmt.Errorf("lock the conversation about order %s: %w", n.orderID, err)
-		}
-		status, err = q.GetNotificationStatus(ctx, notifications.GetNotificationStatusParams{EventID: n.event.ID(), Source: n.event.Source()})
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("look for an earlier notification: %w", err)
-		}
-		if status == notifications.NotificationsStatusSENT || status == notifications.NotificationsStatusSUPPRESSED {
-			return nil
-		}
-		// Our own claim is there when its commit was thought to be lost.
-		if conversation.Busy == 1 && (conversation.Claim == nil || *conversation.Claim != claim) {
-			return errBusy
-		}
-		begun, err := q.NewestClaimed(ctx, n.orderID)
-		if err != nil {
-			return fmt.Errorf("look for news about order %s that were begun to be told: %w", n.orderID, err)
-		}
-		status = notifications.NotificationsStatusCLAIMED
-		if conversation.Version >= n.version || begun > int64(n.version) {
-			status = notifications.NotificationsStatusSUPPRESSED
-		}
-		if err := q.UpsertNotification(ctx, notifications.UpsertNotificationParams{
-			Source: n.event.Source(), EventID: n.event.ID(), OrderID: n.orderID, OrderVersion: n.version, Type: n.event.Type(),
-			CustomerEmail: n.email, Status: status, CreatedAt: f.Now(),
-		}); err != nil {
-			return fmt.Errorf("store the notification of event %s: %w", n.event.ID(), err)
-		}
-		if status == notifications.NotificationsStatusSUPPRESSED {
-			return nil
-		}
-		if err := q.ClaimConversation(ctx, notifications.ClaimConversationParams{
-			OrderID: n.orderID, Claim: &claim, LeaseMicros: int(lease.Microseconds()),
-		}); err != nil {
-			return fmt.Errorf("claim the conversation about order %s: %w", n.orderID, err)
-		}
+// tell claims what customers are to be told, tells them, and marks that they were told. Each of the news gets its outcome;
+// the error is about all of them.
+func (f *Function) tell(ctx context.Context, all []*news, alone bool) error {
+	if len(all) == 0 {
 		return nil
-	})
-	return status, err
+	}
+	claim := f.NewID()
+	claimed, err := f.claim(ctx, all, claim, alone)
+	if err != nil {
+		return err
+	}
+	var sends sync.WaitGroup
+	for _, n := range claimed {
+		if f.Mailer == nil {
+			n.outcome.Err = f.send(ctx, n)
+			continue
+		}
+		sends.Go(func() { n.outcome.Err = f.send(ctx, n) })
+	}
+	sends.Wait()
+	if err := f.settle(ctx, claimed, claim); err != nil {
+		for _, n := range claimed {
+			n.outcome.Err = errors.Join(n.outcome.Err, err)
+		}
+	}
+	return nil
 }
 
 // send writes the line of the log and, with a mailer, sends the mail.
-func (f *Function) send(ctx context.Context, n news) (err error) {
+func (f *Function) send(ctx context.Context, n *news) (err error) {
 	ctx, end := tracing.Span(tracing.Of(ctx, n.event), "mail")
 	defer func() { end(err) }()
 	if f.Mailer != nil {
-		ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+		ctx, cancel := context.WithTimeout(ctx, f.sendTimeout)
 		defer cancel()
 		if err := f.Mailer.Send(ctx, newMail(n)); err != nil {
 			return fmt.Errorf("send the mail about order %s: %w", n.orderID, err)
@@ -193,36 +170,4 @@ func (f *Function) send(ctx context.Context, n news) (err error) {
 		"function", f.Name, "event_id", n.event.ID(), "order_id", n.orderID, "correlation_id", events.CauseOf(n.event).CorrelationID)
 	failpoint.Pass(failpoint.In(ctx, f.Name), failpoint.MailSent)
 	return nil
-}
-
-// mark records that the customer was told, even when the delivery has timed out meanwhile.
-func (f *Function) mark(ctx context.Context, n news, claim string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	return f.transact(ctx, func(ctx context.Context, q *notifications.Queries) error {
-		now := f.Now()
-		if _, err := q.EndConversation(ctx, notifications.EndConversationParams{OrderID: n.orderID, Claim: &claim, Version: n.version}); err != nil {
-			return fmt.Errorf("end the conversation about order %s: %w", n.orderID, err)
-		}
-		if err := q.MarkNotificationSent(ctx, notifications.MarkNotificationSentParams{EventID: n.event.ID(), Source: n.event.Source(), SentAt: &now}); err != nil {
-			return fmt.Errorf("mark the notification of event %s: %w", n.event.ID(), err)
-		}
-		return nil
-	})
-}
-
-// release gives the claim of a send that failed back, so that the next delivery need not wait for its end.
-func (f *Function) release(ctx context.Context, n news, claim string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	return f.transact(ctx, func(ctx context.Context, q *notifications.Queries) error {
-		_, err := q.ReleaseConversation(ctx, notifications.ReleaseConversationParams{OrderID: n.orderID, Claim: &claim})
-		return err
-	})
-}
-
-func (f *Function) transact(ctx context.Context, work func(context.Context, *notifications.Queries) error) error {
-	return f.Transact(ctx, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
-		return nil, work(ctx, notifications.New(tx))
-	})
 }

@@ -19,11 +19,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
+	"example.com/orders/sql/transaction"
 )
 
 // mailbox is a Mailer that keeps what it is given.
@@ -383,7 +385,7 @@ func TestNotifyMarksWhatWasSentThoughTheDeliveryHasEnded(t *testing.T) {
 	box.after = func(Mail) { cancel() }
 	e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
 
-	require.NoError(t, f.Handle(ctx, e))
+	require.NoError(t, functiontest.Together(ctx, f, e)[0])
 	require.NoError(t, f.Handle(t.Context(), e))
 
 	assert.Len(t, box.subjects(), 1)
@@ -400,7 +402,7 @@ func TestNotifyMarksWhatWasSentThoughTheMarkingConnectionIsKilled(t *testing.T) 
 	box.after = func(Mail) {
 		// The mark waits for the row that is locked here, and is killed while it waits.
 		other := mysqltest.Pool(t, server, schema.Notifications)
-		lock, err := other.BeginTx(t.Context(), schema.ReadCommitted)
+		lock, err := other.BeginTx(t.Context(), transaction.ReadCommitted)
 		require.NoError(t, err)
 		_, err = lock.ExecContext(t.Context(), "UPDATE conversations SET version = version + 1")
 		require.NoError(t, err)
@@ -418,7 +420,7 @@ func TestNotifyMarksWhatWasSentThoughTheMarkingConnectionIsKilled(t *testing.T) 
 // killMark waits for a connection that marks a conversation in the schema of db, and ends it.
 func killMark(ctx context.Context, db *sql.DB) error {
 	for {
-		killed, err := servertest.Cut(ctx, db, func(s servertest.Session) bool { return strings.Contains(s.Statement, "name: EndConversation ") })
+		killed, err := servertest.Cut(ctx, db, func(s servertest.Session) bool { return strings.Contains(s.Statement, "name: EndConversations ") })
 		if killed > 0 || err != nil {
 			return err
 		}
@@ -473,9 +475,9 @@ func TestOlderNewsAreNotToldAfterNewerOnesWhoseMarkWasLost(t *testing.T) {
 	orderID := functiontest.OrderID()
 	canceled := functiontest.Event(t, events.OrderCanceled{OrderID: orderID, CustomerEmail: "alice@example.com", PreviousStatus: events.StatusConfirmed, CreatedAt: time.Now()}, 3)
 	confirmed := functiontest.Event(t, events.OrderConfirmed{OrderID: orderID, CustomerEmail: "alice@example.com", TotalAmount: 1, CreatedAt: time.Now()}, 2)
-	n, err := read(canceled)
+	n, err := newNews(canceled, &base.Outcome{})
 	require.NoError(t, err)
-	_, err = f.claim(t.Context(), n, f.NewID()) // and its process dies, the mail sent or not
+	_, err = f.claim(t.Context(), []*news{n}, f.NewID(), false) // and its process dies, the mail sent or not
 	require.NoError(t, err)
 	_, err = f.DB.ExecContext(t.Context(), "UPDATE conversations SET claimed_until = NOW(6) WHERE order_id = ?", orderID)
 	require.NoError(t, err)

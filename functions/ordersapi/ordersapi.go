@@ -9,14 +9,14 @@ import (
 
 	"example.com/orders/functions/cancelorder"
 	"example.com/orders/functions/createorder"
-	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/rest"
 	"example.com/orders/sql/schema"
 )
 
 // Function serves /api/orders.
 type Function struct {
-	instance.Instance
+	base.Base
 	Create *createorder.Function
 	Cancel *cancelorder.Function
 
@@ -26,10 +26,10 @@ type Function struct {
 // New returns the function as it is deployed.
 func New() *Function {
 	f := &Function{
-		Instance: instance.Instance{Name: "orders-api", Schema: schema.Orders},
-		Create:   createorder.New(),
-		Cancel:   cancelorder.New(),
-		routes:   http.NewServeMux(),
+		Base:   base.Base{Name: "orders-api", Schema: schema.Orders},
+		Create: createorder.New(),
+		Cancel: cancelorder.New(),
+		routes: http.NewServeMux(),
 	}
 	f.Route(f.routes, "POST /api/orders", f.create)
 	f.Route(f.routes, "GET /api/orders", f.list)
@@ -44,14 +44,14 @@ func New() *Function {
 
 // Start opens the database and starts the functions that it fronts on the same pool.
 func (f *Function) Start(ctx context.Context, config map[string]string) error {
-	if err := f.Instance.Start(ctx, config); err != nil {
+	if err := f.Base.Start(ctx, config); err != nil {
 		return err
 	}
 	for _, fronted := range []interface {
-		Base() *instance.Instance
+		Shared() *base.Base
 		Start(context.Context, map[string]string) error
 	}{f.Create, f.Cancel} {
-		base := fronted.Base()
+		base := fronted.Shared()
 		base.DB, base.Now, base.NewID, base.Poke, base.Log = f.DB, f.Now, f.NewID, f.Poke, f.Log
 		if err := fronted.Start(ctx, config); err != nil {
 			return err
@@ -62,7 +62,7 @@ func (f *Function) Start(ctx context.Context, config map[string]string) error {
 
 // Stop ends the fronted functions and closes the database.
 func (f *Function) Stop(ctx context.Context) error {
-	return errors.Join(f.Create.Stop(ctx), f.Cancel.Stop(ctx), f.Instance.Stop(ctx))
+	return errors.Join(f.Create.Stop(ctx), f.Cancel.Stop(ctx), f.Base.Stop(ctx))
 }
 
 // Handle serves a request.

@@ -12,10 +12,10 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/inbox"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/functions/internal/kafkasink"
 	"example.com/orders/functions/internal/outbox"
@@ -28,7 +28,7 @@ const PokeType = poke.Type
 
 // Function relays one schema's outbox. It is deployed once a schema, as publish-outbox-<schema>.
 type Function struct {
-	instance.Instance
+	base.Base
 	// Publisher is where the events go; KAFKA_BROKERS or KAFKA_SINK_URL sets it.
 	Publisher outbox.Publisher
 	// SentRetention is how long a relayed row is kept, longer than its topic keeps the event; OUTBOX_RETENTION sets it.
@@ -41,7 +41,12 @@ type Function struct {
 }
 
 // New returns the function as it is deployed.
-func New() *Function { return &Function{} }
+func New() *Function {
+	f := &Function{}
+	f.On(PokeType, f.relay)
+	f.On(base.TickType, f.relay)
+	return f
+}
 
 // relayWait is how long the server lets a relay's connection be silent, in which it may hold a shard: longer than the
 // relay waits for the broker, and short enough that a frozen relay does not hold up its shard for long.
@@ -59,12 +64,12 @@ func (f *Function) Start(ctx context.Context, config map[string]string) (err err
 	}
 	f.Name = "publish-outbox-" + f.Schema
 	if f.SentRetention == 0 {
-		if f.SentRetention, err = instance.Duration(config, "OUTBOX_RETENTION", 8*24*time.Hour); err != nil {
+		if f.SentRetention, err = base.Duration(config, "OUTBOX_RETENTION", 8*24*time.Hour); err != nil {
 			return err
 		}
 	}
 	if f.HandledRetention == 0 {
-		if f.HandledRetention, err = instance.Duration(config, "INBOX_RETENTION", 40*24*time.Hour); err != nil {
+		if f.HandledRetention, err = base.Duration(config, "INBOX_RETENTION", 40*24*time.Hour); err != nil {
 			return err
 		}
 	}
@@ -75,7 +80,7 @@ func (f *Function) Start(ctx context.Context, config map[string]string) (err err
 		f.connected = true
 	}
 	f.Idle = relayWait
-	return f.Instance.Start(ctx, config)
+	return f.Base.Start(ctx, config)
 }
 
 // publisher goes to Kafka itself, or by way of KafkaSinks.
@@ -106,7 +111,7 @@ func (f *Function) publisher(config map[string]string) (outbox.Publisher, error)
 
 // Stop closes what Start opened.
 func (f *Function) Stop(ctx context.Context) error {
-	err := f.Instance.Stop(ctx)
+	err := f.Base.Stop(ctx)
 	if f.connected {
 		f.connected = false
 		err = errors.Join(err, f.Publisher.Close())
@@ -122,35 +127,30 @@ type request struct {
 	Purge bool `json:"purge"`
 }
 
-// Handle relays what is due, until nothing is, or purges. It is retried when the broker or the database is away: the
-// rows stay as they are.
-func (f *Function) Handle(ctx context.Context, e event.Event) error {
-	return f.Observe(ctx, e, func() (string, error) {
-		wanted, err := parse(e)
-		if err != nil {
-			return "", delivery.Poison(err)
-		}
-		if wanted.Purge {
-			return f.purge(ctx)
-		}
-		shards := make([]uint8, len(wanted.Shards))
-		for i, shard := range wanted.Shards {
-			shards[i] = uint8(shard) // parse has checked the bounds
-		}
-		relay := outbox.Relay{DB: f.DB, Publisher: f.Publisher, Now: f.Now, Metrics: f.Metrics, Schema: f.Schema}
-		sent, err := relay.Sweep(failpoint.In(ctx, f.Name), shards...)
-		if sent > 0 {
-			f.Log.DebugContext(ctx, "events sent", "function", f.Name, "count", sent)
-		}
-		return "", err
-	})
+// relay relays what is due, until nothing is, or purges. It is retried when the broker or the database is away: the rows
+// stay as they are.
+func (f *Function) relay(ctx context.Context, e event.Event) (outcome string, err error) {
+	wanted, err := parse(e)
+	if err != nil {
+		return "", delivery.Poison(err)
+	}
+	if wanted.Purge {
+		return f.purge(ctx)
+	}
+	shards := make([]uint8, len(wanted.Shards))
+	for i, shard := range wanted.Shards {
+		shards[i] = uint8(shard) // parse has checked the bounds
+	}
+	relay := outbox.Relay{DB: f.DB, Publisher: f.Publisher, Now: f.Now, Metrics: f.Metrics, Schema: f.Schema}
+	sent, err := relay.Sweep(failpoint.In(ctx, f.Name), shards...)
+	if sent > 0 {
+		f.Log.DebugContext(ctx, "events sent", "function", f.Name, "count", sent)
+	}
+	return "", err
 }
 
 func parse(e event.Event) (request, error) {
 	var r request
-	if e.Type() != PokeType && e.Type() != instance.TickType {
-		return r, fmt.Errorf("type %q is neither %s nor %s", e.Type(), PokeType, instance.TickType)
-	}
 	if len(e.Data()) == 0 {
 		return r, nil
 	}

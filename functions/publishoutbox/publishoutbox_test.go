@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/functions/internal/kafkatest"
 	"example.com/orders/functions/internal/mysqltest"
@@ -25,6 +25,7 @@ import (
 	"example.com/orders/functions/internal/porttest"
 	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // start starts the function on the orders schema with a publisher that keeps what it is given.
@@ -53,7 +54,7 @@ func asking(eventType, data string) event.Event {
 func store(t *testing.T, db *sql.DB) event.Event {
 	t.Helper()
 	e := functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 1, UnitPrice: 5}), 1)
-	_, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *sql.Tx) ([]event.Event, error) {
+	_, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
 		return []event.Event{e}, nil
 	})
 	require.NoError(t, err)
@@ -98,7 +99,7 @@ func TestATickRelays(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f, p := start(t)
 			e := store(t, f.DB)
-			require.NoError(t, f.Handle(t.Context(), asking(instance.TickType, data)))
+			require.NoError(t, f.Handle(t.Context(), asking(base.TickType, data)))
 			assert.Equal(t, []event.Event{e}, p.Events())
 		})
 	}
@@ -121,7 +122,7 @@ func TestATickPurgesWhatIsPastItsRetention(t *testing.T) {
 		exec("INSERT INTO inbox (consumer, source, event_id, processed_at) VALUES ('c', '/s', ?, ?)", id, now.Add(-age))
 	}
 
-	require.NoError(t, f.Handle(t.Context(), asking(instance.TickType, `{"purge":true}`)))
+	require.NoError(t, f.Handle(t.Context(), asking(base.TickType, `{"purge":true}`)))
 
 	assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM outbox WHERE status = 'SENT'"))
 	assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM outbox WHERE status = 'NEW'"))
@@ -140,7 +141,7 @@ func TestWhatIsMalformedIsPoison(t *testing.T) {
 		"a shard too low":    asking(PokeType, `{"shards":[-1]}`),
 		"a shard too high":   asking(PokeType, `{"shards":[0,8]}`),
 		"a shard of 256":     asking(PokeType, `{"shards":[256]}`),
-		"a word for purge":   asking(instance.TickType, `{"purge":"yes"}`),
+		"a word for purge":   asking(base.TickType, `{"purge":"yes"}`),
 		"an unknown type":    asking("order.created", ""),
 		"a type in capitals": asking("outbox.POKE", ""),
 	}
@@ -181,7 +182,7 @@ func TestADatabaseThatIsAwayIsAskedAgain(t *testing.T) {
 	f.Publisher = &outboxtest.Publisher{}
 	require.NoError(t, f.Start(t.Context(), map[string]string{"OUTBOX_SCHEMA": "orders", "MYSQL_DSN": "root@tcp(" + porttest.Address(t) + ")/"}))
 	t.Cleanup(func() { assert.NoError(t, f.Stop(context.Background())) })
-	for name, e := range map[string]event.Event{"poke": asking(PokeType, ""), "poke of a shard": asking(PokeType, `{"shards":[1]}`), "purge": asking(instance.TickType, `{"purge":true}`)} {
+	for name, e := range map[string]event.Event{"poke": asking(PokeType, ""), "poke of a shard": asking(PokeType, `{"shards":[1]}`), "purge": asking(base.TickType, `{"purge":true}`)} {
 		t.Run(name, func(t *testing.T) { functiontest.AssertRetried(t, f.Handle(t.Context(), e)) })
 	}
 	ready, err := f.Ready(t.Context())
@@ -248,7 +249,7 @@ func TestEventsReachTheTopicsOfTheirTypes(t *testing.T) {
 	}, 30*time.Second, 10*time.Millisecond)
 	e := store(t, f.DB)
 
-	require.NoError(t, f.Handle(t.Context(), asking(instance.TickType, "")))
+	require.NoError(t, f.Handle(t.Context(), asking(base.TickType, "")))
 	assert.NoError(t, f.Stop(t.Context()))
 	assert.NoError(t, f.Stop(t.Context()))
 

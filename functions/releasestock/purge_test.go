@@ -12,15 +12,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/mysqltest"
 )
 
 // tick is what a PingSource sends.
 func tick() event.Event {
 	e := event.New()
-	e.SetType(instance.TickType)
+	e.SetType(base.TickType)
 	e.SetSource("/apis/v1/namespaces/default/pingsources/release-stock")
 	e.SetID(uuid.NewString())
 	return e

@@ -4,7 +4,6 @@ package releasestock
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -12,14 +11,15 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // Function gives reserved stock back.
 type Function struct {
-	instance.Instance
+	base.Base
 	// Retention is how long the log of an order that holds nothing is kept; RESERVATION_LOG_RETENTION sets it. It is
 	// longer than an event can be delivered again, from its topic or from the dead letters.
 	Retention time.Duration
@@ -29,47 +29,40 @@ type Function struct {
 
 // New returns the function as it is deployed.
 func New() *Function {
-	return &Function{Instance: instance.Instance{Name: "release-stock", Schema: schema.Inventory}}
+	f := &Function{Base: base.Base{Name: "release-stock", Schema: schema.Inventory}}
+	base.React(&f.Base, f.canceled)
+	base.React(&f.Base, f.failed)
+	f.On(base.TickType, f.tick)
+	return f
 }
 
 // Start reads RESERVATION_LOG_RETENTION, a Go duration, and opens the database.
 func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
 	if f.Retention == 0 {
-		if f.Retention, err = instance.Duration(config, "RESERVATION_LOG_RETENTION", 40*24*time.Hour); err != nil {
+		if f.Retention, err = base.Duration(config, "RESERVATION_LOG_RETENTION", 40*24*time.Hour); err != nil {
 			return err
 		}
 	}
-	return f.Instance.Start(ctx, config)
+	return f.Base.Start(ctx, config)
 }
 
-// Handle releases what an order holds, or at a tick forgets the log of orders that have held nothing for long.
-func (f *Function) Handle(ctx context.Context, e event.Event) error {
-	switch e.Type() {
-	case events.OrderCanceledType:
-		return instance.React(ctx, &f.Instance, e, f.canceled)
-	case events.OrderFailedType:
-		return instance.React(ctx, &f.Instance, e, f.failed)
-	case instance.TickType:
-		return f.Observe(ctx, e, func() (string, error) {
-			forgotten, err := f.purge(ctx)
-			return fmt.Sprintf("%d reservation logs forgotten", forgotten), err
-		})
-	default:
-		return f.Refuse(ctx, e)
-	}
+func (f *Function) canceled(ctx context.Context, tx *transaction.Tx, order base.Fact[events.OrderCanceled]) ([]event.Event, error) {
+	return f.release(ctx, tx, order.Event, order.Data.OrderID, events.ReasonCanceled)
 }
 
-func (f *Function) canceled(ctx context.Context, tx *sql.Tx, e event.Event, data events.OrderCanceled) ([]event.Event, error) {
-	return f.release(ctx, tx, e, data.OrderID, events.ReasonCanceled)
+func (f *Function) failed(ctx context.Context, tx *transaction.Tx, order base.Fact[events.OrderFailed]) ([]event.Event, error) {
+	return f.release(ctx, tx, order.Event, order.Data.OrderID, events.ReasonFailed)
 }
 
-func (f *Function) failed(ctx context.Context, tx *sql.Tx, e event.Event, data events.OrderFailed) ([]event.Event, error) {
-	return f.release(ctx, tx, e, data.OrderID, events.ReasonFailed)
+// tick forgets the log of orders that have held nothing for long.
+func (f *Function) tick(ctx context.Context, _ event.Event) (string, error) {
+	forgotten, err := f.purge(ctx)
+	return fmt.Sprintf("%d reservation logs forgotten", forgotten), err
 }
 
 // release takes the order's row in reservations first, as reserving does. When there was none, the release came first:
 // the row stays as RELEASED, and the order.created that comes later finds it and reserves nothing.
-func (f *Function) release(ctx context.Context, tx *sql.Tx, e event.Event, orderID, reason string) ([]event.Event, error) {
+func (f *Function) release(ctx context.Context, tx *transaction.Tx, e event.Event, orderID, reason string) ([]event.Event, error) {
 	q, now := inventory.New(tx), f.Now()
 	opened, err := q.OpenReservation(ctx, inventory.OpenReservationParams{OrderID: orderID, CreatedAt: now, UpdatedAt: now})
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/sql/inventory"
-	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // levels are the units of those SKUs that there are.
@@ -25,21 +25,35 @@ type decisions struct {
 	at                 time.Time
 }
 
-// lock reads the levels of those of the SKUs that there are, and keeps their rows.
-func lock(ctx context.Context, q *inventory.Queries, skus []string, now time.Time) (*decisions, error) {
-	rows, err := q.LockStocks(ctx, skus)
-	if err != nil {
-		return nil, fmt.Errorf("lock the stock of %d SKUs: %w", len(skus), err)
+// lock takes the rows of some orders in reservations, and those of some SKUs; both are sorted. It returns which of the orders
+// had no row before, and the levels of those of the SKUs that there are.
+func lock(ctx context.Context, tx *transaction.Tx, ids, skus []string, now time.Time) (fresh map[string]bool, d *decisions, err error) {
+	opened := make([]inventory.OpenReservationParams, len(ids))
+	for n, id := range ids {
+		opened[n] = inventory.OpenReservationParams{OrderID: id, CreatedAt: now, UpdatedAt: now}
 	}
-	d := &decisions{levels: make(levels, len(rows)), at: now}
-	for _, row := range rows {
+	if err := inventory.New(tx.Deferred()).OpenReservations(ctx, opened); err != nil {
+		return nil, nil, fmt.Errorf("open the reservations of %d orders: %w", len(ids), err)
+	}
+	reservations, stocks, err := inventory.New(tx).LockReservationsAndStocks(ctx, ids, skus)
+	if err != nil {
+		return nil, nil, fmt.Errorf("lock the reservations of %d orders and the stock of %d SKUs: %w", len(ids), len(skus), err)
+	}
+	fresh = make(map[string]bool, len(ids))
+	for _, row := range reservations {
+		if row.Status == inventory.ReservationsStatusPENDING { // which no transaction commits
+			fresh[row.OrderID] = true
+		}
+	}
+	d = &decisions{levels: make(levels, len(stocks)), at: now}
+	for _, row := range stocks {
 		d.levels[row.Sku] = &inventory.SetLevelParams{Sku: row.Sku, AvailableQty: row.AvailableQty, ReservedQty: row.ReservedQty, Version: row.Version}
 	}
-	return d, nil
+	return fresh, d, nil
 }
 
 // decide takes all that an order wants from the levels, or nothing, and returns the fact of it.
-func (d *decisions) decide(order delivered, wanted []events.Quantity) (event.Event, error) {
+func (d *decisions) decide(order created, wanted []events.Quantity) (event.Event, error) {
 	fact, status := judge(order.Data.OrderID, wanted, d.levels, d.at)
 	if status == inventory.ReservationsStatusRESERVED {
 		d.reserved = append(d.reserved, order.Data.OrderID)
@@ -58,8 +72,8 @@ func (d *decisions) decide(order delivered, wanted []events.Quantity) (event.Eve
 }
 
 // write stores what was decided, at the latest with the commit.
-func (d *decisions) write(ctx context.Context, q *inventory.Queries) error {
-	ctx = schema.Later(ctx)
+func (d *decisions) write(ctx context.Context, tx *transaction.Tx) error {
+	q := inventory.New(tx.Deferred())
 	if err := q.InsertReservationLogs(ctx, d.log); err != nil {
 		return fmt.Errorf("log %d reservations: %w", len(d.log), err)
 	}

@@ -3,8 +3,6 @@ package reservestock
 
 import (
 	"context"
-	"database/sql"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -12,122 +10,65 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // Function sets stock aside.
-type Function struct{ instance.Instance }
+type Function struct{ base.Base }
 
 // New returns the function as it is deployed.
 func New() *Function {
-	return &Function{instance.Instance{Name: "reserve-stock", Schema: schema.Inventory}}
+	f := &Function{base.Base{Name: "reserve-stock", Schema: schema.Inventory}}
+	base.ReactAll(&f.Base, f.reserve)
+	return f
 }
 
-// Handle reserves all lines of an order or none.
-func (f *Function) Handle(ctx context.Context, e event.Event) error {
-	if e.Type() != events.OrderCreatedType {
-		return f.Refuse(ctx, e)
-	}
-	return instance.React(ctx, &f.Instance, e, f.reserve)
-}
+// created is an order.created.
+type created = base.Fact[events.OrderCreated]
 
-// HandleBatch is Handle for several events of one type, in one transaction; delivery.ErrAlone answers when it failed.
-func (f *Function) HandleBatch(ctx context.Context, es []event.Event) []error {
-	if es[0].Type() != events.OrderCreatedType {
-		return f.RefuseAll(ctx, es)
-	}
-	return instance.ReactGroup(ctx, &f.Instance, es, f.reserveAll)
-}
-
-// reserve reserves for one order, which may have its row already.
-func (f *Function) reserve(ctx context.Context, tx *sql.Tx, e event.Event, order events.OrderCreated) ([]event.Event, error) {
-	q, now := inventory.New(tx), f.Now()
-	opened, err := q.OpenReservation(ctx, inventory.OpenReservationParams{OrderID: order.OrderID, CreatedAt: now, UpdatedAt: now})
-	if err != nil {
-		return nil, fmt.Errorf("open the reservation of order %s: %w", order.OrderID, err)
-	}
-	if opened == 0 {
-		return nil, nil
-	}
-	emitted, err := reserve(ctx, q, []delivered{{Event: e, Data: order}}, []int{0}, now)
-	if err != nil {
-		return nil, err
-	}
-	return emitted[0], nil
-}
-
-// delivered is an order.created.
-type delivered = instance.Delivered[events.OrderCreated]
-
-// reserveAll takes the orders' rows in reservations first: releasing does too, so that whoever comes second sees what the
-// first has done. An order whose row is there already was reserved, rejected or released before: nothing to do.
-func (f *Function) reserveAll(ctx context.Context, tx *sql.Tx, group []delivered) ([][]event.Event, error) {
-	q, now := inventory.New(tx), f.Now()
-	mine, err := open(ctx, q, group, now)
-	if err != nil {
-		return nil, err
-	}
-	return reserve(ctx, q, group, mine, now)
-}
-
-// reserve takes the rows of all SKUs of some orders of a group in their order, decides about one order after the other
-// under the locks, and writes once.
-func reserve(ctx context.Context, q *inventory.Queries, group []delivered, mine []int, now time.Time) ([][]event.Event, error) {
-	emitted := make([][]event.Event, len(group))
-	if len(mine) == 0 {
-		return emitted, nil
-	}
-	wanted := make([][]events.Quantity, len(group))
-	union := map[string]bool{}
-	for _, n := range mine {
-		wanted[n] = sum(group[n].Data.Items)
+// reserve takes the orders' rows in reservations first: releasing does too, so that whoever comes second sees what the
+// first has done. An order whose row is there already was reserved, rejected or released before: nothing to do. It then takes
+// the rows of all SKUs in their order, decides about one order after the other under the locks, and writes once.
+func (f *Function) reserve(ctx context.Context, tx *transaction.Tx, facts []created) ([][]event.Event, error) {
+	now := f.Now()
+	wanted := make([][]events.Quantity, len(facts))
+	skus := map[string]bool{}
+	for n, order := range facts {
+		wanted[n] = sum(order.Data.Items)
 		for _, w := range wanted[n] {
-			union[w.SKU] = true
+			skus[w.SKU] = true
 		}
 	}
-	d, err := lock(ctx, q, slices.Sorted(maps.Keys(union)), now)
+	fresh, d, err := lock(ctx, tx, ordersOf(facts), slices.Sorted(maps.Keys(skus)), now)
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range mine {
-		told, err := d.decide(group[n], wanted[n])
+	emitted := make([][]event.Event, len(facts))
+	for n, order := range facts {
+		if !fresh[order.Data.OrderID] {
+			continue
+		}
+		delete(fresh, order.Data.OrderID) // of two facts about one order the first counts
+		fact, err := d.decide(order, wanted[n])
 		if err != nil {
 			return nil, err
 		}
-		emitted[n] = []event.Event{told}
+		emitted[n] = []event.Event{fact}
 	}
-	return emitted, d.write(ctx, q)
+	return emitted, d.write(ctx, tx)
 }
 
-// open makes the rows of the orders in reservations, and returns the indices of those orders that had none. An order that
-// is there twice is opened once. That a single order has none is taken for granted: its transaction fails if it has, and
-// the order is handled alone.
-func open(ctx context.Context, q *inventory.Queries, group []delivered, now time.Time) ([]int, error) {
-	first := make(map[string]int, len(group))
-	for n, d := range group {
-		if _, again := first[d.Data.OrderID]; !again {
-			first[d.Data.OrderID] = n
-		}
+// ordersOf returns the ids of the orders of facts, sorted, each once.
+func ordersOf(facts []created) []string {
+	ids := make([]string, len(facts))
+	for n, order := range facts {
+		ids[n] = order.Data.OrderID
 	}
-	if len(group) > 1 {
-		known, err := q.LockReservations(ctx, slices.Sorted(maps.Keys(first)))
-		if err != nil {
-			return nil, fmt.Errorf("look for the reservations of %d orders: %w", len(first), err)
-		}
-		for _, row := range known {
-			delete(first, row.OrderID)
-		}
-	}
-	rows := make([]inventory.InsertReservationParams, 0, len(first))
-	for _, id := range slices.Sorted(maps.Keys(first)) {
-		rows = append(rows, inventory.InsertReservationParams{OrderID: id, CreatedAt: now, UpdatedAt: now})
-	}
-	if err := q.InsertReservations(schema.Later(ctx), rows); err != nil {
-		return nil, fmt.Errorf("open the reservations of %d orders: %w", len(rows), err)
-	}
-	return slices.Sorted(maps.Values(first)), nil
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
 // sum adds up the lines of each SKU, in the order of the SKUs.

@@ -2,8 +2,10 @@ package inventory
 
 import (
 	"context"
+	"database/sql"
 
 	"example.com/orders/sql/bulk"
+	"example.com/orders/sql/transaction"
 )
 
 // InsertReservationLogs records what an event did to several SKUs by one statement.
@@ -20,9 +22,35 @@ func (q *Queries) SetLevels(ctx context.Context, rows []SetLevelParams) error {
 	})
 }
 
-// InsertReservations makes the rows of several orders that have none by one statement.
-func (q *Queries) InsertReservations(ctx context.Context, rows []InsertReservationParams) error {
-	return bulk.Insert(ctx, q.db, insertReservation, rows, func(r InsertReservationParams) []any {
+// OpenReservations makes sure that several orders have their rows by one statement.
+func (q *Queries) OpenReservations(ctx context.Context, rows []OpenReservationParams) error {
+	return bulk.Insert(ctx, q.db, openReservation, rows, func(r OpenReservationParams) []any {
 		return []any{r.OrderID, r.CreatedAt, r.UpdatedAt}
 	})
+}
+
+// LockReservationsAndStocks is LockReservations, and then LockStocks, in one round trip.
+func (q *Queries) LockReservationsAndStocks(ctx context.Context, orderIDs, skus []string) (reservations []LockReservationsRow, stocks []LockStocksRow, err error) {
+	both := []transaction.Query{
+		transaction.QueryIn(lockReservations, "order_ids", orderIDs), transaction.QueryIn(lockStocks, "skus", skus),
+	}
+	err = transaction.QueryTogether(ctx, q.db, both, func(n int, rows *sql.Rows) error {
+		for rows.Next() {
+			if n == 0 {
+				var r LockReservationsRow
+				if err := rows.Scan(&r.OrderID, &r.Status); err != nil {
+					return err
+				}
+				reservations = append(reservations, r)
+				continue
+			}
+			var s LockStocksRow
+			if err := rows.Scan(&s.Sku, &s.AvailableQty, &s.ReservedQty, &s.Version); err != nil {
+				return err
+			}
+			stocks = append(stocks, s)
+		}
+		return nil
+	})
+	return reservations, stocks, err
 }

@@ -24,24 +24,6 @@ func (q *Queries) DeleteReservationLog(ctx context.Context, orderID string) (int
 	return result.RowsAffected()
 }
 
-const insertReservation = `-- name: InsertReservation :exec
-INSERT INTO reservations (order_id, status, version, created_at, updated_at)
-VALUES (?, 'PENDING', 0, ?, ?)
-`
-
-type InsertReservationParams struct {
-	OrderID   string
-	CreatedAt time.Time
-	UpdatedAt time.Time
-}
-
-// InsertReservation makes the row of an order that has none: error 1062 means that it has. InsertReservations makes many
-// by one statement.
-func (q *Queries) InsertReservation(ctx context.Context, arg InsertReservationParams) error {
-	_, err := q.db.ExecContext(ctx, insertReservation, arg.OrderID, arg.CreatedAt, arg.UpdatedAt)
-	return err
-}
-
 const insertReservationLog = `-- name: InsertReservationLog :exec
 INSERT INTO reservation_log (source, event_id, sku, order_id, delta_reserved, status, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -171,8 +153,7 @@ type LockReservationsRow struct {
 	Status  ReservationsStatus
 }
 
-// LockReservations finds which of some orders have a row, and keeps those until the transaction ends. It reads the status
-// too: for the key alone MySQL would walk through a small table, and wait for the rows of other orders.
+// LockReservations reads the rows of several orders, and keeps them until the transaction ends.
 func (q *Queries) LockReservations(ctx context.Context, orderIds []string) ([]LockReservationsRow, error) {
 	query := lockReservations
 	var queryParams []interface{}
@@ -219,7 +200,7 @@ type OpenReservationParams struct {
 }
 
 // OpenReservation makes sure that the order has its row, and affects one row when it had none; either way the
-// row stays locked until the transaction ends.
+// row stays locked until the transaction ends. OpenReservations opens many by one statement.
 func (q *Queries) OpenReservation(ctx context.Context, arg OpenReservationParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, openReservation, arg.OrderID, arg.CreatedAt, arg.UpdatedAt)
 	if err != nil {

@@ -60,8 +60,8 @@ func (q *Queries) MarkSent(ctx context.Context, at time.Time, sent []Sent) error
 }
 
 // InsertAllHandled records several events as handled by one statement.
-func (q *Queries) InsertAllHandled(ctx context.Context, events []InsertNewlyHandledParams) error {
-	return bulk.Insert(ctx, q.db, insertNewlyHandled, events, func(e InsertNewlyHandledParams) []any {
+func (q *Queries) InsertAllHandled(ctx context.Context, events []InsertHandledParams) error {
+	return bulk.Insert(ctx, q.db, insertHandled, events, func(e InsertHandledParams) []any {
 		return []any{e.Consumer, e.Source, e.EventID, e.ProcessedAt}
 	})
 }

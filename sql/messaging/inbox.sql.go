@@ -29,10 +29,9 @@ func (q *Queries) DeleteHandledBefore(ctx context.Context, arg DeleteHandledBefo
 	return result.RowsAffected()
 }
 
-const insertHandled = `-- name: InsertHandled :execrows
+const insertHandled = `-- name: InsertHandled :exec
 INSERT INTO inbox (consumer, source, event_id, processed_at)
 VALUES (?, ?, ?, ?)
-ON DUPLICATE KEY UPDATE event_id = event_id
 `
 
 type InsertHandledParams struct {
@@ -42,36 +41,10 @@ type InsertHandledParams struct {
 	ProcessedAt time.Time
 }
 
-// InsertHandled records that a consumer handles an event; it affects no row when the consumer has handled it before.
-func (q *Queries) InsertHandled(ctx context.Context, arg InsertHandledParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, insertHandled,
-		arg.Consumer,
-		arg.Source,
-		arg.EventID,
-		arg.ProcessedAt,
-	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-const insertNewlyHandled = `-- name: InsertNewlyHandled :exec
-INSERT INTO inbox (consumer, source, event_id, processed_at)
-VALUES (?, ?, ?, ?)
-`
-
-type InsertNewlyHandledParams struct {
-	Consumer    string
-	Source      string
-	EventID     string
-	ProcessedAt time.Time
-}
-
-// InsertNewlyHandled records that a consumer handles an event that it has not handled before: error 1062 means that it
-// has. InsertAllHandled records many by one statement.
-func (q *Queries) InsertNewlyHandled(ctx context.Context, arg InsertNewlyHandledParams) error {
-	_, err := q.db.ExecContext(ctx, insertNewlyHandled,
+// InsertHandled records that a consumer handles an event that it has not handled before: error 1062 means that it has.
+// InsertAllHandled records many by one statement.
+func (q *Queries) InsertHandled(ctx context.Context, arg InsertHandledParams) error {
+	_, err := q.db.ExecContext(ctx, insertHandled,
 		arg.Consumer,
 		arg.Source,
 		arg.EventID,

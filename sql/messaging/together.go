@@ -5,14 +5,14 @@ import (
 	"database/sql"
 	"strings"
 
-	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // ClaimShard is ClaimShards for one shard, and ListNew for it after that, in one round trip. When another relay has the
 // shard claimed is false, and the list is to be forgotten.
 func (q *Queries) ClaimShard(ctx context.Context, list ListNewParams) (claimed bool, rows []ListNewRow, err error) {
-	claim := schema.Query{Text: strings.Replace(claimShards, "/*SLICE:shards*/?", "?", 1), Args: []any{list.Shard}}
-	err = schema.QueryTogether(ctx, q.db, []schema.Query{claim, list.query()}, func(n int, answer *sql.Rows) (err error) {
+	claim := transaction.QueryIn(claimShards, "shards", []uint8{list.Shard})
+	err = transaction.QueryTogether(ctx, q.db, []transaction.Query{claim, list.query()}, func(n int, answer *sql.Rows) (err error) {
 		if n == 0 {
 			claimed = answer.Next()
 			return nil
@@ -28,11 +28,11 @@ func (q *Queries) ListNewOfEach(ctx context.Context, lists []ListNewParams) ([][
 	if len(lists) == 0 {
 		return nil, nil
 	}
-	queries, pages := make([]schema.Query, len(lists)), make([][]ListNewRow, len(lists))
+	queries, pages := make([]transaction.Query, len(lists)), make([][]ListNewRow, len(lists))
 	for i, list := range lists {
 		queries[i] = list.query()
 	}
-	err := schema.QueryTogether(ctx, q.db, queries, func(n int, answer *sql.Rows) (err error) {
+	err := transaction.QueryTogether(ctx, q.db, queries, func(n int, answer *sql.Rows) (err error) {
 		pages[n], err = newRows(answer)
 		return err
 	})
@@ -41,16 +41,16 @@ func (q *Queries) ListNewOfEach(ctx context.Context, lists []ListNewParams) ([][
 
 // ListDueWithHolders is ListDue, and ListHolders for some aggregates after that, in one round trip.
 func (q *Queries) ListDueWithHolders(ctx context.Context, list ListDueParams, aggregates []string) (due []ListDueRow, holders []ListHoldersRow, err error) {
-	queries := []schema.Query{{Text: listDue, Args: []any{list.Shard, list.Limit}}}
+	queries := []transaction.Query{{Text: listDue, Args: []any{list.Shard, list.Limit}}}
 	if n := len(aggregates); n > 0 {
 		args := make([]any, n)
 		for i, id := range aggregates {
 			args[i] = id
 		}
 		text := strings.Replace(listHolders, "/*SLICE:aggregate_ids*/?", strings.Repeat(",?", n)[1:], 1)
-		queries = append(queries, schema.Query{Text: text, Args: args})
+		queries = append(queries, transaction.Query{Text: text, Args: args})
 	}
-	err = schema.QueryTogether(ctx, q.db, queries, func(n int, answer *sql.Rows) error {
+	err = transaction.QueryTogether(ctx, q.db, queries, func(n int, answer *sql.Rows) error {
 		for answer.Next() {
 			if n == 1 {
 				var h ListHoldersRow
@@ -71,8 +71,8 @@ func (q *Queries) ListDueWithHolders(ctx context.Context, list ListDueParams, ag
 	return due, holders, err
 }
 
-func (p ListNewParams) query() schema.Query {
-	return schema.Query{Text: listNew, Args: []any{p.Shard, p.Shard, p.After, p.Limit}}
+func (p ListNewParams) query() transaction.Query {
+	return transaction.Query{Text: listNew, Args: []any{p.Shard, p.Shard, p.After, p.Limit}}
 }
 
 func newRows(answer *sql.Rows) (rows []ListNewRow, err error) {

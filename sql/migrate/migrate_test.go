@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/sql/migrate"
+	"example.com/orders/sql/dberror"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
 )
@@ -191,7 +192,7 @@ func TestEveryCheckIsOfAValueOrOfALevel(t *testing.T) {
 	for rows.Next() {
 		var name string
 		require.NoError(t, rows.Scan(&name))
-		ofValue[name] = schema.IsBadValue(&mysql.MySQLError{Number: 3819, Message: "Check constraint '" + name + "' is violated."})
+		ofValue[name] = dberror.IsBadValue(&mysql.MySQLError{Number: 3819, Message: "Check constraint '" + name + "' is violated."})
 	}
 	require.NoError(t, rows.Err())
 	assert.Equal(t, map[string]bool{

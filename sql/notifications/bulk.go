@@ -2,8 +2,10 @@ package notifications
 
 import (
 	"context"
+	"database/sql"
 
 	"example.com/orders/sql/bulk"
+	"example.com/orders/sql/transaction"
 )
 
 // OpenConversations makes sure by one statement that several orders have their rows.
@@ -11,9 +13,35 @@ func (q *Queries) OpenConversations(ctx context.Context, orderIDs []string) erro
 	return bulk.Insert(ctx, q.db, openConversation, orderIDs, func(id string) []any { return []any{id} })
 }
 
-// InsertNotifications claims the notifications of several events that have none by one statement.
-func (q *Queries) InsertNotifications(ctx context.Context, rows []InsertNotificationParams) error {
-	return bulk.Insert(ctx, q.db, insertNotification, rows, func(n InsertNotificationParams) []any {
-		return []any{n.Source, n.EventID, n.OrderID, n.OrderVersion, n.Type, n.CustomerEmail, n.CreatedAt}
+// UpsertNotifications claims or suppresses the notifications of several events by one statement.
+func (q *Queries) UpsertNotifications(ctx context.Context, rows []UpsertNotificationParams) error {
+	return bulk.Insert(ctx, q.db, upsertNotification, rows, func(n UpsertNotificationParams) []any {
+		return []any{n.Source, n.EventID, n.OrderID, n.OrderVersion, n.Type, n.CustomerEmail, n.Status, n.CreatedAt}
 	})
+}
+
+// LockConversationsAndListNotifications is LockConversations, and then ListNotifications, in one round trip.
+func (q *Queries) LockConversationsAndListNotifications(ctx context.Context, orderIDs []string) (locked []LockConversationsRow, known []ListNotificationsRow, err error) {
+	both := []transaction.Query{
+		transaction.QueryIn(lockConversations, "order_ids", orderIDs), transaction.QueryIn(listNotifications, "order_ids", orderIDs),
+	}
+	err = transaction.QueryTogether(ctx, q.db, both, func(n int, rows *sql.Rows) error {
+		for rows.Next() {
+			if n == 0 {
+				var c LockConversationsRow
+				if err := rows.Scan(&c.OrderID, &c.Version, &c.Claim, &c.Busy); err != nil {
+					return err
+				}
+				locked = append(locked, c)
+				continue
+			}
+			var k ListNotificationsRow
+			if err := rows.Scan(&k.OrderID, &k.Source, &k.EventID, &k.OrderVersion, &k.Status); err != nil {
+				return err
+			}
+			known = append(known, k)
+		}
+		return nil
+	})
+	return locked, known, err
 }

@@ -11,24 +11,6 @@ import (
 	"time"
 )
 
-const claimConversation = `-- name: ClaimConversation :exec
-UPDATE conversations
-SET claim = ?, claimed_until = TIMESTAMPADD(MICROSECOND, ?, NOW(6))
-WHERE order_id = ?
-`
-
-type ClaimConversationParams struct {
-	Claim       *string
-	LeaseMicros int
-	OrderID     string
-}
-
-// ClaimConversation marks that somebody is telling, for so many microseconds of the database's clock.
-func (q *Queries) ClaimConversation(ctx context.Context, arg ClaimConversationParams) error {
-	_, err := q.db.ExecContext(ctx, claimConversation, arg.Claim, arg.LeaseMicros, arg.OrderID)
-	return err
-}
-
 const claimConversations = `-- name: ClaimConversations :exec
 UPDATE conversations FORCE INDEX (PRIMARY)
 SET claim = ?, claimed_until = TIMESTAMPADD(MICROSECOND, ?, NOW(6))
@@ -41,7 +23,8 @@ type ClaimConversationsParams struct {
 	OrderIds    []string
 }
 
-// ClaimConversations is ClaimConversation for several orders.
+// ClaimConversations marks that a delivery tells the customers of some orders, for so many microseconds of the database's
+// clock.
 func (q *Queries) ClaimConversations(ctx context.Context, arg ClaimConversationsParams) error {
 	query := claimConversations
 	var queryParams []interface{}
@@ -59,66 +42,6 @@ func (q *Queries) ClaimConversations(ctx context.Context, arg ClaimConversations
 	return err
 }
 
-const countNotifications = `-- name: CountNotifications :one
-SELECT COUNT(*) FROM notifications
-WHERE order_id IN (/*SLICE:order_ids*/?) AND (status = 'CLAIMED' OR event_id IN (/*SLICE:event_ids*/?) AND source = ?)
-`
-
-type CountNotificationsParams struct {
-	OrderIds []string
-	EventIds []string
-	Source   string
-}
-
-// CountNotifications tells how many notifications of some events there are already, and how many about some orders that
-// were begun and not marked.
-func (q *Queries) CountNotifications(ctx context.Context, arg CountNotificationsParams) (int64, error) {
-	query := countNotifications
-	var queryParams []interface{}
-	if len(arg.OrderIds) > 0 {
-		for _, v := range arg.OrderIds {
-			queryParams = append(queryParams, v)
-		}
-		query = strings.Replace(query, "/*SLICE:order_ids*/?", strings.Repeat(",?", len(arg.OrderIds))[1:], 1)
-	} else {
-		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
-	}
-	if len(arg.EventIds) > 0 {
-		for _, v := range arg.EventIds {
-			queryParams = append(queryParams, v)
-		}
-		query = strings.Replace(query, "/*SLICE:event_ids*/?", strings.Repeat(",?", len(arg.EventIds))[1:], 1)
-	} else {
-		query = strings.Replace(query, "/*SLICE:event_ids*/?", "NULL", 1)
-	}
-	queryParams = append(queryParams, arg.Source)
-	row := q.db.QueryRowContext(ctx, query, queryParams...)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
-const endConversation = `-- name: EndConversation :execrows
-UPDATE conversations SET version = ?, claim = NULL, claimed_until = NULL
-WHERE order_id = ? AND claim = ?
-`
-
-type EndConversationParams struct {
-	Version int
-	OrderID string
-	Claim   *string
-}
-
-// EndConversation gives the claim back and keeps the version that the customer now knows of; it affects no row when
-// the claim was lost.
-func (q *Queries) EndConversation(ctx context.Context, arg EndConversationParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, endConversation, arg.Version, arg.OrderID, arg.Claim)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
 const endConversations = `-- name: EndConversations :exec
 UPDATE conversations FORCE INDEX (PRIMARY) SET version = ?, claim = NULL, claimed_until = NULL
 WHERE order_id IN (/*SLICE:order_ids*/?) AND claim = ?
@@ -130,7 +53,8 @@ type EndConversationsParams struct {
 	Claim    *string
 }
 
-// EndConversations is EndConversation for several orders of which the customers now know the same version.
+// EndConversations gives a claim back, and keeps the version of the orders that their customers now know of. It changes no
+// row whose claim was lost.
 func (q *Queries) EndConversations(ctx context.Context, arg EndConversationsParams) error {
 	query := endConversations
 	var queryParams []interface{}
@@ -148,69 +72,57 @@ func (q *Queries) EndConversations(ctx context.Context, arg EndConversationsPara
 	return err
 }
 
-const getNotificationStatus = `-- name: GetNotificationStatus :one
-SELECT status FROM notifications WHERE event_id = ? AND source = ?
+const listNotifications = `-- name: ListNotifications :many
+SELECT order_id, source, event_id, order_version, status
+FROM notifications FORCE INDEX (notifications_order) WHERE order_id IN (/*SLICE:order_ids*/?)
 `
 
-type GetNotificationStatusParams struct {
-	EventID string
-	Source  string
+type ListNotificationsRow struct {
+	OrderID      string
+	Source       string
+	EventID      string
+	OrderVersion int
+	Status       NotificationsStatus
 }
 
-// GetNotificationStatus tells what became of an event's notification.
-func (q *Queries) GetNotificationStatus(ctx context.Context, arg GetNotificationStatusParams) (NotificationsStatus, error) {
-	row := q.db.QueryRowContext(ctx, getNotificationStatus, arg.EventID, arg.Source)
-	var status NotificationsStatus
-	err := row.Scan(&status)
-	return status, err
-}
-
-const insertNotification = `-- name: InsertNotification :exec
-INSERT INTO notifications (source, event_id, order_id, order_version, type, customer_email, status, attempts, created_at)
-VALUES (?, ?, ?, ?, ?, ?, 'CLAIMED', 1, ?)
-`
-
-type InsertNotificationParams struct {
-	Source        string
-	EventID       string
-	OrderID       string
-	OrderVersion  int
-	Type          string
-	CustomerEmail string
-	CreatedAt     time.Time
-}
-
-// InsertNotification claims the notification of an event that has none; InsertNotifications claims many by one statement.
-func (q *Queries) InsertNotification(ctx context.Context, arg InsertNotificationParams) error {
-	_, err := q.db.ExecContext(ctx, insertNotification,
-		arg.Source,
-		arg.EventID,
-		arg.OrderID,
-		arg.OrderVersion,
-		arg.Type,
-		arg.CustomerEmail,
-		arg.CreatedAt,
-	)
-	return err
-}
-
-const lockConversation = `-- name: LockConversation :one
-SELECT version, claim, CAST(claimed_until IS NOT NULL AND claimed_until > NOW(6) AS SIGNED) AS busy
-FROM conversations WHERE order_id = ? FOR UPDATE
-`
-
-type LockConversationRow struct {
-	Version int
-	Claim   *string
-	Busy    int64
-}
-
-// LockConversation reads the newest version that the customer knows of, and whether somebody is telling right now.
-func (q *Queries) LockConversation(ctx context.Context, orderID string) (LockConversationRow, error) {
-	row := q.db.QueryRowContext(ctx, lockConversation, orderID)
-	var i LockConversationRow
-	err := row.Scan(&i.Version, &i.Claim, &i.Busy)
-	return i, err
+// ListNotifications reads what became of the notifications about some orders, a few each.
+func (q *Queries) ListNotifications(ctx context.Context, orderIds []string) ([]ListNotificationsRow, error) {
+	query := listNotifications
+	var queryParams []interface{}
+	if len(orderIds) > 0 {
+		for _, v := range orderIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", strings.Repeat(",?", len(orderIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListNotificationsRow
+	for rows.Next() {
+		var i ListNotificationsRow
+		if err := rows.Scan(
+			&i.OrderID,
+			&i.Source,
+			&i.EventID,
+			&i.OrderVersion,
+			&i.Status,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const lockConversations = `-- name: LockConversations :many
@@ -225,7 +137,8 @@ type LockConversationsRow struct {
 	Busy    int64
 }
 
-// LockConversations is LockConversation for several orders, whose rows are taken in the order of their ids.
+// LockConversations reads the newest version of each order that its customer knows of, and whether a delivery is telling the
+// customer right now. The rows are taken in the order of the ids.
 func (q *Queries) LockConversations(ctx context.Context, orderIds []string) ([]LockConversationsRow, error) {
 	query := lockConversations
 	var queryParams []interface{}
@@ -264,22 +177,6 @@ func (q *Queries) LockConversations(ctx context.Context, orderIds []string) ([]L
 	return items, nil
 }
 
-const markNotificationSent = `-- name: MarkNotificationSent :exec
-UPDATE notifications SET status = 'SENT', sent_at = ? WHERE event_id = ? AND source = ?
-`
-
-type MarkNotificationSentParams struct {
-	SentAt  *time.Time
-	EventID string
-	Source  string
-}
-
-// MarkNotificationSent records that the customer was told.
-func (q *Queries) MarkNotificationSent(ctx context.Context, arg MarkNotificationSentParams) error {
-	_, err := q.db.ExecContext(ctx, markNotificationSent, arg.SentAt, arg.EventID, arg.Source)
-	return err
-}
-
 const markNotificationsSent = `-- name: MarkNotificationsSent :exec
 UPDATE notifications FORCE INDEX (PRIMARY) SET status = 'SENT', sent_at = ?
 WHERE event_id IN (/*SLICE:event_ids*/?) AND source = ?
@@ -291,7 +188,7 @@ type MarkNotificationsSentParams struct {
 	Source   string
 }
 
-// MarkNotificationsSent is MarkNotificationSent for several events.
+// MarkNotificationsSent records that the customers were told of some events.
 func (q *Queries) MarkNotificationsSent(ctx context.Context, arg MarkNotificationsSentParams) error {
 	query := markNotificationsSent
 	var queryParams []interface{}
@@ -309,19 +206,6 @@ func (q *Queries) MarkNotificationsSent(ctx context.Context, arg MarkNotificatio
 	return err
 }
 
-const newestClaimed = `-- name: NewestClaimed :one
-SELECT CAST(COALESCE(MAX(order_version), 0) AS SIGNED) AS version FROM notifications WHERE order_id = ? AND status = 'CLAIMED'
-`
-
-// NewestClaimed is the newest version of an order that somebody has begun to tell its customer and has not marked; 0
-// when there is none. Whoever began may have died after the mail.
-func (q *Queries) NewestClaimed(ctx context.Context, orderID string) (int64, error) {
-	row := q.db.QueryRowContext(ctx, newestClaimed, orderID)
-	var version int64
-	err := row.Scan(&version)
-	return version, err
-}
-
 const openConversation = `-- name: OpenConversation :exec
 INSERT INTO conversations (order_id, version)
 VALUES (?, 0)
@@ -335,23 +219,31 @@ func (q *Queries) OpenConversation(ctx context.Context, orderID string) error {
 	return err
 }
 
-const releaseConversation = `-- name: ReleaseConversation :execrows
-UPDATE conversations SET claim = NULL, claimed_until = NULL
-WHERE order_id = ? AND claim = ?
+const releaseConversations = `-- name: ReleaseConversations :exec
+UPDATE conversations FORCE INDEX (PRIMARY) SET claim = NULL, claimed_until = NULL
+WHERE order_id IN (/*SLICE:order_ids*/?) AND claim = ?
 `
 
-type ReleaseConversationParams struct {
-	OrderID string
-	Claim   *string
+type ReleaseConversationsParams struct {
+	OrderIds []string
+	Claim    *string
 }
 
-// ReleaseConversation gives the claim back after a send that failed.
-func (q *Queries) ReleaseConversation(ctx context.Context, arg ReleaseConversationParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, releaseConversation, arg.OrderID, arg.Claim)
-	if err != nil {
-		return 0, err
+// ReleaseConversations gives a claim back after sends that failed.
+func (q *Queries) ReleaseConversations(ctx context.Context, arg ReleaseConversationsParams) error {
+	query := releaseConversations
+	var queryParams []interface{}
+	if len(arg.OrderIds) > 0 {
+		for _, v := range arg.OrderIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", strings.Repeat(",?", len(arg.OrderIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
 	}
-	return result.RowsAffected()
+	queryParams = append(queryParams, arg.Claim)
+	_, err := q.db.ExecContext(ctx, query, queryParams...)
+	return err
 }
 
 const upsertNotification = `-- name: UpsertNotification :exec
@@ -371,7 +263,8 @@ type UpsertNotificationParams struct {
 	CreatedAt     time.Time
 }
 
-// UpsertNotification claims an event's notification, or marks it as suppressed, and counts the attempt.
+// UpsertNotification claims an event's notification, or marks it as suppressed, and counts the attempt. UpsertNotifications
+// does so for many by one statement.
 func (q *Queries) UpsertNotification(ctx context.Context, arg UpsertNotificationParams) error {
 	_, err := q.db.ExecContext(ctx, upsertNotification,
 		arg.Source,

@@ -322,37 +322,6 @@ func (q *Queries) ListPendingBefore(ctx context.Context, arg ListPendingBeforePa
 	return items, nil
 }
 
-const lockOrder = `-- name: LockOrder :one
-SELECT id, customer_email, status, total_amount, version, correlation_id, failure_reason
-FROM orders WHERE id = ? FOR UPDATE
-`
-
-type LockOrderRow struct {
-	ID            string
-	CustomerEmail string
-	Status        OrdersStatus
-	TotalAmount   int64
-	Version       int
-	CorrelationID string
-	FailureReason *string
-}
-
-// LockOrder reads what a change of status needs and keeps the order's row until the transaction ends.
-func (q *Queries) LockOrder(ctx context.Context, id string) (LockOrderRow, error) {
-	row := q.db.QueryRowContext(ctx, lockOrder, id)
-	var i LockOrderRow
-	err := row.Scan(
-		&i.ID,
-		&i.CustomerEmail,
-		&i.Status,
-		&i.TotalAmount,
-		&i.Version,
-		&i.CorrelationID,
-		&i.FailureReason,
-	)
-	return i, err
-}
-
 const lockOrders = `-- name: LockOrders :many
 SELECT id, customer_email, status, total_amount, version, correlation_id, failure_reason
 FROM orders FORCE INDEX (PRIMARY) WHERE id IN (/*SLICE:ids*/?) ORDER BY id FOR UPDATE
@@ -368,7 +337,8 @@ type LockOrdersRow struct {
 	FailureReason *string
 }
 
-// LockOrders is LockOrder for several orders, whose rows are taken in the order of their ids.
+// LockOrders reads what a change of status needs, and keeps the orders' rows, taken in the order of their ids, until the
+// transaction ends.
 func (q *Queries) LockOrders(ctx context.Context, ids []string) ([]LockOrdersRow, error) {
 	query := lockOrders
 	var queryParams []interface{}
@@ -410,35 +380,6 @@ func (q *Queries) LockOrders(ctx context.Context, ids []string) ([]LockOrdersRow
 	return items, nil
 }
 
-const setStatus = `-- name: SetStatus :execrows
-UPDATE orders
-SET status = ?, failure_reason = ?, version = version + 1, updated_at = ?
-WHERE id = ? AND version = ?
-`
-
-type SetStatusParams struct {
-	Status        OrdersStatus
-	FailureReason *string
-	UpdatedAt     time.Time
-	ID            string
-	Version       int
-}
-
-// SetStatus moves an order on by one fact; it affects no row when the order is no longer at the expected version.
-func (q *Queries) SetStatus(ctx context.Context, arg SetStatusParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, setStatus,
-		arg.Status,
-		arg.FailureReason,
-		arg.UpdatedAt,
-		arg.ID,
-		arg.Version,
-	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
 const setStatuses = `-- name: SetStatuses :exec
 UPDATE orders FORCE INDEX (PRIMARY)
 SET status = ?, failure_reason = ?, version = version + 1, updated_at = ?
@@ -452,7 +393,7 @@ type SetStatusesParams struct {
 	Ids           []string
 }
 
-// SetStatuses moves orders that are locked on by one fact each.
+// SetStatuses moves orders whose rows are locked on by one fact each.
 func (q *Queries) SetStatuses(ctx context.Context, arg SetStatusesParams) error {
 	query := setStatuses
 	var queryParams []interface{}

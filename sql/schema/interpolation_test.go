@@ -56,25 +56,24 @@ var breakouts = []string{"世'||1#@example.com", "\xbf' OR 1=1 -- @example.com",
 // TestValueStaysAValueWhateverTheServerPrefers connects to servers that would have the session read otherwise.
 func TestValueStaysAValueWhateverTheServerPrefers(t *testing.T) {
 	server := servertest.Empty(t)
-	db := open(t, server)
-	exec(t, db, "CREATE TABLE customers (email VARBINARY(254) NOT NULL) ENGINE = InnoDB")
-	exec(t, db, "INSERT INTO customers (email) VALUES ('alice@example.com')")
+	db := servertest.Table(t, server, "customers (email VARBINARY(254) NOT NULL)")
+	servertest.Exec(t, db, "INSERT INTO customers (email) VALUES ('alice@example.com')")
 	// A server runs no init_connect for root.
 	config, err := mysql.ParseDSN(server.DSN)
 	require.NoError(t, err)
 	config.User, config.Passwd = server.Prefix+"user", "secret"
-	exec(t, db, "CREATE USER '"+config.User+"'@'%' IDENTIFIED BY 'secret'")
+	servertest.Exec(t, db, "CREATE USER '"+config.User+"'@'%' IDENTIFIED BY 'secret'")
 	t.Cleanup(func() {
 		_, err := db.Exec("DROP USER '" + config.User + "'@'%'")
 		require.NoError(t, err)
 	})
-	exec(t, db, fmt.Sprintf("GRANT ALL ON %s%s.* TO '%s'@'%%'", server.Prefix, schema.Orders, config.User))
+	servertest.Exec(t, db, fmt.Sprintf("GRANT ALL ON %s%s.* TO '%s'@'%%'", server.Prefix, schema.Orders, config.User))
 
 	for _, preferred := range []string{"SET NAMES gbk", "SET sql_mode = CONCAT(@@sql_mode, ',NO_BACKSLASH_ESCAPES')", "SET character_set_client = gbk, sql_mode = ANSI"} {
 		t.Run(preferred, func(t *testing.T) {
 			var before string
 			require.NoError(t, db.QueryRowContext(t.Context(), "SELECT @@GLOBAL.init_connect").Scan(&before))
-			exec(t, db, "SET GLOBAL init_connect = ?", preferred)
+			servertest.Exec(t, db, "SET GLOBAL init_connect = ?", preferred)
 			t.Cleanup(func() {
 				_, err := db.Exec("SET GLOBAL init_connect = ?", before)
 				require.NoError(t, err)
@@ -87,11 +86,11 @@ func TestValueStaysAValueWhateverTheServerPrefers(t *testing.T) {
 				var found int
 				require.NoError(t, customers.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM customers WHERE email = ?", value).Scan(&found), "%q", value)
 				assert.Zero(t, found, "%q is a condition and no value", value)
-				exec(t, customers, "INSERT INTO customers (email) VALUES (?)", []byte(value))
+				servertest.Exec(t, customers, "INSERT INTO customers (email) VALUES (?)", []byte(value))
 				var stored string
 				require.NoError(t, customers.QueryRowContext(t.Context(), "SELECT email FROM customers WHERE email = ?", []byte(value)).Scan(&stored))
 				assert.Equal(t, value, stored)
-				assert.EqualValues(t, 1, exec(t, customers, "DELETE FROM customers WHERE email = ?", []byte(value)))
+				assert.EqualValues(t, 1, servertest.Exec(t, customers, "DELETE FROM customers WHERE email = ?", []byte(value)))
 			}
 			var alive int
 			require.NoError(t, customers.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM customers").Scan(&alive))

@@ -3,15 +3,16 @@
 package schema
 
 import (
-	"context"
 	"database/sql"
-	"errors"
+	"database/sql/driver"
 	"fmt"
 	"regexp"
 	"strconv"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"example.com/orders/sql/transaction"
 )
 
 // The schemas, one a service, and one in which what operators did is recorded. No service reads another's.
@@ -93,6 +94,20 @@ func (s Server) Config(name string) (*mysql.Config, error) {
 	return c, nil
 }
 
+// Connector returns what opens connections to a schema: see transaction.NewConnector.
+func (s Server) Connector(name string) (driver.Connector, error) {
+	c, err := s.Config(name)
+	if err != nil {
+		return nil, err
+	}
+	c.MultiStatements = true
+	inner, err := mysql.NewConnector(c)
+	if err != nil {
+		return nil, fmt.Errorf("configure the connection to %s: %w", c.Addr, err)
+	}
+	return transaction.NewConnector(inner), nil
+}
+
 // Open returns a pool of at most maxOpen connections to a schema. It does not connect: the first statement does, or
 // Ping.
 func (s Server) Open(name string, maxOpen int) (*sql.DB, error) {
@@ -111,55 +126,4 @@ func (s Server) Open(name string, maxOpen int) (*sql.DB, error) {
 	}
 	db.SetConnMaxIdleTime(idle)
 	return db, nil
-}
-
-// ReadCommitted is how every transaction of a service begins: locks are taken on the rows that are read for update
-// and on no gaps between them. The connections of Open are at this level already.
-var ReadCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
-
-// Error numbers of MySQL and MariaDB.
-const (
-	duplicateEntry     = 1062
-	lockWaitTimeout    = 1205
-	deadlock           = 1213
-	serverShutdown     = 1053
-	tooManyConnections = 1040
-	queryInterrupted   = 1317
-	connectionKilled   = 1927 // by MariaDB
-	sessionKilled      = 3169 // by MySQL
-	sessionSilent      = 4031 // MySQL's word on a connection that it has closed for wait_timeout
-)
-
-// IsDuplicate tells whether an insert met a row with the same unique key.
-func IsDuplicate(err error) bool { return number(err) == duplicateEntry }
-
-// IsLockWaitTimeout tells whether a statement gave up waiting for a row that another transaction holds.
-func IsLockWaitTimeout(err error) bool { return number(err) == lockWaitTimeout }
-
-// IsTransient tells whether the same transaction may succeed when it is run again from its start: a deadlock, a lock
-// that took too long, a lost or refused connection, a server that shuts down, has become read-only or has no room. It is
-// false when the caller's context has ended.
-func IsTransient(err error) bool {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return false
-	}
-	if isReadOnly(err) || IsFull(err) {
-		return true
-	}
-	switch number(err) {
-	case lockWaitTimeout, deadlock, serverShutdown, tooManyConnections, queryInterrupted, connectionKilled, sessionKilled, sessionSilent:
-		return true
-	case 0:
-		return isConnectionLoss(err)
-	default:
-		return false
-	}
-}
-
-// number is the server's error number, 0 when err does not come from the server.
-func number(err error) uint16 {
-	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
-		return e.Number
-	}
-	return 0
 }

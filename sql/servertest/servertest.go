@@ -4,6 +4,7 @@ package servertest
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"os"
 	"strings"
@@ -59,6 +60,38 @@ func empty(t testing.TB, dsn string) schema.Server {
 	s := schema.Server{DSN: dsn, Prefix: "t" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12] + "_"}
 	t.Cleanup(func() { drop(t, s) })
 	return s
+}
+
+// Table makes a schema of a server with one table, of which it gets the name and the columns, and returns a pool of
+// connections to it.
+func Table(t testing.TB, s schema.Server, table string) *sql.DB {
+	t.Helper()
+	admin, err := s.Open("", 1)
+	require.NoError(t, err)
+	_, err = admin.ExecContext(context.Background(), "CREATE DATABASE "+s.Prefix+schema.Orders)
+	require.NoError(t, err)
+	require.NoError(t, admin.Close())
+	db, err := s.Open(schema.Orders, 4)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err = db.ExecContext(context.Background(), "CREATE TABLE "+table+" ENGINE = InnoDB")
+	require.NoError(t, err)
+	return db
+}
+
+// Execer is a pool, a connection or a transaction.
+type Execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// Exec runs a statement, and returns how many rows it changed.
+func Exec(t testing.TB, db Execer, statement string, args ...any) int64 {
+	t.Helper()
+	result, err := db.ExecContext(t.Context(), statement, args...)
+	require.NoError(t, err)
+	affected, err := result.RowsAffected()
+	require.NoError(t, err)
+	return affected
 }
 
 func drop(t testing.TB, s schema.Server) {

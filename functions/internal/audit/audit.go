@@ -13,7 +13,7 @@ import (
 
 	"github.com/IBM/sarama"
 
-	"example.com/orders/functions/internal/instance"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/knative"
 	"example.com/orders/sql/operations"
@@ -45,7 +45,7 @@ func Configure(config map[string]string, grace time.Duration) (o Options, err er
 	if grace < 0 {
 		return o, fmt.Errorf("the grace period is %s: give zero or more", grace)
 	}
-	if o.Server, _, err = instance.Server(config); err != nil {
+	if o.Server, _, err = base.Server(config); err != nil {
 		return o, err
 	}
 	if brokers := config["KAFKA_BROKERS"]; brokers != "" {
@@ -73,7 +73,7 @@ func setting(config map[string]string, wiring *knative.Wiring, name string, fall
 		if service.Env[name] == "" {
 			continue
 		}
-		d, err := instance.Duration(service.Env, name, fallback)
+		d, err := base.Duration(service.Env, name, fallback)
 		if err != nil {
 			return 0, err
 		}
@@ -84,7 +84,7 @@ func setting(config map[string]string, wiring *knative.Wiring, name string, fall
 	if shortest == 0 {
 		shortest = fallback
 	}
-	return instance.Duration(config, name, shortest)
+	return base.Duration(config, name, shortest)
 }
 
 // auditor is one audit under way.

@@ -76,7 +76,7 @@ func start(t *testing.T, c kafkatest.Cluster) *system {
 	}
 	reserve, release, finalize, tell := reservestock.New(), releasestock.New(), finalizeorder.New(), notify.New()
 	for _, f := range []functiontest.Function{s.create, s.cancel, reserve, release, finalize, tell} {
-		f.Base().DB, f.Base().Log = s.db[f.Base().Schema], slog.New(slog.DiscardHandler)
+		f.Shared().DB, f.Shared().Log = s.db[f.Shared().Schema], slog.New(slog.DiscardHandler)
 		functiontest.Start(t, f, nil)
 	}
 	s.handlers = map[string][]func(context.Context, event.Event) error{

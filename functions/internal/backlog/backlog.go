@@ -12,12 +12,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/event"
-
 	"example.com/orders/functions/internal/oneline"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/operations"
+	"example.com/orders/sql/transaction"
 )
 
 // State is what a row is to an operator.
@@ -163,12 +162,12 @@ func (o Operator) Show(ctx context.Context, id int64) (full Full, err error) {
 // Requeue makes a row that is parked or discarded due now, as if it had never been refused.
 func (o Operator) Requeue(ctx context.Context, id int64, reason string) error {
 	return o.change(ctx, operations.OutboxActionsActionREQUEUE, id, reason, func(ctx context.Context, id int64) (changed int64, err error) {
-		_, err = outbox.Transact(ctx, o.DB, time.Now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+		err = transaction.Run(ctx, o.DB, func(ctx context.Context, tx *transaction.Tx) error {
 			q := messaging.New(tx)
 			if changed, err = q.Requeue(ctx, id); err != nil || changed == 0 {
-				return nil, err
+				return err
 			}
-			return nil, q.InsertRequeued(ctx, id)
+			return q.InsertRequeued(ctx, id)
 		})
 		return changed, err
 	})

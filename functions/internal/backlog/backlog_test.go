@@ -48,8 +48,7 @@ func store(t *testing.T, db *sql.DB, n int) (orderID string) {
 	t.Helper()
 	data := functiontest.Created(t, events.Item{SKU: "SKU-123", Quantity: 1, UnitPrice: 1299})
 	for i := range n {
-		_, err := outbox.Append(t.Context(), db, time.Now(), []event.Event{functiontest.Event(t, data, i+1)})
-		require.NoError(t, err)
+		outboxtest.Store(t, db, time.Now(), functiontest.Event(t, data, i+1))
 	}
 	return data.OrderID
 }

@@ -26,7 +26,7 @@ type doubler struct {
 	most    int
 }
 
-func (d *doubler) run(_ context.Context, in []int) ([]int, error) {
+func (d *doubler) run(_ context.Context, in []int, _ bool) ([]int, error) {
 	d.mu.Lock()
 	d.batches = append(d.batches, slices.Clone(in))
 	d.running++
@@ -124,15 +124,17 @@ func TestAnotherBatchBeginsBesideOne(t *testing.T) {
 const hold = -1
 
 // collected makes calls that become one batch, and returns their errors in the order of in.
-func collected(t *testing.T, o batch.Options, run func(context.Context, []int) ([]int, error), in ...int) []error {
+func collected(t *testing.T, o batch.Options, run batch.Run[int, int], in ...int) []error {
 	t.Helper()
 	letGo := make(chan struct{})
-	c := batch.New(o, func(ctx context.Context, in []int) ([]int, error) {
+	o.Timeout, o.AloneTimeout = time.Minute, time.Minute
+	c := batch.New(o, func(ctx context.Context, in []int, alone bool) ([]int, error) {
 		if in[0] == hold {
 			<-letGo
 			return in, nil
 		}
-		return run(ctx, in)
+		assert.True(t, !alone || len(in) == 1)
+		return run(ctx, in, alone)
 	})
 	errs := make([]error, len(in))
 	var calls sync.WaitGroup
@@ -154,8 +156,8 @@ func TestTheCallsOfABatchThatFailsAreRunOneByOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := &doubler{}
-				errs := collected(t, batch.Options{Size: 10, Parallel: 1, Timeout: time.Minute}, func(ctx context.Context, in []int) ([]int, error) {
-					out, _ := d.run(ctx, in)
+				errs := collected(t, batch.Options{Size: 10, Parallel: 1}, func(ctx context.Context, in []int, alone bool) ([]int, error) {
+					out, _ := d.run(ctx, in, alone)
 					if slices.Contains(in, 3) {
 						end()
 						return nil, bad
@@ -165,50 +167,54 @@ func TestTheCallsOfABatchThatFailsAreRunOneByOne(t *testing.T) {
 				assert.ErrorContains(t, errs[2], "bad")
 				assert.Equal(t, []error{nil, nil, nil}, slices.Delete(slices.Clone(errs), 2, 3), "the others have their results")
 				assert.Equal(t, []int{1, 2, 3, 4}, d.batches[0])
-				assert.ElementsMatch(t, [][]int{{1}, {2}, {3}, {4}}, d.batches[1:])
+				assert.Equal(t, [][]int{{1}, {2}, {3}, {4}}, d.batches[1:])
 			})
 		})
 	}
 }
 
-func TestCallsThatRunAloneAreBoundedAndHoldUpNoBatch(t *testing.T) {
+func TestCallsThatRunOneByOneHoldUpNoBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		alone, most := 0, 0
 		letGo := make(chan struct{})
-		var in []int
-		for n := range 20 {
-			in = append(in, n)
-		}
 		var next []int
-		errs := collected(t, batch.Options{Size: 20, Parallel: 1, Timeout: time.Minute}, func(_ context.Context, in []int) ([]int, error) {
+		errs := collected(t, batch.Options{Size: 2, Parallel: 1}, func(_ context.Context, in []int, alone bool) ([]int, error) {
 			switch {
-			case in[0] >= 20:
+			case in[0] == 3:
 				next = in
-				synctest.Wait() // for those that run alone, each of which waits
+				synctest.Wait() // for the one that runs alone, which is held up
 				close(letGo)
-				return in, nil
-			case len(in) > 1:
+			case !alone:
+				return nil, errors.New("not together")
+			default:
+				<-letGo
+			}
+			return in, nil
+		}, 1, 2, 3, 4)
+		assert.Equal(t, make([]error, 4), errs)
+		assert.Equal(t, []int{3, 4}, next)
+	})
+}
+
+func TestSeveralCallsOfAFailedBatchRunAtTheSameTimeUpToTheBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alone := &doubler{gate: make(chan struct{})}
+		errs := collected(t, batch.Options{Size: 5, Parallel: 1, Singles: 3}, func(ctx context.Context, in []int, again bool) ([]int, error) {
+			if !again {
+				go func() {
+					synctest.Wait() // for those that run alone
+					close(alone.gate)
+				}()
 				return nil, errors.New("not together")
 			}
-			mu.Lock()
-			alone++
-			most = max(most, alone)
-			mu.Unlock()
-			<-letGo
-			mu.Lock()
-			alone--
-			mu.Unlock()
-			return in, nil
-		}, append(in, 20, 21)...)
-		assert.Equal(t, make([]error, 22), errs)
-		assert.Equal(t, 8, most)
-		assert.Equal(t, []int{20, 21}, next, "the next batch ran while they waited")
+			return alone.run(ctx, in, again)
+		}, 1, 2, 3, 4, 5)
+		assert.Equal(t, make([]error, 5), errs)
+		assert.Equal(t, 3, alone.most)
 	})
 }
 
 func TestAMissingResultIsAnError(t *testing.T) {
-	c := batch.New(batch.Options{Size: 10, Parallel: 1, Timeout: time.Second}, func(context.Context, []int) ([]int, error) { return nil, nil })
+	c := batch.New(batch.Options{Size: 10, Parallel: 1, Timeout: time.Second}, func(context.Context, []int, bool) ([]int, error) { return nil, nil })
 	_, err := c.Do(t.Context(), 2)
 	assert.ErrorContains(t, err, "0 results for 1 calls")
 }
@@ -216,8 +222,8 @@ func TestAMissingResultIsAnError(t *testing.T) {
 func TestACallerWhoseTimeIsOverDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &doubler{gate: make(chan struct{})}
-		c := batch.New(batch.Options{Size: 10, Parallel: 1, Timeout: time.Minute}, func(ctx context.Context, in []int) ([]int, error) {
-			out, err := d.run(ctx, in)
+		c := batch.New(batch.Options{Size: 10, Parallel: 1, Timeout: time.Minute}, func(ctx context.Context, in []int, alone bool) ([]int, error) {
+			out, err := d.run(ctx, in, alone)
 			assert.NoError(t, ctx.Err(), "a batch works for many: it does not end with one of its callers")
 			return out, err
 		})
@@ -238,40 +244,46 @@ func TestACallerWhoseTimeIsOverDoesNotWait(t *testing.T) {
 	})
 }
 
-func TestABatchEndsAfterItsTimeout(t *testing.T) {
+func TestACallThatFailsIsRunOnceMoreWithATimeOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		c := batch.New(batch.Options{Size: 10, Parallel: 1, Timeout: 3 * time.Second}, func(ctx context.Context, _ []int) ([]int, error) {
+		o := batch.Options{Size: 10, Parallel: 1, Timeout: 3 * time.Second, AloneTimeout: 5 * time.Second}
+		var runs []bool
+		c := batch.New(o, func(ctx context.Context, _ []int, alone bool) ([]int, error) {
+			runs = append(runs, alone)
 			<-ctx.Done()
 			return nil, ctx.Err()
 		})
 		_, err := c.Do(t.Context(), 1)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.Equal(t, 3*time.Second, time.Since(begin))
+		assert.Equal(t, 8*time.Second, time.Since(begin))
+		assert.Equal(t, []bool{false, true}, runs)
 	})
 }
 
 func TestSubmitAnswersWithoutACallerThatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		type call = batch.Call[int, int]
 		d := &doubler{gate: make(chan struct{})}
 		c := batch.New(batch.Options{Size: 10, Parallel: 1, Timeout: time.Minute}, d.run)
 		ended, end := context.WithCancel(t.Context())
 		results := map[int]int{}
 		var failed error
-		c.Submit(t.Context(), 1, func(out int, err error) { results[1] = out; assert.NoError(t, err) })
-		synctest.Wait() // the first is under way, and the others wait
-		c.Submit(ended, 2, func(_ int, err error) { failed = err })
-		c.Submit(t.Context(), 3, func(out int, err error) {
-			results[3] = out
-			// What a result leads to is the next batch.
-			c.Submit(t.Context(), 4, func(out int, err error) { results[4] = out; assert.NoError(t, err) })
-			assert.NoError(t, err)
-		})
+		keep := func(in int) func(int, error) {
+			return func(out int, err error) { results[in] = out; assert.NoError(t, err) }
+		}
+		c.Submit(call{t.Context(), 1, keep(1)}, call{t.Context(), 2, keep(2)})
+		synctest.Wait() // these are under way, and the others wait
+		c.Submit(call{ended, 3, func(_ int, err error) { failed = err }})
+		c.Submit(call{t.Context(), 4, func(out int, err error) {
+			keep(4)(out, err)
+			c.Submit(call{t.Context(), 5, keep(5)}) // what a result leads to is the next batch
+		}})
 		end()
 		close(d.gate)
 		synctest.Wait()
-		assert.Equal(t, map[int]int{1: 2, 3: 6, 4: 8}, results)
+		assert.Equal(t, map[int]int{1: 2, 2: 4, 4: 8, 5: 10}, results)
 		assert.ErrorIs(t, failed, context.Canceled)
-		assert.Equal(t, [][]int{{1}, {3}, {4}}, d.batches)
+		assert.Equal(t, [][]int{{1, 2}, {4}, {5}}, d.batches)
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // backlogType is the type of the events of a backlog, and the topic that they go to: one that no function reads.
@@ -85,18 +86,16 @@ func Drain(ctx context.Context, target Target, rows int, within time.Duration, w
 	}
 	result.Stack.Partitions = len(parts)
 	show.say("storing %d events in one transaction", rows)
-	tx, err := db.BeginTx(ctx, schema.ReadCommitted)
-	if err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
-	}
-	defer func() { _ = tx.Rollback() }() // after the commit this does nothing
-	if err := store(ctx, tx, rows); err != nil {
+	var used *usage
+	if err := transaction.Once(ctx, db, func(ctx context.Context, tx *transaction.Tx) error {
+		if err := store(ctx, tx, rows); err != nil {
+			return err
+		}
+		show.say("draining them")
+		used = startUsage(target.PIDs)
+		return nil
+	}); err != nil {
 		return nil, err
-	}
-	show.say("draining them")
-	used := startUsage(target.PIDs)
-	if err := tx.Commit(); err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
 	}
 	committed := time.Now()
 	defer func() { err = errors.Join(err, removeBacklog(context.WithoutCancel(ctx), db, err == nil)) }()
@@ -113,7 +112,7 @@ func Drain(ctx context.Context, target Target, rows int, within time.Duration, w
 }
 
 // store appends events as functions do, each of an aggregate of its own, of the size of an order.created.
-func store(ctx context.Context, tx *sql.Tx, rows int) error {
+func store(ctx context.Context, tx *transaction.Tx, rows int) error {
 	const chunk = 500
 	items := []events.Item{{SKU: skuName(1), Quantity: 1, UnitPrice: 1299}, {SKU: skuName(2), Quantity: 1, UnitPrice: 1299}}
 	now := time.Now().UTC().Truncate(time.Microsecond)
@@ -156,9 +155,9 @@ func removeBacklog(ctx context.Context, db *sql.DB, drained bool) error {
 	const chunk = 5000
 	for id := first.Int64; id <= last.Int64; id += chunk {
 		// By ranges of the primary key, which lock no rows of others for long.
-		_, err := outbox.Transact(ctx, db, time.Now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+		err := transaction.Run(ctx, db, func(ctx context.Context, tx *transaction.Tx) error {
 			_, err := tx.ExecContext(ctx, "DELETE FROM outbox WHERE id BETWEEN ? AND ? AND type = ?", id, id+chunk-1, backlogType)
-			return nil, err
+			return err
 		})
 		if err != nil {
 			return fmt.Errorf("remove the rows of the backlog: %w", err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/uuid"
 
 	"example.com/orders/events"
@@ -21,6 +21,7 @@ import (
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // floorSchema and floorTopic exist as long as the floor is measured.
@@ -116,14 +117,11 @@ func sampleEvent(items []events.Item) (messaging.InsertEventParams, error) {
 	if err != nil {
 		return messaging.InsertEventParams{}, fmt.Errorf("make a sample event: %w", err)
 	}
-	headers, err := json.Marshal(map[string]any{
-		"id": e.ID(), "source": e.Source(), "subject": id, "time": e.Time(), "datacontenttype": e.DataContentType(),
-		"dataschema": e.DataSchema(), "extensions": e.Extensions(),
-	})
+	rows, err := outbox.Encode([]event.Event{e}, now)
 	if err != nil {
 		return messaging.InsertEventParams{}, fmt.Errorf("make a sample event: %w", err)
 	}
-	return messaging.InsertEventParams{AggregateType: "ORDER", Type: e.Type(), Payload: string(e.Data()), Headers: string(headers)}, nil
+	return rows[0], nil
 }
 
 // drop removes what prepare has made.
@@ -152,8 +150,7 @@ func (f *floor) measure(ctx context.Context) (b Bare, err error) {
 	if b.Orders, err = hammer(ctx, f.r.options.Floor, f.concurrency, f.order); err != nil {
 		return b, err
 	}
-	packed := func(ctx context.Context) error { return f.order(schema.Later(ctx)) }
-	if b.Packed, err = hammer(ctx, f.r.options.Floor/2, f.concurrency, packed); err != nil {
+	if b.Packed, err = hammer(ctx, f.r.options.Floor/2, f.concurrency, f.packed); err != nil {
 		return b, err
 	}
 	// A number of its own for one at a time: it has no queue, so its latency is what an idle stack is compared with.
@@ -167,35 +164,43 @@ func (f *floor) measure(ctx context.Context) (b Bare, err error) {
 	return b, err
 }
 
-// order does what cannot be left out of accepting an order: the order, its lines and the event, in one transaction.
-func (f *floor) order(ctx context.Context) (err error) {
+// order does what cannot be left out of accepting an order: the order, its lines and the event, in one transaction,
+// statement by statement.
+func (f *floor) order(ctx context.Context) error {
+	return f.accept(ctx, func(tx *transaction.Tx) messaging.DBTX { return tx })
+}
+
+// packed is order in one round trip.
+func (f *floor) packed(ctx context.Context) error {
+	return f.accept(ctx, func(tx *transaction.Tx) messaging.DBTX { return tx.Deferred() })
+}
+
+func (f *floor) accept(ctx context.Context, by func(*transaction.Tx) messaging.DBTX) error {
 	id, now := uuid.Must(uuid.NewV7()).String(), time.Now().UTC()
-	tx, err := f.db.BeginTx(ctx, nil)
+	err := transaction.Once(ctx, f.db, func(ctx context.Context, tx *transaction.Tx) error {
+		q, fingerprint := orders.New(by(tx)), sha256.Sum256([]byte(id))
+		if err := q.InsertOrder(ctx, orders.InsertOrderParams{
+			ID: id, CustomerEmail: "bench@example.com", Status: orders.OrdersStatusPENDING, TotalAmount: 1299 * int64(len(f.items)),
+			Currency: "EUR", Version: 1, RequestHash: fingerprint[:], CorrelationID: id, CreatedAt: now, UpdatedAt: now,
+		}); err != nil {
+			return fmt.Errorf("insert an order: %w", err)
+		}
+		items := make([]orders.InsertItemParams, len(f.items))
+		for i, item := range f.items {
+			items[i] = orders.InsertItemParams{OrderID: id, Sku: item.SKU, UnitPrice: item.UnitPrice, Quantity: item.Quantity}
+		}
+		if err := q.InsertItems(ctx, items); err != nil {
+			return fmt.Errorf("insert the lines: %w", err)
+		}
+		e := f.event
+		e.Shard, e.AggregateID, e.CreatedAt = outbox.Shard(id), id, now
+		if err := messaging.New(by(tx)).InsertEvents(ctx, []messaging.InsertEventParams{e}); err != nil {
+			return fmt.Errorf("insert the event: %w", err)
+		}
+		return nil
+	})
 	if err != nil {
-		return fmt.Errorf("floor: begin: %w", err)
-	}
-	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
-	q, fingerprint := orders.New(tx), sha256.Sum256([]byte(id))
-	if err := q.InsertOrder(ctx, orders.InsertOrderParams{
-		ID: id, CustomerEmail: "bench@example.com", Status: orders.OrdersStatusPENDING, TotalAmount: 1299 * int64(len(f.items)),
-		Currency: "EUR", Version: 1, RequestHash: fingerprint[:], CorrelationID: id, CreatedAt: now, UpdatedAt: now,
-	}); err != nil {
-		return fmt.Errorf("floor: insert an order: %w", err)
-	}
-	items := make([]orders.InsertItemParams, len(f.items))
-	for i, item := range f.items {
-		items[i] = orders.InsertItemParams{OrderID: id, Sku: item.SKU, UnitPrice: item.UnitPrice, Quantity: item.Quantity}
-	}
-	if err := q.InsertItems(ctx, items); err != nil {
-		return fmt.Errorf("floor: insert the lines: %w", err)
-	}
-	e := f.event
-	e.Shard, e.AggregateID, e.CreatedAt = outbox.Shard(id), id, now
-	if err := messaging.New(tx).InsertEvents(ctx, []messaging.InsertEventParams{e}); err != nil {
-		return fmt.Errorf("floor: insert the event: %w", err)
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("floor: commit: %w", err)
+		return fmt.Errorf("floor: %w", err)
 	}
 	return nil
 }

@@ -21,8 +21,10 @@ import (
 	"example.com/orders/functions/internal/kafkatest"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/functions/internal/outboxtest"
 	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // servers are a target without a harness: nobody is at its address.
@@ -130,12 +132,10 @@ func TestOutboxTellsHowLongTheRowsOfTheLoadTook(t *testing.T) {
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
 	d := database{db, target.Server.Prefix}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	_, err := outbox.Append(t.Context(), db, at, stored(t, 2)) // before the load
-	require.NoError(t, err)
+	outboxtest.Store(t, db, at, stored(t, 2)...) // before the load
 	marks, err := d.marks(t.Context())
 	require.NoError(t, err)
-	_, err = outbox.Append(t.Context(), db, at, stored(t, 5))
-	require.NoError(t, err)
+	outboxtest.Store(t, db, at, stored(t, 5)...)
 	_, err = db.ExecContext(t.Context(), "UPDATE outbox SET status = 'SENT', sent_at = created_at + INTERVAL 2500 MICROSECOND WHERE id <> (SELECT MAX(id) FROM (SELECT id FROM outbox) o)")
 	require.NoError(t, err)
 
@@ -149,17 +149,13 @@ func TestOutboxTellsHowLongTheRowsOfTheLoadTook(t *testing.T) {
 func TestBacklogIsRemovedAfterTheRelaysHaveMarkedIt(t *testing.T) {
 	t.Parallel()
 	db := mysqltest.Pool(t, mysqltest.Server(t), schema.Orders)
-	_, err := outbox.Append(t.Context(), db, time.Now(), stored(t, 3))
-	require.NoError(t, err)
+	outboxtest.Store(t, db, time.Now(), stored(t, 3)...)
 	const rows = 300
-	tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
-	require.NoError(t, err)
-	require.NoError(t, store(t.Context(), tx, rows))
-	require.NoError(t, tx.Commit())
+	require.NoError(t, transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error { return store(ctx, tx, rows) }))
 	last := mysqltest.Count(t, db, "SELECT MAX(id) FROM outbox")
 
 	// A relay that takes its locks from the last row to the first.
-	relay, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+	relay, err := db.BeginTx(t.Context(), transaction.ReadCommitted)
 	require.NoError(t, err)
 	defer func() { _ = relay.Rollback() }() // after the commit this does nothing
 	mark := func(id int) {
@@ -246,8 +242,7 @@ func TestBacklogIsDrainedAndRemoved(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
-	_, err := outbox.Append(t.Context(), db, time.Now(), stored(t, 1)) // somebody else's
-	require.NoError(t, err)
+	outboxtest.Store(t, db, time.Now(), stored(t, 1)...) // somebody else's
 	require.NoError(t, kafka.EnsureTopics(t.Context(), target.Brokers, []knative.Topic{{Name: target.TopicPrefix + events.OrderConfirmedType, Partitions: 5, Replicas: 1}}))
 	producer := kafka.NewProducer(target.Brokers, target.TopicPrefix, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { require.NoError(t, producer.Close()) })

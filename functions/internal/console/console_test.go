@@ -30,7 +30,7 @@ import (
 	"example.com/orders/functions/internal/kafkatest"
 	"example.com/orders/functions/internal/metrics"
 	"example.com/orders/functions/internal/mysqltest"
-	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/functions/internal/outboxtest"
 	"example.com/orders/knative"
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/orders"
@@ -244,13 +244,7 @@ func TestTheFlowHasTheNumbersOfEachArrow(t *testing.T) {
 // store puts facts into the outbox of a schema.
 func (b *bench) store(name string, facts ...event.Event) {
 	b.t.Helper()
-	tx, err := b.pool(name).BeginTx(b.t.Context(), schema.ReadCommitted)
-	require.NoError(b.t, err)
-	for _, fact := range facts {
-		_, err = outbox.Append(b.t.Context(), tx, time.Now().UTC(), []event.Event{fact})
-		require.NoError(b.t, err)
-	}
-	require.NoError(b.t, tx.Commit())
+	outboxtest.Store(b.t, b.pool(name), time.Now().UTC(), facts...)
 }
 
 func TestAnOrderIsShownAsATimeline(t *testing.T) {
@@ -267,7 +261,7 @@ func TestAnOrderIsShownAsATimeline(t *testing.T) {
 	b.store(schema.Orders, other, created)
 	b.store(schema.Inventory, reserved)
 	b.store(schema.Orders, confirmed)
-	_, err = messaging.New(b.pool(schema.Inventory)).InsertHandled(t.Context(), messaging.InsertHandledParams{
+	err = messaging.New(b.pool(schema.Inventory)).InsertHandled(t.Context(), messaging.InsertHandledParams{
 		Consumer: "reserve-stock", Source: created.Source(), EventID: created.ID(), ProcessedAt: time.Now(),
 	})
 	require.NoError(t, err)

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/delivery"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/mysqltest"
 )
 
@@ -23,14 +23,14 @@ import (
 type Function interface {
 	Start(ctx context.Context, config map[string]string) error
 	Stop(ctx context.Context) error
-	Base() *instance.Instance
+	Shared() *base.Base
 }
 
 // Start gives f a migrated schema of its own, unless it has a pool already, starts it with config, and stops it when
 // the test ends.
 func Start[F Function](t testing.TB, f F, config map[string]string) F {
 	t.Helper()
-	if base := f.Base(); base.DB == nil {
+	if base := f.Shared(); base.DB == nil {
 		base.DB = mysqltest.Open(t, base.Schema)
 	}
 	require.NoError(t, f.Start(t.Context(), config))

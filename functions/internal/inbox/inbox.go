@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,57 +14,49 @@ import (
 
 	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/sql/dberror"
 	"example.com/orders/sql/messaging"
-	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
-// errHandled ends the transaction of an event that was handled before.
-var errHandled = errors.New("handled before")
+// Work is what a transaction does for those of some events that were not handled before, of which it gets the indices.
+// The events that it returns are stored with what it wrote.
+type Work func(ctx context.Context, tx *transaction.Tx, fresh []int) ([]event.Event, error)
 
-// Once runs work, in a transaction with the record that consumer handled e, unless that record exists. It tells
-// whether e was a duplicate, and which shards of the outbox have new rows. An event is known by its source and its
-// id together, as CloudEvents has it. When the same event is handled twice at the same time, the second waits for the
-// first to commit or to fail.
-func Once(ctx context.Context, db *sql.DB, consumer string, e event.Event, now func() time.Time, work outbox.Work) (duplicate bool, shards []uint8, err error) {
-	shards, err = outbox.Transact(failpoint.In(ctx, consumer), db, now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
-		fresh, err := record(ctx, messaging.New(tx), consumer, e, now())
-		if err != nil {
-			return nil, err
-		}
-		if !fresh {
-			return nil, errHandled
-		}
-		return work(ctx, tx)
-	})
-	if errors.Is(err, errHandled) {
-		return true, nil, nil
+// Once runs work in one transaction with the record that consumer handled some events: all of them have their effect, or
+// none. It returns the indices of those that have it now, and the shards of the outbox with new rows; the other events are
+// duplicates, of one handled before or of an earlier one of the same call. An event is known by its source and its id
+// together, as CloudEvents has it. When the same event is handled twice at the same time, the second waits for the first to
+// commit or to fail.
+//
+// The events of a batch (see batch.Run) wait for a row that another transaction holds once; its error says nothing about a
+// single one of them. A batch of one event takes it to be new, as it is as a rule, which saves a round trip: it fails when it
+// is not. An event that is alone is looked for first.
+func Once(ctx context.Context, db *sql.DB, consumer string, es []event.Event, alone bool, now func() time.Time, work Work) (fresh []int, shards []uint8, err error) {
+	ctx = failpoint.In(ctx, consumer)
+	if !alone {
+		return once(ctx, outbox.TransactShared, db, consumer, es, len(es) > 1, now, work)
 	}
-	return false, shards, err
+	fresh, shards, err = once(ctx, outbox.Transact, db, consumer, es, true, now, work)
+	if dberror.IsDuplicate(err) { // another delivery has committed since the event was looked for
+		fresh, shards, err = once(ctx, outbox.Transact, db, consumer, es, true, now, work)
+	}
+	return fresh, shards, err
 }
 
-// record records that consumer handles e, unless it has.
-func record(ctx context.Context, q *messaging.Queries, consumer string, e event.Event, at time.Time) (fresh bool, err error) {
-	inserted, err := q.InsertHandled(ctx, messaging.InsertHandledParams{
-		Consumer: consumer, Source: e.Source(), EventID: e.ID(), ProcessedAt: at,
-	})
-	if err != nil {
-		return false, fmt.Errorf("record event %s in the inbox: %w", e.ID(), err)
-	}
-	return inserted > 0, nil
-}
+type transact func(context.Context, *sql.DB, func() time.Time, outbox.Work) ([]uint8, error)
 
-// GroupWork is what a transaction does for several events that were not handled before: those of the given indices. The
-// events that it returns are stored with what it wrote.
-type GroupWork func(ctx context.Context, tx *sql.Tx, fresh []int) ([]event.Event, error)
-
-// OnceEach is Once for several events in one transaction: all of them have their effect, or none. It returns the indices
-// of those that had it now; the others were duplicates, of one handled before or of an earlier one of the same call. An
-// error says nothing about a single event: handle them one by one then. That a call with one event only has a duplicate is
-// such an error too: looking first would cost every event that comes alone a round trip.
-func OnceEach(ctx context.Context, db *sql.DB, consumer string, es []event.Event, now func() time.Time, work GroupWork) (fresh []int, shards []uint8, err error) {
-	shards, err = outbox.TransactGroup(failpoint.In(ctx, consumer), db, now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
-		fresh, err = recordEach(ctx, messaging.New(tx), consumer, es, now())
-		if err != nil || len(fresh) == 0 {
+func once(ctx context.Context, transact transact, db *sql.DB, consumer string, es []event.Event, look bool, now func() time.Time, work Work) (fresh []int, shards []uint8, err error) {
+	shards, err = transact(ctx, db, now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
+		fresh = []int{0}
+		if look {
+			// Before the insert: the affected count of one for many rows does not say which were there.
+			found, err := dedupe(ctx, messaging.New(tx), consumer, es)
+			if fresh = found; err != nil || len(fresh) == 0 {
+				return nil, err
+			}
+		}
+		if err := record(ctx, tx, consumer, es, fresh, now()); err != nil {
 			return nil, err
 		}
 		return work(ctx, tx, fresh)
@@ -73,35 +64,28 @@ func OnceEach(ctx context.Context, db *sql.DB, consumer string, es []event.Event
 	return fresh, shards, err
 }
 
-// recordEach is record for several events; it returns the indices of those that consumer has not handled.
-func recordEach(ctx context.Context, q *messaging.Queries, consumer string, es []event.Event, at time.Time) ([]int, error) {
-	fresh := []int{0} // a single one is taken to be new: it fails if it is not
-	if len(es) > 1 {
-		// Read before the insert: the affected count of one for many rows does not say which were there.
-		var err error
-		if fresh, err = sift(ctx, q, consumer, es); err != nil {
-			return nil, err
-		}
-	}
-	rows := make([]messaging.InsertNewlyHandledParams, len(fresh))
+// record records that consumer handles the events of some indices, none of which it has handled before: error 1062 means
+// that it has.
+func record(ctx context.Context, tx *transaction.Tx, consumer string, es []event.Event, fresh []int, at time.Time) error {
+	rows := make([]messaging.InsertHandledParams, len(fresh))
 	for n, i := range fresh {
-		rows[n] = messaging.InsertNewlyHandledParams{Consumer: consumer, Source: es[i].Source(), EventID: es[i].ID(), ProcessedAt: at}
+		rows[n] = messaging.InsertHandledParams{Consumer: consumer, Source: es[i].Source(), EventID: es[i].ID(), ProcessedAt: at}
 	}
-	// In the order of the key, so that two groups with the same events do not lock each other out.
-	slices.SortFunc(rows, func(a, b messaging.InsertNewlyHandledParams) int {
+	// In the order of the key, so that two batches with the same events do not deadlock.
+	slices.SortFunc(rows, func(a, b messaging.InsertHandledParams) int {
 		return cmp.Or(cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.Source, b.Source))
 	})
-	if err := q.InsertAllHandled(schema.Later(ctx), rows); err != nil {
-		return nil, fmt.Errorf("record %d events in the inbox: %w", len(rows), err)
+	if err := messaging.New(tx.Deferred()).InsertAllHandled(ctx, rows); err != nil {
+		return fmt.Errorf("record %d events in the inbox: %w", len(rows), err)
 	}
-	return fresh, nil
+	return nil
 }
 
 // identity is what an event is known by.
 type identity struct{ source, id string }
 
-// sift returns the indices of the events that consumer has not handled, each event once.
-func sift(ctx context.Context, q *messaging.Queries, consumer string, es []event.Event) ([]int, error) {
+// dedupe returns the indices of the events that consumer has not handled, each event once.
+func dedupe(ctx context.Context, q *messaging.Queries, consumer string, es []event.Event) ([]int, error) {
 	ids := make([]string, len(es))
 	for i, e := range es {
 		ids[i] = e.ID()

@@ -18,8 +18,10 @@ import (
 	"example.com/orders/functions/internal/inbox"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/sql/dberror"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
+	"example.com/orders/sql/transaction"
 )
 
 const consumer = "reserve-stock"
@@ -36,9 +38,15 @@ func incoming(source, id string) event.Event {
 
 // once handles e with an effect that shows: one row of the outbox.
 func once(ctx context.Context, db *sql.DB, consumer string, e event.Event) (duplicate bool, shards []uint8, err error) {
-	return inbox.Once(ctx, db, consumer, e, time.Now, func(context.Context, *sql.Tx) ([]event.Event, error) {
-		return []event.Event{effect(e.ID())}, nil
+	return onceBy(ctx, db, consumer, e, func(context.Context, *transaction.Tx) error { return nil })
+}
+
+// onceBy is once with work that comes before the effect.
+func onceBy(ctx context.Context, db *sql.DB, consumer string, e event.Event, work func(context.Context, *transaction.Tx) error) (duplicate bool, shards []uint8, err error) {
+	fresh, shards, err := inbox.Once(ctx, db, consumer, []event.Event{e}, true, time.Now, func(ctx context.Context, tx *transaction.Tx, _ []int) ([]event.Event, error) {
+		return []event.Event{effect(e.ID())}, work(ctx, tx)
 	})
+	return err == nil && len(fresh) == 0, shards, err
 }
 
 func effect(id string) event.Event {
@@ -121,9 +129,7 @@ func TestWorkThatFailsLeavesNoRecord(t *testing.T) {
 	db := mysqltest.Open(t, schema.Inventory)
 	e := incoming("/orders", "order-1#1")
 	broken := errors.New("stock cannot be read")
-	duplicate, shards, err := inbox.Once(t.Context(), db, consumer, e, time.Now, func(context.Context, *sql.Tx) ([]event.Event, error) {
-		return []event.Event{effect(e.ID())}, broken
-	})
+	duplicate, shards, err := onceBy(t.Context(), db, consumer, e, func(context.Context, *transaction.Tx) error { return broken })
 	assert.ErrorIs(t, err, broken)
 	assert.False(t, duplicate)
 	assert.Empty(t, shards)
@@ -151,10 +157,11 @@ func TestASecondDeliveryWaitsForTheFirst(t *testing.T) {
 			working, finish := make(chan struct{}), make(chan struct{})
 			first, second := make(chan error, 1), make(chan error, 1)
 			go func() {
-				_, _, err := inbox.Once(t.Context(), db, consumer, e, time.Now, func(context.Context, *sql.Tx) ([]event.Event, error) {
+				_, _, err := onceBy(t.Context(), db, consumer, e, func(ctx context.Context, tx *transaction.Tx) error {
+					_, err := tx.ExecContext(ctx, "DO 1") // the record goes to the server with it
 					close(working)
 					<-finish
-					return []event.Event{effect(e.ID())}, c.first
+					return errors.Join(c.first, err)
 				})
 				first <- err
 			}()
@@ -182,14 +189,14 @@ func TestALostConnectionIsNoSecondEffect(t *testing.T) {
 	db := mysqltest.Pool(t, server, schema.Inventory)
 	e := incoming("/orders", "order-1#1")
 	runs := 0
-	duplicate, _, err := inbox.Once(t.Context(), db, consumer, e, time.Now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+	duplicate, _, err := onceBy(t.Context(), db, consumer, e, func(ctx context.Context, tx *transaction.Tx) error {
 		if runs++; runs == 1 {
 			var id int
 			require.NoError(t, tx.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&id))
 			_, err := db.ExecContext(ctx, "KILL ?", id)
 			require.NoError(t, err)
 		}
-		return []event.Event{effect(e.ID())}, nil
+		return nil
 	})
 	require.NoError(t, err)
 	assert.False(t, duplicate)
@@ -197,7 +204,7 @@ func TestALostConnectionIsNoSecondEffect(t *testing.T) {
 	assert.Equal(t, 1, effects(t, db))
 }
 
-func TestEachEventOfAGroupHasItsEffectOnce(t *testing.T) {
+func TestEachEventOfABatchHasItsEffectOnce(t *testing.T) {
 	db := mysqltest.Open(t, schema.Inventory)
 	var es []event.Event
 	for n := range 5 {
@@ -209,52 +216,51 @@ func TestEachEventOfAGroupHasItsEffectOnce(t *testing.T) {
 	require.NoError(t, err)
 	// One of them twice, and one of another source.
 	group := append(slices.Clone(es), es[3], incoming("/payments", es[1].ID()))
-	each := func(_ context.Context, _ *sql.Tx, fresh []int) (emitted []event.Event, err error) {
+	each := func(_ context.Context, _ *transaction.Tx, fresh []int) (emitted []event.Event, err error) {
 		for _, i := range fresh {
 			emitted = append(emitted, effect(group[i].ID()))
 		}
 		return emitted, nil
 	}
 
-	fresh, shards, err := inbox.OnceEach(t.Context(), db, consumer, group, time.Now, each)
+	fresh, shards, err := inbox.Once(t.Context(), db, consumer, group, false, time.Now, each)
 	require.NoError(t, err)
 	assert.Equal(t, []int{0, 2, 3, 4, 6}, fresh)
 	assert.Len(t, shards, 5)
 	assert.Equal(t, 2+5, effects(t, db))
 
-	fresh, shards, err = inbox.OnceEach(t.Context(), db, consumer, group, time.Now, each)
+	fresh, shards, err = inbox.Once(t.Context(), db, consumer, group, false, time.Now, each)
 	require.NoError(t, err)
 	assert.Empty(t, fresh)
 	assert.Empty(t, shards)
 	assert.Equal(t, 2+5, effects(t, db))
 }
 
-func TestAGroupThatFailsLeavesNoRecord(t *testing.T) {
+func TestABatchThatFailsLeavesNoRecord(t *testing.T) {
 	db := mysqltest.Open(t, schema.Inventory)
 	broken := errors.New("stock cannot be read")
-	_, _, err := inbox.OnceEach(t.Context(), db, consumer, []event.Event{incoming("/orders", "a#1"), incoming("/orders", "b#1")}, time.Now,
-		func(context.Context, *sql.Tx, []int) ([]event.Event, error) { return nil, broken })
+	_, _, err := inbox.Once(t.Context(), db, consumer, []event.Event{incoming("/orders", "a#1"), incoming("/orders", "b#1")}, false, time.Now,
+		func(context.Context, *transaction.Tx, []int) ([]event.Event, error) { return nil, broken })
 	assert.ErrorIs(t, err, broken)
 	assert.Zero(t, handled(t, db))
 }
 
-func TestAGroupOfOneIsTakenToBeNewAndFailsWhenItIsNot(t *testing.T) {
+func TestABatchOfOneTakesItsEventToBeNewAndFailsWhenItIsNot(t *testing.T) {
 	db := mysqltest.Open(t, schema.Inventory)
 	e := incoming("/orders", "order-1#1")
-	alone := func() ([]int, error) {
-		fresh, _, err := inbox.OnceEach(t.Context(), db, consumer, []event.Event{e}, time.Now,
-			func(context.Context, *sql.Tx, []int) ([]event.Event, error) {
+	batch := func() ([]int, error) {
+		fresh, _, err := inbox.Once(t.Context(), db, consumer, []event.Event{e}, false, time.Now,
+			func(context.Context, *transaction.Tx, []int) ([]event.Event, error) {
 				return []event.Event{effect(e.ID())}, nil
 			})
 		return fresh, err
 	}
 
-	fresh, err := alone()
+	fresh, err := batch()
 	require.NoError(t, err)
 	assert.Equal(t, []int{0}, fresh)
-	_, err = alone()
-	require.True(t, schema.IsDuplicate(err), err)
-	assert.Equal(t, 1, effects(t, db))
+	_, err = batch()
+	require.True(t, dberror.IsDuplicate(err), err)
 
 	duplicate, _, err := once(t.Context(), db, consumer, e)
 	require.NoError(t, err)

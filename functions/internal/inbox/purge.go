@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/event"
-
-	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/messaging"
+	"example.com/orders/sql/transaction"
 )
 
 // purgeStep is how many rows one statement of the purge deletes: few enough that no writer waits for it.
@@ -20,9 +18,9 @@ func Purge(ctx context.Context, db *sql.DB, before time.Time) (deleted int64, er
 	for {
 		// At READ COMMITTED, which locks no gap that an event being handled would be recorded in.
 		var n int64
-		_, err := outbox.Transact(ctx, db, time.Now, func(ctx context.Context, tx *sql.Tx) (_ []event.Event, err error) {
+		err := transaction.Run(ctx, db, func(ctx context.Context, tx *transaction.Tx) (err error) {
 			n, err = messaging.New(tx).DeleteHandledBefore(ctx, messaging.DeleteHandledBeforeParams{ProcessedAt: before, Limit: purgeStep})
-			return nil, err
+			return err
 		})
 		if err != nil {
 			return deleted, fmt.Errorf("purge the inbox: %w", err)

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -16,6 +15,7 @@ import (
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 var retention = time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
@@ -23,15 +23,11 @@ var retention = time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
 // remember stores n events as handled at a time.
 func remember(t *testing.T, db *sql.DB, n int, at time.Time) {
 	t.Helper()
-	tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
-	require.NoError(t, err)
-	defer func() { _ = tx.Rollback() }()
-	q := messaging.New(tx)
-	for i := range n {
-		_, err := q.InsertHandled(t.Context(), messaging.InsertHandledParams{Consumer: consumer, Source: "/orders", EventID: fmt.Sprintf("%s#%d", at, i), ProcessedAt: at})
-		require.NoError(t, err)
+	rows := make([]messaging.InsertHandledParams, n)
+	for i := range rows {
+		rows[i] = messaging.InsertHandledParams{Consumer: consumer, Source: "/orders", EventID: fmt.Sprintf("%s#%d", at, i), ProcessedAt: at}
 	}
-	require.NoError(t, tx.Commit())
+	require.NoError(t, messaging.New(db).InsertAllHandled(t.Context(), rows))
 }
 
 func TestPurgeForgetsWhatWasHandledLongAgo(t *testing.T) {
@@ -60,10 +56,10 @@ func TestPurgeMeetsNoConsumer(t *testing.T) {
 		consumers.Go(func() {
 			for n := 0; purging.Err() == nil; n++ {
 				runs := 0
-				_, _, err := inbox.Once(t.Context(), db, consumer, incoming("/orders", fmt.Sprintf("order-%d#%d", c, n)), time.Now,
-					func(context.Context, *sql.Tx) ([]event.Event, error) {
+				_, _, err := onceBy(t.Context(), db, consumer, incoming("/orders", fmt.Sprintf("order-%d#%d", c, n)),
+					func(context.Context, *transaction.Tx) error {
 						runs++
-						return nil, nil
+						return nil
 					})
 				assert.NoError(t, err)
 				assert.Equal(t, 1, runs, "it had no reason to run again")

@@ -24,6 +24,7 @@ import (
 	"example.com/orders/functions/internal/knativetest"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/functions/internal/outboxtest"
 	"example.com/orders/functions/internal/porttest"
 	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
@@ -214,11 +215,7 @@ func relay(t *testing.T, p outbox.Publisher, orders int) (outbox.Relay, []event.
 		second.SetID(first.Subject() + "#3")
 		stored = append(stored, first, second)
 	}
-	tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
-	require.NoError(t, err)
-	_, err = outbox.Append(t.Context(), tx, time.Now(), stored)
-	require.NoError(t, err)
-	require.NoError(t, tx.Commit())
+	outboxtest.Store(t, db, time.Now(), stored...)
 	return outbox.Relay{DB: db, Publisher: p, Now: time.Now}, stored
 }
 

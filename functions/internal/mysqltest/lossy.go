@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // Loss decides which commits lose their connection; zero loses none.
@@ -44,11 +45,11 @@ func (c lossyConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &lossyConn{conn.(schema.Session), c.loss, false}, nil
+	return &lossyConn{conn.(transaction.Session), c.loss, false}, nil
 }
 
 type lossyConn struct {
-	schema.Session
+	transaction.Session
 	loss *Loss
 	lost bool
 }

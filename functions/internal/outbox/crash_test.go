@@ -11,6 +11,7 @@ import (
 
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/sql/dberror"
 	"example.com/orders/sql/schema"
 )
 
@@ -78,7 +79,7 @@ func TestAFrozenRelayLosesItsShard(t *testing.T) {
 		case <-publishing:
 			holds = true
 		case err := <-ended: // the machine was so slow that it was silent for too long already
-			require.True(t, schema.IsTransient(err), "%v", err)
+			require.True(t, dberror.IsTransient(err), "%v", err)
 		}
 	}
 

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/sql/transaction"
 )
 
 // fact is the nth event about an aggregate.
@@ -31,7 +32,7 @@ func fact(aggregate string, n int) event.Event {
 // store puts events into the outbox, in one transaction.
 func store(t testing.TB, db *sql.DB, events ...event.Event) []uint8 {
 	t.Helper()
-	shards, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *sql.Tx) ([]event.Event, error) {
+	shards, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
 		return events, nil
 	})
 	require.NoError(t, err)

@@ -18,6 +18,7 @@ import (
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
+	"example.com/orders/sql/transaction"
 )
 
 // unreliable is a broker with faults. What it has stored is in its log, acknowledged or not.
@@ -80,7 +81,7 @@ func TestFirstDeliveriesOfAnAggregateAreInOrder(t *testing.T) {
 		writes.Go(func() {
 			for n := 1; n <= facts; n++ {
 				for a := w; a < aggregates; a += writers {
-					_, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *sql.Tx) ([]event.Event, error) {
+					_, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
 						return []event.Event{fact(fmt.Sprint("order-", a), n)}, nil
 					})
 					assert.NoError(t, err)

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
-	"math/rand/v2"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -17,7 +16,7 @@ import (
 	"example.com/orders/functions/internal/failpoint"
 	"example.com/orders/functions/internal/tracing"
 	"example.com/orders/sql/messaging"
-	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // Shards is how many shards an outbox has, one row of outbox_shards each. It is part of the stored data: another
@@ -45,89 +44,72 @@ func Shard(aggregateID string) uint8 {
 type Poke func(schema string, shards ...uint8)
 
 // Work is what a transaction does; the events that it returns are stored with what it wrote.
-type Work func(ctx context.Context, tx *sql.Tx) ([]event.Event, error)
+type Work func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error)
 
-// How often a transaction is run again after a transient error, and the first wait. Eight tries take about a second:
-// enough for deadlocks and for a connection that was cut, and less than a caller waits.
-const (
-	tries     = 8
-	firstWait = 5 * time.Millisecond
-)
-
-// Transact runs work in one transaction at READ COMMITTED, stores the events that it returns, and commits. It returns
-// the shards that have new rows, for the poke. A deadlock, a lock that took too long or a lost connection runs all of
-// work again, from the start, after a wait with jitter, so work must set what it returns to its caller anew each
-// time. After a connection is lost during the commit the transaction may have been committed: work must find that out
-// by what it reads or by a unique key.
+// Transact runs work in one transaction and stores the events that it returns: see transaction.Run. It returns the shards
+// that have new rows, for the poke.
 func Transact(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
-	return transactWhile(again, ctx, db, now, work)
+	return transact(ctx, transaction.Run, db, now, work)
 }
 
-// again tells whether another try soon after may get over err: not over a server that is full.
-func again(err error) bool { return schema.IsTransient(err) && !schema.IsFull(err) }
-
-// TransactGroup is Transact for work that is done for many at once. It waits for a row that another transaction holds
-// once and not again: the rest of the group would be held up by what concerns one of them.
-func TransactGroup(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
-	return transactWhile(func(err error) bool { return again(err) && !schema.IsLockWaitTimeout(err) }, ctx, db, now, work)
+// TransactShared is Transact for work that is done for several callers at once: see transaction.RunShared.
+func TransactShared(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
+	return transact(ctx, transaction.RunShared, db, now, work)
 }
 
-// transactWhile runs a transaction again as long as again says so of its error.
-func transactWhile(again func(error) bool, ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
-	for try := 1; ; try++ {
-		shards, err := transact(ctx, db, now, work)
-		if err == nil || !again(err) || try == tries {
-			return shards, err
-		}
-		wait := time.NewTimer(rand.N(firstWait << try))
-		select {
-		case <-ctx.Done():
-			wait.Stop()
-			return nil, err
-		case <-wait.C:
-		}
-	}
-}
+type runner func(context.Context, *sql.DB, func(context.Context, *transaction.Tx) error) error
 
-func transact(ctx context.Context, db *sql.DB, now func() time.Time, work Work) (shards []uint8, err error) {
+func transact(ctx context.Context, run runner, db *sql.DB, now func() time.Time, work Work) (shards []uint8, err error) {
 	ctx, end := tracing.Span(ctx, "transaction")
 	defer func() { end(err) }()
-	tx, err := db.BeginTx(ctx, schema.ReadCommitted)
-	if err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
-	}
-	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
-	emitted, err := work(ctx, tx)
+	err = run(ctx, db, func(ctx context.Context, tx *transaction.Tx) error {
+		emitted, err := work(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if shards, err = Append(ctx, tx, now(), emitted); err != nil {
+			return err
+		}
+		failpoint.Pass(ctx, failpoint.BeforeCommit)
+		return nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	if shards, err = Append(ctx, tx, now(), emitted); err != nil {
-		return nil, err
-	}
-	failpoint.Pass(ctx, failpoint.BeforeCommit)
-	if err := schema.Commit(ctx, tx); err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
 	}
 	failpoint.Pass(ctx, failpoint.AfterCommit)
 	return shards, nil
 }
 
-// Append stores events in tx, at the latest with its commit (see schema.Later), and returns the shards that they go to.
-// Each event has a subject, its aggregate's id.
-func Append(ctx context.Context, tx messaging.DBTX, at time.Time, emitted []event.Event) ([]uint8, error) {
+// Append stores events in tx, at the latest with its commit, and returns the shards that they go to. Each event has a
+// subject, its aggregate's id.
+func Append(ctx context.Context, tx *transaction.Tx, at time.Time, emitted []event.Event) ([]uint8, error) {
 	if len(emitted) == 0 {
 		return nil, nil
 	}
+	rows, err := Encode(emitted, at)
+	if err != nil {
+		return nil, err
+	}
+	if err := messaging.New(tx.Deferred()).InsertEvents(ctx, rows); err != nil {
+		return nil, fmt.Errorf("store %d events in the outbox: %w", len(rows), err)
+	}
+	shards := make([]uint8, len(rows))
+	for i, row := range rows {
+		shards[i] = row.Shard
+	}
+	return shards, nil
+}
+
+// Encode makes the rows of events; Decode makes events of them again.
+func Encode(emitted []event.Event, at time.Time) ([]messaging.InsertEventParams, error) {
 	rows := make([]messaging.InsertEventParams, len(emitted))
-	shards := make([]uint8, len(emitted))
 	for i, e := range emitted {
 		headers, err := encodeHeaders(e)
 		if err != nil {
 			return nil, err
 		}
-		shards[i] = Shard(e.Subject())
 		rows[i] = messaging.InsertEventParams{
-			Shard:         shards[i],
+			Shard:         Shard(e.Subject()),
 			AggregateType: aggregateType(e.Source()),
 			AggregateID:   e.Subject(),
 			Type:          e.Type(),
@@ -136,10 +118,7 @@ func Append(ctx context.Context, tx messaging.DBTX, at time.Time, emitted []even
 			CreatedAt:     at,
 		}
 	}
-	if err := messaging.New(tx).InsertEvents(schema.Later(ctx), rows); err != nil {
-		return nil, fmt.Errorf("store %d events in the outbox: %w", len(rows), err)
-	}
-	return shards, nil
+	return rows, nil
 }
 
 func aggregateType(source string) string {

@@ -2,7 +2,6 @@ package outbox_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/functions/internal/outboxtest"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // The shard is part of the stored data: these are the low three bits of the published FNV-1a vectors.
@@ -73,7 +73,7 @@ func TestTransactStoresNothingWhenTheWorkFails(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	refused := errors.New("no such order")
 	runs := 0
-	shards, err := outbox.Transact(t.Context(), db, time.Now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+	shards, err := outbox.Transact(t.Context(), db, time.Now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		runs++
 		_, err := outbox.Append(ctx, tx, time.Now(), []event.Event{fact("a", 1)})
 		require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestTransactStoresNothingWhenTheWorkFails(t *testing.T) {
 func TestTransactStoresAllEventsOrNone(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	tooLong := fact(strings.Repeat("x", 65), 1) // wider than the column of aggregate ids
-	_, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *sql.Tx) ([]event.Event, error) {
+	_, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
 		return []event.Event{fact("a", 1), tooLong}, nil
 	})
 	assert.ErrorContains(t, err, "aggregate_id")

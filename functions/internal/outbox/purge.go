@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/event"
-
 	"example.com/orders/sql/messaging"
+	"example.com/orders/sql/transaction"
 )
 
 // purgeStep is how many ids one step of the purge covers: few enough that no writer waits for it.
@@ -27,9 +26,9 @@ func Purge(ctx context.Context, db *sql.DB, before time.Time) (deleted int64, er
 		}
 		// At READ COMMITTED, which lets go of the rows that stay: nobody waits for a purge.
 		var n int64
-		_, err := Transact(ctx, db, time.Now, func(ctx context.Context, tx *sql.Tx) (_ []event.Event, err error) {
+		err := transaction.Run(ctx, db, func(ctx context.Context, tx *transaction.Tx) (err error) {
 			n, err = messaging.New(tx).DeleteSentRange(ctx, messaging.DeleteSentRangeParams{FirstID: from, LastID: last.ID, SentBefore: &before})
-			return nil, err
+			return err
 		})
 		if err != nil {
 			return deleted, fmt.Errorf("purge the outbox rows %d to %d: %w", from, last.ID, err)

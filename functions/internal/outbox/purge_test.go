@@ -17,6 +17,7 @@ import (
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // fill stores n rows that were sent on 1 January 2026, but for one in a hundred that is parked and one that is new.
@@ -110,15 +111,14 @@ func TestPurgeMeetsNoWriterAndNoRelay(t *testing.T) {
 		others.Go(func() {
 			for i := 0; purging.Err() == nil; i++ {
 				name := fmt.Sprintf("written-%d-%d", w, i)
-				tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
-				if !assert.NoError(t, err) {
-					return
-				}
-				for k := range 2 {
-					_, err = outbox.Append(t.Context(), tx, time.Now(), []event.Event{fact(name, 2*k+1), fact(name, 2*k+2)})
-					assert.NoError(t, err)
-				}
-				if !assert.NoError(t, tx.Commit()) {
+				if !assert.NoError(t, transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error {
+					for k := range 2 {
+						if _, err := outbox.Append(ctx, tx, time.Now(), []event.Event{fact(name, 2*k+1), fact(name, 2*k+2)}); err != nil {
+							return err
+						}
+					}
+					return nil
+				})) {
 					return
 				}
 				stored.Add(4)

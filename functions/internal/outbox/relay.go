@@ -16,7 +16,7 @@ import (
 	"example.com/orders/functions/internal/metrics"
 	"example.com/orders/functions/internal/tracing"
 	"example.com/orders/sql/messaging"
-	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // Publisher sends events to the topics that are named like their types.
@@ -153,54 +153,57 @@ func (r Relay) next(ctx context.Context, p passed) ([]uint8, error) {
 // the same aggregate meanwhile. Dying anywhere leaves the rows as they were: what was published is published again.
 func (r Relay) pass(ctx context.Context, shards []uint8) (p passed, err error) {
 	begin := time.Now()
-	tx, err := r.DB.BeginTx(ctx, schema.ReadCommitted)
-	if err != nil {
-		return passed{}, fmt.Errorf("begin: %w", err)
-	}
-	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
-	q := messaging.New(tx)
-
-	var pages [][]messaging.ListNewRow
-	if p.claimed, pages, err = claim(ctx, q, shards); err != nil {
-		return passed{}, err
-	}
 	var rows []row
 	var held []heldRow
-	for i, shard := range p.claimed {
-		some, behind, err := due(ctx, q, shard, batchSize/len(p.claimed), pages[i])
-		if err != nil {
-			return passed{}, err
+	var outcomes []Outcome
+	err = transaction.Once(ctx, r.DB, func(ctx context.Context, tx *transaction.Tx) error {
+		q := messaging.New(tx)
+		claimed, pages, err := claim(ctx, q, shards)
+		if p.claimed = claimed; err != nil {
+			return err
 		}
-		rows, held = append(rows, some...), append(held, behind...)
-	}
-	if p.rows = len(rows) + len(held); p.rows == 0 {
-		return p, nil
-	}
-	if err := holdBack(schema.Later(ctx), q, held); err != nil {
-		return passed{}, err
-	}
-	failpoint.Pass(ctx, failpoint.BeforePublish)
-	outcomes := r.publish(ctx, rows)
-	failpoint.Pass(ctx, failpoint.AfterPublish)
-
-	unknown, sent, err := mark(schema.Later(ctx), q, rows, outcomes, r.Now())
-	if err != nil {
-		return passed{}, err
-	}
-	failpoint.Pass(ctx, failpoint.AfterMark)
-	if err := schema.Commit(ctx, tx); err != nil {
-		return passed{}, fmt.Errorf("commit: %w", err)
+		for i, shard := range claimed {
+			some, behind, err := due(ctx, q, shard, batchSize/len(claimed), pages[i])
+			if err != nil {
+				return err
+			}
+			rows, held = append(rows, some...), append(held, behind...)
+		}
+		if len(rows)+len(held) == 0 {
+			return nil
+		}
+		deferred := messaging.New(tx.Deferred())
+		if err := holdBack(ctx, deferred, held); err != nil {
+			return err
+		}
+		failpoint.Pass(ctx, failpoint.BeforePublish)
+		outcomes = r.publish(ctx, rows)
+		failpoint.Pass(ctx, failpoint.AfterPublish)
+		if err := mark(ctx, deferred, rows, outcomes, r.Now()); err != nil {
+			return err
+		}
+		failpoint.Pass(ctx, failpoint.AfterMark)
+		return nil
+	})
+	if p.rows = len(rows) + len(held); err != nil || p.rows == 0 {
+		return passed{claimed: p.claimed}, err
 	}
 	failpoint.Pass(ctx, failpoint.AfterRelay)
-	p.sent = sent
+	batch := counted(rows, outcomes)
+	p.sent = len(batch.Sent)
 	if len(rows) > 0 {
-		r.Metrics.CountBatch(r.Schema, counted(rows, outcomes), time.Since(begin))
+		r.Metrics.CountBatch(r.Schema, batch, time.Since(begin))
 	}
-	if unknown != nil {
-		return p, fmt.Errorf("publish: %w", unknown)
+	for _, o := range outcomes {
+		if o.Err != nil && !refused(o.Err) {
+			return p, fmt.Errorf("publish: %w", o.Err)
+		}
 	}
 	return p, nil
 }
+
+// refused tells whether the broker refused an event for what it is.
+func refused(err error) bool { return errors.Is(err, ErrTooLarge) || errors.Is(err, ErrRefused) }
 
 // counted is a batch as the metrics count it.
 func counted(rows []row, outcomes []Outcome) (b metrics.Batch) {
@@ -208,7 +211,7 @@ func counted(rows []row, outcomes []Outcome) (b metrics.Batch) {
 		switch {
 		case o.Err == nil:
 			b.Sent = append(b.Sent, rows[i].event)
-		case errors.Is(o.Err, ErrTooLarge), errors.Is(o.Err, ErrRefused):
+		case refused(o.Err):
 			b.Refused++
 		default:
 			b.Unknown++
@@ -247,40 +250,39 @@ func (r Relay) publish(ctx context.Context, rows []row) []Outcome {
 	return outcomes
 }
 
-// mark marks each row by its own outcome, and returns how many were sent, and the error of one whose fate is unknown.
-func mark(ctx context.Context, q *messaging.Queries, rows []row, outcomes []Outcome, now time.Time) (unknown error, sent int, err error) {
+// mark records what became of each row. A row of which that is not known stays as it is.
+func mark(ctx context.Context, q *messaging.Queries, rows []row, outcomes []Outcome, now time.Time) error {
 	var acknowledged []messaging.Sent
 	var waiting []messaging.InsertWaitingParams
 	for i, row := range rows {
 		switch o := outcomes[i]; {
 		case o.Err == nil:
 			acknowledged = append(acknowledged, messaging.Sent{ID: row.id, Partition: o.Partition, Offset: o.Offset})
-		case errors.Is(o.Err, ErrTooLarge), errors.Is(o.Err, ErrRefused):
+		case refused(o.Err):
 			waits, err := refuse(ctx, q, row, o.Err)
 			if err != nil {
-				return nil, 0, err
+				return err
 			}
 			if waits {
 				waiting = append(waiting, messaging.InsertWaitingParams{ID: row.id, AggregateID: row.aggregate})
 				continue
 			}
 		default:
-			unknown = o.Err
 			continue
 		}
 		if row.waited {
 			if err := q.DeleteWaiting(ctx, row.id); err != nil {
-				return nil, 0, fmt.Errorf("note that row %d waits no more: %w", row.id, err)
+				return fmt.Errorf("note that row %d waits no more: %w", row.id, err)
 			}
 		}
 	}
 	if err := q.InsertAllWaiting(ctx, waiting); err != nil {
-		return nil, 0, fmt.Errorf("note that %d rows wait: %w", len(waiting), err)
+		return fmt.Errorf("note that %d rows wait: %w", len(waiting), err)
 	}
 	if err := q.MarkSent(ctx, now, acknowledged); err != nil {
-		return nil, 0, fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
+		return fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
 	}
-	return unknown, len(acknowledged), nil
+	return nil
 }
 
 // holdBack sets rows aside until the next attempt of those that hold them back.

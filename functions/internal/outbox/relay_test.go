@@ -14,6 +14,7 @@ import (
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 var errAway = errors.New("no broker answers")
@@ -232,18 +233,25 @@ func TestABacklogThatMeetsAFaultIsNotLost(t *testing.T) {
 func TestRelaySendsRowsWhoseIdsCommitOutOfOrder(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	names := sameShard(2)
-	first, err := db.BeginTx(t.Context(), schema.ReadCommitted)
-	require.NoError(t, err)
-	defer func() { _ = first.Rollback() }()
-	_, err = outbox.Append(t.Context(), first, time.Now(), []event.Event{fact(names[0], 1)})
-	require.NoError(t, err)
-	_, err = first.ExecContext(t.Context(), "DO 1") // the event goes to the server with it
-	require.NoError(t, err)
+	stored, commit, committed := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		committed <- transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error {
+			if _, err := outbox.Append(ctx, tx, time.Now(), []event.Event{fact(names[0], 1)}); err != nil {
+				return err
+			}
+			_, err := tx.ExecContext(ctx, "DO 1") // the event goes to the server with it
+			close(stored)
+			<-commit
+			return err
+		})
+	}()
+	<-stored
 	store(t, db, fact(names[1], 1)) // has the higher id and is there first
 	b := &broker{t: t}
 
 	assert.Equal(t, 1, sweep(t, db, b))
-	require.NoError(t, first.Commit())
+	close(commit)
+	require.NoError(t, <-committed)
 	assert.Equal(t, 1, sweep(t, db, b))
 
 	assert.Equal(t, []string{names[1] + "#1", names[0] + "#1"}, b.ids())

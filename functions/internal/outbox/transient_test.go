@@ -15,8 +15,10 @@ import (
 
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/sql/dberror"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
+	"example.com/orders/sql/transaction"
 )
 
 // add counts a run of the work in the row of the transaction that commits.
@@ -24,10 +26,10 @@ const add = "INSERT INTO inbox (consumer, source, event_id, processed_at) VALUES
 
 func TestTransactRunsAllOfTheWorkAgainAfterATransientError(t *testing.T) {
 	// Each makes the first run of a transaction fail, before or while it does statement.
-	cases := map[string]func(t *testing.T, db *sql.DB, tx *sql.Tx) error{
-		"a lock that takes too long": func(t *testing.T, db *sql.DB, tx *sql.Tx) error {
+	cases := map[string]func(t *testing.T, db *sql.DB, tx *transaction.Tx) error{
+		"a lock that takes too long": func(t *testing.T, db *sql.DB, tx *transaction.Tx) error {
 			t.Helper()
-			holder, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+			holder, err := db.BeginTx(t.Context(), transaction.ReadCommitted)
 			require.NoError(t, err)
 			defer func() { _ = holder.Rollback() }()
 			_, err = holder.ExecContext(t.Context(), "SELECT shard FROM outbox_shards WHERE shard = 1 FOR UPDATE")
@@ -35,17 +37,17 @@ func TestTransactRunsAllOfTheWorkAgainAfterATransientError(t *testing.T) {
 			_, err = tx.ExecContext(t.Context(), "SET innodb_lock_wait_timeout = 1")
 			require.NoError(t, err)
 			_, err = tx.ExecContext(t.Context(), "SELECT shard FROM outbox_shards WHERE shard = 1 FOR UPDATE")
-			assert.True(t, schema.IsLockWaitTimeout(err), "%v", err)
+			assert.True(t, dberror.IsLockWaitTimeout(err), "%v", err)
 			return err
 		},
-		"a connection killed between statements": func(t *testing.T, db *sql.DB, tx *sql.Tx) error {
+		"a connection killed between statements": func(t *testing.T, db *sql.DB, tx *transaction.Tx) error {
 			t.Helper()
 			kill(t, db, connection(t, tx))
 			_, err := tx.ExecContext(t.Context(), "DO 1")
 			assert.Error(t, err)
 			return err
 		},
-		"a connection killed during a statement": func(t *testing.T, db *sql.DB, tx *sql.Tx) error {
+		"a connection killed during a statement": func(t *testing.T, db *sql.DB, tx *transaction.Tx) error {
 			t.Helper()
 			id := connection(t, tx)
 			var killer sync.WaitGroup
@@ -58,7 +60,7 @@ func TestTransactRunsAllOfTheWorkAgainAfterATransientError(t *testing.T) {
 			assert.Error(t, err)
 			return err
 		},
-		"a connection killed before the commit": func(t *testing.T, db *sql.DB, tx *sql.Tx) error {
+		"a connection killed before the commit": func(t *testing.T, db *sql.DB, tx *transaction.Tx) error {
 			t.Helper()
 			kill(t, db, connection(t, tx))
 			return nil // the commit finds out
@@ -68,7 +70,7 @@ func TestTransactRunsAllOfTheWorkAgainAfterATransientError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			db := mysqltest.Open(t, schema.Orders)
 			runs := 0
-			shards, err := outbox.Transact(t.Context(), db, time.Now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+			shards, err := outbox.Transact(t.Context(), db, time.Now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 				runs++
 				if _, err := tx.ExecContext(ctx, add, "a#1"); err != nil {
 					return nil, err
@@ -90,7 +92,7 @@ func TestTransactRunsAllOfTheWorkAgainAfterATransientError(t *testing.T) {
 	}
 }
 
-func connection(t *testing.T, tx *sql.Tx) (id int) {
+func connection(t *testing.T, tx *transaction.Tx) (id int) {
 	t.Helper()
 	require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id))
 	return id
@@ -111,7 +113,7 @@ func TestDeadlocksAreInvisibleToTheCaller(t *testing.T) {
 	var runs [2]int
 	for i, ids := range [][]string{{"a", "b"}, {"b", "a"}} {
 		all.Go(func() {
-			_, errs[i] = outbox.Transact(t.Context(), db, time.Now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+			_, errs[i] = outbox.Transact(t.Context(), db, time.Now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 				runs[i]++
 				for n, id := range ids {
 					if _, err := tx.ExecContext(ctx, "UPDATE inbox SET processed_at = TIMESTAMPADD(SECOND, 1, processed_at) WHERE event_id = ?", id); err != nil {
@@ -136,7 +138,7 @@ func TestDeadlocksAreInvisibleToTheCaller(t *testing.T) {
 func TestTransactThatOutlivesItsCallerTellsSo(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := outbox.Transact(ctx, db, time.Now, func(ctx context.Context, tx *sql.Tx) ([]event.Event, error) {
+	_, err := outbox.Transact(ctx, db, time.Now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		_, err := tx.ExecContext(ctx, add, "a")
 		require.NoError(t, err)
 		cancel()
@@ -153,7 +155,7 @@ func TestTransactGivesUpInTheEnd(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	deadlock := &mysql.MySQLError{Number: 1213, Message: "deadlock"}
 	runs := 0
-	_, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *sql.Tx) ([]event.Event, error) {
+	_, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
 		runs++
 		return nil, deadlock
 	})
@@ -165,7 +167,7 @@ func TestTransactEndsWithItsContext(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	ctx, cancel := context.WithCancel(t.Context())
 	runs := 0
-	_, err := outbox.Transact(ctx, db, time.Now, func(context.Context, *sql.Tx) ([]event.Event, error) {
+	_, err := outbox.Transact(ctx, db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
 		runs++
 		cancel()
 		return nil, &mysql.MySQLError{Number: 1213, Message: "deadlock"}

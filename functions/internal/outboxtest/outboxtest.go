@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/sql/transaction"
 )
 
 // Publisher keeps what it is given, in order, and acknowledges it.
@@ -41,6 +42,15 @@ func (p *Publisher) Events() []event.Event {
 
 // Close does nothing.
 func (p *Publisher) Close() error { return nil }
+
+// Store puts events into the outbox of db as of a time, in one transaction.
+func Store(t testing.TB, db *sql.DB, at time.Time, events ...event.Event) {
+	t.Helper()
+	require.NoError(t, transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error {
+		_, err := outbox.Append(ctx, tx, at, events)
+		return err
+	}))
+}
 
 // Drain relays all that waits in the outbox of db and returns it, in the order of publishing: that of the facts of an
 // aggregate, and none between aggregates. Draining again returns only what is new.

@@ -4,7 +4,7 @@ import "example.com/orders/sql/inventory"
 
 var (
 	level   = inventory.SetLevelParams{Sku: unit(1), AvailableQty: 1, ReservedQty: 1, Version: 2, UpdatedAt: now}
-	reserve = inventory.InsertReservationParams{OrderID: order(absent), CreatedAt: now, UpdatedAt: now}
+	reserve = inventory.OpenReservationParams{OrderID: order(absent), CreatedAt: now, UpdatedAt: now}
 	logged  = inventory.InsertReservationLogParams{
 		Source: "/orders", EventID: order(absent) + "#1", Sku: unit(1), OrderID: order(absent), DeltaReserved: 1,
 		Status: inventory.ReservationLogStatusRESERVED, CreatedAt: now,
@@ -18,10 +18,8 @@ var inventoryCalls = calls{
 	"GetReservation":        {order(done)},
 	"GetStock":              {unit(1)},
 	"GetStockLogByKey":      {key(1)},
-	"InsertReservation":     {reserve},
 	"InsertReservationLog":  {logged},
 	"InsertReservationLogs": {[]inventory.InsertReservationLogParams{logged}},
-	"InsertReservations":    {[]inventory.InsertReservationParams{reserve}},
 	"InsertStockLog": {inventory.InsertStockLogParams{
 		Sku: unit(1), Delta: 1, Reason: "delivery", IdempotencyKeyHash: key(absent), RequestHash: key(absent), CorrelationID: "flow", CreatedAt: now,
 	}},
@@ -32,9 +30,11 @@ var inventoryCalls = calls{
 	"ListStock":                 {inventory.ListStockParams{AfterSku: unit(fresh), Limit: page}},
 	"LockReservation":           {order(done)},
 	"LockReservations":          {[]string{order(fresh), order(done)}},
+	"LockReservationsAndStocks": {[]string{order(fresh), order(done)}, []string{unit(1), unit(2)}},
 	"LockStock":                 {unit(1)},
 	"LockStocks":                {[]string{unit(1), unit(2)}},
-	"OpenReservation":           {inventory.OpenReservationParams{OrderID: order(absent), CreatedAt: now, UpdatedAt: now}},
+	"OpenReservation":           {reserve},
+	"OpenReservations":          {[]inventory.OpenReservationParams{reserve}},
 	"ReturnStock":               {inventory.ReturnStockParams{Quantity: 1, UpdatedAt: now, Sku: unit(1)}},
 	"SetFirstReservations": {inventory.SetFirstReservationsParams{
 		Status: inventory.ReservationsStatusREJECTED, UpdatedAt: now, OrderIds: []string{order(fresh), order(done)},

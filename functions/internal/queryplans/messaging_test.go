@@ -6,7 +6,7 @@ var (
 	stored = messaging.InsertEventParams{
 		Shard: 1, AggregateType: "ORDER", AggregateID: order(absent), Type: "order.created", Payload: "{}", Headers: "{}", CreatedAt: now,
 	}
-	handled = messaging.InsertNewlyHandledParams{Consumer: "notify", Source: "/orders", EventID: order(absent) + "#1", ProcessedAt: now}
+	handled = messaging.InsertHandledParams{Consumer: "notify", Source: "/orders", EventID: order(absent) + "#1", ProcessedAt: now}
 )
 
 var messagingCalls = calls{

@@ -9,7 +9,7 @@ import (
 	"net/http"
 	"time"
 
-	"example.com/orders/sql/schema"
+	"example.com/orders/sql/dberror"
 )
 
 // requestTimeout bounds the work on a request. A client whose idempotency key is in use by a request that is still
@@ -54,10 +54,10 @@ func Handler(log func() *slog.Logger, handle func(w http.ResponseWriter, r *http
 }
 
 func classify(err error) *Problem {
-	if schema.IsTransient(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if dberror.IsTransient(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return Unavailable("the request was not carried out, or its outcome is not known: send it again with the same " + KeyHeader)
 	}
-	if schema.IsBadValue(err) {
+	if dberror.IsBadValue(err) {
 		return NewProblem(http.StatusBadRequest, "the request has a value that cannot be stored: too long, out of range or of characters that are not taken")
 	}
 	return NewProblem(http.StatusInternalServerError, "something broke on the server; its log has the reason under the correlation id")

@@ -4,10 +4,8 @@ package saga
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -15,7 +13,7 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/sql/orders"
-	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // ErrUnknownOrder means that there is no order with the id.
@@ -27,6 +25,9 @@ var next = map[orders.OrdersStatus][]orders.OrdersStatus{
 	orders.OrdersStatusCONFIRMED: {orders.OrdersStatusCANCELED},
 }
 
+// Order is an order as it was under its lock, before a change.
+type Order = orders.LockOrdersRow
+
 // Change is a change of an order's status.
 type Change struct {
 	OrderID string
@@ -37,79 +38,63 @@ type Change struct {
 	// Cause is what the fact continues; without a correlation id it continues the order's own flow.
 	Cause events.Cause
 	// Fact is the data of the event that tells of the change, made from the order as it was before.
-	Fact func(before orders.LockOrderRow) events.Data
+	Fact func(before Order) events.Data
 }
 
-// Apply locks the order's row, changes its status and returns the fact of it. It returns no fact when the status does
-// not allow the change: the order has moved on, or this is its second telling. before is the order as it was.
-func Apply(ctx context.Context, tx *sql.Tx, c Change) (before orders.LockOrderRow, fact []event.Event, err error) {
-	q := orders.New(tx)
-	before, err = q.LockOrder(ctx, c.OrderID)
-	if errors.Is(err, sql.ErrNoRows) {
-		return before, nil, fmt.Errorf("order %s: %w", c.OrderID, ErrUnknownOrder)
-	}
-	if err != nil {
-		return before, nil, fmt.Errorf("lock order %s: %w", c.OrderID, err)
-	}
-	if !allowed(before.Status, c.To) {
-		return before, nil, nil
-	}
-	changed, err := q.SetStatus(ctx, orders.SetStatusParams{
-		ID: c.OrderID, Version: before.Version, Status: c.To, FailureReason: c.reason(), UpdatedAt: c.At,
-	})
-	if err != nil {
-		return before, nil, fmt.Errorf("set order %s to %s: %w", c.OrderID, c.To, err)
-	}
-	if changed != 1 {
-		return before, nil, fmt.Errorf("order %s changed under its lock", c.OrderID)
-	}
-	e, err := c.fact(before)
-	return before, []event.Event{e}, err
+// Applied is what became of a change: the order as it was before, and the fact of the change, or none.
+type Applied struct {
+	Before Order
+	Facts  []event.Event
 }
 
-// ApplyAll is Apply for several changes to the same status, with few statements for all of them. It returns what each
-// led to, in their order: of two for one order the first. It fails for all when one is about an order that there is not.
-func ApplyAll(ctx context.Context, tx *sql.Tx, changes []Change) ([][]event.Event, error) {
-	q := orders.New(tx)
-	ids := map[string]bool{}
-	for _, c := range changes {
-		ids[c.OrderID] = true
+// Apply locks the rows of orders, changes their status and returns what became of each change, in their order. There is no
+// fact when the status does not allow a change: the order has moved on, or this is the second of two about it. The error is
+// ErrUnknownOrder when one of the orders does not exist.
+func Apply(ctx context.Context, tx *transaction.Tx, changes ...Change) ([]Applied, error) {
+	ids := make([]string, len(changes))
+	for n, c := range changes {
+		ids[n] = c.OrderID
 	}
-	rows, err := q.LockOrders(ctx, slices.Sorted(maps.Keys(ids)))
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	rows, err := orders.New(tx).LockOrders(ctx, ids)
 	if err != nil {
 		return nil, fmt.Errorf("lock %d orders: %w", len(ids), err)
 	}
-	locked := make(map[string]orders.LockOrderRow, len(rows))
+	locked := make(map[string]Order, len(rows))
 	for _, row := range rows {
-		locked[row.ID] = orders.LockOrderRow(row)
+		locked[row.ID] = row
 	}
-	facts := make([][]event.Event, len(changes))
-	changed := map[outcome][]string{}
+	applied, moved := make([]Applied, len(changes)), map[outcome][]string{}
 	for n, c := range changes {
 		before, known := locked[c.OrderID]
 		if !known {
 			return nil, fmt.Errorf("order %s: %w", c.OrderID, ErrUnknownOrder)
 		}
-		if !ids[c.OrderID] || !allowed(before.Status, c.To) {
-			continue // it has moved on, here or before
+		applied[n].Before = before
+		if !allowed(before.Status, c.To) {
+			continue
 		}
-		ids[c.OrderID] = false
 		e, err := c.fact(before)
 		if err != nil {
 			return nil, err
 		}
-		facts[n] = []event.Event{e}
+		applied[n].Facts = []event.Event{e}
 		to := outcome{c.To, c.Reason, c.At}
-		changed[to] = append(changed[to], c.OrderID)
+		moved[to] = append(moved[to], c.OrderID)
+		after := before
+		after.Status, after.Version = c.To, before.Version+1
+		locked[c.OrderID] = after
 	}
-	for to, ids := range changed {
-		if err := q.SetStatuses(schema.Later(ctx), orders.SetStatusesParams{
-			Status: to.status, FailureReason: Change{Reason: to.reason}.reason(), UpdatedAt: to.at, Ids: ids,
+	q := orders.New(tx.Deferred())
+	for to, ids := range moved {
+		if err := q.SetStatuses(ctx, orders.SetStatusesParams{
+			Status: to.status, FailureReason: to.failureReason(), UpdatedAt: to.at, Ids: ids,
 		}); err != nil {
 			return nil, fmt.Errorf("set %d orders to %s: %w", len(ids), to.status, err)
 		}
 	}
-	return facts, nil
+	return applied, nil
 }
 
 // outcome is what the changes that one statement makes have in common.
@@ -119,15 +104,15 @@ type outcome struct {
 	at     time.Time
 }
 
-func (c Change) reason() *string {
-	if c.Reason == "" {
+func (o outcome) failureReason() *string {
+	if o.reason == "" {
 		return nil
 	}
-	return &c.Reason
+	return &o.reason
 }
 
 // fact makes the event that tells of the change of an order.
-func (c Change) fact(before orders.LockOrderRow) (event.Event, error) {
+func (c Change) fact(before Order) (event.Event, error) {
 	if c.Cause.CorrelationID == "" {
 		c.Cause.CorrelationID = before.CorrelationID
 	}

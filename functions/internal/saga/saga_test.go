@@ -19,14 +19,15 @@ import (
 	"example.com/orders/functions/createorder"
 	"example.com/orders/functions/expireorders"
 	"example.com/orders/functions/finalizeorder"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outboxtest"
 	"example.com/orders/functions/internal/saga"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
+	"example.com/orders/sql/transaction"
 )
 
 // services are the functions that change an order, on one schema.
@@ -44,8 +45,8 @@ func start(t *testing.T) services {
 	// By the clock of expire-orders every order is late.
 	s.expire.Now = func() time.Time { return time.Now().UTC().Add(time.Hour) }
 	for _, f := range []functiontest.Function{s.create, s.cancel, s.finalize, s.expire} {
-		f.Base().DB = s.db
-		f.Base().Log = slog.New(slog.DiscardHandler)
+		f.Shared().DB = s.db
+		f.Shared().Log = slog.New(slog.DiscardHandler)
 		functiontest.Start(t, f, nil)
 	}
 	return s
@@ -80,7 +81,7 @@ var steps = map[string]struct {
 			"shortages":[{"sku":"SKU-123","requested":2,"available":1}],"createdAt":"2026-11-25T12:00:00Z"}`))
 	}},
 	"expire": {orders.OrdersStatusFAILED, func(ctx context.Context, s services, orderID string) error {
-		return s.expire.Handle(ctx, made(instance.TickType, "/ping", orderID, ""))
+		return s.expire.Handle(ctx, made(base.TickType, "/ping", orderID, ""))
 	}},
 }
 
@@ -163,15 +164,15 @@ func TestTwoStepsThatMeetAtTheOrderEndAsOneAfterTheOther(t *testing.T) {
 		first, second := pair[0], pair[1]
 		t.Run(first+" and then "+second, func(t *testing.T) {
 			orderID := s.place(t)
-			holder, err := s.db.BeginTx(t.Context(), schema.ReadCommitted)
+			holder, err := s.db.BeginTx(t.Context(), transaction.ReadCommitted)
 			require.NoError(t, err)
 			defer func() { _ = holder.Rollback() }() // after the commit below this does nothing
-			_, err = orders.New(holder).LockOrder(t.Context(), orderID)
+			_, err = orders.New(holder).LockOrders(t.Context(), []string{orderID})
 			require.NoError(t, err)
 			done := make(chan error, 2)
 			for waiting, step := range []string{first, second} {
 				go func() { done <- steps[step].do(t.Context(), s, orderID) }()
-				servertest.AwaitRunning(t, s.db, "name: LockOrder ", waiting+1)
+				servertest.AwaitRunning(t, s.db, "name: LockOrders ", waiting+1)
 			}
 
 			require.NoError(t, holder.Commit())
@@ -200,17 +201,15 @@ func TestAStepThatComesBeforeTheCommitOfAnotherSeesIt(t *testing.T) {
 		first, second := pair[0], pair[1]
 		t.Run(first+" and then "+second, func(t *testing.T) {
 			orderID := s.place(t)
-			tx, err := s.db.BeginTx(t.Context(), schema.ReadCommitted)
-			require.NoError(t, err)
-			defer func() { _ = tx.Rollback() }() // after the commit below this does nothing
-			_, fact, err := saga.Apply(t.Context(), tx, change(orderID, steps[first].to))
-			require.NoError(t, err)
-			require.Len(t, fact, 1)
 			done := make(chan error, 1)
-			go func() { done <- steps[second].do(t.Context(), s, orderID) }()
-			servertest.AwaitRunning(t, s.db, "name: LockOrder ", 1)
-
-			require.NoError(t, tx.Commit())
+			require.NoError(t, transaction.Once(t.Context(), s.db, func(ctx context.Context, tx *transaction.Tx) error {
+				applied, err := saga.Apply(ctx, tx, change(orderID, steps[first].to))
+				require.NoError(t, err)
+				require.Len(t, applied[0].Facts, 1)
+				go func() { done <- steps[second].do(t.Context(), s, orderID) }()
+				servertest.AwaitRunning(t, s.db, "name: LockOrders ", 1)
+				return nil
+			}))
 			require.NoError(t, <-done)
 
 			_, want := after(first, second)
@@ -233,7 +232,7 @@ func change(orderID string, to orders.OrdersStatus) saga.Change {
 	at := time.Now()
 	return saga.Change{
 		OrderID: orderID, To: to, At: at,
-		Fact: func(o orders.LockOrderRow) events.Data {
+		Fact: func(o saga.Order) events.Data {
 			return events.OrderConfirmed{OrderID: o.ID, CustomerEmail: o.CustomerEmail, TotalAmount: o.TotalAmount, CreatedAt: at}
 		},
 	}
@@ -275,16 +274,13 @@ func TestApplyMovesAnOrderOnOnlyAlongTheRules(t *testing.T) {
 				orderID := functiontest.OrderID()
 				functiontest.Order(t, db, orderID, from)
 				stored := functiontest.Stored(t, db, orderID)
-				tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
-				require.NoError(t, err)
 				asked := change(orderID, to)
 				asked.Cause = events.Cause{CausationID: "cause-1"}
 
-				before, fact, err := saga.Apply(t.Context(), tx, asked)
+				applied := apply(t, db, asked)
 
-				require.NoError(t, err)
-				require.NoError(t, tx.Commit())
-				assert.Equal(t, from, before.Status)
+				fact := applied[0].Facts
+				assert.Equal(t, from, applied[0].Before.Status)
 				if !slices.Contains(allowed[from], to) {
 					assert.Empty(t, fact)
 					assert.Equal(t, stored, functiontest.Stored(t, db, orderID))
@@ -302,10 +298,41 @@ func TestApplyMovesAnOrderOnOnlyAlongTheRules(t *testing.T) {
 
 func TestApplyKnowsNoOrderThatThereIsNot(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
-	tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, tx.Rollback()) }()
-	_, fact, err := saga.Apply(t.Context(), tx, change(functiontest.OrderID(), orders.OrdersStatusCONFIRMED))
-	require.ErrorIs(t, err, saga.ErrUnknownOrder)
-	assert.Empty(t, fact)
+	known := functiontest.OrderID()
+	functiontest.Order(t, db, known, orders.OrdersStatusPENDING)
+	require.ErrorIs(t, transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error {
+		_, err := saga.Apply(ctx, tx, change(known, orders.OrdersStatusCONFIRMED), change(functiontest.OrderID(), orders.OrdersStatusCONFIRMED))
+		return err
+	}), saga.ErrUnknownOrder)
+	assert.Equal(t, orders.OrdersStatusPENDING, functiontest.Stored(t, db, known).Status)
+}
+
+func apply(t *testing.T, db *sql.DB, changes ...saga.Change) (applied []saga.Applied) {
+	t.Helper()
+	require.NoError(t, transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) (err error) {
+		applied, err = saga.Apply(ctx, tx, changes...)
+		return err
+	}))
+	return applied
+}
+
+func TestOfTwoChangesOfAnOrderTheFirstCounts(t *testing.T) {
+	db := mysqltest.Open(t, schema.Orders)
+	twice, once := functiontest.OrderID(), functiontest.OrderID()
+	functiontest.Order(t, db, twice, orders.OrdersStatusPENDING)
+	functiontest.Order(t, db, once, orders.OrdersStatusPENDING)
+	first, second, other := change(twice, orders.OrdersStatusFAILED), change(twice, orders.OrdersStatusFAILED), change(once, orders.OrdersStatusFAILED)
+	first.Reason, second.Reason, other.Reason = "out_of_stock", "unknown_sku", "unknown_sku"
+
+	applied := apply(t, db, first, second, other)
+
+	assert.Len(t, applied[0].Facts, 1)
+	assert.Empty(t, applied[1].Facts)
+	assert.Equal(t, orders.OrdersStatusFAILED, applied[1].Before.Status)
+	assert.Len(t, applied[2].Facts, 1)
+	for id, reason := range map[string]string{twice: "out_of_stock", once: "unknown_sku"} {
+		row := functiontest.Stored(t, db, id)
+		assert.Equal(t, reason, *row.FailureReason)
+		assert.Equal(t, 2, row.Version)
+	}
 }

@@ -21,7 +21,7 @@ import (
 	"example.com/orders/functions/cancelorder"
 	"example.com/orders/functions/createorder"
 	"example.com/orders/functions/expireorders"
-	"example.com/orders/functions/internal/host"
+	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/inventoryapi"
 	"example.com/orders/functions/notify"
@@ -50,11 +50,15 @@ type bed struct {
 
 // member is a function as it is deployed.
 type member struct {
-	name   string
-	db     *sql.DB
-	tap    *tap
-	handle func(context.Context, event.Event) error
-	group  func(context.Context, []event.Event) []error // nil when it takes events one by one only
+	name     string
+	db       *sql.DB
+	tap      *tap
+	function functions.Function
+}
+
+// handle hands events to the function at the same time, and returns its answers.
+func (m *member) handle(ctx context.Context, es ...event.Event) []error {
+	return functiontest.Together(ctx, m.function, es...)
 }
 
 func newBed(t testing.TB) *bed {
@@ -90,14 +94,14 @@ func newBed(t testing.TB) *bed {
 func (b *bed) start(t testing.TB, service knative.Service) (functions.Function, *member) {
 	t.Helper()
 	f := functions.Catalogue[service.Function]()
-	base := f.Base()
+	base := f.Shared()
 	if service.Function == "publishoutbox" {
 		base.Schema = service.Env["OUTBOX_SCHEMA"]
 	}
 	if service.Function == "ordersapi" {
 		return f, nil
 	}
-	m := &member{name: service.Name}
+	m := &member{name: service.Name, function: f}
 	var clock func() time.Time
 	if service.Function == "notify" || service.Function == "publishoutbox" {
 		clock = func() time.Time { return b.run.now } // they go by the clock of the database
@@ -115,14 +119,6 @@ func (b *bed) start(t testing.TB, service knative.Service) (functions.Function, 
 	}
 	require.NoError(t, f.Start(t.Context(), map[string]string{}))
 	t.Cleanup(func() { assert.NoError(t, f.Stop(context.Background())) })
-	if handle, err := host.Deliver(f); err == nil {
-		m.handle = handle
-	}
-	if g, ok := f.(interface {
-		HandleBatch(context.Context, []event.Event) []error
-	}); ok {
-		m.group = g.HandleBatch
-	}
 	return f, m
 }
 

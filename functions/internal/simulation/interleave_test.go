@@ -121,7 +121,7 @@ func (s *stage) perform(t testing.TB, r *run, p player, a act, backwards bool) f
 			return err
 		}
 	case expire:
-		return func(ctx context.Context) error { return p.member.handle(ctx, tick()) }
+		return func(ctx context.Context) error { return p.member.handle(ctx, tick())[0] }
 	}
 	var es []event.Event
 	for _, rec := range r.topics[a.topic] {
@@ -134,10 +134,7 @@ func (s *stage) perform(t testing.TB, r *run, p player, a act, backwards bool) f
 		slices.Reverse(es)
 	}
 	return func(ctx context.Context) error {
-		if len(es) == 1 {
-			return p.member.handle(ctx, es[0])
-		}
-		return errors.Join(p.member.together(ctx, es)...)
+		return errors.Join(p.member.handle(ctx, es...)...)
 	}
 }
 
@@ -188,7 +185,7 @@ func (p pair) stops(c call) bool {
 		return c.text != begin
 	}
 	return c.text == commit || slices.ContainsFunc([]string{
-		"InsertHandled", "InsertNewlyHandled", "OpenReservation", "ListPendingBefore", "LockOrder", "LockOrders",
+		"InsertHandled", "OpenReservation", "LockReservations", "ListPendingBefore", "LockOrders",
 	}, c.named)
 }
 

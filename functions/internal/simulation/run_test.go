@@ -15,8 +15,8 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/cancelorder"
 	"example.com/orders/functions/createorder"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/delivery"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/functions/internal/rest"
 	"example.com/orders/functions/publishoutbox"
@@ -155,7 +155,7 @@ func (r *run) step(ctx context.Context) {
 	case n < 47:
 		r.redeliver(ctx)
 	case n < 62:
-		r.deliverGroup(ctx)
+		r.deliverBatch(ctx)
 	default:
 		r.deliverOne(ctx)
 	}
@@ -277,7 +277,7 @@ func (r *run) relay(ctx context.Context, name string) (waiting int) {
 	e.DataEncoded = fmt.Appendf(nil, `{"shards":%s}`, strings.ReplaceAll(fmt.Sprint(wide(shards)), " ", ","))
 	e.SetDataContentType(event.ApplicationJSON)
 	service := "publish-outbox-" + name
-	err, _ = r.within(ctx, service, func(ctx context.Context) error { return r.bed.members[service].handle(ctx, e) })
+	err, _ = r.within(ctx, service, func(ctx context.Context) error { return r.bed.members[service].handle(ctx, e)[0] })
 	r.logf("relay %s, shards %v: %d", name, shards, delivery.Status(err))
 	return len(shards)
 }
@@ -293,7 +293,7 @@ func wide(shards []uint8) []int {
 
 // expire gives expire-orders a tick.
 func (r *run) expire(ctx context.Context) {
-	err, _ := r.within(ctx, "expire-orders", func(ctx context.Context) error { return r.bed.members["expire-orders"].handle(ctx, tick()) })
+	err, _ := r.within(ctx, "expire-orders", func(ctx context.Context) error { return r.bed.members["expire-orders"].handle(ctx, tick())[0] })
 	r.logf("expire: %d", delivery.Status(err))
 }
 
@@ -302,7 +302,7 @@ func tick() event.Event {
 	e := event.New()
 	e.SetID("tick")
 	e.SetSource("/simulation")
-	e.SetType(instance.TickType)
+	e.SetType(base.TickType)
 	return e
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // call is one thing that a function asks of the database: a statement, or one of the words below.
@@ -88,9 +89,9 @@ func (t *tap) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	full, ok := raw.(schema.Session)
+	full, ok := raw.(transaction.Session)
 	if !ok {
-		return nil, fmt.Errorf("%T cannot all that the tap passes on", raw)
+		return nil, fmt.Errorf("%T lacks methods that the tap passes on", raw)
 	}
 	c := &conn{Session: full, tap: t}
 	rows, err := full.QueryContext(ctx, "SELECT CONNECTION_ID()", nil)
@@ -114,7 +115,7 @@ func asText(v driver.Value) string {
 }
 
 type conn struct {
-	schema.Session
+	transaction.Session
 	tap *tap
 	id  int64
 	now time.Time // where the server's clock of this session stands
@@ -142,7 +143,7 @@ func (c *conn) BeginTx(ctx context.Context, options driver.TxOptions) (tx driver
 		}
 		return nil, err
 	}
-	return &transaction{tx, c}, nil
+	return &ending{tx, c}, nil
 }
 
 // ExecContext runs a statement. A caller who went during a call is told so at once: how much of the answer could still be
@@ -179,13 +180,14 @@ func (c *conn) QueryContext(ctx context.Context, text string, args []driver.Name
 	return rows, err
 }
 
-type transaction struct {
+// ending ends a transaction.
+type ending struct {
 	driver.Tx
 	conn *conn
 }
 
 // Commit commits; when it is kept from it, the transaction is rolled back at once, as by the end of its connection.
-func (t *transaction) Commit() error {
+func (t *ending) Commit() error {
 	committed := false
 	err := t.conn.tap.run(t.conn.call(commit), func() error {
 		committed = true

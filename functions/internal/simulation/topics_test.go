@@ -97,9 +97,9 @@ func (r *run) redeliver(ctx context.Context) {
 	}
 }
 
-// deliverGroup delivers all that one source has ready, in an order of chance, and now and then with what it has
+// deliverBatch delivers all that one source has ready, in an order of chance, and now and then with what it has
 // delivered before.
-func (r *run) deliverGroup(ctx context.Context) {
+func (r *run) deliverBatch(ctx context.Context) {
 	sources, at := r.having(func(s *source) []int { return s.ready(r) })
 	if len(sources) == 0 {
 		return
@@ -132,14 +132,8 @@ func (r *run) deliver(ctx context.Context, s *source, at []int) bool {
 	sound := !slices.ContainsFunc(at, func(n int) bool { return records[n].poison })
 	skipped := r.mutation.acknowledgeBefore && sound && r.chance(20)
 	_, died := r.within(ctx, s.Sink, func(ctx context.Context) error {
-		switch {
-		case skipped:
-		case m.group != nil && len(es) > 1:
-			answers = m.together(ctx, es)
-		default:
-			for i, e := range es {
-				answers[i] = m.handle(ctx, e)
-			}
+		if !skipped {
+			answers = m.handle(ctx, es...)
 		}
 		return nil
 	})
@@ -153,32 +147,6 @@ func (r *run) deliver(ctx context.Context, s *source, at []int) bool {
 		all = r.settle(s, n, records[n], status, died) && all
 	}
 	return all
-}
-
-// together handles events as package host has it: those of each type at once, and one by one what that leaves.
-func (m *member) together(ctx context.Context, es []event.Event) []error {
-	answers := make([]error, len(es))
-	var types []string
-	for _, first := range es {
-		if slices.Contains(types, first.Type()) {
-			continue
-		}
-		types = append(types, first.Type())
-		var places []int
-		var same []event.Event
-		for i, e := range es {
-			if e.Type() == first.Type() {
-				places, same = append(places, i), append(same, e)
-			}
-		}
-		for i, err := range m.group(ctx, same) {
-			if errors.Is(err, delivery.ErrAlone) {
-				err = m.handle(ctx, same[i])
-			}
-			answers[places[i]] = err
-		}
-	}
-	return answers
 }
 
 // settle acknowledges a record, keeps it for another attempt or sets it aside. A process that died acknowledges nothing.

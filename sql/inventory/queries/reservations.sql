@@ -1,5 +1,5 @@
 -- OpenReservation makes sure that the order has its row, and affects one row when it had none; either way the
--- row stays locked until the transaction ends.
+-- row stays locked until the transaction ends. OpenReservations opens many by one statement.
 -- name: OpenReservation :execrows
 INSERT INTO reservations (order_id, status, version, created_at, updated_at)
 VALUES (?, 'PENDING', 0, ?, ?)
@@ -31,16 +31,9 @@ SELECT order_id, status, updated_at FROM reservations WHERE order_id > sqlc.arg(
 -- name: DeleteReservationLog :execrows
 DELETE FROM reservation_log WHERE order_id = ?;
 
--- LockReservations finds which of some orders have a row, and keeps those until the transaction ends. It reads the status
--- too: for the key alone MySQL would walk through a small table, and wait for the rows of other orders.
+-- LockReservations reads the rows of several orders, and keeps them until the transaction ends.
 -- name: LockReservations :many
 SELECT order_id, status FROM reservations FORCE INDEX (PRIMARY) WHERE order_id IN (sqlc.slice(order_ids)) ORDER BY order_id FOR UPDATE;
-
--- InsertReservation makes the row of an order that has none: error 1062 means that it has. InsertReservations makes many
--- by one statement.
--- name: InsertReservation :exec
-INSERT INTO reservations (order_id, status, version, created_at, updated_at)
-VALUES (?, 'PENDING', 0, ?, ?);
 
 -- SetFirstReservations writes what became of the stock of several orders that have one fact each now.
 -- name: SetFirstReservations :exec

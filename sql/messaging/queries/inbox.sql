@@ -1,9 +1,3 @@
--- InsertHandled records that a consumer handles an event; it affects no row when the consumer has handled it before.
--- name: InsertHandled :execrows
-INSERT INTO inbox (consumer, source, event_id, processed_at)
-VALUES (?, ?, ?, ?)
-ON DUPLICATE KEY UPDATE event_id = event_id;
-
 -- DeleteHandledBefore forgets a bounded number of events that were handled before a time, oldest first.
 -- name: DeleteHandledBefore :execrows
 DELETE FROM inbox WHERE processed_at < ? ORDER BY processed_at LIMIT ?;
@@ -12,8 +6,8 @@ DELETE FROM inbox WHERE processed_at < ? ORDER BY processed_at LIMIT ?;
 -- name: ListHandled :many
 SELECT source, event_id FROM inbox WHERE event_id IN (sqlc.slice(event_ids)) AND consumer = sqlc.arg(consumer);
 
--- InsertNewlyHandled records that a consumer handles an event that it has not handled before: error 1062 means that it
--- has. InsertAllHandled records many by one statement.
--- name: InsertNewlyHandled :exec
+-- InsertHandled records that a consumer handles an event that it has not handled before: error 1062 means that it has.
+-- InsertAllHandled records many by one statement.
+-- name: InsertHandled :exec
 INSERT INTO inbox (consumer, source, event_id, processed_at)
 VALUES (?, ?, ?, ?);

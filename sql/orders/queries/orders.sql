@@ -33,27 +33,17 @@ FROM orders WHERE id < sqlc.arg(before_id) ORDER BY id DESC LIMIT ?;
 SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
 FROM orders FORCE INDEX (orders_status) WHERE status = sqlc.arg(status) AND id < sqlc.arg(before_id) ORDER BY id DESC LIMIT ?;
 
--- LockOrder reads what a change of status needs and keeps the order's row until the transaction ends.
--- name: LockOrder :one
-SELECT id, customer_email, status, total_amount, version, correlation_id, failure_reason
-FROM orders WHERE id = ? FOR UPDATE;
-
--- SetStatus moves an order on by one fact; it affects no row when the order is no longer at the expected version.
--- name: SetStatus :execrows
-UPDATE orders
-SET status = sqlc.arg(status), failure_reason = sqlc.narg(failure_reason), version = version + 1, updated_at = sqlc.arg(updated_at)
-WHERE id = sqlc.arg(id) AND version = sqlc.arg(version);
-
 -- ListPendingBefore lists the oldest pending orders with an id below a bound; ids are ordered by time.
 -- name: ListPendingBefore :many
 SELECT id FROM orders WHERE status = 'PENDING' AND id < ? ORDER BY id LIMIT ?;
 
--- LockOrders is LockOrder for several orders, whose rows are taken in the order of their ids.
+-- LockOrders reads what a change of status needs, and keeps the orders' rows, taken in the order of their ids, until the
+-- transaction ends.
 -- name: LockOrders :many
 SELECT id, customer_email, status, total_amount, version, correlation_id, failure_reason
 FROM orders FORCE INDEX (PRIMARY) WHERE id IN (sqlc.slice(ids)) ORDER BY id FOR UPDATE;
 
--- SetStatuses moves orders that are locked on by one fact each.
+-- SetStatuses moves orders whose rows are locked on by one fact each.
 -- name: SetStatuses :exec
 UPDATE orders FORCE INDEX (PRIMARY)
 SET status = sqlc.arg(status), failure_reason = sqlc.narg(failure_reason), version = version + 1, updated_at = sqlc.arg(updated_at)

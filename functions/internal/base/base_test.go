@@ -1,4 +1,4 @@
-package instance_test
+package base_test
 
 import (
 	"context"
@@ -9,17 +9,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/health"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/porttest"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 func TestStartSaysWhatToSet(t *testing.T) {
@@ -38,7 +41,7 @@ func TestStartSaysWhatToSet(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			i := instance.Instance{Name: "reserve-stock", Schema: schema.Inventory}
+			i := base.Base{Name: "reserve-stock", Schema: schema.Inventory}
 			err := i.Start(t.Context(), c.config)
 			assert.ErrorContains(t, err, c.says)
 			assert.NotContains(t, err.Error(), "secret")
@@ -53,7 +56,7 @@ func TestStartSaysWhatToSet(t *testing.T) {
 func TestReadyIsTrueWhenTheDatabaseAnswers(t *testing.T) {
 	config := mysqltest.Config(mysqltest.Server(t))
 	config["MYSQL_MAX_CONNS"] = "3"
-	i := instance.Instance{Schema: schema.Inventory}
+	i := base.Base{Schema: schema.Inventory}
 	ready, err := i.Ready(t.Context())
 	assert.NoError(t, err)
 	assert.False(t, ready, "it has not started")
@@ -74,7 +77,7 @@ func TestReadyIsTrueWhenTheDatabaseAnswers(t *testing.T) {
 }
 
 func TestStartSucceedsWhileTheDatabaseIsAwayAndReadySaysSo(t *testing.T) {
-	i := instance.Instance{Schema: schema.Inventory}
+	i := base.Base{Schema: schema.Inventory}
 	require.NoError(t, i.Start(t.Context(), map[string]string{"MYSQL_DSN": "root@tcp(" + porttest.Address(t) + ")/"}))
 	ready, err := i.Ready(t.Context())
 	assert.ErrorContains(t, err, "schema inventory")
@@ -83,7 +86,7 @@ func TestStartSucceedsWhileTheDatabaseIsAwayAndReadySaysSo(t *testing.T) {
 }
 
 func TestStopOfWhatNeverStartedDoesNothing(t *testing.T) {
-	var i instance.Instance
+	var i base.Base
 	assert.NoError(t, i.Stop(t.Context()))
 	assert.NoError(t, i.Stop(t.Context()))
 }
@@ -93,7 +96,7 @@ func TestStartKeepsWhatIsSet(t *testing.T) {
 	var j journal
 	log := j.logger()
 	poked := 0
-	i := instance.Instance{
+	i := base.Base{
 		Schema: schema.Inventory, DB: db, Log: log,
 		Now:   func() time.Time { return time.Unix(1, 0) },
 		NewID: func() string { return "id" },
@@ -112,7 +115,7 @@ func TestStartKeepsWhatIsSet(t *testing.T) {
 }
 
 func TestStartSetsAClockAndIDs(t *testing.T) {
-	i := instance.Instance{DB: mysqltest.Open(t, schema.Inventory)}
+	i := base.Base{DB: mysqltest.Open(t, schema.Inventory)}
 	require.NoError(t, i.Start(t.Context(), nil))
 	now := i.Now()
 	assert.WithinDuration(t, time.Now(), now, time.Minute)
@@ -127,27 +130,29 @@ func TestStartSetsAClockAndIDs(t *testing.T) {
 
 func TestEventsBeforeStartAreDeliveredAgain(t *testing.T) {
 	var j journal
-	i := &instance.Instance{Name: "reserve-stock", Log: j.logger()}
+	i := &base.Base{Name: "reserve-stock", Log: j.logger()}
 	e := functiontest.Event(t, created(t), 1)
+	base.ReactAll(i, func(_ context.Context, _ *transaction.Tx, facts []base.Fact[events.OrderCreated]) ([][]event.Event, error) {
+		return make([][]event.Event, len(facts)), nil
+	})
 	answers := map[string]error{
-		"React":   react(t.Context(), i, e, nil),
-		"Refuse":  i.Refuse(t.Context(), e),
+		"Handle":  i.Handle(t.Context(), e),
 		"Observe": i.Observe(t.Context(), e, func() (string, error) { assert.Fail(t, "it is not ready"); return "", nil }),
 	}
 	for name, err := range answers {
 		assert.Equal(t, http.StatusServiceUnavailable, delivery.Status(err), name)
-		assert.ErrorIs(t, err, instance.ErrNotStarted, name)
+		assert.ErrorIs(t, err, base.ErrNotStarted, name)
 	}
-	assert.ErrorIs(t, i.Transact(t.Context(), nil), instance.ErrNotStarted)
-	assert.ErrorIs(t, i.Started(), instance.ErrNotStarted)
+	assert.ErrorIs(t, i.Transact(t.Context(), nil), base.ErrNotStarted)
+	assert.ErrorIs(t, i.Started(), base.ErrNotStarted)
 	assert.Empty(t, j.take(t), "nothing was handled")
 
 	i.DB = mysqltest.Open(t, schema.Inventory)
 	require.NoError(t, i.Start(t.Context(), nil))
 	assert.NoError(t, i.Started())
-	assert.NoError(t, react(t.Context(), i, e, nil))
+	assert.NoError(t, i.Handle(t.Context(), e))
 	require.NoError(t, i.Stop(context.Background()))
-	assert.ErrorIs(t, react(t.Context(), i, e, nil), instance.ErrNotStarted, "nor after Stop")
+	assert.ErrorIs(t, i.Handle(t.Context(), e), base.ErrNotStarted, "nor after Stop")
 }
 
 func TestDurationIsReadFromTheConfiguration(t *testing.T) {
@@ -166,7 +171,7 @@ func TestDurationIsReadFromTheConfiguration(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			d, err := instance.Duration(map[string]string{"WAIT": c.text}, "WAIT", time.Hour)
+			d, err := base.Duration(map[string]string{"WAIT": c.text}, "WAIT", time.Hour)
 			if c.says != "" {
 				assert.ErrorContains(t, err, c.says)
 				return
@@ -184,7 +189,7 @@ func TestReadyAnswersInTimeOfADatabaseThatHangs(t *testing.T) {
 		return err
 	})
 	t.Cleanup(func() { _ = listener.Close() })
-	i := instance.Instance{Schema: schema.Inventory}
+	i := base.Base{Schema: schema.Inventory}
 	require.NoError(t, i.Start(t.Context(), map[string]string{"MYSQL_DSN": "root@tcp(" + listener.Addr().String() + ")/"}))
 	t.Cleanup(func() { assert.NoError(t, i.Stop(context.Background())) })
 	var all sync.WaitGroup
@@ -201,7 +206,7 @@ func TestReadyAnswersInTimeOfADatabaseThatHangs(t *testing.T) {
 }
 
 func TestIdsHaveTheTimeOfAClockThatWasSetBack(t *testing.T) {
-	i := instance.Instance{Schema: schema.Inventory, Now: time.Now}
+	i := base.Base{Schema: schema.Inventory, Now: time.Now}
 	require.NoError(t, i.Start(t.Context(), map[string]string{"MYSQL_DSN": "root@tcp(127.0.0.1:1)/"}))
 	t.Cleanup(func() { assert.NoError(t, i.Stop(context.Background())) })
 	for name, offset := range map[string]time.Duration{"right": 0, "back an hour": -time.Hour} {

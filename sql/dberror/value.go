@@ -1,4 +1,4 @@
-package schema
+package dberror
 
 import (
 	"errors"

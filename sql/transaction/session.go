@@ -1,4 +1,4 @@
-package schema
+package transaction
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
+
+	"example.com/orders/sql/dberror"
 )
 
 // Session is what the driver's connection can do and database/sql asks for.
@@ -24,28 +26,11 @@ type Session interface {
 	driver.Pinger
 }
 
-type laterKey struct{}
-
-// Later lets a statement that is executed in a transaction wait for the next one, or for the commit, and go to the server
-// together with it: one round trip for both. The error of the statement is that of the call that sends it, and its count
-// of rows is not known. Outside of a transaction nothing waits.
-func Later(ctx context.Context) context.Context { return context.WithValue(ctx, laterKey{}, true) }
-
-// Connector returns what opens connections to a schema: each is a Session at READ COMMITTED whose transactions begin
-// together with their first statement, and in which statements can wait (see Later). The driver by itself takes two round
-// trips to begin a transaction, one of them for the level.
-func (s Server) Connector(name string) (driver.Connector, error) {
-	c, err := s.Config(name)
-	if err != nil {
-		return nil, err
-	}
-	c.MultiStatements = true // nobody but session and QueryTogether puts two into one text
-	inner, err := mysql.NewConnector(c)
-	if err != nil {
-		return nil, fmt.Errorf("configure the connection to %s: %w", c.Addr, err)
-	}
-	return connector{inner, &condition{}}, nil
-}
+// NewConnector returns what opens connections at READ COMMITTED by a connector of the MySQL driver: each is a Session whose
+// transactions begin together with their first statement, and in which statements can wait (see Tx.Deferred). The driver by
+// itself takes two round trips to begin a transaction, one of them for the level. Its MultiStatements must be on: a Session
+// and QueryTogether put several statements into one text, and nobody else does.
+func NewConnector(inner driver.Connector) driver.Connector { return connector{inner, &condition{}} }
 
 type connector struct {
 	driver.Connector
@@ -70,7 +55,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	able, ok := conn.(Session)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("%T cannot all that a session needs", conn), conn.Close())
+		return nil, errors.Join(fmt.Errorf("%T lacks methods that a session needs", conn), conn.Close())
 	}
 	if _, err := able.ExecContext(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", nil); err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -117,7 +102,7 @@ func (s *session) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, e
 		return s.Session.BeginTx(ctx, o)
 	}
 	s.inside, s.begun, s.waiting = true, false, nil
-	return transaction{s}, nil
+	return ending{s}, nil
 }
 
 // IsValid tells whether the connection may be used again.
@@ -131,7 +116,7 @@ func (s *session) Close() error {
 
 // ExecContext runs a statement, or lets it wait.
 func (s *session) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (result driver.Result, err error) {
-	if s.inside && ctx.Value(laterKey{}) != nil {
+	if s.inside && ctx.Value(deferredKey{}) != nil {
 		s.waiting = append(s.waiting, statement{text, args})
 		return driver.ResultNoRows, nil
 	}
@@ -179,7 +164,7 @@ func (s *session) send(ctx context.Context, last statement, run func(statement) 
 // oneOf adds to an error of the server which statements it may be about, when there are several: its caller knows only
 // the last of them.
 func oneOf(all []statement, err error) error {
-	if number(err) == 0 {
+	if !dberror.IsServer(err) {
 		return err
 	}
 	var names []string
@@ -227,21 +212,12 @@ func (s *session) each(ctx context.Context, all []statement) error {
 	return nil
 }
 
-// Commit commits a transaction that was begun with ctx. When ctx ended before, nothing is committed and the error is that of
-// ctx: database/sql may have rolled back by then, and says only that the transaction is over.
-func Commit(ctx context.Context, tx *sql.Tx) error {
-	err := tx.Commit()
-	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return err
-}
-
-type transaction struct{ session *session }
+// ending ends the transaction of a session.
+type ending struct{ session *session }
 
 // Commit commits. After an error of the server nothing is committed: it comes from a statement that waited, or from the
 // commit itself. After any other the outcome is unknown.
-func (t transaction) Commit() error {
+func (t ending) Commit() error {
 	s := t.session
 	if !s.begun && len(s.waiting) == 0 {
 		s.inside = false
@@ -257,7 +233,7 @@ func (t transaction) Commit() error {
 }
 
 // Rollback rolls back.
-func (t transaction) Rollback() error {
+func (t ending) Rollback() error {
 	s := t.session
 	begun := s.begun
 	s.inside, s.begun, s.waiting = false, false, nil

@@ -1,4 +1,4 @@
-package schema_test
+package dberror_test
 
 import (
 	"errors"
@@ -9,17 +9,17 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/sql/schema"
+	"example.com/orders/sql/dberror"
 	"example.com/orders/sql/servertest"
 )
 
 func TestAValueThatTheServerRefusesForWhatItIsIsBad(t *testing.T) {
-	db := open(t, servertest.Empty(t))
-	exec(t, db, `CREATE TABLE held_values (
+	db := servertest.Table(t, servertest.Empty(t), facts)
+	servertest.Exec(t, db, `CREATE TABLE held_values (
 		id INT PRIMARY KEY, word VARCHAR(4) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, code VARCHAR(4) CHARACTER SET ascii COLLATE ascii_bin,
 		number INT NOT NULL DEFAULT 1, level BIGINT, tiny TINYINT UNSIGNED, at DATETIME(6), kind ENUM('ONE'), hash BINARY(2),
 		CONSTRAINT held_values_level CHECK (level >= 0)) ENGINE = InnoDB`)
-	exec(t, db, "INSERT INTO held_values (id, level) VALUES (0, 9223372036854775807)")
+	servertest.Exec(t, db, "INSERT INTO held_values (id, level) VALUES (0, 9223372036854775807)")
 	insert := func(column string) string { return "INSERT INTO held_values (id, " + column + ") VALUES (1, ?)" }
 	for name, c := range map[string]struct {
 		statement string
@@ -57,13 +57,13 @@ func TestAValueThatTheServerRefusesForWhatItIsIsBad(t *testing.T) {
 			defer func() { require.NoError(t, tx.Rollback()) }()
 			_, err = tx.ExecContext(t.Context(), c.statement, c.value)
 			require.Error(t, err)
-			assert.Equal(t, c.bad, schema.IsBadValue(err), "%v", err)
-			assert.False(t, schema.IsTransient(err), "%v", err)
+			assert.Equal(t, c.bad, dberror.IsBadValue(err), "%v", err)
+			assert.False(t, dberror.IsTransient(err), "%v", err)
 		})
 	}
 	for name, fits := range map[string]any{"an emoji": "😀😀😀😀", "control characters": "\x00\x01\x7f"} {
-		exec(t, db, "DELETE FROM held_values WHERE id = 1")
-		assert.EqualValues(t, 1, exec(t, db, insert("word"), fits), name)
+		servertest.Exec(t, db, "DELETE FROM held_values WHERE id = 1")
+		assert.EqualValues(t, 1, servertest.Exec(t, db, insert("word"), fits), name)
 	}
 }
 
@@ -93,6 +93,6 @@ func TestBadValuesAreKnownByTheErrorOfEitherServer(t *testing.T) {
 		"no SQLSTATE":                     {refusal(1366, "", "Incorrect string value"), true},
 		"a foreign key that is not there": {refusal(1452, "23000", "Cannot add or update a child row"), false},
 	} {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, c.bad, schema.IsBadValue(c.err)) })
+		t.Run(name, func(t *testing.T) { assert.Equal(t, c.bad, dberror.IsBadValue(c.err)) })
 	}
 }

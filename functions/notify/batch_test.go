@@ -2,7 +2,6 @@ package notify
 
 import (
 	"bytes"
-	"context"
 	"database/sql"
 	"fmt"
 	"log/slog"
@@ -18,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/sql/notifications"
@@ -72,13 +71,13 @@ func state(t *testing.T, db *sql.DB) map[string][]string {
 	}
 }
 
-func TestAGroupEndsAsItsEventsOneByOne(t *testing.T) {
+func TestABatchEndsAsItsEventsOneByOne(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			grouped, groupedLog := telling(t, nil)
+			batched, batchedLog := telling(t, nil)
 			single, singleLog := telling(t, nil)
 			now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
-			for _, f := range []*Function{grouped, single} {
+			for _, f := range []*Function{batched, single} {
 				f.Now = func() time.Time { return now }
 			}
 			random := rand.New(rand.NewPCG(seed, 7))
@@ -91,21 +90,20 @@ func TestAGroupEndsAsItsEventsOneByOne(t *testing.T) {
 				func(id string) events.Data { return failed(id) },
 				func(id string) events.Data { return canceled(id) },
 			}
-			together, alone := 0, 0
 			var past []event.Event
 			for range 20 {
 				now = now.Add(time.Second)
 				kind := random.IntN(3)
 				order := random.Perm(len(ids))
-				var group []event.Event
+				var batch []event.Event
 				for n := range 1 + random.IntN(8) {
-					// One order a group, so that some groups are plain.
+					// Each order once in a batch, as a rule.
 					e := functiontest.Event(t, make3[kind](ids[order[n]]), 2+kind/2)
 					switch choice := random.IntN(30); {
 					case choice == 0 && len(past) > 0:
 						e = past[random.IntN(len(past))]
-					case choice == 1 && len(group) > 0:
-						e = group[random.IntN(len(group))]
+					case choice == 1 && len(batch) > 0:
+						e = batch[random.IntN(len(batch))]
 					case choice == 2:
 						e = functiontest.Event(t, make3[kind](ids[order[n]]), 4)
 					case choice == 3:
@@ -113,84 +111,66 @@ func TestAGroupEndsAsItsEventsOneByOne(t *testing.T) {
 					case choice == 4:
 						e.SetType(events.OrderCreatedType)
 					}
-					group = append(group, e)
+					batch = append(batch, e)
 				}
-				past = append(past, group...)
-				answers, left := functiontest.Together(t.Context(), grouped, group)
-				if left == 0 {
-					together++
-				}
-				alone += left
-				want := make([]error, len(group))
-				for i, e := range group {
+				past = append(past, batch...)
+				answers := functiontest.Together(t.Context(), batched, batch...)
+				want := make([]error, len(batch))
+				for i, e := range batch {
 					want[i] = single.Handle(t.Context(), e)
 				}
 				assert.Equal(t, functiontest.Statuses(want), functiontest.Statuses(answers))
 			}
-			assert.Equal(t, state(t, single.DB), state(t, grouped.DB))
-			assert.Equal(t, singleLog.told(), groupedLog.told())
-			assert.Positive(t, together)
-			assert.Positive(t, alone)
+			assert.Equal(t, state(t, single.DB), state(t, batched.DB))
+			assert.Equal(t, singleLog.told(), batchedLog.told())
 		})
 	}
 }
 
-func news64(t *testing.T) (group []event.Event) {
+func news64(t *testing.T) (batch []event.Event) {
 	t.Helper()
 	for range 64 {
-		group = append(group, functiontest.Event(t, confirmed(functiontest.OrderID()), 2))
+		batch = append(batch, functiontest.Event(t, confirmed(functiontest.OrderID()), 2))
 	}
-	return group
+	return batch
 }
 
-func TestMailsAreNotSentInGroups(t *testing.T) {
-	f, box := start(t)
-	assert.True(t, f.OneByOne(), "the host delivers them one by one")
-	group := news64(t)[:2]
-	for _, err := range f.HandleBatch(t.Context(), group) {
-		assert.ErrorIs(t, err, delivery.ErrAlone)
-	}
-	assert.Empty(t, box.subjects())
-	silent, _ := telling(t, nil)
-	assert.False(t, silent.OneByOne())
-}
-
-func TestGroupsAndSinglesOfTheSameNewsTellOnce(t *testing.T) {
+func TestBatchesAndSinglesOfTheSameNewsTellOnce(t *testing.T) {
 	f, l := telling(t, nil)
-	group := news64(t)
+	batch := news64(t)
 
 	functiontest.Concurrently(6, func(n int) {
-		mixed := slices.Clone(group)
+		mixed := slices.Clone(batch)
 		rand.New(rand.NewPCG(1, uint64(n))).Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
 		if n == 0 {
 			for _, e := range mixed[:20] {
-				_ = f.Handle(t.Context(), e) // it may be busy: the group tells
+				_ = f.Handle(t.Context(), e) // it may be busy: the batch tells
 			}
 			return
 		}
-		_, _ = functiontest.Together(t.Context(), f, mixed)
+		functiontest.Together(t.Context(), f, mixed...)
 	})
-	for _, e := range group { // what was busy comes again
+	for _, e := range batch { // what was busy comes again
 		assert.NoError(t, f.Handle(t.Context(), e))
 	}
 
-	assert.Len(t, l.told(), len(group))
-	assert.Equal(t, len(group), mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications WHERE status = 'SENT'"))
-	assert.Equal(t, len(group), mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM conversations WHERE version = 2 AND claim IS NULL"))
+	assert.Len(t, l.told(), len(batch))
+	assert.Equal(t, len(batch), mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications WHERE status = 'SENT'"))
+	assert.Equal(t, len(batch), mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM conversations WHERE version = 2 AND claim IS NULL"))
 }
 
-func TestAGroupWhoseCommitIsLostTellsOnceAndAtOnce(t *testing.T) {
+func TestABatchWhoseCommitIsLostTellsOnceAndAtOnce(t *testing.T) {
 	for name, c := range map[string]struct{ before, after int32 }{
 		"before it": {2, 0}, "after it": {0, 1}, "after both": {0, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db, loss := mysqltest.Lossy(t, mysqltest.Server(t), schema.Notifications)
 			f, l := telling(t, db)
-			group := news64(t)[:5]
+			batch := news64(t)[:5]
 			loss.Before.Store(c.before)
 			loss.After.Store(c.after)
 			for range 2 {
-				answers, _ := functiontest.Together(t.Context(), f, group)
+				answers := functiontest.Together(t.Context(), f, batch...)
 				assert.Equal(t, []int{200, 200, 200, 200, 200}, functiontest.Statuses(answers))
 			}
 			assert.Len(t, l.told(), 5)
@@ -199,53 +179,54 @@ func TestAGroupWhoseCommitIsLostTellsOnceAndAtOnce(t *testing.T) {
 	}
 }
 
-func TestAGroupThatDiedBetweenClaimAndMarkIsToldAgainAfterItsLease(t *testing.T) {
+func TestABatchThatDiedBetweenClaimAndMarkIsToldAgainAfterItsLease(t *testing.T) {
 	f, l := telling(t, nil)
-	group := news64(t)[:3]
-	var all []news
-	for _, e := range group {
-		n, err := read(e)
+	batch := news64(t)[:3]
+	var all []*news
+	for _, e := range batch {
+		n, err := newNews(e, &base.Outcome{})
 		require.NoError(t, err)
+		n.email = customer
 		all = append(all, n)
 	}
-	require.NoError(t, f.claimAll(t.Context(), all, f.NewID()))
+	claimed, err := f.claim(t.Context(), all, f.NewID(), false)
+	require.NoError(t, err)
+	require.Len(t, claimed, 3)
 
-	answers, _ := functiontest.Together(t.Context(), f, group)
-	assert.Equal(t, []int{503, 503, 503}, functiontest.Statuses(answers))
+	assert.Equal(t, []int{503, 503, 503}, functiontest.Statuses(functiontest.Together(t.Context(), f, batch...)))
 	expire(t, f.DB)
-	answers, _ = functiontest.Together(t.Context(), f, group)
-	assert.Equal(t, []int{200, 200, 200}, functiontest.Statuses(answers))
+	assert.Equal(t, []int{200, 200, 200}, functiontest.Statuses(functiontest.Together(t.Context(), f, batch...)))
 
 	assert.Len(t, l.told(), 3)
 	assert.Equal(t, 3, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications WHERE status = 'SENT' AND attempts = 2"))
 }
 
-func TestAGroupTakesAsManyStatementsAsAFewEvents(t *testing.T) {
+func TestABatchTakesAsManyStatementsAsAFewEvents(t *testing.T) {
 	f, l := telling(t, nil)
-	group := news64(t)
+	batch := news64(t)
 	n := mysqltest.Statements(t, f.DB, func() {
-		_, alone := functiontest.Together(context.WithoutCancel(t.Context()), f, group)
-		assert.Zero(t, alone)
+		functiontest.Together(t.Context(), f, batch...)
 	})
 	assert.LessOrEqual(t, n, 14)
-	assert.Len(t, l.told(), len(group))
+	assert.Len(t, l.told(), len(batch))
 }
 
-func TestStatementsOfAGroupFindTheirRowsByThePrimaryKey(t *testing.T) {
+func TestStatementsOfABatchFindTheirRowsByThePrimaryKey(t *testing.T) {
 	for size, n := range map[string]int{"few rows": 3, "many rows": 3000} {
 		t.Run(size, func(t *testing.T) {
 			db := mysqltest.Open(t, schema.Notifications)
 			ids, eventIDs := make([]string, n), make([]string, n)
-			rows := make([]notifications.InsertNotificationParams, n)
+			rows := make([]notifications.UpsertNotificationParams, n)
 			for i := range n {
 				ids[i] = functiontest.OrderID()
 				eventIDs[i] = ids[i] + "#2"
-				rows[i] = notifications.InsertNotificationParams{
-					Source: events.OrdersSource, EventID: eventIDs[i], OrderID: ids[i], OrderVersion: 2, Type: "order.confirmed", CustomerEmail: customer, CreatedAt: time.Now(),
+				rows[i] = notifications.UpsertNotificationParams{
+					Source: events.OrdersSource, EventID: eventIDs[i], OrderID: ids[i], OrderVersion: 2, Type: "order.confirmed", CustomerEmail: customer,
+					Status: notifications.NotificationsStatusCLAIMED, CreatedAt: time.Now(),
 				}
 			}
 			require.NoError(t, notifications.New(db).OpenConversations(t.Context(), ids))
-			require.NoError(t, notifications.New(db).InsertNotifications(t.Context(), rows))
+			require.NoError(t, notifications.New(db).UpsertNotifications(t.Context(), rows))
 			mysqltest.Rows(t, db, "ANALYZE TABLE conversations")
 			mysqltest.Rows(t, db, "ANALYZE TABLE notifications")
 			p := mysqltest.NewPlanner(t, db)

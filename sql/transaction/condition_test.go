@@ -1,9 +1,8 @@
-package schema_test
+package transaction_test
 
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -13,8 +12,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/sql/dberror"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
+	"example.com/orders/sql/transaction"
 )
 
 // demoted is a server that can take no writes of one user, like a primary that becomes a replica. Privileges are those
@@ -36,8 +37,8 @@ func newDemoted(t *testing.T, connections int) *demoted {
 	d.root, err = server.Open(schema.Orders, 1)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.root.Close()) })
-	exec(t, d.root, "CREATE USER "+d.user)
-	exec(t, d.root, "GRANT ALL ON "+server.Prefix+schema.Orders+".* TO "+d.user)
+	servertest.Exec(t, d.root, "CREATE USER "+d.user)
+	servertest.Exec(t, d.root, "GRANT ALL ON "+server.Prefix+schema.Orders+".* TO "+d.user)
 	t.Cleanup(func() {
 		_, err := d.root.ExecContext(context.Background(), "SET GLOBAL read_only = OFF")
 		require.NoError(t, err)
@@ -64,7 +65,7 @@ func newDemoted(t *testing.T, connections int) *demoted {
 	return d
 }
 
-func (d *demoted) demote() { exec(d.t, d.root, "SET GLOBAL read_only = ON") }
+func (d *demoted) demote() { servertest.Exec(d.t, d.root, "SET GLOBAL read_only = ON") }
 
 func (d *demoted) promote() {
 	privilege := "SUPER"
@@ -73,12 +74,12 @@ func (d *demoted) promote() {
 	if strings.Contains(version, "MariaDB") {
 		privilege = "READ_ONLY ADMIN"
 	}
-	exec(d.t, d.root, "GRANT "+privilege+" ON *.* TO "+d.user)
+	servertest.Exec(d.t, d.root, "GRANT "+privilege+" ON *.* TO "+d.user)
 }
 
 // write inserts a row in a transaction, or fails.
 func (d *demoted) write(id int) error {
-	tx, err := d.pool.BeginTx(d.t.Context(), schema.ReadCommitted)
+	tx, err := d.pool.BeginTx(d.t.Context(), transaction.ReadCommitted)
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func TestOneRefusedWriteRenewsAllConnections(t *testing.T) {
 
 	err := d.write(2)
 	require.ErrorContains(t, err, "1290")
-	assert.True(t, schema.IsTransient(err), "%v", err)
+	assert.True(t, dberror.IsTransient(err), "%v", err)
 	var together sync.WaitGroup
 	for id := 2; id < 10; id++ {
 		together.Go(func() { assert.NoError(t, d.write(id)) })
@@ -109,22 +110,22 @@ func TestASingleStatementIsNotRefusedByAServerThatIsLeft(t *testing.T) {
 	d := newDemoted(t, 4)
 	d.demote()
 	d.promote()
-	exec(t, d.pool, "INSERT INTO facts (id) VALUES (1)")
+	servertest.Exec(t, d.pool, "INSERT INTO facts (id) VALUES (1)")
 }
 
 func TestPingLeavesAServerThatTakesNoWrites(t *testing.T) {
 	d := newDemoted(t, 4)
-	require.NoError(t, schema.Ping(t.Context(), d.pool))
+	require.NoError(t, transaction.Ping(t.Context(), d.pool))
 	d.demote()
 	for range 3 {
-		require.ErrorContains(t, schema.Ping(t.Context(), d.pool), "1290", "there is no other server")
+		require.ErrorContains(t, transaction.Ping(t.Context(), d.pool), "1290", "there is no other server")
 	}
 	var rows int
 	require.NoError(t, d.pool.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM facts").Scan(&rows), "it can be read")
 
 	d.promote()
 	for range 8 {
-		require.NoError(t, schema.Ping(t.Context(), d.pool), "a new connection reaches one that does")
+		require.NoError(t, transaction.Ping(t.Context(), d.pool), "a new connection reaches one that does")
 	}
 	require.NoError(t, d.write(1))
 }
@@ -132,7 +133,7 @@ func TestPingLeavesAServerThatTakesNoWrites(t *testing.T) {
 func TestNothingBeginsOnAServerThatTakesNoWrites(t *testing.T) {
 	d := newDemoted(t, 1)
 	d.demote()
-	tx, err := d.pool.BeginTx(t.Context(), schema.ReadCommitted)
+	tx, err := d.pool.BeginTx(t.Context(), transaction.ReadCommitted)
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback() }()
 	var n int
@@ -143,43 +144,15 @@ func TestNothingBeginsOnAServerThatTakesNoWrites(t *testing.T) {
 func TestAServerWithoutRoomIsFullForAWhile(t *testing.T) {
 	server := servertest.Empty(t)
 	db := open(t, server)
-	exec(t, db, "CREATE TABLE small (text CHAR(255) NOT NULL) ENGINE = MEMORY MAX_ROWS = 1")
-	require.NoError(t, schema.Ping(t.Context(), db))
+	servertest.Exec(t, db, "CREATE TABLE small (text CHAR(255) NOT NULL) ENGINE = MEMORY MAX_ROWS = 1")
+	require.NoError(t, transaction.Ping(t.Context(), db))
 	var err error
 	for err == nil {
 		_, err = db.ExecContext(t.Context(), "INSERT INTO small (text) VALUES ('x'), ('y')")
 	}
-	require.True(t, schema.IsFull(err), "%v", err)
-	assert.True(t, schema.IsTransient(err))
+	require.True(t, dberror.IsFull(err), "%v", err)
+	assert.True(t, dberror.IsTransient(err))
 
-	assert.ErrorContains(t, schema.Ping(t.Context(), db), "1114")
-	assert.Eventually(t, func() bool { return schema.Ping(t.Context(), db) == nil }, time.Minute, 10*time.Millisecond, "the next write tells")
-}
-
-func TestFullIsWhatRoomWouldChange(t *testing.T) {
-	for name, c := range map[string]struct {
-		number  uint16
-		message string
-		want    bool
-	}{
-		"table":             {1114, "The table 'outbox' is full", true},
-		"disk":              {1021, "Disk full (/tmp/x); waiting for someone to free some space... (errno: 28)", true},
-		"memory":            {1041, "Out of memory", true},
-		"needed memory":     {1037, "Out of memory; restart server and try again (needed 2 bytes)", true},
-		"new table":         {3675, "Create table/tablespace 'x' failed, as disk is full", true},
-		"engine, MySQL":     {1030, "Got error 28 - 'No space left on device' from storage engine", true},
-		"engine, MariaDB":   {1030, `Got error 28 "No space left on device" from storage engine InnoDB`, true},
-		"file":              {3, "Error writing file '/tmp/MLx' (OS errno 28 - No space left on device)", true},
-		"commit":            {1180, `Got error 28 - 'No space left on device' during COMMIT`, true},
-		"quota":             {1026, "Error writing file 'x' (errno: 122 \"Disk quota exceeded\")", true},
-		"engine, otherwise": {1030, "Got error 168 from storage engine", false},
-		"read-only":         {1290, "The MySQL server is running with the --read-only option", false},
-		"data too long":     {1406, "Data too long for column 'sku'", false},
-	} {
-		err := error(&mysql.MySQLError{Number: c.number, Message: c.message})
-		assert.Equal(t, c.want, schema.IsFull(err), name)
-		assert.Equal(t, c.want, schema.IsFull(errors.Join(errors.New("store"), err)), name)
-	}
-	assert.False(t, schema.IsFull(nil))
-	assert.False(t, schema.IsFull(errors.New("The table 'outbox' is full")), "not the server's word")
+	assert.ErrorContains(t, transaction.Ping(t.Context(), db), "1114")
+	assert.Eventually(t, func() bool { return transaction.Ping(t.Context(), db) == nil }, time.Minute, 10*time.Millisecond, "the next write tells")
 }

@@ -1,4 +1,4 @@
-package instance
+package base
 
 import (
 	"context"
@@ -12,21 +12,21 @@ import (
 
 // remotePoke pokes a relay in another process until it is stopped. It never waits for the relay: the first failure and
 // the recovery are logged.
-func (i *Instance) remotePoke(template string) (outbox.Poke, func(), error) {
-	deliver, err := poke.HTTP(strings.ReplaceAll(template, "{schema}", i.Schema))
+func (b *Base) remotePoke(template string) (outbox.Poke, func(), error) {
+	deliver, err := poke.HTTP(strings.ReplaceAll(template, "{schema}", b.Schema))
 	if err != nil {
 		return nil, nil, fmt.Errorf("OUTBOX_POKE_URL: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	failing := false
-	p := poke.New("/"+i.Name, deliver, func(err error) {
+	p := poke.New("/"+b.Name, deliver, func(err error) {
 		switch {
 		case ctx.Err() != nil: // the end of this process is nobody's failure
 		case err != nil && !failing:
-			i.Log.Warn("the relay cannot be poked, its sweep sends the events", "function", i.Name, "error", err)
+			b.Log.Warn("the relay cannot be poked, its sweep sends the events", "function", b.Name, "error", err)
 			failing = true
 		case err == nil && failing:
-			i.Log.Info("the relay can be poked again", "function", i.Name)
+			b.Log.Info("the relay can be poked again", "function", b.Name)
 			failing = false
 		}
 	})

@@ -1,8 +1,7 @@
-package instance_test
+package base_test
 
 import (
 	"context"
-	"database/sql"
 	"io"
 	"log/slog"
 	"net/http"
@@ -14,17 +13,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/porttest"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // ordered stores one event by i.
-func ordered(t *testing.T, i *instance.Instance) {
+func ordered(t *testing.T, i *base.Base) {
 	t.Helper()
-	require.NoError(t, i.Transact(t.Context(), func(context.Context, *sql.Tx) ([]event.Event, error) {
+	require.NoError(t, i.Transact(t.Context(), func(context.Context, *transaction.Tx) ([]event.Event, error) {
 		e, err := events.New(events.OrderConfirmed{OrderID: i.NewID(), CustomerEmail: "alice@example.com", CreatedAt: time.Now()}, 1, time.Now(), events.Cause{})
 		return []event.Event{e}, err
 	}))
@@ -40,7 +40,7 @@ func TestACommitPokesTheRelayOfAnotherProcess(t *testing.T) {
 		<-release // a relay at work: nobody waits for it
 	})
 	listening := functiontest.Serve(t, mux.ServeHTTP)
-	i := &instance.Instance{Name: "create-order", Schema: schema.Orders, DB: mysqltest.Open(t, schema.Orders)}
+	i := &base.Base{Name: "create-order", Schema: schema.Orders, DB: mysqltest.Open(t, schema.Orders)}
 	require.NoError(t, i.Start(t.Context(), map[string]string{"OUTBOX_POKE_URL": listening + "/publish-outbox-{schema}"}))
 
 	ordered(t, i)
@@ -52,7 +52,7 @@ func TestACommitPokesTheRelayOfAnotherProcess(t *testing.T) {
 }
 
 func TestARelayThatCannotBePokedHoldsUpNothing(t *testing.T) {
-	i := &instance.Instance{Name: "create-order", Schema: schema.Orders, DB: mysqltest.Open(t, schema.Orders), Log: slog.New(slog.DiscardHandler)}
+	i := &base.Base{Name: "create-order", Schema: schema.Orders, DB: mysqltest.Open(t, schema.Orders), Log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, i.Start(t.Context(), map[string]string{"OUTBOX_POKE_URL": "http://" + porttest.Address(t)}))
 	ordered(t, i)
 	ordered(t, i)
@@ -61,7 +61,7 @@ func TestARelayThatCannotBePokedHoldsUpNothing(t *testing.T) {
 }
 
 func TestAnAddressOfNoRelayEndsTheStart(t *testing.T) {
-	i := &instance.Instance{Name: "create-order", Schema: schema.Orders}
+	i := &base.Base{Name: "create-order", Schema: schema.Orders}
 	assert.ErrorContains(t, i.Start(t.Context(), map[string]string{"OUTBOX_POKE_URL": "publish-outbox"}), `OUTBOX_POKE_URL: the relay's address "publish-outbox"`)
 	assert.NoError(t, i.Stop(t.Context()))
 }

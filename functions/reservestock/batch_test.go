@@ -13,13 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/delivery"
 	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outboxtest"
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // quiet starts the function on db, or on a schema of its own, without a log.
@@ -65,14 +65,14 @@ func (s *stream) fresh() event.Event {
 	return functiontest.Event(s.t, order, 1)
 }
 
-func (s *stream) group(size int) (group []event.Event) {
+func (s *stream) batch(size int) (batch []event.Event) {
 	for range size {
 		e := s.fresh()
 		switch kind := s.random.IntN(10); {
 		case kind == 0 && len(s.past) > 0:
 			e = s.past[s.random.IntN(len(s.past))]
-		case kind == 1 && len(group) > 0:
-			e = group[s.random.IntN(len(group))]
+		case kind == 1 && len(batch) > 0:
+			e = batch[s.random.IntN(len(batch))]
 		case kind == 2:
 			e = functiontest.Event(s.t, s.orders[s.random.IntN(len(s.orders))], 2+s.random.IntN(3))
 		case kind == 3:
@@ -80,116 +80,111 @@ func (s *stream) group(size int) (group []event.Event) {
 		case kind == 4:
 			e.SetType(events.OrderCanceledType)
 		}
-		group = append(group, e)
+		batch = append(batch, e)
 	}
-	s.past = append(s.past, group...)
-	return group
+	s.past = append(s.past, batch...)
+	return batch
 }
 
-func TestAGroupEndsAsItsEventsOneByOne(t *testing.T) {
+func TestABatchEndsAsItsEventsOneByOne(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			server := mysqltest.Server(t)
-			grouped := quiet(t, mysqltest.Pool(t, server, schema.Inventory))
+			batched := quiet(t, mysqltest.Pool(t, server, schema.Inventory))
 			single := quiet(t, mysqltest.Open(t, schema.Inventory))
 			now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
-			for _, f := range []*Function{grouped, single} {
+			for _, f := range []*Function{batched, single} {
 				f.Now = func() time.Time { return now }
 				for sku, units := range map[string]int{"A": 20, "B": 10, "C": 40, "D": 1, "E": 0} {
 					stock(t, f.DB, sku, units)
 				}
 			}
-			_, err := grouped.DB.ExecContext(t.Context(), "UPDATE inventory SET updated_at = ?", now)
+			_, err := batched.DB.ExecContext(t.Context(), "UPDATE inventory SET updated_at = ?", now)
 			require.NoError(t, err)
 			_, err = single.DB.ExecContext(t.Context(), "UPDATE inventory SET updated_at = ?", now)
 			require.NoError(t, err)
 			s := &stream{t: t, random: rand.New(rand.NewPCG(seed, 7))}
 			for range 12 {
 				now = now.Add(time.Second)
-				group := s.group(1 + s.random.IntN(24))
-				answers, alone := functiontest.Together(t.Context(), grouped, group)
-				if len(group) > 1 { // a single one is taken to be new, and done again if it is not
-					assert.Zero(t, alone)
-				}
-				want := make([]error, len(group))
-				for i, e := range group {
+				batch := s.batch(1 + s.random.IntN(24))
+				answers := functiontest.Together(t.Context(), batched, batch...)
+				want := make([]error, len(batch))
+				for i, e := range batch {
 					want[i] = single.Handle(t.Context(), e)
 				}
 				assert.Equal(t, functiontest.Statuses(want), functiontest.Statuses(answers))
 			}
-			assert.Equal(t, state(t, single.DB), state(t, grouped.DB))
+			assert.Equal(t, state(t, single.DB), state(t, batched.DB))
 		})
 	}
 }
 
-func TestOfAGroupOnlyTheEventThatFailsIsTriedAgain(t *testing.T) {
+func TestOfABatchOnlyTheEventThatFailsIsTriedAgain(t *testing.T) {
 	f := quiet(t, nil)
 	stock(t, f.DB, "A", 100)
-	var group []event.Event
+	var batch []event.Event
 	for range 5 {
-		group = append(group, functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 2, UnitPrice: 1}), 1))
+		batch = append(batch, functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 2, UnitPrice: 1}), 1))
 	}
 	// A line of the log that is in the way of the third.
 	require.NoError(t, inventory.New(f.DB).InsertReservationLog(t.Context(), inventory.InsertReservationLogParams{
-		Source: group[2].Source(), EventID: group[2].ID(), Sku: "A", OrderID: functiontest.OrderID(),
+		Source: batch[2].Source(), EventID: batch[2].ID(), Sku: "A", OrderID: functiontest.OrderID(),
 		Status: inventory.ReservationLogStatusREJECTED, CreatedAt: time.Now(),
 	}))
 
-	answers, alone := functiontest.Together(t.Context(), f, group)
+	answers := functiontest.Together(t.Context(), f, batch...)
 
 	assert.Equal(t, []int{200, 200, 503, 200, 200}, functiontest.Statuses(answers))
-	assert.Equal(t, len(group), alone)
 	assert.Equal(t, level{92, 8}, levelOf(t, f.DB, "A"))
 	assert.Len(t, outboxtest.Drain(t, f.DB), 4)
 	assert.Equal(t, 4, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM inbox"))
 }
 
-func TestAGroupLeavesARowThatIsHeldToItsOwnDelivery(t *testing.T) {
+func TestARowThatIsHeldHoldsUpItsOwnEvent(t *testing.T) {
 	f := quiet(t, nil)
 	stock(t, f.DB, "A", 100)
-	var group []event.Event
+	var batch []event.Event
 	for range 3 {
-		group = append(group, functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 2, UnitPrice: 1}), 1))
+		batch = append(batch, functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 2, UnitPrice: 1}), 1))
 	}
-	holder, err := f.DB.BeginTx(t.Context(), schema.ReadCommitted)
+	holder, err := f.DB.BeginTx(t.Context(), transaction.ReadCommitted)
 	require.NoError(t, err)
 	_, err = inventory.New(holder).OpenReservation(t.Context(), inventory.OpenReservationParams{
-		OrderID: group[1].Subject(), CreatedAt: time.Now(), UpdatedAt: time.Now(),
+		OrderID: batch[1].Subject(), CreatedAt: time.Now(), UpdatedAt: time.Now(),
 	})
 	require.NoError(t, err)
 
-	for _, err := range f.HandleBatch(t.Context(), group) {
-		assert.ErrorIs(t, err, delivery.ErrAlone)
-	}
-	require.NoError(t, f.Handle(t.Context(), group[0]), "nothing is held for the others any more")
-	require.NoError(t, f.Handle(t.Context(), group[2]))
-	require.NoError(t, holder.Rollback())
-	require.NoError(t, f.Handle(t.Context(), group[1]))
+	answered, first := make(chan int, len(batch)), true
+	f.Shared().Submit(t.Context(), func(n int, err error) {
+		assert.NoError(t, err)
+		if answered <- n; first { // when it alone is tried again, nothing is held for the others any more
+			first = false
+			assert.NoError(t, holder.Rollback())
+		}
+	}, batch...)
+	assert.Equal(t, []int{0, 1, 2}, []int{<-answered, <-answered, <-answered})
 	assert.Equal(t, level{94, 6}, levelOf(t, f.DB, "A"))
 }
 
-func TestACommitOfAGroupThatIsLostIsNoSecondEffect(t *testing.T) {
+func TestACommitOfABatchThatIsLostIsNoSecondEffect(t *testing.T) {
 	for name, c := range map[string]struct{ before, after int32 }{
 		"before it": {before: 2}, "after it": {after: 1}, "before and after it": {1, 1},
-		"before it until the group is given up": {before: 8},
+		"before it until the batch is given up": {before: 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db, loss := mysqltest.Lossy(t, mysqltest.Server(t), schema.Inventory)
 			f := quiet(t, db)
 			stock(t, f.DB, "A", 6)
-			var group []event.Event
+			var batch []event.Event
 			for range 5 {
-				group = append(group, functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 2, UnitPrice: 1}), 1))
+				batch = append(batch, functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 2, UnitPrice: 1}), 1))
 			}
 			loss.Before.Store(c.before)
 			loss.After.Store(c.after)
 
 			for range 2 { // and again, as after a crash before the offset
-				answers, alone := functiontest.Together(t.Context(), f, group)
+				answers := functiontest.Together(t.Context(), f, batch...)
 				assert.Equal(t, []int{200, 200, 200, 200, 200}, functiontest.Statuses(answers))
-				if alone > 0 {
-					assert.Equal(t, "before it until the group is given up", name)
-				}
 			}
 
 			assert.Equal(t, level{0, 6}, levelOf(t, f.DB, "A"))
@@ -200,7 +195,7 @@ func TestACommitOfAGroupThatIsLostIsNoSecondEffect(t *testing.T) {
 	}
 }
 
-func TestGroupsSellWhatThereIsAndNoMore(t *testing.T) {
+func TestBatchesSellWhatThereIsAndNoMore(t *testing.T) {
 	f := quiet(t, nil)
 	had := map[string]int{"A": 50, "B": 70, "C": 5}
 	for sku, units := range had {
@@ -215,8 +210,7 @@ func TestGroupsSellWhatThereIsAndNoMore(t *testing.T) {
 	}
 
 	functiontest.Concurrently(placed/each, func(i int) {
-		answers, _ := functiontest.Together(t.Context(), f, all[i*each:(i+1)*each])
-		for _, err := range answers {
+		for _, err := range functiontest.Together(t.Context(), f, all[i*each:(i+1)*each]...) {
 			assert.NoError(t, err)
 		}
 	})
@@ -233,37 +227,36 @@ func TestGroupsSellWhatThereIsAndNoMore(t *testing.T) {
 }
 
 // A statement for each event would be 64 at least.
-func TestAGroupTakesAsManyStatementsAsAFewEvents(t *testing.T) {
+func TestABatchTakesAsManyStatementsAsAFewEvents(t *testing.T) {
 	f := quiet(t, nil)
 	stock(t, f.DB, "A", 30)
 	stock(t, f.DB, "B", 1000)
-	group := make([]event.Event, 64)
-	for i := range group {
-		group[i] = functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 1, UnitPrice: 1}, events.Item{SKU: "B", Quantity: 1, UnitPrice: 1}), 1)
+	batch := make([]event.Event, 64)
+	for i := range batch {
+		batch[i] = functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 1, UnitPrice: 1}, events.Item{SKU: "B", Quantity: 1, UnitPrice: 1}), 1)
 	}
 	n := mysqltest.Statements(t, f.DB, func() {
-		_, alone := functiontest.Together(t.Context(), f, group)
-		assert.Zero(t, alone)
+		functiontest.Together(t.Context(), f, batch...)
 	})
 	assert.LessOrEqual(t, n, 16)
 	assert.Equal(t, level{0, 30}, levelOf(t, f.DB, "A"))
 }
 
-func TestStatementsOfAGroupFindTheirRowsByThePrimaryKey(t *testing.T) {
+func TestStatementsOfABatchFindTheirRowsByThePrimaryKey(t *testing.T) {
 	for size, n := range map[string]int{"few rows": 3, "many rows": 3000} {
 		t.Run(size, func(t *testing.T) {
 			db := mysqltest.Open(t, schema.Inventory)
 			ids, skus := make([]string, n), make([]inventory.SetLevelParams, n)
-			reservations := make([]inventory.InsertReservationParams, n)
-			inbox := make([]messaging.InsertNewlyHandledParams, n)
+			reservations := make([]inventory.OpenReservationParams, n)
+			inbox := make([]messaging.InsertHandledParams, n)
 			for i := range n {
 				ids[i] = functiontest.OrderID()
 				skus[i] = inventory.SetLevelParams{Sku: fmt.Sprint("SKU-", i), UpdatedAt: time.Now()}
-				reservations[i] = inventory.InsertReservationParams{OrderID: ids[i], CreatedAt: time.Now(), UpdatedAt: time.Now()}
-				inbox[i] = messaging.InsertNewlyHandledParams{Consumer: "reserve-stock", Source: "/orders", EventID: ids[i] + "#1", ProcessedAt: time.Now()}
+				reservations[i] = inventory.OpenReservationParams{OrderID: ids[i], CreatedAt: time.Now(), UpdatedAt: time.Now()}
+				inbox[i] = messaging.InsertHandledParams{Consumer: "reserve-stock", Source: "/orders", EventID: ids[i] + "#1", ProcessedAt: time.Now()}
 			}
 			require.NoError(t, inventory.New(db).SetLevels(t.Context(), skus))
-			require.NoError(t, inventory.New(db).InsertReservations(t.Context(), reservations))
+			require.NoError(t, inventory.New(db).OpenReservations(t.Context(), reservations))
 			require.NoError(t, messaging.New(db).InsertAllHandled(t.Context(), inbox))
 			for _, table := range []string{"inventory", "reservations", "inbox"} {
 				mysqltest.Rows(t, db, "ANALYZE TABLE "+table)

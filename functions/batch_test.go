@@ -17,8 +17,8 @@ import (
 	"example.com/orders/functions/cancelorder"
 	"example.com/orders/functions/expireorders"
 	"example.com/orders/functions/finalizeorder"
+	"example.com/orders/functions/internal/base"
 	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/instance"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
@@ -31,9 +31,9 @@ func shuffled(es []event.Event, seed int) []event.Event {
 	return es
 }
 
-// Groups that share events and SKUs and come in every order, single deliveries of the same events, releases of a third
+// Batches that share events and SKUs and come in every order, single deliveries of the same events, releases of a third
 // of the orders and restocking, all at once: deadlocks and lock waits are got over inside, and every unit is accounted for.
-func TestGroupsOfReservationsMeetSinglesReleasesAndRestocking(t *testing.T) {
+func TestBatchesOfReservationsMeetSinglesReleasesAndRestocking(t *testing.T) {
 	w := openWarehouse(t)
 	skus := []string{"A", "B", "C", "D"}
 	for i, sku := range skus {
@@ -50,8 +50,7 @@ func TestGroupsOfReservationsMeetSinglesReleasesAndRestocking(t *testing.T) {
 		switch n {
 		case 0, 1, 2, 3, 4:
 			for part := range slices.Chunk(mixed, 40) {
-				answers, _ := functiontest.Together(t.Context(), w.reserve, part)
-				for _, err := range answers {
+				for _, err := range functiontest.Together(t.Context(), w.reserve, part...) {
 					assert.NoError(t, err)
 				}
 			}
@@ -88,14 +87,14 @@ func TestGroupsOfReservationsMeetSinglesReleasesAndRestocking(t *testing.T) {
 	}
 }
 
-// Groups of confirmations and of failures, single ones, cancellations and expiries of the same orders at once: each
+// Batches of confirmations and of failures, single ones, cancellations and expiries of the same orders at once: each
 // order goes its way once, and tells of each step once.
-func TestGroupsOfEndsMeetSinglesCancelsAndExpiries(t *testing.T) {
+func TestBatchesOfEndsMeetSinglesCancelsAndExpiries(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	finalize, cancel, expire := finalizeorder.New(), cancelorder.New(), expireorders.New()
 	expire.Timeout = time.Nanosecond
 	for _, f := range []functiontest.Function{finalize, cancel, expire} {
-		f.Base().DB, f.Base().Log = db, slog.New(slog.DiscardHandler)
+		f.Shared().DB, f.Shared().Log = db, slog.New(slog.DiscardHandler)
 		functiontest.Start(t, f, nil)
 	}
 	var reserved, rejected []event.Event
@@ -112,14 +111,13 @@ func TestGroupsOfEndsMeetSinglesCancelsAndExpiries(t *testing.T) {
 	tick := event.New()
 	tick.SetID("tick-1")
 	tick.SetSource("/ping")
-	tick.SetType(instance.TickType)
+	tick.SetType(base.TickType)
 
 	functiontest.Concurrently(8, func(n int) {
 		switch n {
 		case 0, 1, 2:
 			for part := range slices.Chunk(append(shuffled(reserved, n), shuffled(rejected, n)...), 64) {
-				answers, _ := functiontest.Together(t.Context(), finalize, part)
-				for _, err := range answers {
+				for _, err := range functiontest.Together(t.Context(), finalize, part...) {
 					assert.NoError(t, err)
 				}
 			}

@@ -1,4 +1,4 @@
-package schema_test
+package dberror_test
 
 import (
 	"context"
@@ -14,9 +14,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/sql/dberror"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
+	"example.com/orders/sql/transaction"
 )
+
+// facts is the table of these tests.
+const facts = "facts (id INT PRIMARY KEY, name VARCHAR(4) NULL)"
 
 func TestTransientIsWhatMaySucceedWhenRunAgain(t *testing.T) {
 	server := func(number uint16) error { return &mysql.MySQLError{Number: number, Message: "no"} }
@@ -55,36 +60,36 @@ func TestTransientIsWhatMaySucceedWhenRunAgain(t *testing.T) {
 		"anything else":                   {errors.New("no such order"), false},
 	}
 	for name, c := range cases {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, schema.IsTransient(c.err)) })
+		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, dberror.IsTransient(c.err)) })
 	}
 }
 
 func TestErrorsOfARealServerAreKnown(t *testing.T) {
 	server := servertest.Empty(t)
-	db := open(t, server)
-	exec(t, db, "INSERT INTO facts (id) VALUES (1)")
+	db := servertest.Table(t, server, facts)
+	servertest.Exec(t, db, "INSERT INTO facts (id) VALUES (1)")
 
 	_, err := db.ExecContext(t.Context(), "INSERT INTO facts (id) VALUES (1)")
-	assert.True(t, schema.IsDuplicate(err), "%v", err)
-	assert.False(t, schema.IsTransient(err))
+	assert.True(t, dberror.IsDuplicate(err), "%v", err)
+	assert.False(t, dberror.IsTransient(err))
 
-	holder, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+	holder, err := db.BeginTx(t.Context(), transaction.ReadCommitted)
 	require.NoError(t, err)
 	defer func() { _ = holder.Rollback() }()
-	exec(t, holder, "UPDATE facts SET name = 'x' WHERE id = 1")
+	servertest.Exec(t, holder, "UPDATE facts SET name = 'x' WHERE id = 1")
 	conn, err := db.Conn(t.Context())
 	require.NoError(t, err)
 	defer func() { _ = conn.Close() }()
-	exec(t, conn, "SET innodb_lock_wait_timeout = 1")
+	servertest.Exec(t, conn, "SET innodb_lock_wait_timeout = 1")
 	_, err = conn.ExecContext(t.Context(), "UPDATE facts SET name = 'y' WHERE id = 1")
-	assert.True(t, schema.IsLockWaitTimeout(err), "%v", err)
-	assert.True(t, schema.IsTransient(err))
-	assert.False(t, schema.IsDuplicate(err))
+	assert.True(t, dberror.IsLockWaitTimeout(err), "%v", err)
+	assert.True(t, dberror.IsTransient(err))
+	assert.False(t, dberror.IsDuplicate(err))
 
 	away, err := schema.Server{DSN: "root@tcp(127.0.0.1:1)/"}.Open(schema.Orders, 1)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, away.Close()) }()
-	assert.True(t, schema.IsTransient(away.PingContext(t.Context())))
+	assert.True(t, dberror.IsTransient(away.PingContext(t.Context())))
 }
 
 // cut is a connection that breaks at one of its writes, counted from 1, with nothing written.
@@ -121,7 +126,7 @@ func TestAConnectionThatBreaksWhileItIsMadeIsTransient(t *testing.T) {
 		if err = db.PingContext(t.Context()); err == nil {
 			break
 		}
-		assert.True(t, schema.IsTransient(err), "write %d: %v", at, err)
+		assert.True(t, dberror.IsTransient(err), "write %d: %v", at, err)
 	}
 	assert.Greater(t, at, 3, "at least the greeting, the settings and the level are writes")
 }
@@ -130,14 +135,14 @@ func TestAKilledConnectionIsTransient(t *testing.T) {
 	cases := map[string]string{"between statements": "DO 1", "during a statement": "SELECT SLEEP(30)"}
 	for name, statement := range cases {
 		t.Run(name, func(t *testing.T) {
-			db := open(t, servertest.Empty(t))
+			db := servertest.Table(t, servertest.Empty(t), facts)
 			conn, err := db.Conn(t.Context())
 			require.NoError(t, err)
 			defer func() { _ = conn.Close() }()
 			var id int64
 			require.NoError(t, conn.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id))
 			// A transaction, since outside of one the pool itself takes another connection.
-			tx, err := conn.BeginTx(t.Context(), schema.ReadCommitted)
+			tx, err := conn.BeginTx(t.Context(), transaction.ReadCommitted)
 			require.NoError(t, err)
 			defer func() { _ = tx.Rollback() }()
 
@@ -158,7 +163,7 @@ func TestAKilledConnectionIsTransient(t *testing.T) {
 				}()
 			}
 			_, err = tx.ExecContext(t.Context(), statement)
-			assert.True(t, schema.IsTransient(err), "%v", err)
+			assert.True(t, dberror.IsTransient(err), "%v", err)
 			require.NoError(t, <-killed)
 		})
 	}

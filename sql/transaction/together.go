@@ -1,4 +1,4 @@
-package schema
+package transaction
 
 import (
 	"context"
@@ -10,6 +10,15 @@ import (
 type Query struct {
 	Text string
 	Args []any
+}
+
+// QueryIn is a query that sqlc generated, with the values of its only argument, a sqlc.slice of that name.
+func QueryIn[T any](text, name string, values []T) Query {
+	q := Query{Text: strings.Replace(text, "/*SLICE:"+name+"*/?", strings.TrimPrefix(strings.Repeat(",?", len(values)), ","), 1), Args: make([]any, len(values))}
+	for i, v := range values {
+		q.Args[i] = v
+	}
+	return q
 }
 
 // Querier is the part of *sql.DB, *sql.Tx and *sql.Conn that asks.

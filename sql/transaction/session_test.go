@@ -1,4 +1,4 @@
-package schema_test
+package transaction_test
 
 import (
 	"context"
@@ -11,36 +11,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/sql/dberror"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
+	"example.com/orders/sql/transaction"
 )
 
-// open makes the orders schema of a server, with one table, and returns a pool of connections to it.
+// open returns a pool of connections to a new schema that has one table.
 func open(t *testing.T, server schema.Server) *sql.DB {
 	t.Helper()
-	admin, err := server.Open("", 1)
-	require.NoError(t, err)
-	_, err = admin.ExecContext(t.Context(), "CREATE DATABASE "+server.Prefix+schema.Orders)
-	require.NoError(t, err)
-	require.NoError(t, admin.Close())
-
-	db, err := server.Open(schema.Orders, 4)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	_, err = db.ExecContext(t.Context(), "CREATE TABLE facts (id INT PRIMARY KEY, name VARCHAR(4) NULL, at DATETIME(6) NULL) ENGINE = InnoDB")
-	require.NoError(t, err)
-	return db
-}
-
-func exec(t *testing.T, db interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}, query string, args ...any) int64 {
-	t.Helper()
-	result, err := db.ExecContext(t.Context(), query, args...)
-	require.NoError(t, err)
-	affected, err := result.RowsAffected()
-	require.NoError(t, err)
-	return affected
+	return servertest.Table(t, server, "facts (id INT PRIMARY KEY, name VARCHAR(4) NULL, at DATETIME(6) NULL)")
 }
 
 func TestSessionHasTheSettingsThatTheQueriesRelyOn(t *testing.T) {
@@ -58,14 +38,14 @@ func TestSessionHasTheSettingsThatTheQueriesRelyOn(t *testing.T) {
 	assert.Equal(t, 2, lockWait)
 	assert.Equal(t, 7, idle)
 
-	exec(t, db, "INSERT INTO facts (id, name) VALUES (1, 'four')")
+	servertest.Exec(t, db, "INSERT INTO facts (id, name) VALUES (1, 'four')")
 	_, err := db.ExecContext(t.Context(), "INSERT INTO facts (id, name) VALUES (2, 'fives')")
 	assert.Error(t, err, "what does not fit is refused and not cut")
 	_, err = db.ExecContext(t.Context(), "INSERT INTO facts (id, at) VALUES (2, '0000-00-00')")
 	assert.Error(t, err, "a zero date is refused")
-	assert.Zero(t, exec(t, db, "UPDATE facts SET name = 'four' WHERE id = 1"), "a row that stays as it is does not count")
-	assert.EqualValues(t, 1, exec(t, db, "UPDATE facts SET name = 'six' WHERE id = 1"))
-	assert.Zero(t, exec(t, db, "INSERT INTO facts (id) VALUES (1) ON DUPLICATE KEY UPDATE id = id"), "a duplicate does not count")
+	assert.Zero(t, servertest.Exec(t, db, "UPDATE facts SET name = 'four' WHERE id = 1"), "a row that stays as it is does not count")
+	assert.EqualValues(t, 1, servertest.Exec(t, db, "UPDATE facts SET name = 'six' WHERE id = 1"))
+	assert.Zero(t, servertest.Exec(t, db, "INSERT INTO facts (id) VALUES (1) ON DUPLICATE KEY UPDATE id = id"), "a duplicate does not count")
 }
 
 func TestTimesAreUTCInAnyZone(t *testing.T) {
@@ -77,7 +57,7 @@ func TestTimesAreUTCInAnyZone(t *testing.T) {
 	t.Cleanup(func() { time.Local = here })
 
 	at := time.Date(2026, 3, 29, 2, 30, 0, 123456789, time.Local)
-	exec(t, db, "INSERT INTO facts (id, at) VALUES (1, ?)", at)
+	servertest.Exec(t, db, "INSERT INTO facts (id, at) VALUES (1, ?)", at)
 
 	var read time.Time
 	var text string
@@ -91,42 +71,42 @@ func TestTimesAreUTCInAnyZone(t *testing.T) {
 
 func TestReadCommittedSeesWhatOthersCommit(t *testing.T) {
 	db := open(t, servertest.Empty(t))
-	exec(t, db, "INSERT INTO facts (id, name) VALUES (1, 'old')")
+	servertest.Exec(t, db, "INSERT INTO facts (id, name) VALUES (1, 'old')")
 	name := func(tx *sql.Tx) (name string) {
 		require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT name FROM facts WHERE id = 1").Scan(&name))
 		return name
 	}
-	tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+	tx, err := db.BeginTx(t.Context(), transaction.ReadCommitted)
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback() }()
 
 	require.Equal(t, "old", name(tx))
-	exec(t, db, "UPDATE facts SET name = 'new' WHERE id = 1")
+	servertest.Exec(t, db, "UPDATE facts SET name = 'new' WHERE id = 1")
 	assert.Equal(t, "new", name(tx))
 	// And no gap is locked: another may insert where this one has looked.
 	var ids int
 	require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM (SELECT id FROM facts WHERE id >= 1 FOR UPDATE) l").Scan(&ids))
-	exec(t, db, "INSERT INTO facts (id) VALUES (2)")
+	servertest.Exec(t, db, "INSERT INTO facts (id) VALUES (2)")
 }
 
 func TestASilentConnectionIsClosedByTheServer(t *testing.T) {
 	server := servertest.Empty(t)
 	server.Idle = time.Second
 	db := open(t, server)
-	tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+	tx, err := db.BeginTx(t.Context(), transaction.ReadCommitted)
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback() }()
-	exec(t, tx, "INSERT INTO facts (id) VALUES (1)")
+	servertest.Exec(t, tx, "INSERT INTO facts (id) VALUES (1)")
 
 	// The insert waits for the row of the silent transaction, until the server has ended that one: on a slow machine longer
 	// than a statement waits for a row.
 	for err = errors.New("not yet"); err != nil; {
 		_, err = db.ExecContext(t.Context(), "INSERT INTO facts (id) VALUES (1)")
-		require.True(t, err == nil || schema.IsLockWaitTimeout(err), "%v", err)
+		require.True(t, err == nil || dberror.IsLockWaitTimeout(err), "%v", err)
 	}
 
 	_, err = tx.ExecContext(t.Context(), "UPDATE facts SET name = 'late' WHERE id = 1")
-	assert.True(t, schema.IsTransient(err), "%v", err)
+	assert.True(t, dberror.IsTransient(err), "%v", err)
 }
 
 func count(t *testing.T, db *sql.DB) (n int) {
@@ -136,35 +116,38 @@ func count(t *testing.T, db *sql.DB) (n int) {
 }
 
 // later executes a statement that is to wait.
-func later(t *testing.T, tx *sql.Tx, query string, args ...any) {
+func later(t *testing.T, tx *transaction.Tx, query string, args ...any) {
 	t.Helper()
-	result, err := tx.ExecContext(schema.Later(t.Context()), query, args...)
+	result, err := tx.Deferred().ExecContext(t.Context(), query, args...)
 	require.NoError(t, err)
 	_, err = result.RowsAffected()
 	require.Error(t, err, "nobody knows yet")
 }
 
+// errUndo rolls a transaction back.
+var errUndo = errors.New("undo")
+
 // What a transaction does first also begins it: whatever that is, it is undone with the rest.
 func TestATransactionBeginsWithItsFirstStatement(t *testing.T) {
-	insert := func(t *testing.T, tx *sql.Tx) {
+	insert := func(t *testing.T, tx *transaction.Tx) {
 		t.Helper()
-		assert.EqualValues(t, 2, exec(t, tx, "-- name: InsertFacts :exec\nINSERT INTO facts (id) VALUES (?), (?)", 1, 2))
+		assert.EqualValues(t, 2, servertest.Exec(t, tx, "-- name: InsertFacts :exec\nINSERT INTO facts (id) VALUES (?), (?)", 1, 2))
 	}
-	cases := map[string]func(t *testing.T, tx *sql.Tx){
+	cases := map[string]func(t *testing.T, tx *transaction.Tx){
 		"a change": insert,
-		"a question": func(t *testing.T, tx *sql.Tx) {
+		"a question": func(t *testing.T, tx *transaction.Tx) {
 			t.Helper()
 			var one, name string
 			require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT 1, ?", "it's; -- this").Scan(&one, &name))
 			assert.Equal(t, "it's; -- this", name)
 			insert(t, tx)
 		},
-		"a question without an answer": func(t *testing.T, tx *sql.Tx) {
+		"a question without an answer": func(t *testing.T, tx *transaction.Tx) {
 			t.Helper()
 			assert.ErrorIs(t, tx.QueryRowContext(t.Context(), "SELECT id FROM facts WHERE id = ?", 7).Scan(new(int)), sql.ErrNoRows)
 			insert(t, tx)
 		},
-		"a prepared statement": func(t *testing.T, tx *sql.Tx) {
+		"a prepared statement": func(t *testing.T, tx *transaction.Tx) {
 			t.Helper()
 			stmt, err := tx.PrepareContext(t.Context(), "INSERT INTO facts (id) VALUES (?), (?)")
 			require.NoError(t, err)
@@ -172,17 +155,17 @@ func TestATransactionBeginsWithItsFirstStatement(t *testing.T) {
 			_, err = stmt.ExecContext(t.Context(), 1, 2)
 			require.NoError(t, err)
 		},
-		"a change that waits": func(t *testing.T, tx *sql.Tx) {
+		"a change that waits": func(t *testing.T, tx *transaction.Tx) {
 			t.Helper()
 			later(t, tx, "INSERT INTO facts (id) VALUES (?), (?)", 1, 2)
 		},
-		"a change that waits for another": func(t *testing.T, tx *sql.Tx) {
+		"a change that waits for another": func(t *testing.T, tx *transaction.Tx) {
 			t.Helper()
 			later(t, tx, "-- name: One :exec\nINSERT INTO facts (id, name) VALUES (?, ?)", 1, "a;?")
 			later(t, tx, "INSERT INTO facts (id) VALUES (?)", 2)
-			assert.EqualValues(t, 1, exec(t, tx, "UPDATE facts SET name = 'b' WHERE name = ?", "a;?"))
+			assert.EqualValues(t, 1, servertest.Exec(t, tx, "UPDATE facts SET name = 'b' WHERE name = ?", "a;?"))
 		},
-		"a change that waits for a question": func(t *testing.T, tx *sql.Tx) {
+		"a change that waits for a question": func(t *testing.T, tx *transaction.Tx) {
 			t.Helper()
 			later(t, tx, "INSERT INTO facts (id) VALUES (?), (?)", 1, 2)
 			rows, err := tx.QueryContext(t.Context(), "SELECT id FROM facts ORDER BY id")
@@ -195,7 +178,7 @@ func TestATransactionBeginsWithItsFirstStatement(t *testing.T) {
 			}
 			require.NoError(t, rows.Err())
 		},
-		"a change that waits for a prepared one": func(t *testing.T, tx *sql.Tx) {
+		"a change that waits for a prepared one": func(t *testing.T, tx *transaction.Tx) {
 			t.Helper()
 			later(t, tx, "INSERT INTO facts (id) VALUES (?)", 1)
 			stmt, err := tx.PrepareContext(t.Context(), "INSERT INTO facts (id) VALUES (?)")
@@ -204,7 +187,7 @@ func TestATransactionBeginsWithItsFirstStatement(t *testing.T) {
 			_, err = stmt.ExecContext(t.Context(), 2)
 			require.NoError(t, err)
 		},
-		"a statement that fails": func(t *testing.T, tx *sql.Tx) {
+		"a statement that fails": func(t *testing.T, tx *transaction.Tx) {
 			t.Helper()
 			_, err := tx.ExecContext(t.Context(), "INSERT INTO nowhere (id) VALUES (?)", 1)
 			require.ErrorContains(t, err, "nowhere")
@@ -212,7 +195,7 @@ func TestATransactionBeginsWithItsFirstStatement(t *testing.T) {
 			require.ErrorContains(t, err, "nowhere")
 			insert(t, tx)
 		},
-		"a question that fails": func(t *testing.T, tx *sql.Tx) {
+		"a question that fails": func(t *testing.T, tx *transaction.Tx) {
 			t.Helper()
 			_, err := tx.QueryContext(t.Context(), "SELECT id FROM nowhere") //nolint:rowserrcheck,sqlclosecheck // there are none
 			require.ErrorContains(t, err, "nowhere")
@@ -222,19 +205,17 @@ func TestATransactionBeginsWithItsFirstStatement(t *testing.T) {
 	for name, work := range cases {
 		t.Run(name, func(t *testing.T) {
 			db := open(t, servertest.Empty(t))
-			for _, end := range []struct {
-				how  func(*sql.Tx) error
-				want int
-			}{{(*sql.Tx).Rollback, 0}, {(*sql.Tx).Commit, 2}} {
-				tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
-				require.NoError(t, err)
-				work(t, tx)
-				assert.Zero(t, count(t, db), "nobody sees it before the commit")
-				require.NoError(t, end.how(tx))
-				assert.Equal(t, end.want, count(t, db))
+			for end, want := range map[error]int{errUndo: 0, nil: 2} {
+				require.ErrorIs(t, transaction.Once(t.Context(), db, func(_ context.Context, tx *transaction.Tx) error {
+					work(t, tx)
+					assert.Zero(t, count(t, db), "nobody sees it before the commit")
+					return end
+				}), end)
+				assert.Equal(t, want, count(t, db))
+				servertest.Exec(t, db, "DELETE FROM facts WHERE id = 2")
+				servertest.Exec(t, db, "DELETE FROM facts WHERE id = 1") // outside of a transaction
+				assert.Zero(t, count(t, db))
 			}
-			exec(t, db, "DELETE FROM facts WHERE id = 1") // outside of a transaction
-			assert.Equal(t, 1, count(t, db))
 		})
 	}
 }
@@ -246,10 +227,10 @@ func TestATransactionWithoutAStatementLeavesNothingBehind(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
 	for id, end := range []func(*sql.Tx) error{(*sql.Tx).Commit, (*sql.Tx).Rollback} {
-		tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
+		tx, err := db.BeginTx(t.Context(), transaction.ReadCommitted)
 		require.NoError(t, err)
 		require.NoError(t, end(tx))
-		exec(t, db, "INSERT INTO facts (id) VALUES (?)", id)
+		servertest.Exec(t, db, "INSERT INTO facts (id) VALUES (?)", id)
 		assert.Equal(t, id+1, count(t, others), "what the same connection does next is no part of it")
 	}
 }
@@ -258,28 +239,29 @@ func TestATransactionThatIsCanceledIsUndone(t *testing.T) {
 	db := open(t, servertest.Empty(t))
 	for _, rolledBack := range []bool{false, true} {
 		ctx, cancel := context.WithCancel(t.Context())
-		tx, err := db.BeginTx(ctx, schema.ReadCommitted)
-		require.NoError(t, err)
-		exec(t, tx, "INSERT INTO facts (id) VALUES (1)")
-		cancel()
-		for rolledBack && !errors.Is(err, sql.ErrTxDone) {
-			_, err = tx.ExecContext(t.Context(), "DO 1")
-		}
-		require.ErrorIs(t, schema.Commit(ctx, tx), context.Canceled)
+		require.ErrorIs(t, transaction.Once(ctx, db, func(_ context.Context, tx *transaction.Tx) error {
+			servertest.Exec(t, tx, "INSERT INTO facts (id) VALUES (1)")
+			cancel()
+			var err error
+			for rolledBack && !errors.Is(err, sql.ErrTxDone) {
+				_, err = tx.ExecContext(t.Context(), "DO 1")
+			}
+			return nil
+		}), context.Canceled)
 		assert.Zero(t, count(t, db))
 	}
-	exec(t, db, "INSERT INTO facts (id) VALUES (1)")
+	servertest.Exec(t, db, "INSERT INTO facts (id) VALUES (1)")
 }
 
 func TestATransactionHasTheLevelThatItAsksFor(t *testing.T) {
 	db := open(t, servertest.Empty(t))
 	for level, sees := range map[sql.IsolationLevel]bool{sql.LevelDefault: true, sql.LevelReadCommitted: true, sql.LevelRepeatableRead: false} {
-		exec(t, db, "DELETE FROM facts")
+		servertest.Exec(t, db, "DELETE FROM facts")
 		tx, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: level})
 		require.NoError(t, err)
 		var before, after int
 		require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM facts").Scan(&before))
-		exec(t, db, "INSERT INTO facts (id) VALUES (1)")
+		servertest.Exec(t, db, "INSERT INTO facts (id) VALUES (1)")
 		require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM facts").Scan(&after))
 		assert.Equal(t, sees, after > before, "%v", level)
 		require.NoError(t, tx.Rollback())
@@ -292,38 +274,39 @@ func TestATransactionHasTheLevelThatItAsksFor(t *testing.T) {
 }
 
 func TestAStatementThatWaitedAndFailsCommitsNothing(t *testing.T) {
-	send := map[string]func(*sql.Tx) error{
-		"the commit": (*sql.Tx).Commit,
-		"a change": func(tx *sql.Tx) error {
+	send := map[string]func(*transaction.Tx) error{
+		"the commit": func(*transaction.Tx) error { return nil },
+		"a change": func(tx *transaction.Tx) error {
 			_, err := tx.ExecContext(t.Context(), "INSERT INTO facts (id) VALUES (9)")
-			return errors.Join(err, tx.Rollback())
+			return err
 		},
-		"a question": func(tx *sql.Tx) error {
-			return errors.Join(tx.QueryRowContext(t.Context(), "SELECT id FROM facts").Scan(new(int)), tx.Rollback())
+		"a question": func(tx *transaction.Tx) error {
+			return tx.QueryRowContext(t.Context(), "SELECT id FROM facts").Scan(new(int))
 		},
-		"a prepared statement": func(tx *sql.Tx) error {
+		"a prepared statement": func(tx *transaction.Tx) error {
 			_, err := tx.PrepareContext(t.Context(), "SELECT 1") //nolint:sqlclosecheck // there is none
-			return errors.Join(err, tx.Rollback())
+			return err
 		},
 	}
 	for name, send := range send {
 		t.Run(name, func(t *testing.T) {
 			server := servertest.Empty(t)
 			others := open(t, server)
-			exec(t, others, "INSERT INTO facts (id) VALUES (2)")
+			servertest.Exec(t, others, "INSERT INTO facts (id) VALUES (2)")
 			db, err := server.Open(schema.Orders, 1)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, db.Close()) }()
-			tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
-			require.NoError(t, err)
-			for id := range 4 {
-				later(t, tx, "INSERT INTO facts (id) VALUES (?)", id)
-			}
 
-			assert.True(t, schema.IsDuplicate(send(tx)))
+			err = transaction.Once(t.Context(), db, func(_ context.Context, tx *transaction.Tx) error {
+				for id := range 4 {
+					later(t, tx, "INSERT INTO facts (id) VALUES (?)", id)
+				}
+				return send(tx)
+			})
 
+			assert.True(t, dberror.IsDuplicate(err))
 			assert.Equal(t, 1, count(t, others))
-			exec(t, db, "INSERT INTO facts (id) VALUES (0)") // by the same connection, which is in no transaction
+			servertest.Exec(t, db, "INSERT INTO facts (id) VALUES (0)") // by the same connection, which is in no transaction
 			assert.Equal(t, 2, count(t, others))
 		})
 	}
@@ -333,38 +316,35 @@ func TestARollbackForgetsWhatWaits(t *testing.T) {
 	db := open(t, servertest.Empty(t))
 	db.SetMaxOpenConns(1)
 	for range 2 {
-		tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
-		require.NoError(t, err)
-		later(t, tx, "INSERT INTO facts (id) VALUES (1)")
-		require.NoError(t, tx.Rollback())
-		tx, err = db.BeginTx(t.Context(), schema.ReadCommitted)
-		require.NoError(t, err)
-		exec(t, tx, "UPDATE facts SET name = 'x' WHERE id = 1")
-		require.NoError(t, tx.Commit())
+		require.ErrorIs(t, transaction.Once(t.Context(), db, func(_ context.Context, tx *transaction.Tx) error {
+			later(t, tx, "INSERT INTO facts (id) VALUES (1)")
+			return errUndo
+		}), errUndo)
+		require.NoError(t, transaction.Once(t.Context(), db, func(_ context.Context, tx *transaction.Tx) error {
+			servertest.Exec(t, tx, "UPDATE facts SET name = 'x' WHERE id = 1")
+			return nil
+		}))
 		assert.Zero(t, count(t, db))
 	}
-	_, err := db.ExecContext(schema.Later(t.Context()), "INSERT INTO facts (id) VALUES (1)")
-	require.NoError(t, err)
-	assert.Equal(t, 1, count(t, db), "outside of a transaction nothing waits")
 }
 
 func TestTheErrorOfStatementsThatGoTogetherNamesThem(t *testing.T) {
 	db := open(t, servertest.Empty(t))
-	exec(t, db, "INSERT INTO facts (id) VALUES (2)")
-	tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
-	require.NoError(t, err)
-	later(t, tx, "-- name: InsertFact :exec\nINSERT INTO facts (id) VALUES (?)", 1)
-	later(t, tx, "INSERT INTO facts (id) VALUES (?)", 2)
-	err = tx.Commit()
+	servertest.Exec(t, db, "INSERT INTO facts (id) VALUES (2)")
+	err := transaction.Once(t.Context(), db, func(_ context.Context, tx *transaction.Tx) error {
+		later(t, tx, "-- name: InsertFact :exec\nINSERT INTO facts (id) VALUES (?)", 1)
+		later(t, tx, "INSERT INTO facts (id) VALUES (?)", 2)
+		return nil
+	})
 	require.ErrorContains(t, err, "(in one of InsertFact, INSERT INTO facts, COMMIT)")
-	assert.True(t, schema.IsDuplicate(err))
+	assert.True(t, dberror.IsDuplicate(err))
 
-	tx, err = db.BeginTx(t.Context(), schema.ReadCommitted)
-	require.NoError(t, err)
-	_, err = tx.ExecContext(t.Context(), "INSERT INTO facts (id) VALUES (2)")
+	err = transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO facts (id) VALUES (2)")
+		return err
+	})
 	require.ErrorContains(t, err, "Duplicate")
 	assert.NotContains(t, err.Error(), "in one of", "it is that of its caller")
-	require.NoError(t, tx.Rollback())
 }
 
 // Longer than the driver sends at once, the statements go one by one, and one that is too long by itself fails alone.
@@ -372,12 +352,12 @@ func TestStatementsThatAreTooLongTogetherAreSentOneByOne(t *testing.T) {
 	server := servertest.Empty(t)
 	server.DSN += "?maxAllowedPacket=600"
 	db := open(t, server)
-	tx, err := db.BeginTx(t.Context(), schema.ReadCommitted)
-	require.NoError(t, err)
-	for id := range 3 {
-		later(t, tx, "INSERT INTO facts (id) SELECT ? FROM DUAL WHERE ? <> ''", id, strings.Repeat("x", 250))
-	}
-	assert.EqualValues(t, 1, exec(t, tx, "INSERT INTO facts (id) VALUES (?)", 3))
-	require.NoError(t, tx.Commit())
+	require.NoError(t, transaction.Once(t.Context(), db, func(_ context.Context, tx *transaction.Tx) error {
+		for id := range 3 {
+			later(t, tx, "INSERT INTO facts (id) SELECT ? FROM DUAL WHERE ? <> ''", id, strings.Repeat("x", 250))
+		}
+		assert.EqualValues(t, 1, servertest.Exec(t, tx, "INSERT INTO facts (id) VALUES (?)", 3))
+		return nil
+	}))
 	assert.Equal(t, 4, count(t, db))
 }

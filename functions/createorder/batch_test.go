@@ -15,6 +15,7 @@ import (
 	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/mysqltest"
 	"example.com/orders/functions/internal/outboxtest"
+	"example.com/orders/sql/dberror"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
 )
@@ -71,16 +72,15 @@ func TestManyCreatesWithFewKeysMakeOneOrderAKey(t *testing.T) {
 func TestCreatesThatWaitAreStoredTogether(t *testing.T) {
 	f := quiet(t, New())
 	const n = 64
-	group := make([]pending, n)
-	for i := range group {
+	batch := make([]pending, n)
+	for i := range batch {
 		p, err := f.prepare(keyed(fmt.Sprint("k-", i), 1))
 		require.NoError(t, err)
-		group[i] = p
+		batch[i] = p
 	}
 	statements := mysqltest.Statements(t, f.DB, func() {
-		for _, r := range f.store(t.Context(), group) {
-			assert.NoError(t, r.Err)
-		}
+		_, err := f.store(t.Context(), batch, false)
+		assert.NoError(t, err)
 	})
 	assert.LessOrEqual(t, statements, 8)
 	assert.Len(t, outboxtest.Drain(t, f.DB), n)
@@ -89,30 +89,30 @@ func TestCreatesThatWaitAreStoredTogether(t *testing.T) {
 func TestAKeyThatIsHeldHoldsUpOthersForAShortTimeOnly(t *testing.T) {
 	f := quiet(t, New())
 	holder, _ := hold(t, f, keyed("held", 1))
-	var group []pending
+	var batch []pending
 	for _, key := range []string{"a", "b", "held", "c"} {
 		p, err := f.prepare(keyed(key, 1))
 		require.NoError(t, err)
-		group = append(group, p)
+		batch = append(batch, p)
 	}
 
-	for _, r := range f.store(t.Context(), group) {
-		assert.True(t, schema.IsLockWaitTimeout(r.Err), "the server gives up: %v", r.Err)
-	}
+	_, err := f.store(t.Context(), batch, false)
+	assert.True(t, dberror.IsLockWaitTimeout(err), "the server gives up: %v", err)
 	seconds := mysqltest.Count(t, f.DB, "SELECT @@innodb_lock_wait_timeout")
-	assert.Less(t, time.Duration(seconds)*time.Second, groupTimeout, "it does so before the time of the group is over")
+	assert.Less(t, time.Duration(seconds)*time.Second, batches.Timeout, "it does so before the time of the batch is over")
 	for _, i := range []int{0, 1, 3} {
-		assert.NoError(t, insert(t.Context(), f.Transact, group[i:i+1]), "nothing is held for it any more")
+		_, err := f.store(t.Context(), batch[i:i+1], false)
+		assert.NoError(t, err, "nothing is held for it any more")
 	}
 	require.NoError(t, holder.Rollback())
-	_, err := f.Create(t.Context(), keyed("held", 1))
+	_, err = f.Create(t.Context(), keyed("held", 1))
 	require.NoError(t, err)
 	assert.Len(t, outboxtest.Drain(t, f.DB), 4)
 }
 
 func TestCreatesWhoseCommitIsLostAreAnsweredForTheirOwnOrders(t *testing.T) {
 	for name, c := range map[string]struct{ before, after int32 }{
-		"before it": {2, 0}, "after it": {0, 1}, "after it, and again alone": {0, 3}, "before it until the group is given up": {8, 0},
+		"before it": {2, 0}, "after it": {0, 1}, "after it, and again alone": {0, 3}, "before it until the batch is given up": {8, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db, loss := mysqltest.Lossy(t, mysqltest.Server(t), schema.Orders)
@@ -131,7 +131,7 @@ func TestCreatesWhoseCommitIsLostAreAnsweredForTheirOwnOrders(t *testing.T) {
 				answers[i], err = f.Create(t.Context(), command)
 				assert.NoError(t, err)
 			})
-			loss.Before.Store(0) // how many commits there are depends on how the groups form
+			loss.Before.Store(0) // how many commits there are depends on how the batches form
 			loss.After.Store(0)
 			ids := map[string]bool{}
 			for _, a := range answers {

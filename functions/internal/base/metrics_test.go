@@ -1,4 +1,4 @@
-package instance_test
+package base_test
 
 import (
 	"errors"
@@ -15,16 +15,18 @@ import (
 )
 
 func TestEachOutcomeIsCounted(t *testing.T) {
-	i, _, _ := started(t)
-	i.Metrics = metrics.New()
-	first, other := functiontest.Event(t, created(t), 1), functiontest.Event(t, created(t), 1)
+	f, _, _ := started(t)
+	f.Metrics = metrics.New()
+	other := created(t)
+	first, second := functiontest.Event(t, created(t), 1), functiontest.Event(t, other, 1)
 	for _, handled := range []struct {
 		e      event.Event
 		broken error
-	}{{first, nil}, {first, nil}, {other, errors.New("no stock table")}, {other, errors.New("no stock table")}, {other, delivery.Poison(errors.New("never"))}, {other, nil}} {
-		_ = react(t.Context(), i, handled.e, handled.broken) // its answer is tested elsewhere
+	}{{first, nil}, {first, nil}, {second, errors.New("no stock table")}, {second, errors.New("no stock table")}, {second, delivery.Poison(errors.New("never"))}, {second, nil}} {
+		f.broken[other.OrderID] = handled.broken
+		_ = f.Handle(t.Context(), handled.e) // its answer is tested elsewhere
 	}
-	require.NoError(t, testutil.GatherAndCompare(i.Metrics.Registry, strings.NewReader(`
+	require.NoError(t, testutil.GatherAndCompare(f.Metrics.Registry, strings.NewReader(`
 # HELP orders_function_events_total Events by what a function did with them: handled, duplicate (absorbed), retried (failed, to come again), poisoned.
 # TYPE orders_function_events_total counter
 orders_function_events_total{function="reserve-stock",outcome="handled"} 2

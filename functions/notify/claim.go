@@ -1,0 +1,183 @@
+package notify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"example.com/orders/functions/internal/base"
+	"example.com/orders/sql/notifications"
+	"example.com/orders/sql/transaction"
+)
+
+// errBusy makes the event come again: it, or another one about the same order, is being told right now.
+var errBusy = errors.New("the customer is being told of this order by another delivery")
+
+// claim makes some news those that their customers are being told, under the locks of the orders' rows, and returns them. The
+// others get their outcomes: they were told before, newer ones have overtaken them, or another delivery holds the claim.
+func (f *Function) claim(ctx context.Context, all []*news, claim string, alone bool) (claimed []*news, err error) {
+	run := transaction.RunShared
+	if alone {
+		run = transaction.Run
+	}
+	err = run(ctx, f.DB, func(ctx context.Context, tx *transaction.Tx) error {
+		orderIDs := ordersOf(all)
+		if err := notifications.New(tx.Deferred()).OpenConversations(ctx, orderIDs); err != nil {
+			return fmt.Errorf("open the conversations about %d orders: %w", len(orderIDs), err)
+		}
+		locked, known, err := notifications.New(tx).LockConversationsAndListNotifications(ctx, orderIDs)
+		if err != nil {
+			return fmt.Errorf("lock the conversations about %d orders: %w", len(orderIDs), err)
+		}
+		var decided []notifications.UpsertNotificationParams
+		claimed, decided = f.decide(all, conversationsOf(locked, known, claim))
+		return f.write(ctx, tx, claimed, decided, claim)
+	})
+	return claimed, err
+}
+
+// conversation is what a customer was told, or is being told, about an order.
+type conversation struct {
+	told  int  // the newest version that the customer knows of
+	begun int  // the newest version that was begun to be told, perhaps by somebody who died after the mail
+	busy  bool // another delivery holds the claim
+	own   bool // this one holds it already: its commit was thought to be lost
+	known map[identity]notifications.NotificationsStatus
+}
+
+// identity is what an event is known by.
+type identity struct{ source, id string }
+
+func conversationsOf(locked []notifications.LockConversationsRow, known []notifications.ListNotificationsRow, claim string) map[string]*conversation {
+	all := make(map[string]*conversation, len(locked))
+	for _, row := range locked {
+		own := row.Claim != nil && *row.Claim == claim
+		all[row.OrderID] = &conversation{
+			told: row.Version, own: own, busy: row.Busy == 1 && !own, known: map[identity]notifications.NotificationsStatus{},
+		}
+	}
+	for _, row := range known {
+		c := all[row.OrderID]
+		c.known[identity{row.Source, row.EventID}] = row.Status
+		if row.Status == notifications.NotificationsStatusCLAIMED {
+			c.begun = max(c.begun, row.OrderVersion)
+		}
+	}
+	return all
+}
+
+// decide returns the news that are to be told, and the rows of those and of the suppressed ones. Of several about one order
+// the newest comes first, and suppresses the others.
+func (f *Function) decide(all []*news, conversations map[string]*conversation) (claimed []*news, decided []notifications.UpsertNotificationParams) {
+	newest := slices.Clone(all)
+	slices.SortStableFunc(newest, func(a, b *news) int { return cmp.Compare(b.version, a.version) })
+	for _, n := range newest {
+		c := conversations[n.orderID]
+		status := c.known[identity{n.event.Source(), n.event.ID()}]
+		*n.outcome = base.Outcome{}
+		switch {
+		case status == notifications.NotificationsStatusSENT:
+			n.outcome.Text = "duplicate"
+			continue
+		case status == notifications.NotificationsStatusSUPPRESSED:
+			n.outcome.Text = "suppressed"
+			continue
+		case c.busy:
+			n.outcome.Err = errBusy
+			continue
+		case c.own && status == notifications.NotificationsStatusCLAIMED:
+			n.outcome.Text = "sent"
+			claimed = append(claimed, n)
+			continue
+		case c.told >= n.version || c.begun > n.version:
+			status, n.outcome.Text = notifications.NotificationsStatusSUPPRESSED, "suppressed"
+		default:
+			status, n.outcome.Text = notifications.NotificationsStatusCLAIMED, "sent"
+			claimed = append(claimed, n)
+			c.begun = n.version
+		}
+		decided = append(decided, notifications.UpsertNotificationParams{
+			Source: n.event.Source(), EventID: n.event.ID(), OrderID: n.orderID, OrderVersion: n.version, Type: n.event.Type(),
+			CustomerEmail: n.email, Status: status, CreatedAt: f.Now(),
+		})
+	}
+	return claimed, decided
+}
+
+// write stores what was decided, at the latest with the commit.
+func (f *Function) write(ctx context.Context, tx *transaction.Tx, claimed []*news, decided []notifications.UpsertNotificationParams, claim string) error {
+	q := notifications.New(tx.Deferred())
+	slices.SortFunc(decided, func(a, b notifications.UpsertNotificationParams) int {
+		return cmp.Or(cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.Source, b.Source))
+	})
+	if err := q.UpsertNotifications(ctx, decided); err != nil {
+		return fmt.Errorf("store %d notifications: %w", len(decided), err)
+	}
+	if len(claimed) == 0 {
+		return nil
+	}
+	if err := q.ClaimConversations(ctx, notifications.ClaimConversationsParams{
+		Claim: &claim, LeaseMicros: int(lease.Microseconds()), OrderIds: ordersOf(claimed),
+	}); err != nil {
+		return fmt.Errorf("claim the conversations about %d orders: %w", len(claimed), err)
+	}
+	return nil
+}
+
+// settle marks the news that were told, even when the time of the batch is over, and gives the claims of sends that failed
+// back, so that their next delivery need not wait for the end of the claim.
+func (f *Function) settle(ctx context.Context, claimed []*news, claim string) error {
+	if len(claimed) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	var failed []*news
+	told := map[version][]*news{}
+	for _, n := range claimed {
+		if n.outcome.Err != nil {
+			failed = append(failed, n)
+			continue
+		}
+		v := version{n.version, n.event.Source()}
+		told[v] = append(told[v], n)
+	}
+	return transaction.Run(ctx, f.DB, func(ctx context.Context, tx *transaction.Tx) error {
+		q, now := notifications.New(tx.Deferred()), f.Now()
+		for v, of := range told {
+			if err := q.EndConversations(ctx, notifications.EndConversationsParams{Version: v.number, OrderIds: ordersOf(of), Claim: &claim}); err != nil {
+				return fmt.Errorf("end the conversations about %d orders: %w", len(of), err)
+			}
+			ids := make([]string, len(of))
+			for i, n := range of {
+				ids[i] = n.event.ID()
+			}
+			slices.Sort(ids)
+			if err := q.MarkNotificationsSent(ctx, notifications.MarkNotificationsSentParams{SentAt: &now, EventIds: ids, Source: v.source}); err != nil {
+				return fmt.Errorf("mark the notifications of %d events: %w", len(of), err)
+			}
+		}
+		if len(failed) == 0 {
+			return nil
+		}
+		return q.ReleaseConversations(ctx, notifications.ReleaseConversationsParams{OrderIds: ordersOf(failed), Claim: &claim})
+	})
+}
+
+// version is what the news of one statement of settle have in common.
+type version struct {
+	number int
+	source string
+}
+
+// ordersOf returns the ids of the orders of news, sorted, each once.
+func ordersOf(all []*news) []string {
+	ids := make([]string, len(all))
+	for i, n := range all {
+		ids[i] = n.orderID
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
