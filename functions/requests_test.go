@@ -33,7 +33,7 @@ func serveAll(t testing.TB) map[string]string {
 	addresses := map[string]string{}
 	for name, construct := range functions.Catalogue {
 		f := construct()
-		f.Base().Log = slog.New(slog.DiscardHandler)
+		f.Shared().Log = slog.New(slog.DiscardHandler)
 		require.NoError(t, f.Start(t.Context(), config))
 		t.Cleanup(func() { assert.NoError(t, f.Stop(t.Context())) })
 		handler, err := host.Handler(f)

@@ -1,8 +1,9 @@
 package main
 
 import (
-	"database/sql"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/outbox"
 	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
 )
 
 // operate runs a command beside the harness on the data of s and returns what it wrote; it must fail where a failure is
@@ -226,15 +228,11 @@ func (s stack) park(t *testing.T) (orderID string, row int64) {
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, db.Close()) }()
 	data := events.OrderConfirmed{OrderID: functiontest.OrderID(), CustomerEmail: "alice@example.com", TotalAmount: 1299, CreatedAt: time.Now()}
-	tx, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
-	require.NoError(t, err)
-	defer func() { _ = tx.Rollback() }()
-	_, err = outbox.Append(t.Context(), tx, time.Now(), []event.Event{functiontest.Event(t, data, 2)})
-	require.NoError(t, err)
-	_, err = tx.ExecContext(t.Context(), "UPDATE outbox SET status = 'ERROR', attempts = 10, last_error = 'too large for the broker' WHERE aggregate_id = ?", data.OrderID)
-	require.NoError(t, err)
-	require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT id FROM outbox WHERE aggregate_id = ?", data.OrderID).Scan(&row))
-	require.NoError(t, tx.Commit())
+	require.NoError(t, transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error {
+		_, stored := outbox.Append(ctx, tx, time.Now(), []event.Event{functiontest.Event(t, data, 2)})
+		_, err := tx.ExecContext(ctx, "UPDATE outbox SET status = 'ERROR', attempts = 10, last_error = 'too large for the broker' WHERE aggregate_id = ?", data.OrderID)
+		return errors.Join(stored, err, tx.QueryRowContext(ctx, "SELECT id FROM outbox WHERE aggregate_id = ?", data.OrderID).Scan(&row))
+	}))
 	return data.OrderID, row
 }
 

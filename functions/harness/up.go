@@ -210,12 +210,12 @@ func (h *harness) start(ctx context.Context, o options) error {
 			return fmt.Errorf("KafkaSource %s: the function %s takes no CloudEvents", spec.Name, spec.Sink)
 		}
 		f := h.functions[spec.Sink]
-		all := host.DeliverAll(f)
+		submit := f.Shared().Submit
 		if o.chaos.strikes(spec.Sink) {
-			deliver, all = o.chaos.around(deliver), nil
+			deliver, submit = o.chaos.around(deliver), nil
 		}
 		h.sources = append(h.sources, kafka.NewSource(kafka.SourceOptions{
-			Brokers: h.servers.brokers, Spec: spec, Deliver: deliver, DeliverAll: all, Group: host.GroupSize,
+			Brokers: h.servers.brokers, Spec: spec, Deliver: deliver, Submit: submit,
 			Ready: func(ctx context.Context) bool {
 				ready, err := f.Ready(ctx)
 				return ready && err == nil

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -120,17 +121,22 @@ type submitted[T events.Data] struct {
 // own. Facts that come at the same time are in one batch, within the options; answer returns the outcome of each, in their
 // order. It fails and is alone as a batch.Run.
 func Answer[T events.Data](b *Base, o batch.Options, answer batch.Run[Fact[T], Outcome]) {
-	collector := batch.New(o, func(ctx context.Context, in []*submitted[T], alone bool) ([]Outcome, error) {
+	collector := batch.New(o, func(ctx context.Context, in []*submitted[T], alone bool) (outcomes []Outcome, err error) {
 		begin, facts, es := time.Now(), make([]Fact[T], len(in)), make([]event.Event, len(in))
 		for n, s := range in {
 			s.begin, facts[n], es[n] = begin, s.Fact, s.Event
 		}
 		ctx = tracing.Lead(ctx, es)
-		outcomes, err := answer(ctx, facts, alone)
-		if err != nil && !alone {
-			b.Log.DebugContext(ctx, "batch failed, its events are handled one by one now", "function", b.Name, "count", len(in), "error", err)
-		}
-		return outcomes, err
+		defer func() {
+			if p := recover(); p != nil {
+				b.Log.ErrorContext(ctx, "function panicked", "function", b.Name, "panic", p, "events", len(in), "stack", string(debug.Stack()))
+				err = fmt.Errorf("panic: %v", p)
+			}
+			if err != nil && !alone {
+				b.Log.DebugContext(ctx, "batch failed, its events are handled one by one now", "function", b.Name, "count", len(in), "error", err)
+			}
+		}()
+		return answer(ctx, facts, alone)
 	})
 	var fact T
 	b.on(fact.Type(), func(ctx context.Context, es []event.Event, done func(int, error)) {

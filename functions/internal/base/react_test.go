@@ -147,6 +147,31 @@ func TestOfABatchOnlyTheFactThatFailsIsTriedAgain(t *testing.T) {
 	assert.Equal(t, 2, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM inbox"))
 }
 
+func TestAPanicIsAFailureOfItsEventAlone(t *testing.T) {
+	f, j, _ := started(t)
+	broken := functiontest.Event(t, created(t), 1)
+	panics := &stock{Base: base.Base{Name: f.Name, Schema: f.Schema, DB: f.DB, Log: f.Log}}
+	base.React(&panics.Base, func(_ context.Context, _ *transaction.Tx, fact base.Fact[events.OrderCreated]) ([]event.Event, error) {
+		if fact.Event.ID() == broken.ID() {
+			panic("no such shelf")
+		}
+		return nil, nil
+	})
+	require.NoError(t, panics.Start(t.Context(), nil))
+
+	answers := functiontest.Together(t.Context(), panics, functiontest.Event(t, created(t), 1), broken, functiontest.Event(t, created(t), 1))
+
+	assert.Equal(t, []int{200, 503, 200}, functiontest.Statuses(answers))
+	var stacks int
+	for _, line := range j.take(t) {
+		if line["msg"] == "function panicked" {
+			stacks++
+			assert.Contains(t, line["stack"], "react_test.go")
+		}
+	}
+	assert.Equal(t, 2, stacks, "with the others, and alone")
+}
+
 // Decoding lets nothing through that the columns do not take. What gets past it all the same ends here: tried again it
 // would be refused again.
 func TestAValueThatTheDatabaseRefusesIsPoison(t *testing.T) {

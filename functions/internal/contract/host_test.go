@@ -185,9 +185,9 @@ type source struct {
 }
 
 var sources = map[string]source{
-	"the local source":           {start: startLocal, stronger: true},
-	"the local source in groups": {start: startGrouped, stronger: true},
-	"a KafkaSource of Knative's": {start: startKnative},
+	"the local source":              {start: startLocal, stronger: true},
+	"the local source with batches": {start: startBatched, stronger: true},
+	"a KafkaSource of Knative's":    {start: startKnative},
 }
 
 // onEach runs a test against each source, on a cluster and a topic of its own.
@@ -206,10 +206,10 @@ func startLocal(t *testing.T, b *bench, f *function) func() {
 	return runLocal(t, b, f, nil)
 }
 
-// startGrouped starts a source whose function handles an event at its first attempt together with others.
-func startGrouped(t *testing.T, b *bench, f *function) func() {
+// startBatched starts a source whose function handles an event at its first attempt together with others.
+func startBatched(t *testing.T, b *bench, f *function) func() {
 	t.Helper()
-	return runLocal(t, b, f, func(ctx context.Context, es []event.Event) []error {
+	return runLocal(t, b, f, functiontest.Batched(64, func(ctx context.Context, es []event.Event) []error {
 		answers := make([]error, len(es))
 		var all sync.WaitGroup
 		for i, e := range es {
@@ -219,19 +219,21 @@ func startGrouped(t *testing.T, b *bench, f *function) func() {
 						answers[i] = errRetry
 					}
 				}()
+				ctx, cancel := context.WithTimeout(ctx, b.spec.Delivery.Timeout)
+				defer cancel()
 				answers[i] = f.Handle(ctx, e)
 			})
 		}
 		all.Wait()
 		return answers
-	})
+	}))
 }
 
-func runLocal(t *testing.T, b *bench, f *function, deliverAll func(context.Context, []event.Event) []error) func() {
+func runLocal(t *testing.T, b *bench, f *function, submit func(context.Context, func(int, error), ...event.Event)) func() {
 	t.Helper()
 	letters := kafka.NewProducer(b.Brokers, "", slog.New(slog.DiscardHandler))
 	local := kafka.NewSource(kafka.SourceOptions{
-		Brokers: b.Brokers, Spec: b.spec, Deliver: f.Handle, DeliverAll: deliverAll, Group: host.GroupSize, DeadLetters: letters, Log: slog.New(slog.DiscardHandler),
+		Brokers: b.Brokers, Spec: b.spec, Deliver: f.Handle, Submit: submit, DeadLetters: letters, Log: slog.New(slog.DiscardHandler),
 		Ready: func(context.Context) bool { return f.ready == nil || f.ready() },
 	})
 	return background(t, func(ctx context.Context) error {

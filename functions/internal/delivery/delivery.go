@@ -26,10 +26,6 @@ func IsPoison(err error) bool {
 	return ok
 }
 
-// ErrAlone is the answer of a function that handles several events at once to one that it has not handled with the
-// others. Nothing was done and nothing is known about it: its Handle decides.
-var ErrAlone = errors.New("not handled with the other events of its group")
-
 // Result turns a function's error into its answer: nil stays nil (2xx), poison is 422 Unprocessable Content, all else
 // is 503 Service Unavailable.
 //

@@ -1,7 +1,6 @@
 package deployed
 
 import (
-	"context"
 	"database/sql"
 	"net/http"
 	"testing"
@@ -15,7 +14,7 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/mysqltest"
-	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/functions/internal/outboxtest"
 	"example.com/orders/functions/internal/poke"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
@@ -83,10 +82,7 @@ func relayed(name string, ask func() event.Event) func(t *testing.T, c *cluster)
 	return func(t *testing.T, c *cluster) trial {
 		t.Helper()
 		data := functiontest.Created(t, events.Item{SKU: "A", Quantity: 1, UnitPrice: 5})
-		_, err := outbox.Transact(t.Context(), c.pool(t, name), time.Now, func(context.Context, *sql.Tx) ([]event.Event, error) {
-			return []event.Event{functiontest.Event(t, data, 1)}, nil
-		})
-		require.NoError(t, err)
+		outboxtest.Store(t, c.pool(t, name), time.Now(), functiontest.Event(t, data, 1))
 		return trial{ask(), http.StatusOK, name, "SELECT COUNT(*) FROM outbox WHERE aggregate_id = ? AND status = 'SENT'", []any{data.OrderID}}
 	}
 }

@@ -37,7 +37,7 @@ type partition struct {
 	firsts, retries chan struct{}
 	room            chan struct{} // signalled when a record is finished, or held
 	tasks           sync.WaitGroup
-	ended           <-chan struct{} // closed with the session, or when the claim ends before it: nothing begins after that
+	claim           context.Context //nolint:containedctx // it ends with the session, or before: nothing begins after that
 	end             context.CancelFunc
 
 	mu         sync.Mutex
@@ -79,10 +79,10 @@ type task struct {
 }
 
 func newPartition(m *member, session sarama.ConsumerGroupSession) *partition {
-	claim, end := context.WithCancel(session.Context())
+	claim, end := context.WithCancel(failpoint.In(session.Context(), m.source.o.Spec.Sink))
 	consumers := max(1, m.source.o.Spec.Consumers)
 	return &partition{
-		member: m, session: session, ended: claim.Done(), end: end,
+		member: m, session: session, claim: claim, end: end,
 		firsts: make(chan struct{}, consumers), retries: make(chan struct{}, consumers),
 		room:  make(chan struct{}, 1),
 		lanes: map[string]*lane{}, unfinished: list.New(),
@@ -108,6 +108,14 @@ func (p *partition) laneOf(m *sarama.ConsumerMessage) (key string, ordered bool)
 
 // add takes a record in: it waits behind those of its key, or is worked on at once.
 func (p *partition) add(m *sarama.ConsumerMessage) {
+	if t, now := p.queue(m); now {
+		p.tasks.Add(1)
+		p.begin(t)
+	}
+}
+
+// queue returns a record's task, and whether its turn has come.
+func (p *partition) queue(m *sarama.ConsumerMessage) (t task, now bool) {
 	key, ordered := p.laneOf(m)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,15 +125,14 @@ func (p *partition) add(m *sarama.ConsumerMessage) {
 	if busy && ordered {
 		l.waiting = append(l.waiting, r)
 		p.loadOf(l).change(1, r)
-		return
+		return task{}, false
 	}
 	l = &lane{}
 	if ordered {
 		p.lanes[key] = l
 	}
 	p.fresh.change(1, r)
-	p.tasks.Add(1)
-	p.begin(task{p, r, key, l})
+	return task{p, r, key, l}, true
 }
 
 func (p *partition) loadOf(l *lane) *load {
@@ -135,10 +142,10 @@ func (p *partition) loadOf(l *lane) *load {
 	return &p.fresh
 }
 
-// begin lets a task run: with others that wait at the same time when the function takes several at once, or alone.
+// begin lets a task run: by Submit, or each by itself.
 func (p *partition) begin(t task) {
-	if p.member.group != nil {
-		p.member.group.add(t)
+	if p.member.source.o.Submit != nil {
+		p.member.source.submit(t)
 		return
 	}
 	go p.run(t, nil)
@@ -161,14 +168,7 @@ func (p *partition) run(t task, failed error) {
 }
 
 // over tells whether nothing may begin any more.
-func (p *partition) over() bool {
-	select {
-	case <-p.ended:
-		return true
-	default:
-		return false
-	}
-}
+func (p *partition) over() bool { return p.claim.Err() != nil }
 
 // finish ends a task that is done: it marks the lowest offset that is not finished, and begins the next task of the key.
 func (p *partition) finish(t task) {
@@ -238,7 +238,7 @@ func (p *partition) signal() {
 	}
 }
 
-// finishAll waits until all that was read is finished, or the session ends: it may not be in the topic any more.
+// finishAll waits until all that was read is finished, or done: it may not be in the topic any more.
 func (p *partition) finishAll(done <-chan struct{}) {
 	finished := make(chan struct{})
 	go func() {
@@ -251,10 +251,10 @@ func (p *partition) finishAll(done <-chan struct{}) {
 	}
 }
 
-// drain lets nothing new begin and waits for the attempts that are under way.
+// drain lets nothing new begin, and waits for the attempts that are under way until they are given up.
 func (p *partition) drain() {
 	p.end()
-	p.tasks.Wait()
+	p.finishAll(p.member.work.Done())
 }
 
 // alone is a task that is worked on by itself. While an attempt is under way it has a place.
@@ -267,7 +267,7 @@ type alone struct {
 func (a *alone) enter() bool {
 	select {
 	case a.places <- struct{}{}:
-	case <-a.partition.ended:
+	case <-a.partition.claim.Done():
 		return false
 	}
 	if a.partition.over() {
@@ -287,7 +287,7 @@ func (a *alone) sleep(d time.Duration) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-a.partition.ended:
+	case <-a.partition.claim.Done():
 	}
 	a.places = a.partition.retries
 	a.places <- struct{}{} // run leaves it again

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/knative"
 )
 
@@ -49,14 +50,13 @@ func (d *desk) open(t *testing.T) (end func()) {
 		Log: slog.New(slog.NewTextHandler(&d.log, &slog.HandlerOptions{Level: slog.LevelError})), Drain: time.Minute,
 	}
 	if d.batches {
-		o.Group = 64
-		o.DeliverAll = func(ctx context.Context, es []event.Event) []error {
+		o.Submit = functiontest.Batched(64, func(ctx context.Context, es []event.Event) []error {
 			answers := make([]error, len(es))
 			for i, e := range es {
 				answers[i] = d.handle(ctx, e)
 			}
 			return answers
-		}
+		})
 	}
 	d.records = make(chan *sarama.ConsumerMessage)
 	ctx, cancel := context.WithCancel(t.Context())

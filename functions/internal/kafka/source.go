@@ -37,10 +37,10 @@ type SourceOptions struct {
 	Spec    knative.KafkaSource
 	// Deliver is the function's Handle; delivery.Status and delivery.Judge decide on its error.
 	Deliver func(context.Context, event.Event) error
-	// DeliverAll is the function's HandleBatch, for up to Group events of different keys at once. It answers to each, and
-	// with delivery.ErrAlone to those that Deliver is to have. Nil when the function handles events one by one only.
-	DeliverAll func(context.Context, []event.Event) []error
-	Group      int
+	// Submit is Deliver for a caller that does not wait: the function runs what comes at the same time as a batch, and calls
+	// done with its error. Each first attempt is one by it; an event whose ctx ends before its turn is not handled. Nil
+	// when the function takes no batches: then as many attempts as Spec has consumers are under way on a partition.
+	Submit func(ctx context.Context, done func(n int, err error), es ...event.Event)
 	// Ready tells whether the function can work now. It is asked after a failure only.
 	Ready func(context.Context) bool
 	// DeadLetters writes the records that are set aside.
@@ -151,7 +151,6 @@ type member struct {
 	idle   atomic.Int64    // partitions on which the work has not begun
 	work   context.Context //nolint:containedctx // the ctx of all attempts of the session
 	stop   context.CancelFunc
-	group  *group // nil when events are delivered one by one
 
 	mu  sync.Mutex
 	err error // why the session ended, when the group is not to be joined again at once
@@ -159,9 +158,6 @@ type member struct {
 
 func (m *member) Setup(session sarama.ConsumerGroupSession) error {
 	m.work, m.stop = context.WithCancel(failpoint.In(context.WithoutCancel(session.Context()), m.source.o.Spec.Sink))
-	if m.source.o.DeliverAll != nil {
-		m.group = &group{source: m.source, work: m.work}
-	}
 	partitions := session.Claims()[m.source.o.Spec.Topic]
 	m.idle.Store(int64(len(partitions)))
 	if len(partitions) == 0 {
@@ -236,6 +232,19 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 	defer grace.Stop()
 	p.drain()
 	return nil
+}
+
+// submit makes the first attempt at a task.
+func (s *Source) submit(t task) {
+	ctx, e, end := tracing.Consume(delivery.WithAttempt(t.partition.claim, 1), s.o.Spec.Sink, s.event(t.record.ConsumerMessage))
+	s.o.Submit(ctx, func(_ int, err error) {
+		end(err)
+		if delivery.Judge(delivery.Status(err)) == delivery.Acknowledge {
+			t.partition.finish(t)
+			return
+		}
+		go t.partition.run(t, err)
+	}, e)
 }
 
 // attempt delivers an event for the n-th time; a panic of the function is a failed attempt.

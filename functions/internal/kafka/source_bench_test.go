@@ -12,6 +12,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/knative"
 )
 
@@ -35,7 +36,7 @@ func (c claim) Partition() int32                         { return 0 }
 func (c claim) Messages() <-chan *sarama.ConsumerMessage { return c.records }
 
 // BenchmarkSource is what a record costs between the client and the function, and the function nothing, one by one and
-// in groups.
+// in batches.
 func BenchmarkSource(b *testing.B) {
 	const records = 1000
 	var all []*sarama.ConsumerMessage
@@ -53,18 +54,18 @@ func BenchmarkSource(b *testing.B) {
 		}
 		all = append(all, record)
 	}
-	for _, grouped := range []bool{false, true} {
-		b.Run(map[bool]string{false: "one by one", true: "in groups"}[grouped], func(b *testing.B) {
+	for _, batched := range []bool{false, true} {
+		b.Run(map[bool]string{false: "one by one", true: "in batches"}[batched], func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				run(b, all, grouped)
+				run(b, all, batched)
 			}
 		})
 	}
 }
 
 // run works on records until the function has had all of them.
-func run(b *testing.B, all []*sarama.ConsumerMessage, grouped bool) {
+func run(b *testing.B, all []*sarama.ConsumerMessage, batched bool) {
 	b.Helper()
 	var had atomic.Int64
 	handled := make(chan struct{})
@@ -79,10 +80,10 @@ func run(b *testing.B, all []*sarama.ConsumerMessage, grouped bool) {
 			Delivery: knative.Delivery{Timeout: time.Minute},
 		},
 		Deliver: func(context.Context, event.Event) error { count(1); return nil },
-		Group:   64, Log: slog.New(slog.DiscardHandler), Drain: time.Minute,
+		Log:     slog.New(slog.DiscardHandler), Drain: time.Minute,
 	}
-	if grouped {
-		o.DeliverAll = func(_ context.Context, es []event.Event) []error { count(len(es)); return make([]error, len(es)) }
+	if batched {
+		o.Submit = functiontest.Batched(64, func(_ context.Context, es []event.Event) []error { count(len(es)); return make([]error, len(es)) })
 	}
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/knative"
 )
 
@@ -22,15 +23,15 @@ func callsOf(t *testing.T, partitions int, records ...*sarama.ConsumerMessage) [
 	var calls []int
 	begun, letGo := make(chan struct{}), make(chan struct{})
 	m := &member{joined: func() {}, source: NewSource(SourceOptions{
-		Spec:  knative.KafkaSource{Topic: "order.created", Sink: "reserve-stock", Delivery: knative.Delivery{Timeout: time.Minute}},
-		Group: 64, Log: slog.New(slog.DiscardHandler),
-		DeliverAll: func(_ context.Context, es []event.Event) []error {
+		Spec: knative.KafkaSource{Topic: "order.created", Sink: "reserve-stock", Delivery: knative.Delivery{Timeout: time.Minute}},
+		Log:  slog.New(slog.DiscardHandler),
+		Submit: functiontest.Batched(64, func(_ context.Context, es []event.Event) []error {
 			if calls = append(calls, len(es)); len(calls) == 1 {
 				close(begun)
 				<-letGo
 			}
 			return make([]error, len(es))
-		},
+		}),
 	})}
 	s := session{ctx: t.Context()}
 	require.NoError(t, m.Setup(s))
@@ -52,7 +53,7 @@ func callsOf(t *testing.T, partitions int, records ...*sarama.ConsumerMessage) [
 	return calls
 }
 
-func TestAGroupIsOneOfEachKeyThatWaits(t *testing.T) {
+func TestABatchIsOneOfEachKeyThatWaits(t *testing.T) {
 	var records []*sarama.ConsumerMessage
 	for n := range 300 {
 		records = append(records, &sarama.ConsumerMessage{Offset: int64(n), Key: fmt.Append(nil, n%40)})
@@ -60,7 +61,7 @@ func TestAGroupIsOneOfEachKeyThatWaits(t *testing.T) {
 	assert.Equal(t, []int{1, 40, 40, 40, 40, 40, 40, 40, 19}, callsOf(t, 1, records...))
 }
 
-func TestAGroupIsOfAllPartitionsUpToItsSize(t *testing.T) {
+func TestABatchIsOfAllPartitionsUpToItsSize(t *testing.T) {
 	var records []*sarama.ConsumerMessage
 	for n := range 100 {
 		records = append(records, &sarama.ConsumerMessage{Partition: int32(n % 3), Offset: int64(n), Key: fmt.Append(nil, n)})

@@ -13,47 +13,38 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/functiontest"
 	"example.com/orders/functions/internal/kafka"
 	"example.com/orders/functions/internal/kafkatest"
 )
 
-// crowd is a probe that takes events in groups, and notes them. What it leaves alone it answers with alone, or panics.
+// crowd is a probe that takes batches of events, and notes them.
 type crowd struct {
 	*probe
-	alone map[string]bool
-	panic bool
 
 	mu    sync.Mutex
 	calls [][]string
 }
 
 func (c *crowd) deliverAll(ctx context.Context, es []event.Event) []error {
-	ids := make([]string, len(es))
+	ids, answers := make([]string, len(es)), make([]error, len(es))
 	for i, e := range es {
 		ids[i] = e.ID()
 	}
 	c.mu.Lock()
 	c.calls = append(c.calls, ids)
 	c.mu.Unlock()
-	if c.panic {
-		panic("broken")
-	}
-	answers := make([]error, len(es))
 	for i, e := range es {
-		if c.alone[e.ID()] {
-			answers[i] = delivery.ErrAlone
-		} else {
-			answers[i] = c.deliver(ctx, e)
-		}
+		answers[i] = c.deliver(ctx, e)
 	}
 	return answers
 }
 
-// grouped are the options of a source that hands its records over in groups.
-func grouped(t *testing.T, c kafkatest.Cluster, topic string, f *crowd) kafka.SourceOptions {
+// batched are the options of a source whose function takes batches of up to size events.
+func batched(t *testing.T, c kafkatest.Cluster, topic string, f *crowd, size int) kafka.SourceOptions {
 	t.Helper()
 	o := options(t, c, topic, f.probe)
-	o.DeliverAll, o.Group = f.deliverAll, 64
+	o.Submit = functiontest.Batched(size, f.deliverAll)
 	return o
 }
 
@@ -66,7 +57,7 @@ func facts(n int) (ids []string, batch []event.Event) {
 	return ids, batch
 }
 
-func TestSourceOfGroupsKeepsTheOrderOfAKeyAndCommitsAll(t *testing.T) {
+func TestSourceOfBatchesKeepsTheOrderOfAKeyAndCommitsAll(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	var batch []event.Event
@@ -84,7 +75,7 @@ func TestSourceOfGroupsKeepsTheOrderOfAKeyAndCommitsAll(t *testing.T) {
 		}
 		return first.handle(ctx, e, attempt)
 	})}
-	o := grouped(t, c, name, f)
+	o := batched(t, c, name, f, 64)
 	r := start(t, o)
 	f.awaitBegun(t, ids[0])
 	close(first.letGo)
@@ -103,14 +94,14 @@ func TestSourceOfGroupsKeepsTheOrderOfAKeyAndCommitsAll(t *testing.T) {
 	assert.Equal(t, 3, f.attempts[failed], "it alone is tried again")
 }
 
-func TestSourceOfGroupsHandsOverWhatWaitsOfAllPartitions(t *testing.T) {
+func TestSourceOfBatchesHandsOverWhatWaitsOfAllPartitions(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 3)
 	ids, batch := facts(100)
 	publish(t, newProducer(t, c), batch[0])
 	first := newHold(ids[0])
 	f := &crowd{probe: newProbe(first.handle)}
-	o := grouped(t, c, name, f)
+	o := batched(t, c, name, f, 64)
 	start(t, o)
 	f.awaitBegun(t, ids[0])
 	publish(t, newProducer(t, c), batch[1:]...)
@@ -130,30 +121,7 @@ func TestSourceOfGroupsHandsOverWhatWaitsOfAllPartitions(t *testing.T) {
 	}
 }
 
-func TestSourceOfGroupsDeliversAloneWhatAGroupDidNotHandle(t *testing.T) {
-	for name, f := range map[string]*crowd{"since the function left it": {alone: map[string]bool{"001": true}}, "since the function panicked": {panic: true}} {
-		t.Run(name, func(t *testing.T) {
-			c := kafkatest.Start(t)
-			name := topic(t, c, "order.created", 1)
-			ids, batch := facts(5)
-			stuck := newHold(ids[1])
-			f.probe = newProbe(stuck.handle)
-			o := grouped(t, c, name, f)
-			r := start(t, o)
-			publish(t, newProducer(t, c), batch...)
-			f.awaitHandled(t, ids[0], ids[2], ids[3], ids[4]) // nobody waits for it
-			close(stuck.letGo)
-			f.awaitHandled(t, ids[1])
-
-			r.stop(t)
-			assert.Len(t, f.handled, len(ids))
-			assert.EqualValues(t, len(ids), committed(t, c, o))
-			assert.Zero(t, size(t, c, name+".dlq"))
-		})
-	}
-}
-
-func TestSourceOfGroupsSetsAsideByTheAnswerToTheOne(t *testing.T) {
+func TestSourceOfBatchesSetsAsideByTheAnswerToTheOne(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	ids, batch := facts(10)
@@ -163,13 +131,13 @@ func TestSourceOfGroupsSetsAsideByTheAnswerToTheOne(t *testing.T) {
 		case ids[3]:
 			return delivery.Result(delivery.Poison(errBroken))
 		case ids[6]:
-			assert.Equal(t, attempt, delivery.Attempt(ctx), "the one in the group counts")
+			assert.Equal(t, attempt, delivery.Attempt(ctx), "the one in the batch counts")
 			return errBroken
 		default:
 			return first.handle(ctx, e, attempt)
 		}
 	})}
-	o := grouped(t, c, name, f)
+	o := batched(t, c, name, f, 64)
 	r := start(t, o)
 	publish(t, newProducer(t, c), batch...)
 	f.awaitBegun(t, ids[0])
@@ -187,14 +155,13 @@ func TestSourceOfGroupsSetsAsideByTheAnswerToTheOne(t *testing.T) {
 	assert.EqualValues(t, len(ids), committed(t, c, o))
 }
 
-func TestSourceOfGroupsBeginsNothingAfterItsEnd(t *testing.T) {
+func TestSourceOfBatchesBeginsNothingAfterItsEnd(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	ids, batch := facts(10)
 	first := newHold(ids[0])
 	f := &crowd{probe: newProbe(first.handle)}
-	o := grouped(t, c, name, f)
-	o.Group = 3
+	o := batched(t, c, name, f, 3)
 	publish(t, newProducer(t, c), batch...)
 	r := start(t, o)
 	f.awaitBegun(t, ids[0])
@@ -206,11 +173,11 @@ func TestSourceOfGroupsBeginsNothingAfterItsEnd(t *testing.T) {
 	assert.EqualValues(t, len(f.handled), done, "what was under way is finished")
 	assert.Len(t, f.calls, 1, "and nothing else has begun")
 	again := &crowd{probe: newProbe(nil)}
-	start(t, grouped(t, c, name, again))
+	start(t, batched(t, c, name, again, 64))
 	again.awaitHandled(t, ids[done:]...)
 }
 
-func TestSourceOfGroupsDeliversAgainWhatWasUnderWay(t *testing.T) {
+func TestSourceOfBatchesDeliversAgainWhatWasUnderWay(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	ids, batch := facts(60)
@@ -218,7 +185,7 @@ func TestSourceOfGroupsDeliversAgainWhatWasUnderWay(t *testing.T) {
 	stuck := newHold(ids[20])
 	defer close(stuck.letGo)
 	died := &crowd{probe: newProbe(stuck.handle)}
-	o := grouped(t, c, name, died)
+	o := batched(t, c, name, died, 64)
 	o.Drain = 1 // as good as none: what is under way is given up
 	r := start(t, o)
 	died.awaitBegun(t, ids[20])
@@ -226,7 +193,7 @@ func TestSourceOfGroupsDeliversAgainWhatWasUnderWay(t *testing.T) {
 	done := max(0, committed(t, c, o)) // -1 when nothing was committed
 	assert.LessOrEqual(t, done, int64(20), "nothing behind what is unfinished")
 	f := &crowd{probe: newProbe(nil)}
-	o = grouped(t, c, name, f)
+	o = batched(t, c, name, f, 64)
 
 	r = start(t, o)
 
