@@ -17,9 +17,9 @@ import (
 	"example.com/orders/functions/cancelorder"
 	"example.com/orders/functions/expireorders"
 	"example.com/orders/functions/finalizeorder"
-	"example.com/orders/functions/internal/base"
-	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/mysqltest"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
 )

@@ -8,7 +8,7 @@ import (
 	"example.com/orders/functions/createorder"
 	"example.com/orders/functions/expireorders"
 	"example.com/orders/functions/finalizeorder"
-	"example.com/orders/functions/internal/base"
+	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/inventoryapi"
 	"example.com/orders/functions/notify"
 	"example.com/orders/functions/ordersapi"

@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/delivery"
-	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/kafka"
-	"example.com/orders/functions/internal/mysqltest"
+	"example.com/orders/functions/internal/messaging/delivery"
+	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/functions/reservestock"
 )
 

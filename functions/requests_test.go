@@ -19,9 +19,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions"
-	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/host"
-	"example.com/orders/functions/internal/mysqltest"
+	"example.com/orders/functions/internal/function/host"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/sql/schema"
 )
 

@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/host"
-	"example.com/orders/functions/internal/outboxtest"
-	"example.com/orders/functions/internal/saga"
+	"example.com/orders/functions/internal/function/host"
+	"example.com/orders/functions/internal/function/saga"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/outboxtest"
 	"example.com/orders/sql/orders"
 )
 

@@ -7,7 +7,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/stretchr/testify/assert"
 
-	"example.com/orders/functions/internal/functiontest"
+	"example.com/orders/functions/internal/testkit/functiontest"
 )
 
 // Whatever is sent, it is an order or the sender's mistake.

@@ -8,9 +8,9 @@ import (
 	"github.com/cloudevents/sdk-go/v2/types"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/httpbinding"
-	"example.com/orders/functions/internal/rest"
-	"example.com/orders/functions/internal/tracing"
+	"example.com/orders/functions/internal/observe/tracing"
+	"example.com/orders/functions/internal/web/httpbinding"
+	"example.com/orders/functions/internal/web/rest"
 )
 
 // serve is an HTTP function and not one of events, since its callers are people and programs, not a KafkaSource: they get

@@ -7,7 +7,7 @@ import (
 	"os"
 	"strings"
 
-	"example.com/orders/functions/internal/host"
+	"example.com/orders/functions/internal/function/host"
 )
 
 // Function is a function behind the reader of events.

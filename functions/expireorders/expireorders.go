@@ -11,8 +11,8 @@ import (
 	"github.com/google/uuid"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/base"
-	"example.com/orders/functions/internal/saga"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/function/saga"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/transaction"

@@ -9,9 +9,9 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/base"
-	"example.com/orders/functions/internal/delivery"
-	"example.com/orders/functions/internal/saga"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/function/saga"
+	"example.com/orders/functions/internal/messaging/delivery"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/transaction"

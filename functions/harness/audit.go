@@ -12,8 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"example.com/orders/functions/internal/audit"
-	"example.com/orders/functions/internal/health"
+	"example.com/orders/functions/internal/observe/health"
+	"example.com/orders/functions/internal/operate/audit"
 )
 
 // defaultGrace is longer than an event takes from its commit to its last effect when nothing is wrong.

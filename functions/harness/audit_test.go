@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/audit"
+	"example.com/orders/functions/internal/operate/audit"
 	"example.com/orders/sql/schema"
 )
 

@@ -10,11 +10,11 @@ import (
 	"os"
 	"time"
 
-	"example.com/orders/functions/internal/audit"
-	"example.com/orders/functions/internal/base"
-	"example.com/orders/functions/internal/bench"
-	"example.com/orders/functions/internal/outbox"
-	"example.com/orders/functions/internal/poke"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/messaging/outbox"
+	"example.com/orders/functions/internal/messaging/poke"
+	"example.com/orders/functions/internal/operate/audit"
+	"example.com/orders/functions/internal/operate/bench"
 	"example.com/orders/sql/schema"
 )
 

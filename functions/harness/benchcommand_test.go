@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/bench"
-	"example.com/orders/functions/internal/kafkatest"
-	"example.com/orders/functions/internal/mysqltest"
+	"example.com/orders/functions/internal/operate/bench"
+	"example.com/orders/functions/internal/testkit/kafkatest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
 )
 
 // runBench runs bench as a process and reads its JSON.

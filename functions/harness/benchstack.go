@@ -14,8 +14,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/google/uuid"
 
-	"example.com/orders/functions/internal/base"
-	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/sql/schema"
 )
 

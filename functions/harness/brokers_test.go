@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/kafkatest"
-	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/functions/internal/testkit/kafkatest"
+	"example.com/orders/functions/internal/testkit/porttest"
 )
 
 func TestAListenerThatCannotBeResolvedIsNamedAndTriedAgain(t *testing.T) {

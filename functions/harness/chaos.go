@@ -13,7 +13,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
-	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/messaging/delivery"
 	"example.com/orders/knative"
 )
 

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/delivery"
-	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/functions/internal/messaging/delivery"
+	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/knative"
 )
 

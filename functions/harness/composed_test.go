@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/functiontest"
+	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/sql/schema"
 )
 

@@ -21,9 +21,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/kafka"
-	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/porttest"
 )
 
 // crash is a place at which a harness is killed: by itself at a failpoint, or from outside.

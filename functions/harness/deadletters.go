@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"example.com/orders/functions/internal/base"
-	"example.com/orders/functions/internal/deadletter"
-	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/operate/deadletter"
 	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/bench"
+	"example.com/orders/functions/internal/operate/bench"
 )
 
 // secured are the variables of a harness with all that there is to be set, and two secrets.

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/functions/internal/testkit/porttest"
 )
 
 // server is a real server that belongs to this test, behind a proxy.

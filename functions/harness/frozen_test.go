@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"example.com/orders/functions/internal/kafkatest"
+	"example.com/orders/functions/internal/testkit/kafkatest"
 	"example.com/orders/sql/embedded"
 )
 

@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/kafkatest"
-	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/kafkatest"
+	"example.com/orders/functions/internal/testkit/porttest"
 	"example.com/orders/knative"
 )
 

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"example.com/orders/functions/internal/direct"
+	"example.com/orders/functions/internal/web/direct"
 )
 
 // healthWithin bounds the health command, so that a harness that hangs is told from one that is well.

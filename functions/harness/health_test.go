@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/functions/internal/testkit/porttest"
 )
 
 // answering serves handler on 127.0.0.1 and returns its address.

@@ -10,8 +10,8 @@ import (
 	"regexp"
 	"strings"
 
-	"example.com/orders/functions/internal/oneline"
-	"example.com/orders/functions/internal/rest"
+	"example.com/orders/functions/internal/observe/oneline"
+	"example.com/orders/functions/internal/web/rest"
 )
 
 // hosts are the names and addresses that the harness answers to besides the loopback ones. A page of another site can make

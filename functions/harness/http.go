@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"example.com/orders/functions/internal/otlp"
-	"example.com/orders/functions/internal/rest"
+	"example.com/orders/functions/internal/observe/otlp"
+	"example.com/orders/functions/internal/web/rest"
 )
 
 // routes mounts every function at /functions/<deployed name>, the REST APIs at their own paths, the health of all, and,

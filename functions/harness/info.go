@@ -8,7 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 
-	"example.com/orders/functions/internal/rest"
+	"example.com/orders/functions/internal/web/rest"
 )
 
 // What a build says of itself where the go command does not see a whole repository, as in the image: -X main.revision=...

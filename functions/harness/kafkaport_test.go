@@ -20,7 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
-	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/functions/internal/testkit/porttest"
 )
 
 // guarded is a Kafka in this process behind its port.

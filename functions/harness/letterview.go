@@ -7,8 +7,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"example.com/orders/functions/internal/deadletter"
-	"example.com/orders/functions/internal/oneline"
+	"example.com/orders/functions/internal/observe/oneline"
+	"example.com/orders/functions/internal/operate/deadletter"
 )
 
 // plainText is text of a record for a terminal.

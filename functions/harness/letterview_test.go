@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/deadletter"
+	"example.com/orders/functions/internal/operate/deadletter"
 )
 
 func TestALetterSaysWhyItWasSetAside(t *testing.T) {

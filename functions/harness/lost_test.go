@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/kafka"
-	"example.com/orders/functions/internal/kafkatest"
+	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/testkit/kafkatest"
 )
 
 func TestRecordsThatWereRemovedWhileTheHarnessWasAwayAreToldEverywhere(t *testing.T) {

@@ -21,8 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 
-	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/porttest"
 )
 
 const watching = "functions/harness/observability/"

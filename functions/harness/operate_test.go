@@ -18,9 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/base"
-	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/outbox"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/messaging/outbox"
+	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/transaction"
 )

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"example.com/orders/functions/internal/tracing"
+	"example.com/orders/functions/internal/observe/tracing"
 )
 
 // options is what the flags and the environment say.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"example.com/orders/functions/internal/backlog"
+	"example.com/orders/functions/internal/operate/backlog"
 	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )

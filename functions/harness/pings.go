@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/robfig/cron/v3"
 
-	"example.com/orders/functions/internal/base"
+	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/knative"
 )
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync"
 
-	"example.com/orders/functions/internal/poke"
+	"example.com/orders/functions/internal/messaging/poke"
 )
 
 // poker wakes the relay of one schema in this process.

@@ -5,8 +5,8 @@ import (
 	"database/sql"
 	"errors"
 
-	"example.com/orders/functions/internal/base"
-	"example.com/orders/functions/internal/health"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/observe/health"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/transaction"
 )

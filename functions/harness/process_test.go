@@ -16,11 +16,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/kafkatest"
-	"example.com/orders/functions/internal/mysqltest"
-	"example.com/orders/functions/internal/openapitest"
-	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/kafkatest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/functions/internal/testkit/openapitest"
+	"example.com/orders/functions/internal/testkit/porttest"
 )
 
 // asHarness makes the test binary the harness, so that tests run it as users do: as a process that can be killed.

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/console"
-	"example.com/orders/functions/internal/metrics"
+	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/operate/console"
 	"example.com/orders/knative"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/functions/internal/messaging/kafka"
 )
 
 // need is what a command works with.

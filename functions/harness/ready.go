@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"example.com/orders/functions/internal/health"
-	"example.com/orders/functions/internal/rest"
+	"example.com/orders/functions/internal/observe/health"
+	"example.com/orders/functions/internal/web/rest"
 )
 
 // part is something that the system needs.

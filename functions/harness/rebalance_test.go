@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/kafkatest"
-	"example.com/orders/functions/internal/mysqltest"
-	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/functions/internal/testkit/kafkatest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/functions/internal/testkit/porttest"
 )
 
 // member is one of several harnesses on the same servers.

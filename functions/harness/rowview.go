@@ -5,8 +5,8 @@ import (
 	"io"
 	"time"
 
-	"example.com/orders/functions/internal/backlog"
-	"example.com/orders/functions/internal/oneline"
+	"example.com/orders/functions/internal/observe/oneline"
+	"example.com/orders/functions/internal/operate/backlog"
 )
 
 // rowView is a row of an outbox in JSON.

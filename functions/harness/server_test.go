@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/functions/internal/testkit/porttest"
 )
 
 // serving serves handler as the harness does, to clients that have within for each piece.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"example.com/orders/functions/internal/base"
-	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/knative"
 	"example.com/orders/sql/embedded"
 	"example.com/orders/sql/migrate"

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/kafka"
+	"example.com/orders/functions/internal/messaging/kafka"
 )
 
 // unreadOn opens clients that send requests to a path, so many each, and take no answer.

@@ -15,7 +15,7 @@ import (
 	traces "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
-	"example.com/orders/functions/internal/otlp"
+	"example.com/orders/functions/internal/observe/otlp"
 )
 
 // collecting is a server that takes traces by OTLP over HTTP.

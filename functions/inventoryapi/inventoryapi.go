@@ -7,8 +7,8 @@ import (
 	"strconv"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/base"
-	"example.com/orders/functions/internal/rest"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/schema"
 )

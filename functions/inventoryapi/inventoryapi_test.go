@@ -12,10 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/mysqltest"
-	"example.com/orders/functions/internal/openapitest"
-	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/functions/internal/testkit/openapitest"
+	"example.com/orders/functions/internal/testkit/porttest"
 )
 
 func start(t testing.TB) *Function {

@@ -9,7 +9,7 @@ import (
 	"strconv"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/rest"
+	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/inventory"
 )
 

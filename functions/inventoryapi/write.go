@@ -15,7 +15,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events/strictjson"
-	"example.com/orders/functions/internal/rest"
+	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/transaction"
 )

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"slices"
 
-	"example.com/orders/functions/internal/base"
+	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/sql/notifications"
 	"example.com/orders/sql/transaction"
 )

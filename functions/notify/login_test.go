@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/mysqltest"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
 )
 
 // certified makes a certificate for an address, and the roots that trust it.

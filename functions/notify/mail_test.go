@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/mysqltest"
-	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/functions/internal/testkit/porttest"
 )
 
 // startMailing starts the function as it is deployed with a relay.

@@ -16,11 +16,11 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/base"
-	"example.com/orders/functions/internal/batch"
-	"example.com/orders/functions/internal/delivery"
-	"example.com/orders/functions/internal/failpoint"
-	"example.com/orders/functions/internal/tracing"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/function/batch"
+	"example.com/orders/functions/internal/messaging/delivery"
+	"example.com/orders/functions/internal/messaging/failpoint"
+	"example.com/orders/functions/internal/observe/tracing"
 	"example.com/orders/sql/schema"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"example.com/orders/functions/internal/porttest"
+	"example.com/orders/functions/internal/testkit/porttest"
 )
 
 // received is a mail as a relay gets it, and how it came.

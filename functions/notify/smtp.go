@@ -15,7 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"example.com/orders/functions/internal/delivery"
+	"example.com/orders/functions/internal/messaging/delivery"
 )
 
 // The values of SMTP_TLS.

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/mysqltest"
-	"example.com/orders/functions/internal/outboxtest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/functions/internal/testkit/outboxtest"
 )
 
 func TestCreateAnswersWithTheOrderAndItsPlace(t *testing.T) {

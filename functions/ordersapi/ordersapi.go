@@ -9,8 +9,8 @@ import (
 
 	"example.com/orders/functions/cancelorder"
 	"example.com/orders/functions/createorder"
-	"example.com/orders/functions/internal/base"
-	"example.com/orders/functions/internal/rest"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/schema"
 )
 

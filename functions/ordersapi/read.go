@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/rest"
+	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/orders"
 )
 

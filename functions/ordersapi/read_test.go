@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/functiontest"
+	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/sql/orders"
 )
 

@@ -7,8 +7,8 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/cancelorder"
 	"example.com/orders/functions/createorder"
-	"example.com/orders/functions/internal/rest"
-	"example.com/orders/functions/internal/saga"
+	"example.com/orders/functions/internal/function/saga"
+	"example.com/orders/functions/internal/web/rest"
 )
 
 // create answers POST /api/orders.

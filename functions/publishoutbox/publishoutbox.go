@@ -12,14 +12,14 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
-	"example.com/orders/functions/internal/base"
-	"example.com/orders/functions/internal/delivery"
-	"example.com/orders/functions/internal/failpoint"
-	"example.com/orders/functions/internal/inbox"
-	"example.com/orders/functions/internal/kafka"
-	"example.com/orders/functions/internal/kafkasink"
-	"example.com/orders/functions/internal/outbox"
-	"example.com/orders/functions/internal/poke"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/messaging/delivery"
+	"example.com/orders/functions/internal/messaging/failpoint"
+	"example.com/orders/functions/internal/messaging/inbox"
+	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/messaging/kafkasink"
+	"example.com/orders/functions/internal/messaging/outbox"
+	"example.com/orders/functions/internal/messaging/poke"
 	"example.com/orders/sql/schema"
 )
 

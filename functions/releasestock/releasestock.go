@@ -11,7 +11,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/base"
+	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/transaction"

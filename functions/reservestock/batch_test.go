@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/functiontest"
-	"example.com/orders/functions/internal/mysqltest"
-	"example.com/orders/functions/internal/outboxtest"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/functions/internal/testkit/outboxtest"
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/schema"

@@ -41,7 +41,7 @@ func TestAStagedFolderHasWhatTheFunctionNeedsAndNoMore(t *testing.T) {
 	all := files(t, dir)
 	for _, file := range []string{
 		"go.mod", "go.sum", "function.go", "func.yaml", ".funcignore", "functions/reservestock/reservestock.go",
-		"functions/internal/inbox/inbox.go", "events/order.go", "events/schemas/order.created.v1.json",
+		"functions/internal/messaging/inbox/inbox.go", "events/order.go", "events/schemas/order.created.v1.json",
 	} {
 		assert.Contains(t, all, file)
 	}

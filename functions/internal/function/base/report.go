@@ -1,0 +1,68 @@
+package base
+
+import (
+	"context"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/messaging/delivery"
+	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/observe/tracing"
+	"example.com/orders/sql/dberror"
+)
+
+// Observe runs the handling of one event, logs its outcome once, and turns its error into the function's answer.
+func (b *Base) Observe(ctx context.Context, e event.Event, handle func() (outcome string, err error)) error {
+	if err := b.Started(); err != nil {
+		return delivery.Result(err)
+	}
+	begin := time.Now()
+	outcome, err := handle()
+	return b.report(ctx, e, begin, outcome, err)
+}
+
+// report logs and counts what became of an event whose handling began at a time, and returns the function's answer. An
+// empty outcome is not worth a line. A value that the database refuses for what it is makes the event poison: it will be
+// refused at every delivery.
+func (b *Base) report(ctx context.Context, e event.Event, begin time.Time, outcome string, err error) error {
+	if dberror.IsBadValue(err) {
+		err = delivery.Poison(err)
+	}
+	if err == nil && outcome == "" {
+		return nil
+	}
+	ctx = tracing.Of(ctx, e)
+	b.Metrics.CountEvent(b.Name, counted(outcome, err), time.Since(begin))
+	attributes := []any{
+		"function", b.Name, "event_id", e.ID(), "event_type", e.Type(),
+		"correlation_id", events.CauseOf(e).CorrelationID, "duration", time.Since(begin).Round(time.Microsecond),
+	}
+	if e.Subject() != "" {
+		attributes = append(attributes, "order_id", e.Subject())
+	}
+	switch {
+	case err == nil:
+		b.Log.InfoContext(ctx, "event handled", append(attributes, "outcome", outcome)...)
+	case delivery.IsPoison(err):
+		b.Log.ErrorContext(ctx, "event is poison", append(attributes, "error", err)...)
+	default:
+		b.Log.WarnContext(ctx, "event failed, to be delivered again", append(attributes, "error", err)...)
+	}
+	return delivery.Result(err)
+}
+
+// counted is an outcome as the metrics count it.
+func counted(outcome string, err error) metrics.Outcome {
+	switch {
+	case delivery.IsPoison(err):
+		return metrics.Poisoned
+	case err != nil:
+		return metrics.Retried
+	case outcome == repeated:
+		return metrics.Duplicate
+	default:
+		return metrics.Handled
+	}
+}

@@ -1,0 +1,109 @@
+// Package inbox gives an event its effect once, however often it is delivered. Events go in at least once; their
+// effects come out exactly once, since the record of the event commits with them.
+package inbox
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/functions/internal/messaging/failpoint"
+	"example.com/orders/functions/internal/messaging/outbox"
+	"example.com/orders/sql/dberror"
+	"example.com/orders/sql/messaging"
+	"example.com/orders/sql/transaction"
+)
+
+// Work is what a transaction does for those of some events that were not handled before, of which it gets the indices.
+// The events that it returns are stored with what it wrote.
+type Work func(ctx context.Context, tx *transaction.Tx, fresh []int) ([]event.Event, error)
+
+// Once runs work in one transaction with the record that consumer handled some events: all of them have their effect, or
+// none. It returns the indices of those that have it now, and the shards of the outbox with new rows; the other events are
+// duplicates, of one handled before or of an earlier one of the same call. An event is known by its source and its id
+// together, as CloudEvents has it. When the same event is handled twice at the same time, the second waits for the first to
+// commit or to fail.
+//
+// The events of a batch (see batch.Run) wait for a row that another transaction holds once; its error says nothing about a
+// single one of them. A batch of one event takes it to be new, as it is as a rule, which saves a round trip: it fails when it
+// is not. An event that is alone is looked for first.
+func Once(ctx context.Context, db *sql.DB, consumer string, es []event.Event, alone bool, now func() time.Time, work Work) (fresh []int, shards []uint8, err error) {
+	ctx = failpoint.In(ctx, consumer)
+	if !alone {
+		return once(ctx, outbox.TransactShared, db, consumer, es, len(es) > 1, now, work)
+	}
+	fresh, shards, err = once(ctx, outbox.Transact, db, consumer, es, true, now, work)
+	if dberror.IsDuplicate(err) { // another delivery has committed since the event was looked for
+		fresh, shards, err = once(ctx, outbox.Transact, db, consumer, es, true, now, work)
+	}
+	return fresh, shards, err
+}
+
+type transact func(context.Context, *sql.DB, func() time.Time, outbox.Work) ([]uint8, error)
+
+func once(ctx context.Context, transact transact, db *sql.DB, consumer string, es []event.Event, look bool, now func() time.Time, work Work) (fresh []int, shards []uint8, err error) {
+	shards, err = transact(ctx, db, now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
+		fresh = []int{0}
+		if look {
+			// Before the insert: the affected count of one for many rows does not say which were there.
+			found, err := dedupe(ctx, messaging.New(tx), consumer, es)
+			if fresh = found; err != nil || len(fresh) == 0 {
+				return nil, err
+			}
+		}
+		if err := record(ctx, tx, consumer, es, fresh, now()); err != nil {
+			return nil, err
+		}
+		return work(ctx, tx, fresh)
+	})
+	return fresh, shards, err
+}
+
+// record records that consumer handles the events of some indices, none of which it has handled before: error 1062 means
+// that it has.
+func record(ctx context.Context, tx *transaction.Tx, consumer string, es []event.Event, fresh []int, at time.Time) error {
+	rows := make([]messaging.InsertHandledParams, len(fresh))
+	for n, i := range fresh {
+		rows[n] = messaging.InsertHandledParams{Consumer: consumer, Source: es[i].Source(), EventID: es[i].ID(), ProcessedAt: at}
+	}
+	// In the order of the key, so that two batches with the same events do not deadlock.
+	slices.SortFunc(rows, func(a, b messaging.InsertHandledParams) int {
+		return cmp.Or(cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.Source, b.Source))
+	})
+	if err := messaging.New(tx.Deferred()).InsertAllHandled(ctx, rows); err != nil {
+		return fmt.Errorf("record %d events in the inbox: %w", len(rows), err)
+	}
+	return nil
+}
+
+// identity is what an event is known by.
+type identity struct{ source, id string }
+
+// dedupe returns the indices of the events that consumer has not handled, each event once.
+func dedupe(ctx context.Context, q *messaging.Queries, consumer string, es []event.Event) ([]int, error) {
+	ids := make([]string, len(es))
+	for i, e := range es {
+		ids[i] = e.ID()
+	}
+	handled, err := q.ListHandled(ctx, messaging.ListHandledParams{EventIds: ids, Consumer: consumer})
+	if err != nil {
+		return nil, fmt.Errorf("look for %d events in the inbox: %w", len(ids), err)
+	}
+	seen := make(map[identity]bool, len(es))
+	for _, h := range handled {
+		seen[identity{h.Source, h.EventID}] = true
+	}
+	fresh := make([]int, 0, len(es))
+	for i, e := range es {
+		if key := (identity{e.Source(), e.ID()}); !seen[key] {
+			seen[key] = true
+			fresh = append(fresh, i)
+		}
+	}
+	return fresh, nil
+}

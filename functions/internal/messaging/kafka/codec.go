@@ -1,0 +1,105 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/IBM/sarama"
+	"github.com/cloudevents/sdk-go/protocol/kafka_sarama/v2"
+	"github.com/cloudevents/sdk-go/v2/binding"
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/functions/internal/web/httpbinding"
+)
+
+// Encode makes the record of an event, in the binary mode of the Kafka binding of CloudEvents: the value is exactly
+// the event's data, the attributes are headers, the key is the extension partitionkey, and the topic is named like the
+// event's type. What breaks the rules of CloudEvents is an error, since no consumer could read it as an event.
+func Encode(ctx context.Context, e event.Event) (*sarama.ProducerMessage, error) {
+	if err := e.Validate(); err != nil {
+		return nil, fmt.Errorf("encode event %q: %w", e.ID(), err)
+	}
+	m := &sarama.ProducerMessage{Topic: e.Type()}
+	if err := kafka_sarama.WriteProducerMessage(binding.WithForceBinary(ctx), (*binding.EventMessage)(&e), m); err != nil {
+		return nil, fmt.Errorf("encode event %s: %w", e.ID(), err)
+	}
+	return m, nil
+}
+
+// ForeignType is the type that Knative gives to a record that is not a CloudEvent.
+const ForeignType = "dev.knative.kafka.event"
+
+// Decode makes the event of a record as the KafkaSource namespace/name of Knative does: a CloudEvent keeps its
+// attributes; anything else becomes an event of ForeignType, with the record's place as its id. Either has the
+// extensions knativekafkapartition and knativekafkaoffset.
+func Decode(m *sarama.ConsumerMessage, namespace, name string) event.Event {
+	e, ok := decodeCloudEvent(m)
+	if !ok {
+		e = foreign(m, namespace, name)
+	}
+	e.SetExtension("knativekafkapartition", strconv.Itoa(int(m.Partition)))
+	e.SetExtension("knativekafkaoffset", strconv.FormatInt(m.Offset, 10))
+	return e
+}
+
+func decodeCloudEvent(m *sarama.ConsumerMessage) (event.Event, bool) {
+	message := kafka_sarama.NewMessageFromConsumerMessage(m)
+	encoding := message.ReadEncoding()
+	if encoding == binding.EncodingUnknown {
+		return event.Event{}, false
+	}
+	if encoding == binding.EncodingStructured { // the SDK panics over some
+		e, err := httpbinding.Structured(m.Value)
+		return e, err == nil
+	}
+	e, err := binding.ToEvent(context.Background(), message)
+	if err != nil || e.Validate() != nil {
+		return event.Event{}, false
+	}
+	// The encoder of the SDK adds where the record was; KafkaSource says it by other names.
+	for _, extension := range []string{"kafkaoffset", "kafkapartition", "kafkatopic"} {
+		e.SetExtension(extension, nil)
+	}
+	return *e, true
+}
+
+func foreign(m *sarama.ConsumerMessage, namespace, name string) event.Event {
+	e := event.New()
+	e.SetType(ForeignType)
+	e.SetSource("/apis/v1/namespaces/" + namespace + "/kafkasources/" + name + "#" + m.Topic)
+	e.SetSubject(fmt.Sprintf("partition:%d#%d", m.Partition, m.Offset))
+	e.SetID(fmt.Sprintf("partition:%d/offset:%d", m.Partition, m.Offset))
+	if !m.Timestamp.IsZero() {
+		e.SetTime(m.Timestamp)
+	}
+	if m.Key != nil {
+		e.SetExtension("key", string(m.Key))
+		e.SetExtension("partitionkey", string(m.Key))
+	}
+	for _, h := range m.Headers {
+		key := strings.ToLower(string(h.Key))
+		if key == "content-type" {
+			e.SetDataContentType(string(h.Value))
+			continue
+		}
+		if suffix := alphanumeric(key); suffix != "" {
+			e.SetExtension("kafkaheader"+suffix, string(h.Value))
+		}
+	}
+	if m.Value != nil {
+		e.DataEncoded = m.Value
+	}
+	return e
+}
+
+// alphanumeric keeps of a header's name what the name of a CloudEvents extension may have.
+func alphanumeric(name string) string {
+	return strings.Map(func(r rune) rune {
+		if (r >= 'a' && r <= 'z') || (r >= '0' && r <= '9') {
+			return r
+		}
+		return -1
+	}, name)
+}

@@ -1,0 +1,47 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/IBM/sarama"
+
+	"example.com/orders/functions/internal/observe/health"
+)
+
+// Ping succeeds when one of the brokers, each host:port, answers within health.Within. A connection that is made is no answer:
+// the system takes it for a broker that hangs.
+func Ping(ctx context.Context, brokers []string) error {
+	answers := make(chan error, len(brokers))
+	for _, broker := range brokers {
+		go func() { answers <- pingOne(broker) }()
+	}
+	var errs []error
+	for range brokers {
+		select {
+		case err := <-answers:
+			if err == nil {
+				return nil
+			}
+			errs = append(errs, err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func pingOne(address string) error {
+	c := config("orders-health")
+	c.Net.DialTimeout, c.Net.ReadTimeout, c.Net.WriteTimeout = health.Within, health.Within, health.Within
+	broker := sarama.NewBroker(address)
+	if err := broker.Open(c); err != nil {
+		return fmt.Errorf("connect to %s: %w", address, err)
+	}
+	defer func() { _ = broker.Close() }() // there is nothing to lose
+	if _, err := broker.ApiVersions(&sarama.ApiVersionsRequest{}); err != nil {
+		return fmt.Errorf("ask %s: %w", address, err)
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package kafka_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/IBM/sarama"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/testkit/kafkatest"
+	"example.com/orders/knative"
+)
+
+func newReader(t *testing.T, c kafkatest.Cluster) *kafka.Reader {
+	t.Helper()
+	r, err := kafka.NewReader(c.Brokers)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, r.Close()) })
+	return r
+}
+
+// values writes records with these values to a partition of a topic with one.
+func values(t *testing.T, producer *kafka.Producer, topic string, values ...string) {
+	t.Helper()
+	var records []*sarama.ProducerMessage
+	for _, value := range values {
+		records = append(records, &sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder(value)})
+	}
+	require.Equal(t, make([]error, len(values)), producer.Write(t.Context(), records))
+}
+
+func TestReaderReadsWhatWasThereWhenItLooked(t *testing.T) {
+	c := kafkatest.Start(t)
+	name := topic(t, c, "order.created", 1)
+	producer := newProducer(t, c)
+	values(t, producer, name, "0", "1", "2")
+	r := newReader(t, c)
+	spans, err := r.Spans(name)
+	require.NoError(t, err)
+	require.Equal(t, []kafka.Span{{Topic: name, From: 0, To: 3}}, spans)
+	values(t, producer, name, "later")
+
+	var seen []string
+	read := func(span kafka.Span) []string {
+		seen = nil
+		require.NoError(t, r.Read(t.Context(), span, func(m *sarama.ConsumerMessage) error {
+			seen = append(seen, fmt.Sprintf("%d=%s", m.Offset, m.Value))
+			return nil
+		}))
+		return seen
+	}
+	assert.Equal(t, []string{"0=0", "1=1", "2=2"}, read(spans[0]))
+	assert.Equal(t, []string{"1=1"}, read(kafka.Span{Topic: name, From: 1, To: 2}))
+	assert.Empty(t, read(kafka.Span{Topic: name, From: 2, To: 2}))
+	assert.Equal(t, []string{"0=0", "1=1", "2=2"}, read(spans[0]), "it can be read again")
+
+	enough := errors.New("enough")
+	assert.ErrorIs(t, r.Read(t.Context(), spans[0], func(*sarama.ConsumerMessage) error { return enough }), enough)
+}
+
+func TestReaderDoesNotMakeTheTopicThatItLooksFor(t *testing.T) {
+	c := kafkatest.Start(t)
+	r := newReader(t, c)
+	for range 2 {
+		_, err := r.Spans(c.Prefix + "nobody.made.it")
+		assert.ErrorIs(t, err, sarama.ErrUnknownTopicOrPartition)
+	}
+}
+
+func TestReaderTellsWhichBrokersAreAway(t *testing.T) {
+	r := newReader(t, kafkatest.Cluster{Brokers: []string{"127.0.0.1:1"}})
+	_, err := r.Spans("order.created.dlq")
+	assert.ErrorContains(t, err, "order.created.dlq")
+	assert.ErrorContains(t, err, "127.0.0.1:1")
+}
+
+func TestReaderWaitsForACoordinatorThatIsLoading(t *testing.T) {
+	c := kafkatest.Fake(t)
+	topic := knative.Topic{Name: "order.created", Partitions: 1, Replicas: 1}
+	require.NoError(t, kafka.EnsureTopics(t.Context(), c.Brokers, []knative.Topic{topic}))
+	fault := c.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetFetch}, Err: kerr.CoordinatorLoadInProgress, Count: 2})
+
+	committed, err := newReader(t, c).Committed("g", topic.Name)
+
+	require.NoError(t, err)
+	assert.Equal(t, map[int32]int64{0: 0}, committed)
+	assert.Equal(t, 2, fault.Hits())
+}

@@ -1,0 +1,112 @@
+// Package kafkasink is the relay's way to Kafka through the KafkaSinks of Knative. Events go in by outbox.Publisher; they
+// come out as CloudEvents posted over HTTP, each to the KafkaSink of its type.
+package kafkasink
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/functions/internal/messaging/outbox"
+	"example.com/orders/functions/internal/web/direct"
+	"example.com/orders/functions/internal/web/httpbinding"
+)
+
+const (
+	// parallel is how many events are under way at once, at most. No two of them are of one order, since a batch has one
+	// event of an aggregate: a KafkaSink sends on what it has at hand in any order.
+	parallel = 64
+	// largest is the size of the data that a KafkaSink takes, in bytes: its producer sends requests up to 1 MiB, and
+	// answers a larger one with the same 503 as a broker that is away, so that it would be sent again for ever.
+	largest = 1<<20 - 16<<10
+	// unknown stands for the partition and the offset of a record: a KafkaSink does not tell them.
+	unknown = -1
+)
+
+// Publisher posts events to KafkaSinks.
+type Publisher struct {
+	template string
+	client   *http.Client
+}
+
+// New returns a publisher to the KafkaSinks at template, an http or https URL in which {topic} stands for the type of the
+// event, which is the name of its topic. It does not connect yet.
+func New(template string) (*Publisher, error) {
+	u, err := url.Parse(strings.ReplaceAll(template, "{topic}", "topic"))
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || !strings.Contains(template, "{topic}") {
+		return nil, fmt.Errorf("the KafkaSinks' address %q is not a URL with {topic} in it, like http://kafka-sink-ingress.knative-eventing.svc.cluster.local/orders/{topic}", template)
+	}
+	transport := direct.Transport()
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = parallel, parallel, parallel
+	return &Publisher{template: template, client: &http.Client{
+		Transport: transport,
+		// To follow would be to post without a body, and to take that answer for the broker's.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// Publish posts a batch: see outbox.Publisher. The fate of an event that is not answered within ctx is unknown: the
+// KafkaSink may still write it.
+func (p *Publisher) Publish(ctx context.Context, batch []event.Event) []outbox.Outcome {
+	outcomes := make([]outbox.Outcome, len(batch))
+	var group sync.WaitGroup
+	places := make(chan struct{}, parallel)
+	for i, e := range batch {
+		places <- struct{}{}
+		group.Go(func() {
+			outcomes[i] = outbox.Outcome{Partition: unknown, Offset: unknown, Err: p.post(ctx, e)}
+			<-places
+		})
+	}
+	group.Wait()
+	return outcomes
+}
+
+func (p *Publisher) post(ctx context.Context, e event.Event) error {
+	if err := e.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", outbox.ErrRefused, err)
+	}
+	if size := len(e.Data()); size > largest {
+		return fmt.Errorf("%w: the data has %d bytes, a KafkaSink takes %d", outbox.ErrTooLarge, size, largest)
+	}
+	request, err := httpbinding.NewRequest(ctx, strings.ReplaceAll(p.template, "{topic}", url.PathEscape(e.Type())), e)
+	if err != nil {
+		return fmt.Errorf("%w: %w", outbox.ErrRefused, err)
+	}
+	response, err := p.client.Do(request)
+	if err != nil {
+		return fmt.Errorf("post to the KafkaSink of %s: %w", e.Type(), err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, _ := io.ReadAll(io.LimitReader(response.Body, 200)) // only for the message
+	return judge(response, text)
+}
+
+// judge tells what an answer means: 202 comes after Kafka's acknowledgment; 400 and 413 are about the event itself; 404
+// is about a KafkaSink that is not there yet, and all else about brokers and the way to them.
+func judge(response *http.Response, text []byte) error {
+	if response.StatusCode >= 200 && response.StatusCode < 300 {
+		return nil
+	}
+	answer := fmt.Errorf("the KafkaSink at %s answers %s: %.200s", response.Request.URL.Path, response.Status, text)
+	switch response.StatusCode {
+	case http.StatusRequestEntityTooLarge:
+		return fmt.Errorf("%w: %w", outbox.ErrTooLarge, answer)
+	case http.StatusBadRequest:
+		return fmt.Errorf("%w: %w", outbox.ErrRefused, answer)
+	default:
+		return answer
+	}
+}
+
+// Close lets go of the connections. It may be called twice.
+func (p *Publisher) Close() error {
+	p.client.CloseIdleConnections()
+	return nil
+}

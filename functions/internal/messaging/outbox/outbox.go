@@ -1,0 +1,184 @@
+// Package outbox stores events in the transaction of the state that they tell of, and relays them to Kafka. Events go
+// in through Transact; they come out of Relay, in order per aggregate, at least once.
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/messaging/failpoint"
+	"example.com/orders/functions/internal/observe/tracing"
+	"example.com/orders/sql/messaging"
+	"example.com/orders/sql/transaction"
+)
+
+// Shards is how many shards an outbox has, one row of outbox_shards each. It is part of the stored data: another
+// number needs a migration.
+const Shards = 8
+
+// AllShards lists them.
+func AllShards() []uint8 {
+	all := make([]uint8, Shards)
+	for i := range all {
+		all[i] = uint8(i)
+	}
+	return all
+}
+
+// Shard is the shard of an aggregate's events.
+func Shard(aggregateID string) uint8 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(aggregateID)) // a hash never fails
+	return uint8(h.Sum32() % Shards)
+}
+
+// Poke tells the relay of a schema that shards have new rows. It returns at once and may be lost: the relay sweeps
+// all the same.
+type Poke func(schema string, shards ...uint8)
+
+// Work is what a transaction does; the events that it returns are stored with what it wrote.
+type Work func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error)
+
+// Transact runs work in one transaction and stores the events that it returns: see transaction.Run. It returns the shards
+// that have new rows, for the poke.
+func Transact(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
+	return transact(ctx, transaction.Run, db, now, work)
+}
+
+// TransactShared is Transact for work that is done for several callers at once: see transaction.RunShared.
+func TransactShared(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
+	return transact(ctx, transaction.RunShared, db, now, work)
+}
+
+type runner func(context.Context, *sql.DB, func(context.Context, *transaction.Tx) error) error
+
+func transact(ctx context.Context, run runner, db *sql.DB, now func() time.Time, work Work) (shards []uint8, err error) {
+	ctx, end := tracing.Span(ctx, "transaction")
+	defer func() { end(err) }()
+	err = run(ctx, db, func(ctx context.Context, tx *transaction.Tx) error {
+		emitted, err := work(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if shards, err = Append(ctx, tx, now(), emitted); err != nil {
+			return err
+		}
+		failpoint.Pass(ctx, failpoint.BeforeCommit)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	failpoint.Pass(ctx, failpoint.AfterCommit)
+	return shards, nil
+}
+
+// Append stores events in tx, at the latest with its commit, and returns the shards that they go to. Each event has a
+// subject, its aggregate's id.
+func Append(ctx context.Context, tx *transaction.Tx, at time.Time, emitted []event.Event) ([]uint8, error) {
+	if len(emitted) == 0 {
+		return nil, nil
+	}
+	rows, err := Encode(emitted, at)
+	if err != nil {
+		return nil, err
+	}
+	if err := messaging.New(tx.Deferred()).InsertEvents(ctx, rows); err != nil {
+		return nil, fmt.Errorf("store %d events in the outbox: %w", len(rows), err)
+	}
+	shards := make([]uint8, len(rows))
+	for i, row := range rows {
+		shards[i] = row.Shard
+	}
+	return shards, nil
+}
+
+// Encode makes the rows of events; Decode makes events of them again.
+func Encode(emitted []event.Event, at time.Time) ([]messaging.InsertEventParams, error) {
+	rows := make([]messaging.InsertEventParams, len(emitted))
+	for i, e := range emitted {
+		headers, err := encodeHeaders(e)
+		if err != nil {
+			return nil, err
+		}
+		rows[i] = messaging.InsertEventParams{
+			Shard:         Shard(e.Subject()),
+			AggregateType: aggregateType(e.Source()),
+			AggregateID:   e.Subject(),
+			Type:          e.Type(),
+			Payload:       string(e.Data()),
+			Headers:       headers,
+			CreatedAt:     at,
+		}
+	}
+	return rows, nil
+}
+
+func aggregateType(source string) string {
+	if source == events.InventorySource {
+		return "RESERVATION"
+	}
+	return "ORDER"
+}
+
+// headers are the CloudEvents attributes of a stored event, all but its type and data, which have columns of their own.
+type headers struct {
+	ID              string            `json:"id"`
+	Source          string            `json:"source"`
+	Subject         string            `json:"subject"`
+	Time            time.Time         `json:"time"`
+	DataContentType string            `json:"datacontenttype"`
+	DataSchema      string            `json:"dataschema,omitempty"`
+	Extensions      map[string]string `json:"extensions,omitempty"`
+}
+
+func encodeHeaders(e event.Event) (string, error) {
+	h := headers{
+		ID: e.ID(), Source: e.Source(), Subject: e.Subject(), Time: e.Time(),
+		DataContentType: e.DataContentType(), DataSchema: e.DataSchema(),
+	}
+	if extensions := e.Extensions(); len(extensions) > 0 {
+		h.Extensions = make(map[string]string, len(extensions))
+		for name, value := range extensions {
+			h.Extensions[name] = fmt.Sprint(value)
+		}
+	}
+	text, err := json.Marshal(h)
+	if err != nil {
+		return "", fmt.Errorf("encode the attributes of event %s: %w", e.ID(), err)
+	}
+	return string(text), nil
+}
+
+// Decode makes the stored event again; what it returns is equal to what was appended.
+func Decode(eventType, payload, text string) (event.Event, error) {
+	var h headers
+	if err := json.Unmarshal([]byte(text), &h); err != nil {
+		return event.Event{}, fmt.Errorf("decode the attributes of a stored %s: %w", eventType, err)
+	}
+	e := event.New()
+	e.SetType(eventType)
+	e.SetID(h.ID)
+	e.SetSource(h.Source)
+	e.SetSubject(h.Subject)
+	e.SetTime(h.Time)
+	if h.DataSchema != "" {
+		e.SetDataSchema(h.DataSchema)
+	}
+	for name, value := range h.Extensions {
+		e.SetExtension(name, value)
+	}
+	e.SetDataContentType(h.DataContentType)
+	e.DataEncoded = []byte(payload) // SetData would mark bytes as binary data
+	if err := e.Validate(); err != nil {
+		return event.Event{}, fmt.Errorf("decode a stored %s: %w", eventType, err)
+	}
+	return e, nil
+}

@@ -1,0 +1,320 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/functions/internal/messaging/failpoint"
+	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/observe/tracing"
+	"example.com/orders/sql/messaging"
+	"example.com/orders/sql/transaction"
+)
+
+// Publisher sends events to the topics that are named like their types.
+type Publisher interface {
+	// Publish sends a batch and waits for the broker's word on each event, within ctx; there is one outcome an
+	// event, in the order of the batch. The batch has at most one event of an aggregate.
+	Publish(ctx context.Context, batch []event.Event) []Outcome
+	Close() error
+}
+
+// Outcome is what became of one event of a batch. Without an error it is stored by the broker, on all in-sync
+// replicas. With one that wraps ErrRefused or ErrTooLarge it is not, for reasons of its own. With any other its fate
+// is unknown: it is sent again.
+type Outcome struct {
+	Partition int32
+	Offset    int64
+	Err       error
+}
+
+// ErrRefused is wrapped by the error of an event that the broker refused for what it is: it counts as an attempt.
+var ErrRefused = errors.New("refused by the broker")
+
+// ErrTooLarge is wrapped by the error of an event that is larger than the broker takes: no attempt will change that.
+var ErrTooLarge = errors.New("too large for the broker")
+
+// errNoOutcome stands for an answer that the publisher owes: what became of the event is unknown.
+var errNoOutcome = errors.New("the publisher gave no outcome")
+
+const (
+	// publishTimeout bounds the wait for the broker, during which the relay holds its shard.
+	publishTimeout = 10 * time.Second
+	// batchSize is how many rows a relay sends at once, at most.
+	batchSize = 1000
+	// retryShare bounds how much of a batch are rows that were refused before, 1/retryShare: a broker that refuses them again,
+	// one by one, does not hold up for long what is new.
+	retryShare = 10
+	// fewHeld is how many new rows of a shard that are held back a pass passes over, which takes less than to write to them:
+	// more are set aside until the attempt that they wait for.
+	fewHeld = 50
+	// maxAttempts is how often a row may be refused before it is parked.
+	maxAttempts = 10
+
+	firstBackoff = time.Second
+	maxBackoff   = 5 * time.Minute
+)
+
+// Backoff is the wait after the n-th refusal, n from 1: one second doubled with each, at most five minutes, of which
+// jitter, from 0 up to but not 1, takes a share (full jitter).
+func Backoff(n int, jitter float64) time.Duration {
+	ceiling := maxBackoff
+	if shift := n - 1; shift < 9 {
+		ceiling = min(maxBackoff, firstBackoff<<shift)
+	}
+	return time.Duration(jitter * float64(ceiling))
+}
+
+// Relay sends stored events. Any number of relays may work on one outbox, in any number of processes.
+type Relay struct {
+	// DB is a pool of the outbox's schema whose connections the server closes after a short wait_timeout, so that a
+	// relay that froze loses its shard.
+	DB        *sql.DB
+	Publisher Publisher
+	Now       func() time.Time
+	// Metrics counts the batches of Schema; nil when nobody looks.
+	Metrics *metrics.Metrics
+	Schema  string
+}
+
+// Sweep sends what is due in all shards, or in the given ones, until nothing is, and returns how many events the
+// broker took. It stops at the first error: the rows stay as they are and the next sweep finds them.
+func (r Relay) Sweep(ctx context.Context, shards ...uint8) (sent int, err error) {
+	if len(shards) == 0 {
+		if shards, err = messaging.New(r.DB).ListPendingShards(ctx, AllShards()); err != nil {
+			return 0, fmt.Errorf("look for events to send: %w", err)
+		}
+	}
+	return r.sweep(ctx, shards)
+}
+
+func (r Relay) sweep(ctx context.Context, shards []uint8) (sent int, err error) {
+	for len(shards) > 0 {
+		p, err := r.pass(ctx, shards)
+		sent += p.sent
+		if err != nil {
+			return sent, fmt.Errorf("relay shards %v: %w", shards, err)
+		}
+		if shards, err = r.next(ctx, p); err != nil {
+			return sent, err
+		}
+		if len(shards) > Shards/2 && p.rows >= batchSize/2 {
+			n, err := r.inHalves(ctx, shards)
+			return sent + n, err
+		}
+	}
+	return sent, nil
+}
+
+// inHalves works off a backlog: while one half of the shards waits for the database or the broker, the other has the
+// processor.
+func (r Relay) inHalves(ctx context.Context, shards []uint8) (sent int, err error) {
+	var other sync.WaitGroup
+	var theirs int
+	var failed error
+	middle := len(shards) / 2
+	other.Go(func() { theirs, failed = r.sweep(ctx, shards[middle:]) })
+	ours, err := r.sweep(ctx, shards[:middle:middle])
+	other.Wait()
+	return ours + theirs, errors.Join(err, failed)
+}
+
+// passed is what came of a pass.
+type passed struct {
+	claimed []uint8 // the shards that no other relay had
+	rows    int     // how many rows of them it sent, or set aside
+	sent    int     // how many of those the broker took
+}
+
+// next returns the shards of the next pass: those of the last one in which there is something left, or something new.
+// It looks after the claims have ended, since another relay that was told of new rows before has passed them by. After a
+// pass that had nothing to do there is no next: what is left waits behind a row that is to be tried again.
+func (r Relay) next(ctx context.Context, p passed) ([]uint8, error) {
+	if p.rows == 0 {
+		return nil, nil
+	}
+	pending, err := messaging.New(r.DB).ListPendingShards(ctx, p.claimed)
+	if err != nil {
+		return nil, fmt.Errorf("look for more events to send: %w", err)
+	}
+	return pending, nil
+}
+
+// pass sends one batch in one transaction: claim the shards that no other relay has, read what is due in them, publish,
+// mark each row by its own outcome, commit. The claims last until the commit, so no other relay sends a later event of
+// the same aggregate meanwhile. Dying anywhere leaves the rows as they were: what was published is published again.
+func (r Relay) pass(ctx context.Context, shards []uint8) (p passed, err error) {
+	begin := time.Now()
+	var rows []row
+	var held []heldRow
+	var outcomes []Outcome
+	err = transaction.Once(ctx, r.DB, func(ctx context.Context, tx *transaction.Tx) error {
+		q := messaging.New(tx)
+		claimed, pages, err := claim(ctx, q, shards)
+		if p.claimed = claimed; err != nil {
+			return err
+		}
+		for i, shard := range claimed {
+			some, behind, err := due(ctx, q, shard, batchSize/len(claimed), pages[i])
+			if err != nil {
+				return err
+			}
+			rows, held = append(rows, some...), append(held, behind...)
+		}
+		if len(rows)+len(held) == 0 {
+			return nil
+		}
+		deferred := messaging.New(tx.Deferred())
+		if err := holdBack(ctx, deferred, held); err != nil {
+			return err
+		}
+		failpoint.Pass(ctx, failpoint.BeforePublish)
+		outcomes = r.publish(ctx, rows)
+		failpoint.Pass(ctx, failpoint.AfterPublish)
+		if err := mark(ctx, deferred, rows, outcomes, r.Now()); err != nil {
+			return err
+		}
+		failpoint.Pass(ctx, failpoint.AfterMark)
+		return nil
+	})
+	if p.rows = len(rows) + len(held); err != nil || p.rows == 0 {
+		return passed{claimed: p.claimed}, err
+	}
+	failpoint.Pass(ctx, failpoint.AfterRelay)
+	batch := counted(rows, outcomes)
+	p.sent = len(batch.Sent)
+	if len(rows) > 0 {
+		r.Metrics.CountBatch(r.Schema, batch, time.Since(begin))
+	}
+	for _, o := range outcomes {
+		if o.Err != nil && !refused(o.Err) {
+			return p, fmt.Errorf("publish: %w", o.Err)
+		}
+	}
+	return p, nil
+}
+
+// refused tells whether the broker refused an event for what it is.
+func refused(err error) bool { return errors.Is(err, ErrTooLarge) || errors.Is(err, ErrRefused) }
+
+// counted is a batch as the metrics count it.
+func counted(rows []row, outcomes []Outcome) (b metrics.Batch) {
+	for i, o := range outcomes {
+		switch {
+		case o.Err == nil:
+			b.Sent = append(b.Sent, rows[i].event)
+		case refused(o.Err):
+			b.Refused++
+		default:
+			b.Unknown++
+		}
+	}
+	return b
+}
+
+func (r Relay) publish(ctx context.Context, rows []row) []Outcome {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	outcomes := make([]Outcome, len(rows))
+	var batch []event.Event
+	var places []int
+	for i, row := range rows {
+		if row.err != nil {
+			outcomes[i].Err = fmt.Errorf("%w: %w", ErrRefused, row.err)
+			continue
+		}
+		batch = append(batch, row.event)
+		places = append(places, i)
+	}
+	if len(batch) == 0 {
+		return outcomes
+	}
+	sent := tracing.Publish(ctx, batch)
+	answers := r.Publisher.Publish(ctx, batch)
+	for i, place := range places {
+		if i < len(answers) {
+			outcomes[place] = answers[i]
+		} else {
+			outcomes[place].Err = errNoOutcome
+		}
+		sent(i, outcomes[place].Err)
+	}
+	return outcomes
+}
+
+// mark records what became of each row. A row of which that is not known stays as it is.
+func mark(ctx context.Context, q *messaging.Queries, rows []row, outcomes []Outcome, now time.Time) error {
+	var acknowledged []messaging.Sent
+	var waiting []messaging.InsertWaitingParams
+	for i, row := range rows {
+		switch o := outcomes[i]; {
+		case o.Err == nil:
+			acknowledged = append(acknowledged, messaging.Sent{ID: row.id, Partition: o.Partition, Offset: o.Offset})
+		case refused(o.Err):
+			waits, err := refuse(ctx, q, row, o.Err)
+			if err != nil {
+				return err
+			}
+			if waits {
+				waiting = append(waiting, messaging.InsertWaitingParams{ID: row.id, AggregateID: row.aggregate})
+				continue
+			}
+		default:
+			continue
+		}
+		if row.waited {
+			if err := q.DeleteWaiting(ctx, row.id); err != nil {
+				return fmt.Errorf("note that row %d waits no more: %w", row.id, err)
+			}
+		}
+	}
+	if err := q.InsertAllWaiting(ctx, waiting); err != nil {
+		return fmt.Errorf("note that %d rows wait: %w", len(waiting), err)
+	}
+	if err := q.MarkSent(ctx, now, acknowledged); err != nil {
+		return fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
+	}
+	return nil
+}
+
+// holdBack sets rows aside until the next attempt of those that hold them back.
+func holdBack(ctx context.Context, q *messaging.Queries, held []heldRow) error {
+	waiting := make([]messaging.InsertWaitingParams, len(held))
+	for i, h := range held {
+		if err := q.HoldBack(ctx, messaging.HoldBackParams{ID: h.ID, NextAttemptAt: &h.until}); err != nil {
+			return fmt.Errorf("hold back row %d: %w", h.ID, err)
+		}
+		waiting[i] = h.InsertWaitingParams
+	}
+	if err := q.InsertAllWaiting(ctx, waiting); err != nil {
+		return fmt.Errorf("note that %d rows are held back: %w", len(waiting), err)
+	}
+	return nil
+}
+
+// refuse counts an attempt against a row, and tells whether it waits for the next one: it is parked when none makes sense.
+func refuse(ctx context.Context, q *messaging.Queries, row row, reason error) (waits bool, err error) {
+	text := reason.Error()
+	// Cut to the column's width, and never inside a character, which the server would refuse.
+	text = strings.ToValidUTF8(text[:min(len(text), 500)], "")
+	n := row.attempts + 1
+	if waits = n < maxAttempts && !errors.Is(reason, ErrTooLarge); waits {
+		err = q.RecordRefusal(ctx, messaging.RecordRefusalParams{
+			ID: row.id, LastError: &text, WaitMicros: int(Backoff(n, rand.Float64()).Microseconds()),
+		})
+	} else {
+		err = q.Park(ctx, messaging.ParkParams{ID: row.id, LastError: &text})
+	}
+	if err != nil {
+		return false, fmt.Errorf("record that row %d was refused: %w", row.id, err)
+	}
+	return waits, nil
+}

@@ -1,0 +1,146 @@
+// Package poke wakes the relay of an outbox. The shards that have new rows go in, as often as there are commits; an
+// event that names them comes out, one at a time.
+package poke
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/uuid"
+
+	"example.com/orders/functions/internal/web/direct"
+	"example.com/orders/functions/internal/web/httpbinding"
+)
+
+// Type is the type of the event that wakes a relay. Its data is {"shards":[…]}.
+const Type = "outbox.poke"
+
+// Deliver hands a poke to a relay and returns when the relay has found nothing more to send, or failed.
+type Deliver func(context.Context, event.Event) error
+
+// Poker wakes one relay. Pokes that come while the relay is at work become one more round, so there is one event under
+// way, however many commits there are.
+type Poker struct {
+	source  string
+	deliver Deliver
+	heard   func(error) // of every round
+	pending atomic.Uint32
+	wake    chan struct{}
+}
+
+// New returns a poker that does nothing until Run. source is that of its events. heard, which may be nil, is told how
+// each round ended: a poke that fails is lost, and the sweep of the relay finds the rows.
+func New(source string, deliver Deliver, heard func(error)) *Poker {
+	if heard == nil {
+		heard = func(error) {}
+	}
+	return &Poker{source: source, deliver: deliver, heard: heard, wake: make(chan struct{}, 1)}
+}
+
+// Poke notes that shards, each below 32, have new rows. It never waits.
+func (p *Poker) Poke(shards ...uint8) {
+	for _, shard := range shards {
+		p.pending.Or(1 << shard)
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// Run delivers pokes until ctx ends. A failed one is not tried again: here it would be a tight loop.
+func (p *Poker) Run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.wake:
+		}
+		if set := p.pending.Swap(0); set != 0 {
+			p.heard(p.deliver(ctx, p.event(set)))
+		}
+	}
+}
+
+func (p *Poker) event(set uint32) event.Event {
+	var shards []int
+	for shard := range 32 {
+		if set&(1<<shard) != 0 {
+			shards = append(shards, shard)
+		}
+	}
+	e := event.New()
+	e.SetType(Type)
+	e.SetSource(p.source)
+	e.SetID(uuid.NewString())
+	e.SetDataContentType(event.ApplicationJSON)
+	e.DataEncoded, _ = json.Marshal(map[string][]int{"shards": shards}) // numbers encode
+	return e
+}
+
+const (
+	// patience bounds a poke over HTTP, longer than a relay waits for its broker.
+	patience = 15 * time.Second
+	// slow is when a poke is left under way and the next may follow: the relay has much to send, or the request is lost
+	// on its way.
+	slow = time.Second
+	// underWay bounds the pokes that are.
+	underWay = 4
+)
+
+// HTTP returns what posts pokes to the relay at address, an http or https URL. It returns early, with nil, for one that
+// is not answered within a second.
+func HTTP(address string) (Deliver, error) { return leaving(address, slow) }
+
+// leaving returns what posts pokes, and leaves one that is not answered within a time under way.
+func leaving(address string, after time.Duration) (Deliver, error) {
+	if u, err := url.Parse(address); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("the relay's address %q is not a URL like http://publish-outbox-orders", address)
+	}
+	client := &http.Client{Timeout: patience, Transport: direct.Transport()}
+	places := make(chan struct{}, underWay)
+	return func(ctx context.Context, e event.Event) error {
+		select {
+		case places <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("poke the relay: %w", ctx.Err())
+		}
+		answered := make(chan error, 1)
+		go func() {
+			answered <- post(ctx, client, address, e)
+			<-places
+		}()
+		timer := time.NewTimer(after)
+		defer timer.Stop()
+		select {
+		case err := <-answered:
+			return err
+		case <-timer.C:
+			return nil
+		}
+	}, nil
+}
+
+func post(ctx context.Context, client *http.Client, address string, e event.Event) error {
+	request, err := httpbinding.NewRequest(ctx, address, e)
+	if err != nil {
+		return fmt.Errorf("make a poke: %w", err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("poke the relay: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16)) // so that the connection is used again
+	if response.StatusCode >= http.StatusMultipleChoices {
+		return fmt.Errorf("poke the relay at %s: it answers %s", address, response.Status)
+	}
+	return nil
+}

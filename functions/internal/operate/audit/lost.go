@@ -1,0 +1,48 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+
+	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/sql/operations"
+	"example.com/orders/sql/schema"
+)
+
+// maxLosses bounds how many losses are read; one is any number of records.
+const maxLosses = 10_000
+
+// checkLost looks for records that were removed before their consumers had handled them: those that consumers found so
+// and went on from, and those that a consumer has not come to yet. What was found longer ago than sent rows are kept is
+// left out: nothing is left that could explain it.
+func (a *auditor) checkLost(ctx context.Context) error {
+	if err := a.snapshot.use(ctx, schema.Operations); err != nil {
+		return err
+	}
+	found, err := operations.New(a.snapshot.conn).ListLostSince(ctx, operations.ListLostSinceParams{At: a.at.Add(-a.o.SentRetention), Limit: maxLosses})
+	if err != nil {
+		return fmt.Errorf("read which records were lost: %w", err)
+	}
+	type begin struct {
+		place
+		consumer string
+		offset   int64
+	}
+	known := map[begin]bool{}
+	for _, l := range found {
+		loss := kafka.Loss{Topic: l.Topic, Partition: int32(l.KafkaPartition), Consumer: l.Consumer, From: l.FirstOffset, To: l.NextOffset}
+		known[begin{place{loss.Topic, loss.Partition}, loss.Consumer, loss.From}] = true
+		a.lose(loss)
+	}
+	for _, loss := range a.ahead {
+		if !known[begin{place{loss.Topic, loss.Partition}, loss.Consumer, loss.From}] {
+			a.lose(loss)
+		}
+	}
+	return nil
+}
+
+func (a *auditor) lose(l kafka.Loss) {
+	n := int(l.To - l.From)
+	a.lost.breachBy(n, "%d records of %s/%d, offsets %d to %d, were removed before %s had handled them", n, l.Topic, l.Partition, l.From, l.To-1, l.Consumer)
+}

@@ -1,0 +1,224 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/IBM/sarama"
+
+	"example.com/orders/functions/internal/messaging/kafka"
+)
+
+// place is a partition of a topic.
+type place struct {
+	topic     string
+	partition int32
+}
+
+// records is what the topics hold, two hashes a record: a million records take 40 MB.
+type records struct {
+	hashes hasher
+	parts  map[place]*part
+	sorted []entry // by id
+
+	replayed map[uint64]struct{} // dead letters that their consumers have handled after all
+
+	mu      sync.Mutex
+	letters map[letter][]string // the first of each
+	counts  map[letter]int
+	settled int                 // dead letters that were replayed
+	set     map[uint64]struct{} // hashes of the orders that have other dead letters
+	foreign int                 // records that are no CloudEvents of the binary mode
+}
+
+// letter says whose dead letters are in which topic.
+type letter struct{ topic, consumer string }
+
+// part is the records of one partition.
+type part struct {
+	span       kafka.Span
+	deadLetter bool
+	// By offset from the start of the span; zero where there is no event.
+	events []record
+}
+
+// record stands for an event: hashes of its identity and of what it says.
+type record struct{ id, content uint64 }
+
+// entry is a record and where it is.
+type entry struct {
+	record
+	in     int32 // of the list of parts
+	offset int64
+}
+
+// hasher makes the hashes of one audit.
+type hasher struct{ seed maphash.Seed }
+
+func (h hasher) of(parts ...string) uint64 {
+	var sum maphash.Hash
+	sum.SetSeed(h.seed)
+	for _, p := range parts {
+		_, _ = sum.WriteString(p) // a hash never fails
+		_ = sum.WriteByte(0)
+	}
+	return max(1, sum.Sum64()) // zero means that there is none
+}
+
+// spans looks how far the topics go at this moment. A topic that is not there holds nothing.
+func spans(reader *kafka.Reader, topics []string) (all []kafka.Span, err error) {
+	for _, topic := range topics {
+		found, err := reader.Spans(topic)
+		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// replay is the hash of a dead letter that was replayed. A letter that is no event is known by its place alone.
+func (h hasher) replay(topic string, partition int32, offset int64, consumer, source, id string) uint64 {
+	return h.of(topic, strconv.Itoa(int(partition)), strconv.FormatInt(offset, 10), consumer, source, id)
+}
+
+// load reads the spans, all at the same time.
+func load(ctx context.Context, reader *kafka.Reader, hashes hasher, all []kafka.Span, replayed map[uint64]struct{}, isDeadLetters func(topic string) bool) (*records, error) {
+	r := &records{
+		hashes: hashes, parts: make(map[place]*part, len(all)), replayed: replayed,
+		letters: map[letter][]string{}, counts: map[letter]int{}, set: map[uint64]struct{}{},
+	}
+	errs := make([]error, len(all))
+	var reading sync.WaitGroup
+	for i, span := range all {
+		p := &part{span: span, deadLetter: isDeadLetters(span.Topic), events: make([]record, span.To-span.From)}
+		r.parts[place{span.Topic, span.Partition}] = p
+		reading.Go(func() {
+			errs[i] = reader.Read(ctx, span, func(m *sarama.ConsumerMessage) error {
+				r.add(p, m)
+				return nil
+			})
+		})
+	}
+	reading.Wait()
+	return r, errors.Join(errs...)
+}
+
+// add keeps what there is to know of a record. The parts are read at the same time, each by one goroutine.
+func (r *records) add(p *part, m *sarama.ConsumerMessage) {
+	var id, source, kind, subject, at, consumer string
+	cut := false
+	for _, h := range m.Headers {
+		switch string(h.Key) {
+		case "ce_id":
+			id = string(h.Value)
+		case "ce_source":
+			source = string(h.Value)
+		case "ce_type":
+			kind = string(h.Value)
+		case "ce_subject":
+			subject = string(h.Value)
+		case "ce_time":
+			at = string(h.Value)
+		case kafka.HeaderConsumer:
+			consumer = string(h.Value)
+		case kafka.HeaderCut:
+			cut = p.deadLetter
+		}
+	}
+	switch {
+	case id == "" || source == "":
+		id, source = "", ""
+		r.mu.Lock()
+		r.foreign++
+		r.mu.Unlock()
+	case !cut: // what is left of a record is not what its event says
+		p.events[m.Offset-p.span.From] = record{r.hashes.of(source, id), r.hashes.of(kind, subject, at, string(m.Value))}
+	}
+	if p.deadLetter {
+		_, replayed := r.replayed[r.hashes.replay(m.Topic, m.Partition, m.Offset, consumer, source, id)]
+		r.setAside(m, consumer, id, cmp.Or(subject, string(m.Key)), replayed)
+	}
+}
+
+// setAside keeps a dead letter for the list of exceptions, unless it was replayed.
+func (r *records) setAside(m *sarama.ConsumerMessage, consumer, id, order string, replayed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if replayed {
+		r.settled++
+		return
+	}
+	l := letter{m.Topic, consumer}
+	r.counts[l]++
+	r.set[r.hashes.of(order)] = struct{}{}
+	if len(r.letters[l]) < maxExamples {
+		r.letters[l] = append(r.letters[l], fmt.Sprintf("%d/%d: event %q of order %q", m.Partition, m.Offset, id, order))
+	}
+}
+
+// compare checks that an event is the same wherever it is, dead letters included.
+func (r *records) compare(once *Invariant) {
+	var list []*part
+	n := 0
+	for _, p := range r.parts {
+		list = append(list, p)
+		n += len(p.events)
+	}
+	r.sorted = make([]entry, 0, n)
+	for in, p := range list {
+		for i, e := range p.events {
+			if e.id != 0 {
+				r.sorted = append(r.sorted, entry{e, int32(in), p.span.From + int64(i)})
+			}
+		}
+	}
+	slices.SortFunc(r.sorted, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(list[a.in].span.Topic, list[b.in].span.Topic),
+			cmp.Compare(list[a.in].span.Partition, list[b.in].span.Partition), cmp.Compare(a.offset, b.offset))
+	})
+	name := func(e entry) string {
+		span := list[e.in].span
+		return fmt.Sprintf("%s/%d/%d", span.Topic, span.Partition, e.offset)
+	}
+	for first := 0; first < len(r.sorted); {
+		next := first + 1
+		for ; next < len(r.sorted) && r.sorted[next].id == r.sorted[first].id; next++ {
+			if r.sorted[next].content != r.sorted[first].content {
+				once.breach("the records %s and %s have one source and id, and differ", name(r.sorted[first]), name(r.sorted[next]))
+			} else if !list[r.sorted[next].in].deadLetter && !list[r.sorted[first].in].deadLetter {
+				once.count("duplicate records", 1)
+			}
+		}
+		first = next
+	}
+	once.count("records", len(r.sorted))
+	once.count("foreign records", r.foreign)
+	once.count("replayed dead letters", r.settled)
+}
+
+// has tells whether an event is in any topic. compare has run before.
+func (r *records) has(source, id string) bool {
+	_, found := slices.BinarySearchFunc(r.sorted, r.hashes.of(source, id), func(e entry, id uint64) int { return cmp.Compare(e.id, id) })
+	return found
+}
+
+// exceptions lists the dead letters by their topics and consumers.
+func (r *records) exceptions() (all []Exception) {
+	for l, n := range r.counts {
+		all = append(all, Exception{Kind: DeadLetters, Where: l.topic, Consumer: l.consumer, Count: n, Examples: slices.Sorted(slices.Values(r.letters[l]))})
+	}
+	slices.SortFunc(all, func(a, b Exception) int {
+		return cmp.Or(cmp.Compare(a.Where, b.Where), cmp.Compare(a.Consumer, b.Consumer))
+	})
+	return all
+}

@@ -1,0 +1,252 @@
+package bench
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/uuid"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/messaging/outbox"
+	"example.com/orders/knative"
+	"example.com/orders/sql/schema"
+	"example.com/orders/sql/transaction"
+)
+
+// backlogType is the type of the events of a backlog, and the topic that they go to: one that no function reads.
+const backlogType = "bench.backlog"
+
+// Backlog is how fast the relays of the orders schema drained an outbox.
+type Backlog struct {
+	At      time.Time `json:"at"`
+	Machine Machine   `json:"machine"`
+	Stack   Stack     `json:"stack"`
+	Rows    int       `json:"rows"`
+	// Seconds is from the commit of the rows to when the last of them was read from the topic.
+	Seconds   float64 `json:"seconds"`
+	PerSecond float64 `json:"perSecond"`
+	Usage     Usage   `json:"usage"`
+}
+
+// Write writes the report for people.
+func (b *Backlog) Write(out io.Writer) error {
+	_, err := fmt.Fprintf(out, "backlog  %d rows in %.2f s: %.0f rows/s; %.2f CPU seconds of the harness, at most %.0f MiB%s; %s; %s\n",
+		b.Rows, b.Seconds, b.PerSecond, b.Usage.HarnessSeconds, b.Usage.HarnessMiB, b.Stack.together(), b.Stack.Database, b.Stack.size())
+	return err
+}
+
+// maxBacklog bounds a backlog: all its rows are one transaction.
+const maxBacklog = 1_000_000
+
+// Drain stores so many events in one transaction, so that no relay sees them before all are there, calls wake, which
+// wakes the relays of the orders schema for all its shards and does not wait for it, and measures until the last event is
+// read from the topic, which must be within a time. That topic has as many partitions as those of the stack; it and the
+// rows are removed afterwards.
+func Drain(ctx context.Context, target Target, rows int, within time.Duration, wake func(context.Context) error, show *Progress) (result *Backlog, err error) {
+	if rows < 1 || rows > maxBacklog {
+		return nil, fmt.Errorf("--backlog %d: give 1 to %d rows", rows, maxBacklog)
+	}
+	db, err := target.Server.Open(schema.Orders, 2)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	consumer, err := newConsumer(target.Brokers)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, consumer.Close()) }()
+	like, err := numbers(consumer, target.TopicPrefix+events.OrderConfirmedType)
+	if err != nil {
+		return nil, err
+	}
+	topic := target.TopicPrefix + backlogType
+	if err := kafka.EnsureTopics(ctx, target.Brokers, []knative.Topic{{Name: topic, Partitions: int32(len(like)), Replicas: 1}}); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, deleteTopic(target.Brokers, topic)) }()
+	parts, err := partitionsOf(ctx, consumer, topic)
+	if err != nil {
+		return nil, err
+	}
+	drained := newTally(rows, parts)
+	defer drained.close()
+
+	result = &Backlog{At: time.Now().UTC(), Machine: thisMachine(), Rows: rows}
+	if result.Stack, err = (database{db, target.Server.Prefix}).describe(ctx, target); err != nil {
+		return nil, err
+	}
+	result.Stack.Partitions = len(parts)
+	show.say("storing %d events in one transaction", rows)
+	var used *usage
+	if err := transaction.Once(ctx, db, func(ctx context.Context, tx *transaction.Tx) error {
+		if err := store(ctx, tx, rows); err != nil {
+			return err
+		}
+		show.say("draining them")
+		used = startUsage(target.PIDs)
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	committed := time.Now()
+	defer func() { err = errors.Join(err, removeBacklog(context.WithoutCancel(ctx), db, err == nil)) }()
+	if err := wake(ctx); err != nil {
+		return nil, err
+	}
+	if err := drained.await(ctx, within, used); err != nil {
+		return nil, err
+	}
+	result.Seconds = drained.last.Sub(committed).Seconds()
+	result.PerSecond = ratio(float64(rows), result.Seconds)
+	result.Usage = used.stop(rows)
+	return result, nil
+}
+
+// store appends events as functions do, each of an aggregate of its own, of the size of an order.created.
+func store(ctx context.Context, tx *transaction.Tx, rows int) error {
+	const chunk = 500
+	items := []events.Item{{SKU: skuName(1), Quantity: 1, UnitPrice: 1299}, {SKU: skuName(2), Quantity: 1, UnitPrice: 1299}}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	for done := 0; done < rows; {
+		batch := make([]event.Event, 0, chunk)
+		for ; len(batch) < chunk && done < rows; done++ {
+			e, err := events.New(events.OrderCreated{
+				OrderID: uuid.Must(uuid.NewV7()).String(), CustomerEmail: "bench@example.com", Items: items, TotalAmount: 2598, CreatedAt: now,
+			}, 1, now, events.Cause{CorrelationID: "bench"})
+			if err != nil {
+				return fmt.Errorf("make an event of the backlog: %w", err)
+			}
+			e.SetType(backlogType)
+			batch = append(batch, e)
+		}
+		if _, err := outbox.Append(ctx, tx, now, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeBacklog deletes the rows in small batches: none is of use to anybody. A drained backlog is marked by the relays
+// first, after the topic has it: they lock rows in an order of their own, and a delete between theirs would be a deadlock.
+func removeBacklog(ctx context.Context, db *sql.DB, drained bool) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	var first, last sql.NullInt64
+	if err := db.QueryRowContext(ctx, "SELECT MIN(id), MAX(id) FROM outbox WHERE type = ?", backlogType).Scan(&first, &last); err != nil {
+		return fmt.Errorf("find the rows of the backlog: %w", err)
+	}
+	if !first.Valid {
+		return nil
+	}
+	if drained {
+		if err := awaitMarks(ctx, db, first.Int64, last.Int64); err != nil {
+			return err
+		}
+	}
+	const chunk = 5000
+	for id := first.Int64; id <= last.Int64; id += chunk {
+		// By ranges of the primary key, which lock no rows of others for long.
+		err := transaction.Run(ctx, db, func(ctx context.Context, tx *transaction.Tx) error {
+			_, err := tx.ExecContext(ctx, "DELETE FROM outbox WHERE id BETWEEN ? AND ? AND type = ?", id, id+chunk-1, backlogType)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("remove the rows of the backlog: %w", err)
+		}
+	}
+	return nil
+}
+
+// marksWithin bounds the wait for the relays' marks: a relay that died leaves rows for the next sweep.
+const marksWithin = 10 * time.Second
+
+// awaitMarks returns when no row of the backlog is new any more, or after marksWithin.
+func awaitMarks(ctx context.Context, db *sql.DB, first, last int64) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(marksWithin); time.Now().Before(end); <-tick.C {
+		var unmarked bool
+		if err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM outbox WHERE id BETWEEN ? AND ? AND type = ? AND status = 'NEW')",
+			first, last, backlogType).Scan(&unmarked); err != nil {
+			return fmt.Errorf("wait for the relays to mark the backlog: %w", err)
+		}
+		if !unmarked {
+			return nil
+		}
+	}
+	return nil
+}
+
+// tally counts the different keys that arrive in a topic: a record may come twice.
+type tally struct {
+	want    int
+	parts   []sarama.PartitionConsumer
+	reading sync.WaitGroup
+	all     chan struct{} // closed when all are there
+
+	mu   sync.Mutex
+	seen map[string]struct{}
+	last time.Time // when the last of them was read; settled once all is closed
+}
+
+func newTally(want int, parts []sarama.PartitionConsumer) *tally {
+	t := &tally{want: want, parts: parts, all: make(chan struct{}), seen: make(map[string]struct{}, want)}
+	for _, part := range parts {
+		t.reading.Go(func() {
+			for record := range part.Messages() {
+				t.add(string(record.Key), time.Now())
+			}
+		})
+		t.reading.Go(func() {
+			for range part.Errors() { // they show as a backlog that does not end
+			}
+		})
+	}
+	return t
+}
+
+func (t *tally) add(key string, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before := len(t.seen)
+	t.seen[key] = struct{}{}
+	if len(t.seen) == t.want && before < t.want {
+		t.last = at
+		close(t.all)
+	}
+}
+
+func (t *tally) await(ctx context.Context, within time.Duration, u *usage) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for {
+		select {
+		case <-t.all:
+			return nil
+		case <-tick.C:
+			u.look()
+		case <-ctx.Done():
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			return fmt.Errorf("%d of %d events of the backlog came: %w", len(t.seen), t.want, ctx.Err())
+		}
+	}
+}
+
+func (t *tally) close() {
+	for _, part := range t.parts {
+		part.AsyncClose()
+	}
+	t.reading.Wait()
+}

@@ -1,0 +1,257 @@
+package console_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/testkit/porttest"
+)
+
+// chromium is the browser: the one of CHROMIUM, else the machine's own. Without one the test is skipped.
+func chromium(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a browser and a database server: run without -short")
+	}
+	if path := os.Getenv("CHROMIUM"); path != "" {
+		return path
+	}
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Skip("no Chromium is on the PATH: install one, or name it by CHROMIUM")
+	return ""
+}
+
+// harness starts a harness of its own with the arguments and returns its URL. It ends with the test.
+func harness(t *testing.T, args ...string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "harness")
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "example.com/orders/functions/harness").CombinedOutput()
+	require.NoError(t, err, string(out))
+	address := porttest.Address(t)
+	var output bytes.Buffer
+	command := exec.CommandContext(context.Background(), program, append([]string{"up", "--addr", address, "--ephemeral", "--audit-interval", "1s"}, args...)...)
+	for _, variable := range os.Environ() {
+		// Servers of its own, whatever the other tests work with: what is tested is the page.
+		if !strings.HasPrefix(variable, "MYSQL_") && !strings.HasPrefix(variable, "KAFKA_") {
+			command.Env = append(command.Env, variable)
+		}
+	}
+	command.Stdout, command.Stderr = &output, &output
+	require.NoError(t, command.Start())
+	ended := make(chan struct{})
+	var failed error
+	go func() {
+		failed = command.Wait()
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = command.Process.Signal(syscall.SIGTERM) // it may have ended
+		<-ended
+		assert.NoError(t, failed)
+		if t.Failed() {
+			t.Logf("the log of the harness:\n%s", output.String())
+		}
+	})
+	url := "http://" + address
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !healthy(t, url) {
+		select {
+		case <-tick.C:
+		case <-ended:
+			require.FailNow(t, "the harness has ended before it was ready")
+		}
+	}
+	return url
+}
+
+func healthy(t *testing.T, url string) bool {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/health", nil)
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	defer func() { assert.NoError(t, response.Body.Close()) }()
+	return response.StatusCode == http.StatusOK
+}
+
+// patience is how long something may take to show. It is long since tests run beside others.
+const patience = time.Minute
+
+// browser is a page in a browser.
+type browser struct {
+	t   *testing.T
+	ctx context.Context //nolint:containedctx // chromedp's handle of a page is a context
+	url string
+	// expected is in the complaints of the browser that the test provokes.
+	expected string
+}
+
+// open opens a browser. At the end of the test nothing else may have gone wrong in it.
+func open(t *testing.T, url string, more ...chromedp.ExecAllocatorOption) *browser {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.Flag("disable-dev-shm-usage", true))
+	if os.Getuid() == 0 {
+		options = append(options, chromedp.NoSandbox) // Chromium starts for root only without
+	}
+	options = append(options, more...)
+	ctx, end := chromedp.NewContext(context.Background(), chromedp.WithAllocatorOptions(options...))
+	b := &browser{t: t, ctx: ctx, url: url}
+	messages := chromedp.Console(ctx)
+	b.do(chromedp.EmulateViewport(looks[0].width, looks[0].height))
+	ended := make(chan []string)
+	go func() {
+		var complaints []string
+		for m, err := range messages {
+			if err != nil {
+				break // the browser was closed
+			}
+			if slices.Contains([]chromedp.ConsoleType{"error", "warning", "assert", chromedp.ConsoleException}, m.Type) {
+				complaints = append(complaints, fmt.Sprintf("%s: %s (%s)", m.Type, m.Text, m.URL))
+			}
+		}
+		ended <- complaints
+	}()
+	t.Cleanup(func() {
+		end()
+		complaints := slices.DeleteFunc(<-ended, func(c string) bool { return b.expected != "" && strings.Contains(c, b.expected) })
+		assert.Empty(t, complaints, "the browser's console has errors")
+	})
+	return b
+}
+
+// do carries out actions, within the patience of the test.
+func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	require.NoError(b.t, chromedp.Do(b.ctx, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		_, err := chromedp.Steps(actions...)(ctx, t)
+		return err
+	})))
+}
+
+// eval evaluates JavaScript, and awaits it when it is a promise.
+func eval[T any](b *browser, expression string) T {
+	b.t.Helper()
+	value, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	require.NoError(b.t, err, expression)
+	return value
+}
+
+// visit loads a path.
+func (b *browser) visit(path string) {
+	b.t.Helper()
+	b.do(chromedp.Navigate(b.url+path), chromedp.WaitVisible(chromedp.CSS("h1")))
+}
+
+// await waits until an expression of JavaScript is true.
+func (b *browser) await(expression string) {
+	b.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience)
+	for !eval[bool](b, "Boolean("+expression+")") {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			require.FailNow(b.t, "await "+expression, "the page is:\n%s", eval[string](b, "document.body.innerText"))
+		}
+	}
+}
+
+// awaitText waits until an element shows a text.
+func (b *browser) awaitText(selector, text string) {
+	b.t.Helper()
+	b.await(fmt.Sprintf("[...document.querySelectorAll(%q)].some((e) => e.textContent.includes(%q))", selector, text))
+}
+
+// click clicks the button, the link or the summary that shows or is called by a text.
+func (b *browser) click(text string) {
+	b.t.Helper()
+	found := fmt.Sprintf(`[...document.querySelectorAll('dialog[open] button, dialog[open] input')].concat(document.querySelector('dialog[open]') ? [] : [...document.querySelectorAll('button, a, summary, input[type=checkbox]')])
+		.find((e) => (e.textContent.trim() === %[1]q || e.getAttribute('aria-label') === %[1]q) && !e.disabled && e.checkVisibility())`, text)
+	b.await(found)
+	eval[any](b, "void "+found+".click()")
+}
+
+// fill types into a field, in place of what is there.
+func (b *browser) fill(selector, text string) {
+	b.t.Helper()
+	field := chromedp.CSS(selector)
+	b.do(chromedp.WaitVisible(field), chromedp.Focus(field))
+	eval[any](b, "void document.activeElement.select()")
+	b.do(chromedp.KeyEvent(text))
+}
+
+// appearance is a size of the screen and its colours.
+type appearance struct {
+	name          string
+	width, height int64
+	scheme        string
+	phone         bool
+}
+
+// looks are those in which each page is looked at.
+var looks = []appearance{
+	{"light", 1440, 900, "light", false},
+	{"dark", 1440, 900, "dark", false},
+	{"phone", 390, 844, "light", true},
+}
+
+// look looks at the page in every way: nothing is wider than the screen. The pictures are kept in the folder of
+// SCREENSHOTS, if there is one.
+func (b *browser) look(name string) {
+	b.t.Helper()
+	for _, as := range looks {
+		b.show(as)
+		wide := eval[int64](b, "new Promise((done) => setTimeout(() => done(document.documentElement.scrollWidth), 100))")
+		assert.LessOrEqual(b.t, wide, as.width, "%s is wider than the screen on %s", name, as.name)
+		if folder := os.Getenv("SCREENSHOTS"); folder != "" {
+			quality := int64(85)
+			picture, err := chromedp.Call(b.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatWebp, Quality: &quality})
+			require.NoError(b.t, err)
+			require.NoError(b.t, os.MkdirAll(folder, 0o755))
+			require.NoError(b.t, os.WriteFile(filepath.Join(folder, name+"-"+as.name+".webp"), picture.Data, 0o644))
+		}
+	}
+	b.show(looks[0])
+}
+
+// show changes the screen.
+func (b *browser) show(as appearance) {
+	b.t.Helper()
+	var options []chromedp.EmulateViewportOption
+	if as.phone {
+		options = append(options, chromedp.EmulateMobile, chromedp.EmulatePortrait)
+	}
+	b.do(chromedp.EmulateViewport(as.width, as.height, options...), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: as.scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+		}})
+		return err
+	}))
+}

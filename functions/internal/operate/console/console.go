@@ -1,0 +1,144 @@
+// Package console is the pages by which people see and operate the system. The wiring, the schemas, the topics and the
+// last audit go in; HTML, JSON and streams of what changes come out. It reads what the services store and writes only
+// through what operators have: functions/internal/operate/deadletter, functions/internal/operate/backlog and the REST API.
+package console
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/operate/audit"
+	"example.com/orders/functions/internal/operate/openapi"
+	"example.com/orders/functions/internal/web/rest"
+	"example.com/orders/knative"
+	"example.com/orders/sql/schema"
+)
+
+// Options is what a console shows.
+type Options struct {
+	// Wiring has TopicPrefix before the names of its topics and groups; the pages show them without.
+	Wiring      *knative.Wiring
+	TopicPrefix string
+	Brokers     []string
+	// Open returns the pool of a schema, which its caller leaves open.
+	Open func(schema string) (*sql.DB, error)
+	// FunctionsURL is where functions are, with {consumer} for the name.
+	FunctionsURL string
+	// Audit returns the last report, nil before the first one.
+	Audit func() *audit.Report
+	// Metrics has the counters of dead letters.
+	Metrics *metrics.Metrics
+	Log     *slog.Logger
+}
+
+// Console serves the pages. New makes it, Close ends it.
+type Console struct {
+	o        Options
+	topology topology
+	hub      *hub
+
+	orders, inventory, notifications, operations *sql.DB
+
+	// readers are the idle readers of topics; nil is one that is not connected. Whoever takes one gives it back before it
+	// answers a client.
+	readers chan *kafka.Reader
+}
+
+// maxReaders is how many requests and views read from Kafka at once, so that many who look at letters do not hold up the flow.
+const maxReaders = 4
+
+// New returns a console. It connects to nothing until somebody looks.
+func New(o Options) (*Console, error) {
+	c := &Console{o: o, topology: newTopology(o.Wiring, o.TopicPrefix), readers: make(chan *kafka.Reader, maxReaders)}
+	for range maxReaders {
+		c.readers <- nil
+	}
+	for name, pool := range map[string]**sql.DB{
+		schema.Orders: &c.orders, schema.Inventory: &c.inventory, schema.Notifications: &c.notifications, schema.Operations: &c.operations,
+	} {
+		db, err := o.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("open %s for the console: %w", name, err)
+		}
+		*pool = db
+	}
+	c.hub = newHub(c.view)
+	return c, nil
+}
+
+// Close ends the streams and the connections to the brokers, and waits until ctx ends for what is still being read. It may
+// be called on nil.
+func (c *Console) Close(ctx context.Context) error {
+	if c == nil {
+		return nil
+	}
+	ended := make(chan error, 1)
+	go func() {
+		c.hub.close()
+		ended <- c.closeReaders(ctx)
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("end the console, which is reading yet: %w", ctx.Err())
+	}
+}
+
+// EndStreams ends the streams, so that a server that waits for its requests to end does not wait for them.
+func (c *Console) EndStreams() { c.hub.close() }
+
+// Register serves the console on mux: the pages from / on, the rest below /console/, and the description of the REST API.
+func (c *Console) Register(mux *http.ServeMux) {
+	files := assets()
+	for _, page := range []string{"/{$}", "/orders", "/orders/{id}", "/stock", "/outbox", "/deadletters", "/audit"} {
+		mux.HandleFunc("GET "+page, secured(files.page("index.html")))
+	}
+	mux.HandleFunc("GET /docs", secured(files.page("docs.html")))
+	mux.HandleFunc("GET /console/static/{file}", secured(files.file))
+	mux.HandleFunc("GET /openapi.json", openapi.Handler)
+	c.route(mux, "GET /console/topology", c.serveTopology)
+	mux.HandleFunc("GET /console/events", c.serveEvents)
+	c.route(mux, "GET /console/deadletters/{topic}/{partition}/{offset}", c.serveLetter)
+	c.route(mux, "POST /console/deadletters", c.changeLetters)
+	c.route(mux, "GET /console/outbox/{schema}/{id}", c.serveRow)
+	c.route(mux, "POST /console/outbox", c.changeRows)
+}
+
+func (c *Console) route(mux *http.ServeMux, pattern string, handle func(http.ResponseWriter, *http.Request) error) {
+	mux.HandleFunc(pattern, rest.Handler(func() *slog.Logger { return c.o.Log }, handle))
+}
+
+// actor is who is recorded: the name that a person gave, and where the request came from.
+func actor(r *http.Request, name string) string {
+	if name == "" {
+		return "console at " + addressOf(r)
+	}
+	return name + " (console at " + addressOf(r) + ")"
+}
+
+// addressOf returns the address of the client, without the port.
+func addressOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// moment is a time as the pages take it, with the microseconds that the database keeps.
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
+
+func momentOf(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return moment(*t)
+}

@@ -1,0 +1,209 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/operate/backlog"
+	"example.com/orders/sql/schema"
+)
+
+// flow is the numbers on the arrows.
+type flow struct {
+	// Topics has how many records a topic got: in all, and a second.
+	Topics  map[string]traffic `json:"topics"`
+	Sources map[string]arrow   `json:"sources"` // by consumer group
+	// Outboxes has what waits to be sent, by schema.
+	Outboxes map[string]waiting `json:"outboxes"`
+}
+
+type traffic struct {
+	Total int64   `json:"total"`
+	Rate  float64 `json:"rate"`
+}
+
+type arrow struct {
+	Rate float64 `json:"rate"`
+	Lag  int64   `json:"lag"`
+	// DeadLetters is how many records the consumer could not handle since the process began.
+	DeadLetters int `json:"deadLetters"`
+	// Lost is how many records were removed before the consumer had handled them, since the process began.
+	Lost int `json:"lost"`
+}
+
+type waiting struct {
+	// Waiting is at most maxCounted.
+	Waiting       int64 `json:"waiting"`
+	Parked        int64 `json:"parked"`
+	OldestSeconds int64 `json:"oldestSeconds"`
+}
+
+// maxCounted bounds what is counted of an outbox: beyond it a backlog is just large.
+const maxCounted = 10_000
+
+// rateWindow is over how long a rate is the mean.
+const rateWindow = 5 * time.Second
+
+// sample is how far topics and groups were at a time.
+type sample struct {
+	at      time.Time
+	topics  map[string]int64
+	handled map[string]int64
+}
+
+// newFlow returns what reads the numbers; it remembers the earlier ones, for the rates.
+func (c *Console) newFlow() func(context.Context) (any, error) {
+	var samples []sample
+	return func(ctx context.Context) (any, error) {
+		now, lags, err := c.takeSample(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for len(samples) > 1 && now.at.Sub(samples[1].at) >= rateWindow {
+			samples = samples[1:]
+		}
+		samples = append(samples, now)
+		before := samples[0]
+		f := flow{Topics: map[string]traffic{}, Sources: map[string]arrow{}}
+		for topic, total := range now.topics {
+			f.Topics[topic] = traffic{total, rate(before.at, now.at, before.topics[topic], total)}
+		}
+		dead, lost := c.o.Metrics.DeadLetters(), c.o.Metrics.Lost()
+		for _, h := range c.topology.Handles {
+			consumer := metrics.Consumer{Topic: c.o.TopicPrefix + h.Topic, Function: h.Function}
+			f.Sources[h.Group] = arrow{
+				Rate: rate(before.at, now.at, before.handled[h.Group], now.handled[h.Group]), Lag: lags[h.Group],
+				DeadLetters: dead[consumer], Lost: lost[consumer],
+			}
+		}
+		f.Outboxes, err = c.outboxes(ctx)
+		return f, err
+	}
+}
+
+// rate is how many a second, to one decimal, so that noise is not news.
+func rate(from, to time.Time, before, after int64) float64 {
+	seconds := to.Sub(from).Seconds()
+	if seconds <= 0 || after <= before {
+		return 0
+	}
+	return float64(int64(float64(after-before)/seconds*10+0.5)) / 10
+}
+
+// takeSample asks the brokers how far everything is. What a group has handled counts from the oldest record that there is.
+func (c *Console) takeSample(ctx context.Context) (now sample, lags map[string]int64, err error) {
+	err = c.withReader(ctx, func(reader *kafka.Reader) error {
+		now = sample{at: time.Now(), topics: map[string]int64{}, handled: map[string]int64{}}
+		lags = map[string]int64{}
+		for _, source := range c.o.Wiring.Sources {
+			committed, err := reader.Committed(source.Group, source.Topic)
+			if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			spans, err := reader.Spans(source.Topic) // after the offsets: what is handled meanwhile is lag, and never less than none
+			if err != nil {
+				return err
+			}
+			group := c.plain(source.Group)
+			total := int64(0)
+			for _, span := range spans {
+				total += span.To
+				at := max(committed[span.Partition], span.From)
+				now.handled[group] += at
+				lags[group] += max(0, span.To-at)
+			}
+			now.topics[c.plain(source.Topic)] = total
+		}
+		for _, topic := range c.topology.Topics {
+			if _, ok := now.topics[topic.Name]; ok {
+				continue
+			}
+			spans, err := reader.Spans(c.o.TopicPrefix + topic.Name)
+			if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			now.topics[topic.Name] = 0
+			for _, span := range spans {
+				now.topics[topic.Name] += span.To
+			}
+		}
+		return nil
+	})
+	return now, lags, err
+}
+
+func (c *Console) plain(name string) string { return strings.TrimPrefix(name, c.o.TopicPrefix) }
+
+// withReader reads topics, once a reader is free. One that failed is thrown away: the next one connects anew.
+func (c *Console) withReader(ctx context.Context, do func(*kafka.Reader) error) (err error) {
+	reader, err := c.takeReader(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { c.readers <- reader }()
+	if reader == nil {
+		if reader, err = kafka.NewReader(c.o.Brokers); err != nil {
+			return err
+		}
+	}
+	if err = do(reader); err != nil {
+		_ = reader.Close() // the reason is err
+		reader = nil
+	}
+	return err
+}
+
+func (c *Console) takeReader(ctx context.Context) (*kafka.Reader, error) {
+	select {
+	case reader := <-c.readers:
+		return reader, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for others to have read from Kafka: %w", ctx.Err())
+	}
+}
+
+// closeReaders ends the connections to the brokers, each once nobody reads with it.
+func (c *Console) closeReaders(ctx context.Context) error {
+	var errs []error
+	for range maxReaders {
+		reader, err := c.takeReader(ctx)
+		if err == nil && reader != nil {
+			err = reader.Close()
+		}
+		errs = append(errs, err)
+	}
+	for range maxReaders {
+		c.readers <- nil
+	}
+	return errors.Join(errs...)
+}
+
+// outboxes counts what waits to be sent.
+func (c *Console) outboxes(ctx context.Context) (map[string]waiting, error) {
+	counted := map[string]waiting{}
+	for _, name := range []string{schema.Orders, schema.Inventory} {
+		unsent, err := backlog.Count(ctx, c.pool(name), name, maxCounted)
+		if err != nil {
+			return nil, err
+		}
+		counted[name] = waiting{
+			Waiting:       min(maxCounted, unsent.New+unsent.Waiting+unsent.Parked),
+			Parked:        unsent.Parked,
+			OldestSeconds: int64(max(unsent.OldestDue, unsent.OldestParked) / time.Second),
+		}
+	}
+	return counted, nil
+}

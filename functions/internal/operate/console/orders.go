@@ -1,0 +1,124 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"example.com/orders/functions/internal/operate/audit"
+	"example.com/orders/sql/inventory"
+	"example.com/orders/sql/orders"
+)
+
+// listed is how many orders a live list has: what is older is paged through by the REST API.
+const listed = 50
+
+// orderLine is an order in a list.
+type orderLine struct {
+	OrderID       string `json:"orderId"`
+	Status        string `json:"status"`
+	CustomerEmail string `json:"customerEmail"`
+	TotalAmount   int64  `json:"totalAmount"`
+	Currency      string `json:"currency"`
+	FailureReason string `json:"failureReason,omitempty"`
+	CreatedAt     string `json:"createdAt"`
+	UpdatedAt     string `json:"updatedAt"`
+}
+
+func newOrderLine(row orders.GetOrderRow) orderLine {
+	line := orderLine{
+		OrderID: row.ID, Status: string(row.Status), CustomerEmail: row.CustomerEmail, TotalAmount: row.TotalAmount,
+		Currency: row.Currency, CreatedAt: moment(row.CreatedAt), UpdatedAt: moment(row.UpdatedAt),
+	}
+	if row.FailureReason != nil {
+		line.FailureReason = *row.FailureReason
+	}
+	return line
+}
+
+// newestID is above every order id.
+const newestID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+// readOrders reads the newest orders, of one status unless it is empty, by one query.
+func (c *Console) readOrders(ctx context.Context, status orders.OrdersStatus) (any, error) {
+	q := orders.New(c.orders)
+	found := []orderLine{}
+	if status == "" {
+		rows, err := q.ListOrders(ctx, orders.ListOrdersParams{BeforeID: newestID, Limit: listed})
+		if err != nil {
+			return nil, fmt.Errorf("list orders: %w", err)
+		}
+		for _, row := range rows {
+			found = append(found, newOrderLine(orders.GetOrderRow(row)))
+		}
+		return found, nil
+	}
+	rows, err := q.ListOrdersByStatus(ctx, orders.ListOrdersByStatusParams{Status: status, BeforeID: newestID, Limit: listed})
+	if err != nil {
+		return nil, fmt.Errorf("list %s orders: %w", status, err)
+	}
+	for _, row := range rows {
+		found = append(found, newOrderLine(orders.GetOrderRow(row)))
+	}
+	return found, nil
+}
+
+// readCounts counts the orders of each status. It reads an index from end to end, and the hub gives it the time.
+func (c *Console) readCounts(ctx context.Context) (any, error) {
+	rows, err := orders.New(c.orders).TallyStatuses(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("count orders: %w", err)
+	}
+	counts := map[string]int64{}
+	for _, status := range statuses {
+		counts[status] = 0
+	}
+	for _, row := range rows {
+		counts[string(row.Status)] = row.Orders
+	}
+	return counts, nil
+}
+
+// maxLevels is how many SKUs the page of the stock has.
+const maxLevels = 500
+
+// level is the stock of a SKU.
+type level struct {
+	SKU          string `json:"sku"`
+	AvailableQty int64  `json:"availableQty"`
+	ReservedQty  int64  `json:"reservedQty"`
+}
+
+// readStock reads the levels of the first SKUs, and whether there are more.
+func (c *Console) readStock(ctx context.Context) (any, error) {
+	rows, err := inventory.New(c.inventory).ListStock(ctx, inventory.ListStockParams{Limit: maxLevels + 1})
+	if err != nil {
+		return nil, fmt.Errorf("list the stock: %w", err)
+	}
+	answer := struct {
+		Levels []level `json:"levels"`
+		More   bool    `json:"more"`
+	}{Levels: []level{}, More: len(rows) > maxLevels}
+	for _, row := range rows[:min(len(rows), maxLevels)] {
+		answer.Levels = append(answer.Levels, level{row.Sku, row.AvailableQty, row.ReservedQty})
+	}
+	return answer, nil
+}
+
+// readAudit is the last report, with its length in milliseconds; nil before the first one.
+func (c *Console) readAudit(context.Context) (any, error) {
+	report := c.o.Audit()
+	if report == nil {
+		return nil, nil //nolint:nilnil // there is none yet
+	}
+	return struct {
+		At         string             `json:"at"`
+		TookMillis float64            `json:"tookMillis"`
+		Breaches   int                `json:"breaches"`
+		Invariants []*audit.Invariant `json:"invariants"`
+		Exceptions []audit.Exception  `json:"exceptions"`
+	}{
+		moment(report.At), math.Round(report.Took.Seconds()*1e4) / 10, report.Breaches(), report.Invariants,
+		append([]audit.Exception{}, report.Exceptions...),
+	}, nil
+}

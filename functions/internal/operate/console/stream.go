@@ -1,0 +1,116 @@
+package console
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/operate/backlog"
+	"example.com/orders/functions/internal/operate/deadletter"
+	"example.com/orders/functions/internal/web/rest"
+	"example.com/orders/sql/orders"
+)
+
+// beat is how long a client hears nothing before it hears that there is nothing. One that does not take what is sent is cut
+// off by the server, as every client is.
+const beat = 15 * time.Second
+
+// kindOf is the first word of a view's name, which is kind or kind:argument.
+func kindOf(name string) string {
+	kind, _, _ := strings.Cut(name, ":")
+	return kind
+}
+
+// statuses are those of orders.
+var statuses = []string{
+	string(orders.OrdersStatusPENDING), string(orders.OrdersStatusCONFIRMED),
+	string(orders.OrdersStatusFAILED), string(orders.OrdersStatusCANCELED),
+}
+
+// view finds a view by its name.
+func (c *Console) view(name string) (view, bool) {
+	kind, argument, given := strings.Cut(name, ":")
+	switch {
+	case name == "flow":
+		return view{time.Second, c.newFlow()}, true
+	case name == "counts":
+		return view{time.Second, c.readCounts}, true
+	case name == "stock":
+		return view{time.Second, c.readStock}, true
+	case name == "audit":
+		return view{time.Second, c.readAudit}, true
+	case kind == "orders" && (!given || slices.Contains(statuses, argument)):
+		return view{500 * time.Millisecond, func(ctx context.Context) (any, error) {
+			return c.readOrders(ctx, orders.OrdersStatus(argument))
+		}}, true
+	case kind == "order" && events.ValidOrderID(argument):
+		return view{500 * time.Millisecond, func(ctx context.Context) (any, error) { return c.readOrder(ctx, argument) }}, true
+	case kind == "outbox" && slices.Contains(backlog.States, backlog.State(argument)):
+		return view{time.Second, func(ctx context.Context) (any, error) { return c.readOutbox(ctx, backlog.State(argument)) }}, true
+	case kind == "deadletters" && slices.Contains(deadletter.States, deadletter.State(argument)):
+		return view{2 * time.Second, func(ctx context.Context) (any, error) {
+			return c.readLetters(ctx, deadletter.State(argument))
+		}}, true
+	default:
+		return view{}, false
+	}
+}
+
+// serveEvents answers GET /console/events?view=…&view=… with server-sent events, one for each view that is new.
+func (c *Console) serveEvents(w http.ResponseWriter, r *http.Request) {
+	rest.Handler(func() *slog.Logger { return c.o.Log }, func(w http.ResponseWriter, _ *http.Request) error {
+		names := slices.Compact(slices.Sorted(slices.Values(r.URL.Query()["view"])))
+		if len(names) == 0 || len(names) > maxViews {
+			return rest.NewProblem(http.StatusBadRequest, "take 1 to 6 views")
+		}
+		for _, name := range names {
+			if _, ok := c.view(name); !ok {
+				return rest.NewProblem(http.StatusBadRequest, "there is no such view")
+			}
+		}
+		client := c.hub.join(addressOf(r), names)
+		if client == nil {
+			return rest.Unavailable("the server is stopping")
+		}
+		defer c.hub.leave(client)
+		// With the context of the request and not with that of the handler, which is bounded.
+		stream(r.Context(), w, client)
+		return nil
+	})(w, r)
+}
+
+// stream writes what a client is told, until it is gone.
+func stream(ctx context.Context, w http.ResponseWriter, client *client) {
+	header := w.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Accel-Buffering", "no")
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{}) // that of the server is for requests that end; without one there is none
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	frame := []byte("retry: 1000\n\n")
+	for {
+		if _, err := w.Write(frame); err != nil {
+			return
+		}
+		if err := control.Flush(); err != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case text, ok := <-client.messages:
+			if !ok {
+				return
+			}
+			frame = slices.Concat([]byte("data: "), text, []byte("\n\n"))
+		case <-ticker.C:
+			frame = []byte(": nothing new\n\n")
+		}
+	}
+}

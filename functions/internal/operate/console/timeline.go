@@ -1,0 +1,283 @@
+package console
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/messaging/outbox"
+	"example.com/orders/sql/inventory"
+	"example.com/orders/sql/messaging"
+	"example.com/orders/sql/notifications"
+	"example.com/orders/sql/orders"
+	"example.com/orders/sql/schema"
+)
+
+// orderPage is all that is known of an order.
+type orderPage struct {
+	orderLine
+	CorrelationID string         `json:"correlationId"`
+	Items         []events.Item  `json:"items"`
+	Reservation   *reservation   `json:"reservation,omitempty"`
+	Steps         []step         `json:"steps"`
+	Mails         []notification `json:"mails"`
+}
+
+type reservation struct {
+	Status    string `json:"status"`
+	UpdatedAt string `json:"updatedAt"`
+	Held      []held `json:"held"`
+}
+
+type held struct {
+	SKU      string `json:"sku"`
+	Quantity int64  `json:"quantity"`
+}
+
+// step is an event of the order: who told it, when it was stored and sent, and who handled it.
+type step struct {
+	Function      string      `json:"function"`
+	Type          string      `json:"type"`
+	ID            string      `json:"id"`
+	CorrelationID string      `json:"correlationId,omitempty"`
+	CausationID   string      `json:"causationId,omitempty"`
+	Traceparent   string      `json:"traceparent,omitempty"`
+	StoredAt      string      `json:"storedAt"`
+	SentAt        string      `json:"sentAt,omitempty"`
+	Status        string      `json:"status"`
+	Attempts      int         `json:"attempts"`
+	LastError     string      `json:"lastError,omitempty"`
+	Partition     *int        `json:"partition,omitempty"`
+	Offset        *int64      `json:"offset,omitempty"`
+	Deliveries    []delivered `json:"deliveries"`
+	Event         event.Event `json:"event"`
+
+	stored time.Time
+}
+
+// delivered is what a consumer of an event did.
+type delivered struct {
+	Function string `json:"function"`
+	// At is when it had handled the event; empty as long as it has not.
+	At string `json:"at,omitempty"`
+}
+
+type notification struct {
+	EventID   string `json:"eventId"`
+	Type      string `json:"type"`
+	Status    string `json:"status"`
+	Attempts  int    `json:"attempts"`
+	ClaimedAt string `json:"claimedAt"`
+	SentAt    string `json:"sentAt,omitempty"`
+
+	source string
+}
+
+// maxSteps bounds what is read of an order. A whole saga has fewer than ten events.
+const maxSteps = 200
+
+// skew is how far the clocks of those who store an order's events may be behind that of who accepted the order.
+const skew = time.Minute
+
+// readOrder reads an order's page; nil when there is no such order.
+func (c *Console) readOrder(ctx context.Context, id string) (any, error) {
+	q := orders.New(c.orders)
+	row, err := q.GetOrder(ctx, id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil //nolint:nilnil // the page says so
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read order %s: %w", id, err)
+	}
+	page := orderPage{orderLine: newOrderLine(row), Items: []events.Item{}, Steps: []step{}, Mails: []notification{}}
+	if page.CorrelationID, err = q.GetFlow(ctx, id); err != nil {
+		return nil, fmt.Errorf("read the flow of order %s: %w", id, err)
+	}
+	items, err := q.ListItems(ctx, []string{id})
+	if err != nil {
+		return nil, fmt.Errorf("read the lines of order %s: %w", id, err)
+	}
+	for _, item := range items {
+		page.Items = append(page.Items, events.Item{SKU: item.Sku, Quantity: item.Quantity, UnitPrice: item.UnitPrice})
+	}
+	if page.Reservation, err = c.readReservation(ctx, id); err != nil {
+		return nil, err
+	}
+	if page.Mails, err = c.readMails(ctx, id); err != nil {
+		return nil, err
+	}
+	page.Steps, err = c.readSteps(ctx, id, row.CreatedAt, page.Mails)
+	return page, err
+}
+
+func (c *Console) readReservation(ctx context.Context, id string) (*reservation, error) {
+	q := inventory.New(c.inventory)
+	row, err := q.GetReservation(ctx, id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil //nolint:nilnil // nothing was asked of the stock yet
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the reservation of order %s: %w", id, err)
+	}
+	found := &reservation{Status: string(row.Status), UpdatedAt: moment(row.UpdatedAt), Held: []held{}}
+	rows, err := q.ListHeld(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("read what order %s holds: %w", id, err)
+	}
+	for _, row := range rows {
+		found.Held = append(found.Held, held{row.Sku, row.Quantity})
+	}
+	return found, nil
+}
+
+func (c *Console) readMails(ctx context.Context, id string) ([]notification, error) {
+	rows, err := notifications.New(c.notifications).ListNotificationsOf(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("read what the customer of order %s was told: %w", id, err)
+	}
+	mails := []notification{}
+	for _, row := range rows {
+		mails = append(mails, notification{
+			EventID: row.EventID, Type: row.Type, Status: string(row.Status), Attempts: row.Attempts,
+			ClaimedAt: moment(row.CreatedAt), SentAt: momentOf(row.SentAt), source: row.Source,
+		})
+	}
+	return mails, nil
+}
+
+// identity is what a consumer handles once.
+type identity struct{ consumer, source, id string }
+
+// readSteps reads the events of an order from both outboxes, and from the inboxes who has handled them.
+func (c *Console) readSteps(ctx context.Context, id string, since time.Time, mails []notification) ([]step, error) {
+	handled := map[identity]string{}
+	for _, mail := range mails {
+		at := mail.SentAt
+		if at == "" && mail.Status == string(notifications.NotificationsStatusSUPPRESSED) {
+			at = mail.ClaimedAt
+		}
+		handled[identity{"notify", mail.source, mail.EventID}] = at
+	}
+	steps := []step{}
+	for _, name := range []string{schema.Orders, schema.Inventory} {
+		q := messaging.New(c.pool(name))
+		// '#' is between an order's id and the number of the fact, and '$' follows it.
+		rows, err := q.ListHandledBetween(ctx, messaging.ListHandledBetweenParams{FromID: id + "#", ToID: id + "$", Limit: maxSteps})
+		if err != nil {
+			return nil, fmt.Errorf("look for order %s in the inbox of %s: %w", id, name, err)
+		}
+		for _, row := range rows {
+			handled[identity{row.Consumer, row.Source, row.EventID}] = moment(row.ProcessedAt)
+		}
+		from, err := firstSince(ctx, q, since.Add(-skew))
+		if err != nil {
+			return nil, fmt.Errorf("look for order %s in the outbox of %s: %w", id, name, err)
+		}
+		told, err := q.ListEventsOf(ctx, messaging.ListEventsOfParams{Shard: outbox.Shard(id), FromID: from, AggregateID: id, Limit: maxSteps})
+		if err != nil {
+			return nil, fmt.Errorf("read the events of order %s in %s: %w", id, name, err)
+		}
+		for _, row := range told {
+			s, err := newStep(row)
+			if err != nil {
+				return nil, err
+			}
+			steps = append(steps, s)
+		}
+	}
+	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Or(a.stored.Compare(b.stored), cmp.Compare(a.ID, b.ID)) })
+	c.connect(steps, handled)
+	return steps, nil
+}
+
+func newStep(row messaging.ListEventsOfRow) (step, error) {
+	e, err := outbox.Decode(row.Type, row.Payload, row.Headers)
+	if err != nil {
+		return step{}, err
+	}
+	cause := func(name string) string {
+		text, _ := e.Extensions()[name].(string)
+		return text
+	}
+	s := step{
+		Type: row.Type, ID: e.ID(), CorrelationID: cause("correlationid"), CausationID: cause("causationid"),
+		Traceparent: cause("traceparent"), StoredAt: moment(row.CreatedAt), SentAt: momentOf(row.SentAt),
+		Status: string(row.Status), Attempts: row.Attempts, Partition: row.KafkaPartition, Offset: row.KafkaOffset,
+		Deliveries: []delivered{}, Event: e, stored: row.CreatedAt,
+	}
+	if row.LastError != nil {
+		s.LastError = *row.LastError
+	}
+	return s, nil
+}
+
+// connect finds who told each event, and who has to handle it.
+func (c *Console) connect(steps []step, handled map[identity]string) {
+	for i := range steps {
+		s := &steps[i]
+		causeType := ""
+		for _, cause := range steps {
+			// Facts of two services may have the same number: the cause is the one whose consumer told this event.
+			if cause.ID == s.CausationID && c.topology.leads(cause.Type, s.Type) {
+				causeType = cause.Type
+			}
+		}
+		s.Function = c.topology.teller(s.Type, causeType)
+		for _, h := range c.topology.Handles {
+			if h.Topic == s.Type {
+				s.Deliveries = append(s.Deliveries, delivered{h.Function, handled[identity{h.Function, s.Event.Source(), s.ID}]})
+			}
+		}
+	}
+}
+
+// leads tells whether a function that handles events of one type tells those of another.
+func (t topology) leads(from, to string) bool {
+	return slices.ContainsFunc(t.Handles, func(h handling) bool {
+		return h.Topic == from && slices.Contains(t.Tells, telling{h.Function, to})
+	})
+}
+
+// firstSince finds the first event of an outbox that was stored at a time or later. Ids and times ascend together, but
+// for transactions that were open at once; the primary key is enough for a binary search.
+func firstSince(ctx context.Context, q *messaging.Queries, since time.Time) (int64, error) {
+	last, err := q.LastEvent(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	low, high := int64(0), last
+	for low < high {
+		middle := low + (high-low)/2
+		row, err := q.FirstEventFrom(ctx, middle)
+		if errors.Is(err, sql.ErrNoRows) {
+			return low, nil // deleted meanwhile
+		}
+		if err != nil {
+			return 0, err
+		}
+		if row.CreatedAt.Before(since) {
+			low = row.ID + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, nil
+}
+
+// pool is that of a schema with an outbox.
+func (c *Console) pool(name string) *sql.DB {
+	if name == schema.Inventory {
+		return c.inventory
+	}
+	return c.orders
+}

@@ -1,0 +1,40 @@
+package deadletter
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+
+	"example.com/orders/functions/internal/observe/oneline"
+	"example.com/orders/functions/internal/web/direct"
+)
+
+// client follows no redirect: to a source that is an answer like any other.
+var client = &http.Client{
+	Transport:     direct.Transport(),
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// maxAnswer is how much of an answer is read.
+const maxAnswer = 1024
+
+// exchange sends a request and returns the answer, the beginning of its body on one line.
+func exchange(request *http.Request) (status int, detail string, err error) {
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = response.Body.Close() }() // it was read, or is not wanted
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return 0, "", err
+	}
+	return response.StatusCode, oneline.Of(string(text), maxAnswer), nil
+}
+
+// dialing tells whether err came before there was a connection: nobody has seen the request.
+func dialing(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}

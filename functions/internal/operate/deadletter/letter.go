@@ -1,0 +1,214 @@
+// Package deadletter is what operators do about records that were set aside. The topics of dead letters and the record
+// of earlier actions go in; letters come out, each with what became of it, and are replayed to the consumer that failed,
+// parked or discarded. The topics are only read: what a letter is now follows from the actions in the schema operations.
+package deadletter
+
+import (
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/observe/oneline"
+	"example.com/orders/knative"
+	"example.com/orders/sql/operations"
+)
+
+// Place is where a record is.
+type Place struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+}
+
+func (p Place) String() string { return fmt.Sprintf("%s/%d/%d", p.Topic, p.Partition, p.Offset) }
+
+// State is what became of a letter.
+type State string
+
+// The states. A letter begins open; a replay that failed leaves it open.
+const (
+	Open      State = "open"
+	Parked    State = "parked"    // held back on purpose, by an operator or after too many failures
+	Discarded State = "discarded" // given up
+	Replayed  State = "replayed"  // its consumer has handled it
+)
+
+// States lists all states.
+var States = []State{Open, Parked, Discarded, Replayed}
+
+// Letter is a record that was set aside, by the harness or by Knative.
+type Letter struct {
+	Place
+
+	// Consumer is the function that failed, empty when the record does not say.
+	Consumer string
+	// Forged tells that no source of the wiring has the consumer, the original topic and this topic of dead letters together:
+	// none of ours has written the letter, or the wiring has changed since. It is not replayed.
+	Forged bool
+	// Key is that of the original record, in our topics the order id; empty when it had none.
+	Key string
+	// Event is what the consumer was given, without what was added when the record was set aside.
+	Event event.Event
+	// Origin is where the original record is, as far as the letter says; its offset is -1 when it does not.
+	Origin Place
+	// Attempts is how many deliveries failed before; 0 when the letter does not say, as Knative's do not.
+	Attempts int
+	// Status and Error are the last answer of the consumer.
+	Status int
+	Error  string
+	// Cut is how much of the record is missing, empty when nothing is: such a letter cannot be replayed.
+	Cut string
+	// At is when it was set aside.
+	At time.Time
+	// Record is the letter as it is in the topic.
+	Record *sarama.ConsumerMessage
+
+	State State
+	// Failures is how many replays have failed since it was last opened.
+	Failures int
+	// History is what was done about it, from the oldest action on.
+	History []operations.DeadLetterAction
+}
+
+// The headers that Knative adds to a dead letter beside kafka.HeaderStatus; the data is base64. From KafkaSource's own
+// two it is known where the record was.
+const (
+	knativeErrorDest = "ce_knativeerrordest"
+	knativeErrorData = "ce_knativeerrordata"
+	knativePartition = "ce_knativekafkapartition"
+	knativeOffset    = "ce_knativekafkaoffset"
+)
+
+// added are the headers that are taken off again.
+var (
+	addedByHarness = []string{
+		kafka.HeaderConsumer, kafka.HeaderTopic, kafka.HeaderPartition, kafka.HeaderOffset,
+		kafka.HeaderAttempts, kafka.HeaderError, kafka.HeaderTime, kafka.HeaderStatus, kafka.HeaderCut,
+	}
+	addedByKnative = []string{
+		kafka.HeaderConsumer, kafka.HeaderStatus, knativeErrorDest, knativeErrorData, knativePartition, knativeOffset,
+	}
+)
+
+// parse reads a letter. What a header says that makes no sense is taken as not said: anybody may write to a topic.
+func parse(m *sarama.ConsumerMessage, sources []knative.KafkaSource) Letter {
+	said := map[string]string{}
+	for _, h := range m.Headers {
+		said[string(h.Key)] = string(h.Value)
+	}
+	l := Letter{
+		Place: Place{m.Topic, m.Partition, m.Offset}, Consumer: said[kafka.HeaderConsumer], Record: m, State: Open,
+		Attempts: int(number(said, kafka.HeaderAttempts, 0)), Status: int(number(said, kafka.HeaderStatus, 0)), At: m.Timestamp,
+	}
+	added := addedByKnative
+	if topic, ok := said[kafka.HeaderTopic]; ok {
+		added = addedByHarness
+		l.Origin = Place{topic, int32(number(said, kafka.HeaderPartition, -1)), number(said, kafka.HeaderOffset, -1)}
+		l.Error, l.Cut = said[kafka.HeaderError], said[kafka.HeaderCut]
+		if at, err := time.Parse(time.RFC3339Nano, said[kafka.HeaderTime]); err == nil {
+			l.At = at
+		}
+	} else {
+		l.Origin = Place{originalTopic(m.Topic, l.Consumer, sources), int32(number(said, knativePartition, -1)), number(said, knativeOffset, -1)}
+		if text, err := base64.StdEncoding.DecodeString(said[knativeErrorData]); err == nil {
+			l.Error = string(text)
+		}
+	}
+	l.Forged = l.Consumer != "" && !slices.ContainsFunc(sources, func(s knative.KafkaSource) bool {
+		return s.Sink == l.Consumer && s.Topic == l.Origin.Topic && s.Delivery.DeadLetter == m.Topic
+	})
+	l.Event = restore(m, l, added, sources)
+	l.Key = string(m.Key)
+	if key, ok := l.Event.Extensions()["partitionkey"].(string); ok && m.Key == nil {
+		l.Key = key // KafkaSource drops the record's key, but for this
+	}
+	return l
+}
+
+// number reads a header with a number, fallback when it has none that is not negative.
+func number(said map[string]string, name string, fallback int64) int64 {
+	n, err := strconv.ParseInt(said[name], 10, 64)
+	if err != nil || n < 0 {
+		return fallback
+	}
+	return n
+}
+
+// originalTopic is the topic whose records are set aside in a dead-letter topic, for one consumer.
+func originalTopic(deadLetters, consumer string, sources []knative.KafkaSource) string {
+	for _, s := range sources {
+		if s.Delivery.DeadLetter == deadLetters && s.Sink == consumer {
+			return s.Topic
+		}
+	}
+	return strings.TrimSuffix(deadLetters, Suffix)
+}
+
+// restore makes the event that the source gave to the consumer.
+func restore(m *sarama.ConsumerMessage, l Letter, added []string, sources []knative.KafkaSource) event.Event {
+	original := &sarama.ConsumerMessage{
+		Topic: l.Origin.Topic, Partition: l.Origin.Partition, Offset: l.Origin.Offset, Key: m.Key, Value: m.Value,
+	}
+	for _, h := range m.Headers {
+		if !slices.Contains(added, string(h.Key)) {
+			original.Headers = append(original.Headers, h)
+		}
+	}
+	source := knative.KafkaSource{Name: l.Consumer + "." + l.Origin.Topic, Namespace: "orders"}
+	for _, s := range sources {
+		if s.Topic == l.Origin.Topic && s.Sink == l.Consumer {
+			source = s
+		}
+	}
+	e := kafka.Decode(original, source.Namespace, source.Name)
+	if l.Origin.Offset < 0 || l.Origin.Partition < 0 {
+		e.SetExtension("knativekafkapartition", nil)
+		e.SetExtension("knativekafkaoffset", nil)
+	}
+	for name, value := range source.Extensions {
+		e.SetExtension(name, value)
+	}
+	if l.Consumer != "" {
+		e.SetExtension("consumer", l.Consumer)
+	}
+	return e
+}
+
+// follow works out what a letter is from what was done about it; actions are from the oldest on.
+func (l *Letter) follow(actions []operations.DeadLetterAction) {
+	l.State, l.Failures, l.History = Open, 0, nil
+	consumer, source, id := l.identity()
+	for _, a := range actions {
+		if a.Consumer != consumer || a.EventSource != source || a.EventID != id {
+			continue // about the record that was here before the topic was made anew
+		}
+		l.History = append(l.History, a)
+		switch a.Action {
+		case operations.DeadLetterActionsActionREPLAYSTARTED:
+			l.State = Open // of a replay that did not end nobody knows what it did: it can be repeated
+		case operations.DeadLetterActionsActionREPLAYFAILED:
+			l.State = Open
+			l.Failures++
+		case operations.DeadLetterActionsActionREOPENED:
+			l.State, l.Failures = Open, 0
+		case operations.DeadLetterActionsActionREPLAYED:
+			l.State = Replayed
+		case operations.DeadLetterActionsActionPARKED:
+			l.State = Parked
+		case operations.DeadLetterActionsActionDISCARDED:
+			l.State = Discarded
+		}
+	}
+}
+
+// identity is by what an action knows its letter, beside the place, cut to the columns' widths.
+func (l *Letter) identity() (consumer, source, id string) {
+	return oneline.Of(l.Consumer, 64), oneline.Of(l.Event.Source(), 255), oneline.Of(l.Event.ID(), 255)
+}

@@ -1,0 +1,83 @@
+package gauge
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.com/orders/functions/internal/operate/backlog"
+	"example.com/orders/sql/inventory"
+	"example.com/orders/sql/orders"
+)
+
+var (
+	ordersByStatus = prometheus.NewDesc("orders_by_status", "Orders that are stored, by their status.", []string{"status"}, nil)
+	oldestPending  = prometheus.NewDesc("orders_oldest_pending_age_seconds", "The age of the oldest order that is pending, 0 when none is.", nil, nil)
+	outboxRows     = prometheus.NewDesc("orders_outbox_rows", "Stored events that are not sent, by schema: new, waiting for a retry, parked. Counted up to 100,000.", []string{"schema", "state"}, nil)
+	oldestUnsent   = prometheus.NewDesc("orders_outbox_oldest_unsent_age_seconds", "The age of the oldest stored event that is to be sent, 0 when there is none.", []string{"schema"}, nil)
+	oldestParked   = prometheus.NewDesc("orders_outbox_oldest_parked_age_seconds", "The age of the oldest stored event that is parked, 0 when there is none.", []string{"schema"}, nil)
+	stockSKUs      = prometheus.NewDesc("orders_stock_skus", "SKUs by how many units are free: in_stock, low (1 to 10), out.", []string{"class"}, nil)
+	stockUnits     = prometheus.NewDesc("orders_stock_units", "Units on stock: available, reserved.", []string{"state"}, nil)
+)
+
+const (
+	// countLimit bounds what is counted of an outbox.
+	countLimit = 100_000
+	// few units of a SKU are low stock.
+	few = 10
+)
+
+const microseconds = 1e-6
+
+func readOutbox(ctx context.Context, db *sql.DB, schema string) ([]prometheus.Metric, error) {
+	unsent, err := backlog.Count(ctx, db, schema, countLimit)
+	if err != nil {
+		return nil, err
+	}
+	return []prometheus.Metric{
+		gauge(outboxRows, float64(unsent.New), schema, "new"),
+		gauge(outboxRows, float64(unsent.Waiting), schema, "waiting"),
+		gauge(outboxRows, float64(unsent.Parked), schema, "parked"),
+		gauge(oldestUnsent, unsent.OldestDue.Seconds(), schema),
+		gauge(oldestParked, unsent.OldestParked.Seconds(), schema),
+	}, nil
+}
+
+func readOrders(ctx context.Context, db *sql.DB) ([]prometheus.Metric, error) {
+	q := orders.New(db)
+	rows, err := q.TallyStatuses(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("count the orders: %w", err)
+	}
+	counts := map[orders.OrdersStatus]int64{
+		orders.OrdersStatusPENDING: 0, orders.OrdersStatusCONFIRMED: 0, orders.OrdersStatusFAILED: 0, orders.OrdersStatusCANCELED: 0,
+	}
+	for _, row := range rows {
+		counts[row.Status] = row.Orders
+	}
+	age, err := q.OldestPending(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for the oldest pending order: %w", err)
+	}
+	values := []prometheus.Metric{gauge(oldestPending, float64(max(0, age))*microseconds)}
+	for status, n := range counts {
+		values = append(values, gauge(ordersByStatus, float64(n), string(status)))
+	}
+	return values, nil
+}
+
+func readStock(ctx context.Context, db *sql.DB) ([]prometheus.Metric, error) {
+	stock, err := inventory.New(db).WatchStock(ctx, few)
+	if err != nil {
+		return nil, fmt.Errorf("count the stock: %w", err)
+	}
+	return []prometheus.Metric{
+		gauge(stockSKUs, float64(stock.Skus-stock.SoldOut-stock.Low), "in_stock"),
+		gauge(stockSKUs, float64(stock.Low), "low"),
+		gauge(stockSKUs, float64(stock.SoldOut), "out"),
+		gauge(stockUnits, float64(stock.Available), "available"),
+		gauge(stockUnits, float64(stock.Reserved), "reserved"),
+	}, nil
+}

@@ -1,0 +1,177 @@
+// Package gauge asks the databases and the brokers how things stand when Prometheus scrapes. What goes in are pools and
+// brokers; what comes out are gauges: orders by status, the depth of the outboxes, the stock, the lag of the consumers.
+package gauge
+
+import (
+	"context"
+	"database/sql"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.com/orders/functions/internal/observe/health"
+	"example.com/orders/knative"
+	"example.com/orders/sql/schema"
+)
+
+// Options is what the gauges are read from.
+type Options struct {
+	// Databases has the pools of the schemas orders and inventory, by their names.
+	Databases map[string]*sql.DB
+	Brokers   []string
+	// Sources are the consumers whose lag is read, with their dead-letter topics.
+	Sources []knative.KafkaSource
+	Log     *slog.Logger
+	// Every is how old a value may be before it is read anew; 5 seconds when it is zero.
+	Every time.Duration
+}
+
+const (
+	// share bounds what reading takes: after a reading comes a pause of so many times its length.
+	share = 20
+	// patience is how long a scrape waits for a reading: then it gets the values of the one before.
+	patience = 2 * time.Second
+	// stale is how old a value may become when it cannot be read: then there is none.
+	stale = time.Minute
+	// readTimeout bounds a reading from a database.
+	readTimeout = 5 * time.Second
+)
+
+// Gauges are the collectors of one process.
+type Gauges struct {
+	log      *slog.Logger
+	readings []*reading
+	lag      *lag
+}
+
+var up = prometheus.NewDesc("orders_watch_up", "Whether the gauges of a source could be read the last time.", []string{"source"}, nil)
+
+// Register adds the gauges to a registry. Close them after the last scrape.
+func Register(registry *prometheus.Registry, o Options) (*Gauges, error) {
+	if o.Every == 0 {
+		o.Every = 5 * time.Second
+	}
+	g := &Gauges{log: o.Log, lag: &lag{brokers: o.Brokers, sources: o.Sources}}
+	add := func(source string, read func(context.Context) ([]prometheus.Metric, error)) {
+		g.readings = append(g.readings, &reading{source: source, read: read, every: o.Every})
+	}
+	for _, name := range []string{schema.Orders, schema.Inventory} {
+		if db, ok := o.Databases[name]; ok {
+			add("outbox of "+name, func(ctx context.Context) ([]prometheus.Metric, error) { return readOutbox(ctx, db, name) })
+		}
+	}
+	if db, ok := o.Databases[schema.Orders]; ok {
+		add("orders", func(ctx context.Context) ([]prometheus.Metric, error) { return readOrders(ctx, db) })
+	}
+	if db, ok := o.Databases[schema.Inventory]; ok {
+		add("stock", func(ctx context.Context) ([]prometheus.Metric, error) { return readStock(ctx, db) })
+	}
+	if len(o.Brokers) > 0 {
+		add("consumers", g.lag.read)
+	}
+	return g, registry.Register(g)
+}
+
+// Close ends the connection to the brokers.
+func (g *Gauges) Close() error {
+	if g == nil {
+		return nil
+	}
+	return g.lag.close()
+}
+
+// Describe names the gauges.
+func (g *Gauges) Describe(descriptions chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		up, ordersByStatus, oldestPending, outboxRows, oldestUnsent, oldestParked, stockSKUs, stockUnits, consumerLag, deadLetterRecords,
+	} {
+		descriptions <- d
+	}
+}
+
+// Collect reads all sources at the same time, those whose values are fresh from memory.
+func (g *Gauges) Collect(values chan<- prometheus.Metric) {
+	var asked sync.WaitGroup
+	for _, r := range g.readings {
+		asked.Go(func() {
+			read, ok := r.get(g.log)
+			for _, value := range read {
+				values <- value
+			}
+			succeeded := 0.0
+			if ok {
+				succeeded = 1
+			}
+			values <- gauge(up, succeeded, r.source)
+		})
+	}
+	asked.Wait()
+}
+
+func gauge(d *prometheus.Desc, value float64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+}
+
+// reading is what is read from one source, and kept for a while.
+type reading struct {
+	source string
+	read   func(context.Context) ([]prometheus.Metric, error)
+	every  time.Duration
+
+	mu      sync.Mutex
+	values  []prometheus.Metric
+	at      time.Time // when the values were read
+	next    time.Time // when they are read again
+	running chan struct{}
+	err     error // of the last reading
+}
+
+// get returns the values, reading them anew when it is time, and whether the last reading succeeded.
+func (r *reading) get(log *slog.Logger) (values []prometheus.Metric, ok bool) {
+	r.mu.Lock()
+	if r.running == nil && time.Now().After(r.next) {
+		r.running = make(chan struct{})
+		go r.run(log, r.running)
+	}
+	running := r.running
+	r.mu.Unlock()
+	if running != nil {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case <-running:
+		case <-timer.C:
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.at) > stale {
+		return nil, false
+	}
+	return r.values, r.err == nil
+}
+
+// run reads once. It outlives the scrape that asked for it: the next one finds the values.
+func (r *reading) run(log *slog.Logger, done chan struct{}) {
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel()
+	begin := time.Now()
+	values, err := r.read(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		level := slog.LevelWarn
+		if r.err != nil {
+			level = slog.LevelDebug // the first failure is told of
+		}
+		log.Log(ctx, level, "gauges cannot be read", "source", r.source, "error", err)
+	} else {
+		r.values, r.at = values, time.Now()
+	}
+	r.err = err
+	r.next = time.Now().Add(health.Pause(r.every, share, time.Since(begin), err))
+	r.running = nil
+	close(done)
+}

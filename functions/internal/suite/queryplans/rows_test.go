@@ -1,0 +1,126 @@
+package queryplans_test
+
+import (
+	"crypto/sha256"
+	"database/sql"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/sql/schema"
+)
+
+// The tables that grow have rows with the numbers from 1 to last. Of every so many rows, their share, one is fresh, one
+// parked and so on: these are examples, whatever the share.
+const (
+	fresh     = 2000 // a pending order, a new event, a notification that was begun
+	parked    = 2001
+	retried   = 2002
+	discarded = 2003
+	done      = 2004
+	last      = 4000
+	absent    = 5000 // from here on
+)
+
+// numbers are a table with the columns i, from 1 on, and share.
+const (
+	digit   = "(SELECT 0 AS d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9)"
+	numbers = "(SELECT 1 + a.d + 10 * b.d + 100 * c.d + 1000 * e.d AS i, ? AS share FROM " + digit + " a, " + digit + " b, " + digit + " c, " + digit + " e) n"
+)
+
+// What the columns of a row have.
+const (
+	orderID = "CONCAT('00000000-0000-7000-8000-', LPAD(i, 12, '0'))"
+	sku     = "CONCAT('SKU-', LPAD(i, 5, '0'))"
+	hash    = "UNHEX(SHA2(i, 256))"
+	ago     = "NOW(6) - INTERVAL 5000 - i SECOND"
+	claim   = "00000000-0000-7000-8000-00000000c1a1"
+	letters = "orders.dead"
+)
+
+// rows are the rows of a table.
+type rows struct{ schema, table, columns, values string }
+
+// growing are those of the tables whose rows nothing bounds.
+var growing = []rows{
+	{
+		schema.Orders, "orders",
+		"id, customer_email, status, total_amount, currency, version, idempotency_key_hash, request_hash, correlation_id, created_at, updated_at",
+		orderID + ", 'alice@example.com', IF(i % share = 0, 'PENDING', 'CONFIRMED'), 1, 'EUR', 1, " + hash + ", " + hash + ", 'flow', " + ago + ", NOW(6)",
+	},
+	{schema.Orders, "order_items", "order_id, sku, unit_price, quantity", orderID + ", " + sku + ", 1, 1"},
+	{
+		schema.Orders, "outbox",
+		"id, shard, aggregate_type, aggregate_id, type, payload, headers, created_at, status, sent_at, next_attempt_at",
+		"i, i DIV 7 % 8, 'ORDER', " + orderID + ", 'order.created', '{}', '{}', " + ago +
+			", CASE i % share WHEN 0 THEN 'NEW' WHEN 1 THEN 'ERROR' WHEN 2 THEN 'ERROR' WHEN 3 THEN 'DISCARDED' ELSE 'SENT' END" +
+			", IF(i % share > 3, " + ago + ", NULL), IF(i % share = 2, " + ago + ", NULL)",
+	},
+	{schema.Orders, "outbox_waiting", "id, aggregate_id", "i, IF(i % share = 2, " + orderID + ", CONCAT('sent-', i))"},
+	{schema.Orders, "inbox", "consumer, source, event_id, processed_at", "'notify', '/orders', CONCAT(" + orderID + ", '#1'), " + ago},
+	{schema.Inventory, "inventory", "sku, available_qty, reserved_qty, version, updated_at", sku + ", 100, 100, 1, NOW(6)"},
+	{
+		schema.Inventory, "stock_log",
+		"sku, delta, reason, available_after, reserved_after, version_after, created, idempotency_key_hash, request_hash, correlation_id, created_at",
+		sku + ", 200, 'delivery', 200, 0, 1, TRUE, " + hash + ", " + hash + ", 'flow', NOW(6)",
+	},
+	{
+		schema.Inventory, "reservations", "order_id, status, version, created_at, updated_at",
+		orderID + ", IF(i % share = 0, 'PENDING', 'RESERVED'), 1, NOW(6), NOW(6)",
+	},
+	{
+		schema.Inventory, "reservation_log", "source, event_id, sku, order_id, delta_reserved, status, created_at",
+		"'/orders', CONCAT(" + orderID + ", '#1'), " + sku + ", " + orderID + ", 1, 'RESERVED', NOW(6)",
+	},
+	{schema.Notifications, "conversations", "order_id, version, claim, claimed_until", orderID + ", 1, '" + claim + "', NOW(6)"},
+	{
+		schema.Notifications, "notifications",
+		"source, event_id, order_id, order_version, type, customer_email, status, attempts, created_at",
+		"'/orders', CONCAT(" + orderID + ", '#2'), " + orderID + ", 2, 'order.confirmed', 'alice@example.com', IF(i % share = 0, 'CLAIMED', 'SENT'), 1, NOW(6)",
+	},
+	{
+		schema.Operations, "dead_letter_actions",
+		"topic, kafka_partition, kafka_offset, consumer, event_source, event_id, action, attempts, detail, actor, at",
+		"'" + letters + "', i DIV 2 % 12, i DIV 2, 'notify', '/orders', CONCAT(" + orderID + ", '#1'), IF(i % 2 = 0, 'REPLAY_STARTED', 'REPLAYED'), 1, '', 'alice', NOW(6)",
+	},
+	{
+		schema.Operations, "lost_records", "topic, kafka_partition, consumer, first_offset, next_offset, at",
+		"'order.created', i % 12, 'notify', i, i + 1, " + ago,
+	},
+	{
+		schema.Operations, "outbox_actions", "schema_name, row_id, action, detail, actor, at, outcome",
+		"'orders', i, 'REQUEUE', '', 'alice', NOW(6), IF(i % share = 0, NULL, 'done')",
+	},
+}
+
+// fill makes the rows of every growing table, and lets the server look at them so that it plans for so many.
+func fill(t *testing.T, pools map[string]*sql.DB, share int) {
+	t.Helper()
+	for _, g := range growing {
+		_, err := pools[g.schema].ExecContext(t.Context(),
+			fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM %s WHERE i <= ? ORDER BY i", g.table, g.columns, g.values, numbers), share, last)
+		require.NoError(t, err, g.table)
+		mysqltest.Rows(t, pools[g.schema], "ANALYZE TABLE "+g.table)
+	}
+	mysqltest.Rows(t, pools[schema.Orders], "ANALYZE TABLE outbox_shards")
+}
+
+// now has the digits that the columns have, as the services' times do: MariaDB uses no index for a time with more.
+var now = time.Now().UTC().Truncate(time.Microsecond)
+
+func text(s string) *string { return &s }
+
+func order(i int) string { return fmt.Sprintf("00000000-0000-7000-8000-%012d", i) }
+
+func unit(i int) string { return fmt.Sprintf("SKU-%05d", i) }
+
+func key(i int) []byte {
+	sum := sha256.Sum256([]byte(strconv.Itoa(i)))
+	return sum[:]
+}
+
+func shard(i int) uint8 { return uint8(i / 7 % 8) }

@@ -1,0 +1,152 @@
+// Package simulation runs the functions as a seeded scheduler wants: whatever the order, however often, and with a crash
+// at any call to the database. A seed goes in; a violation of what is always true comes out, or none. Beside it, two
+// transactions about one order are run in every order of their statements.
+package simulation
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions"
+	"example.com/orders/functions/cancelorder"
+	"example.com/orders/functions/createorder"
+	"example.com/orders/functions/expireorders"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/functions/inventoryapi"
+	"example.com/orders/functions/notify"
+	"example.com/orders/functions/publishoutbox"
+	"example.com/orders/knative"
+	"example.com/orders/sql/schema"
+)
+
+// timeout is how long an order may be pending: some steps of a run, so that orders expire while their news are on the
+// way.
+const timeout = 4 * time.Minute
+
+// bed is all functions on schemas of their own. Runs follow one another on it; each leaves nothing under way.
+type bed struct {
+	server  schema.Server
+	wiring  *knative.Wiring
+	pools   map[string]*sql.DB // for the scheduler's own looks, past all taps
+	members map[string]*member // by the name of their Service
+	run     *run               // the one that is going on
+
+	create *createorder.Function
+	cancel *cancelorder.Function
+	stock  *inventoryapi.Function
+	notify *notify.Function
+}
+
+// member is a function as it is deployed.
+type member struct {
+	name     string
+	db       *sql.DB
+	tap      *tap
+	function functions.Function
+}
+
+// handle hands events to the function at the same time, and returns its answers.
+func (m *member) handle(ctx context.Context, es ...event.Event) []error {
+	return functiontest.Together(ctx, m.function, es...)
+}
+
+func newBed(t testing.TB) *bed {
+	t.Helper()
+	wiring, err := knative.Load(knative.Base())
+	require.NoError(t, err)
+	b := &bed{server: mysqltest.Server(t), wiring: wiring, pools: map[string]*sql.DB{}, members: map[string]*member{}}
+	for _, name := range schema.All {
+		b.pools[name] = mysqltest.Pool(t, b.server, name)
+	}
+	b.run = newRun(b, 0)
+	for _, service := range wiring.Services {
+		f, m := b.start(t, service)
+		if m != nil {
+			b.members[service.Name] = m
+		}
+		switch f := f.(type) {
+		case *cancelorder.Function:
+			b.cancel = f
+		case *createorder.Function:
+			b.create = f
+		case *inventoryapi.Function:
+			b.stock = f
+		case *notify.Function:
+			b.notify = f
+		}
+	}
+	return b
+}
+
+// start starts the function of a Service, with a tap, the simulation's clock and its ids. The orders API has none: it
+// only fronts two others. It is stopped when t ends.
+func (b *bed) start(t testing.TB, service knative.Service) (functions.Function, *member) {
+	t.Helper()
+	f := functions.Catalogue[service.Function]()
+	base := f.Shared()
+	if service.Function == "publishoutbox" {
+		base.Schema = service.Env["OUTBOX_SCHEMA"]
+	}
+	if service.Function == "ordersapi" {
+		return f, nil
+	}
+	m := &member{name: service.Name, function: f}
+	var clock func() time.Time
+	if service.Function == "notify" || service.Function == "publishoutbox" {
+		clock = func() time.Time { return b.run.now } // they go by the clock of the database
+	}
+	m.tap, m.db = newTap(t, b.server, base.Schema, clock)
+	base.DB = m.db
+	base.Now = func() time.Time { return b.run.now.Add(b.run.skew(service.Name)) }
+	base.NewID = func() string { return newID(base.Now(), b.run.ids) }
+	base.Log = slog.New(teller{b})
+	switch f := f.(type) {
+	case *publishoutbox.Function:
+		f.Publisher = publisher{b}
+	case *expireorders.Function:
+		f.Timeout = timeout
+	}
+	require.NoError(t, f.Start(t.Context(), map[string]string{}))
+	t.Cleanup(func() { assert.NoError(t, f.Stop(context.Background())) })
+	return f, m
+}
+
+// newID makes a UUID of version 7 out of a time and random bits that a seed gives again.
+func newID(at time.Time, random *rand.Rand) string {
+	var id uuid.UUID
+	binary.BigEndian.PutUint64(id[:8], uint64(at.UnixMilli())<<16|random.Uint64()&0xfff)
+	binary.BigEndian.PutUint64(id[8:], random.Uint64())
+	id[6] = id[6]&0x0f | 0x70
+	id[8] = id[8]&0x3f | 0x80
+	return id.String()
+}
+
+// teller reads the log for the line by which notify tells a customer, and drops all others.
+type teller struct{ bed *bed }
+
+func (teller) Enabled(context.Context, slog.Level) bool { return true }
+func (h teller) WithAttrs([]slog.Attr) slog.Handler     { return h }
+func (h teller) WithGroup(string) slog.Handler          { return h }
+func (h teller) Handle(_ context.Context, r slog.Record) error {
+	if len(r.Message) < 9 || r.Message[:9] != "Email to " {
+		return nil
+	}
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "event_id" {
+			h.bed.run.told = append(h.bed.run.told, a.Value.String())
+		}
+		return a.Key != "event_id"
+	})
+	return nil
+}

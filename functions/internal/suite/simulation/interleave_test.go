@@ -1,0 +1,270 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/events"
+	"example.com/orders/functions"
+	"example.com/orders/functions/cancelorder"
+	"example.com/orders/functions/internal/messaging/delivery"
+	"example.com/orders/knative"
+	"example.com/orders/sql/schema"
+)
+
+// act is one thing that may happen to an order: a function and what it is given.
+type act struct {
+	service string
+	topic   string // whose event about the order is delivered; empty for a command and for a tick
+}
+
+var (
+	reserve         = act{"reserve-stock", events.OrderCreatedType}
+	releaseCanceled = act{"release-stock", events.OrderCanceledType}
+	releaseFailed   = act{"release-stock", events.OrderFailedType}
+	confirm         = act{"finalize-order", events.InventoryReservedType}
+	fail            = act{"finalize-order", events.InventoryRejectedType}
+	cancel          = act{"cancel-order", ""}
+	expire          = act{"expire-orders", ""}
+)
+
+// pair is two acts on one order, and what has happened before.
+type pair struct {
+	first, second act
+	before        []act
+	short         bool // the order wants more than there is
+	// grouped delivers the events of a second order with those of the first, as one group and in the one order or, to
+	// the second of the pair, in the other.
+	grouped bool
+}
+
+// apart tells whether the two are on different schemas. They share no row then.
+func (p pair) apart() bool {
+	ofInventory := func(a act) bool { return a.service == "reserve-stock" || a.service == "release-stock" }
+	return ofInventory(p.first) != ofInventory(p.second)
+}
+
+var pairs = map[string]pair{
+	"reserve twice": {reserve, reserve, nil, false, false},
+	"reject twice":  {reserve, reserve, nil, true, false},
+	"reserve and release of a canceled order":      {reserve, releaseCanceled, []act{cancel}, false, false},
+	"reserve and release of an expired order":      {reserve, releaseFailed, []act{expire}, false, false},
+	"reject and release of a canceled order":       {reserve, releaseCanceled, []act{cancel}, true, false},
+	"release twice":                                {releaseCanceled, releaseCanceled, []act{reserve, cancel}, false, false},
+	"release of what a rejection has failed twice": {releaseFailed, releaseFailed, []act{reserve, fail}, true, false},
+	"confirm twice":                                {confirm, confirm, []act{reserve}, false, false},
+	"fail twice":                                   {fail, fail, []act{reserve}, true, false},
+	"confirm and cancel":                           {confirm, cancel, []act{reserve}, false, false},
+	"confirm and expire":                           {confirm, expire, []act{reserve}, false, false},
+	"fail and cancel":                              {fail, cancel, []act{reserve}, true, false},
+	"fail and expire":                              {fail, expire, []act{reserve}, true, false},
+	"cancel twice":                                 {cancel, cancel, nil, false, false},
+	"cancel and expire":                            {cancel, expire, nil, false, false},
+	"expire twice":                                 {expire, expire, nil, false, false},
+	"cancel twice what was confirmed":              {cancel, cancel, []act{reserve, confirm}, false, false},
+	"reserve and cancel":                           {reserve, cancel, nil, false, false},
+	"reserve and expire":                           {reserve, expire, nil, false, false},
+	"reserve again and confirm":                    {reserve, confirm, []act{reserve}, false, false},
+	"release and confirm late":                     {releaseCanceled, confirm, []act{reserve, cancel}, false, false},
+	"release and fail late":                        {releaseCanceled, fail, []act{reserve, cancel}, true, false},
+	"release and cancel again":                     {releaseCanceled, cancel, []act{reserve, cancel}, false, false},
+	"release and expire":                           {releaseFailed, expire, []act{reserve, expire}, false, false},
+
+	"reserve two together, twice":                     {reserve, reserve, nil, false, true},
+	"reserve two together and release a canceled one": {reserve, releaseCanceled, []act{cancel}, false, true},
+	"confirm two together, twice":                     {confirm, confirm, []act{reserve}, false, true},
+	"confirm two together and cancel one":             {confirm, cancel, []act{reserve}, false, true},
+	"confirm two together and expire them":            {confirm, expire, []act{reserve}, false, true},
+	"fail two together and expire them":               {fail, expire, []act{reserve}, true, true},
+}
+
+// stage is a bed with two more functions, the actors of a pair.
+type stage struct {
+	bed  *bed
+	runs uint64
+}
+
+// player is one actor's function.
+type player struct {
+	function functions.Function
+	member   *member
+}
+
+func (s *stage) player(t testing.TB, a act) player {
+	t.Helper()
+	at := slices.IndexFunc(s.bed.wiring.Services, func(w knative.Service) bool { return w.Name == a.service })
+	f, m := s.bed.start(t, s.bed.wiring.Services[at])
+	return player{f, m}
+}
+
+// perform returns what does an act by one function: a command on the first order of a run, a tick, or the delivery of
+// the event of each order that has one.
+func (s *stage) perform(t testing.TB, r *run, p player, a act, backwards bool) func(context.Context) error {
+	t.Helper()
+	switch a {
+	case cancel:
+		return func(ctx context.Context) error {
+			_, err := p.function.(*cancelorder.Function).Cancel(ctx, r.orders[0].orderID, events.Cause{CorrelationID: "cancel"})
+			if errors.Is(err, cancelorder.ErrFailed) {
+				return nil
+			}
+			return err
+		}
+	case expire:
+		return func(ctx context.Context) error { return p.member.handle(ctx, tick())[0] }
+	}
+	var es []event.Event
+	for _, rec := range r.topics[a.topic] {
+		es = append(es, rec.event.Clone())
+	}
+	require.NotEmpty(t, es, a.topic)
+	// By id, since relays keep no order between orders.
+	slices.SortFunc(es, func(a, b event.Event) int { return strings.Compare(a.ID(), b.ID()) })
+	if backwards {
+		slices.Reverse(es)
+	}
+	return func(ctx context.Context) error {
+		return errors.Join(p.member.handle(ctx, es...)...)
+	}
+}
+
+// open begins a run with one order and what has happened to it before.
+func (s *stage) open(t testing.TB, p pair, usual map[string]player) *run {
+	t.Helper()
+	s.runs++
+	r := newRun(s.bed, s.runs)
+	r.faulty, r.skews = false, map[string]time.Duration{}
+	s.bed.run = r
+	quantity := int64(2)
+	if p.short {
+		quantity = 9
+	}
+	var items []events.Item
+	for _, c := range "BA" {
+		sku := fmt.Sprintf("s%d-%c", r.seed, c)
+		r.skus, r.initial[sku] = append(r.skus, sku), 5
+		require.Equal(t, http.StatusCreated, r.send(t.Context(), http.MethodPut, "/api/inventory/"+sku, "", `{"availableQty":5}`))
+		items = append(items, events.Item{SKU: sku, Quantity: quantity, UnitPrice: 10})
+	}
+	placed := 1
+	if p.grouped {
+		placed = 2
+	}
+	for i := range placed {
+		o := &request{key: fmt.Sprintf("order-%d-%d", r.seed, i), items: items}
+		r.orders = append(r.orders, o)
+		r.place(t.Context(), o)
+	}
+	r.now = r.now.Add(timeout + time.Minute) // it may expire from now on
+	for _, a := range append([]act{{}}, p.before...) {
+		if a.service != "" {
+			require.NoError(t, s.perform(t, r, usual[a.service], a, false)(t.Context()), "%v", a)
+		}
+		for _, name := range []string{schema.Orders, schema.Inventory} {
+			r.relay(t.Context(), name)
+		}
+	}
+	return r
+}
+
+// stops tells where a pair is stopped: at each call but the begin. When that makes hundreds of orders, as for the two that
+// share no row and for the long transaction of a group beside several, only where they look or lock first and where they
+// commit.
+func (p pair) stops(c call) bool {
+	if !p.apart() && (!p.grouped || p.second != expire) {
+		return c.text != begin
+	}
+	return c.text == commit || slices.ContainsFunc([]string{
+		"InsertHandled", "OpenReservation", "LockReservations", "ListPendingBefore", "LockOrders",
+	}, c.named)
+}
+
+// play runs a pair in every order of its statements and returns how many there were, and what was violated.
+func (s *stage) play(t testing.TB, p pair, broken func(*tap)) (n int, violations []string) {
+	t.Helper()
+	usual := map[string]player{}
+	for _, a := range p.before {
+		usual[a.service] = s.player(t, a)
+	}
+	players := [2]player{s.player(t, p.first), s.player(t, p.second)}
+	for _, one := range players {
+		broken(one.member.tap)
+	}
+	n = everyOrder(func(choose func(int) int) {
+		r := s.open(t, p, usual)
+		var schedule []string
+		actors := [2]*actor{newActor(players[0].member, p.stops), newActor(players[1].member, p.stops)}
+		do := [2]func(context.Context) error{s.perform(t, r, players[0], p.first, false), s.perform(t, r, players[1], p.second, true)}
+		interleave(t.Context(), t, s.bed.pools[schema.Operations], actors, do, func(options int) int {
+			choice := choose(options)
+			schedule = append(schedule, fmt.Sprintf("%d/%d", choice+1, options))
+			return choice
+		})
+		for i, a := range actors {
+			if verdict := delivery.Judge(delivery.Status(a.err)); verdict != delivery.Acknowledge {
+				r.violate("the answer of %d is %v", i+1, a.err)
+			}
+		}
+		r.drain(t.Context())
+		r.check(t.Context())
+		for _, v := range r.violations {
+			violations = append(violations, strings.Join(schedule, " ")+": "+v)
+		}
+	})
+	return n, violations
+}
+
+func newStage(t testing.TB) *stage {
+	t.Helper()
+	return &stage{bed: newBed(t)}
+}
+
+// TestEveryOrderOfTheStatementsOfTwoOnOneOrder is what a scheduler of steps cannot show: the insides of transactions
+// that run at the same time.
+func TestEveryOrderOfTheStatementsOfTwoOnOneOrder(t *testing.T) {
+	t.Parallel()
+	// Two at a time: most of the time each waits for one of two to be where it is to be.
+	stages := make(chan *stage, 2)
+	for range cap(stages) {
+		stages <- newStage(t)
+	}
+	for name, p := range pairs {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := <-stages
+			defer func() { stages <- s }()
+			n, violations := s.play(t, p, func(*tap) {})
+			assert.Empty(t, violations)
+			assert.Empty(t, s.bed.audit(t.Context()))
+			assert.Greater(t, n, 1)
+			t.Logf("%d orders of the statements", n)
+		})
+	}
+}
+
+// TestAMissingLockIsFound holds that the orders of statements would show a lock that is not taken, which no order of
+// whole transactions does.
+func TestAMissingLockIsFound(t *testing.T) {
+	unlocked := func(own *tap) {
+		own.rewrite = func(text string) string {
+			return replacing("LockOrder", "FOR UPDATE", "")(replacing("SetStatus", "version = ?", "(version = ? OR 1 = 1)")(text))
+		}
+	}
+	for _, name := range []string{"confirm and cancel", "fail and expire", "cancel and expire"} {
+		t.Run(name, func(t *testing.T) {
+			n, violations := newStage(t).play(t, pairs[name], unlocked)
+			assert.NotEmpty(t, violations, "in %d orders of the statements", n)
+			t.Logf("%d violations in %d orders of the statements", len(violations), n)
+		})
+	}
+}

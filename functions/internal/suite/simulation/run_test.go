@@ -1,0 +1,352 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/cancelorder"
+	"example.com/orders/functions/createorder"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/messaging/delivery"
+	"example.com/orders/functions/internal/messaging/outbox"
+	"example.com/orders/functions/internal/web/rest"
+	"example.com/orders/functions/publishoutbox"
+	"example.com/orders/sql/messaging"
+	"example.com/orders/sql/schema"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+)
+
+// epoch is when every run begins.
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// run is one run of the scheduler: all that it decides comes from its seed.
+type run struct {
+	bed    *bed
+	seed   uint64
+	random *rand.Rand // decides
+	ids    *rand.Rand // makes the functions' ids, so that a function that takes more of them changes no decision
+	faulty bool       // things go wrong; not any more while the run is drained
+	now    time.Time
+	skews  map[string]time.Duration
+
+	orders      []*request // what customers have asked for
+	cancels     []*request
+	adjustments []*request
+	skus        []string
+	initial     map[string]int64
+
+	topics   map[string][]record
+	sources  []*source
+	refusals map[string]int // by event id: how often the broker has refused it
+	told     []string       // the ids of the events that customers were told of, in order
+	deaths   map[string]int // by event id: in how many deliveries notify has died
+
+	trace      []string
+	violations []string
+	mutation   mutation
+}
+
+// request is what a customer or the warehouse asks for, and again until there is an answer.
+type request struct {
+	key     string
+	items   []events.Item
+	sku     string
+	delta   int64
+	orderID string
+	answer  string // empty as long as there is none
+}
+
+func newRun(b *bed, seed uint64) *run {
+	r := &run{
+		bed: b, seed: seed, random: rand.New(rand.NewPCG(seed, 1)), ids: rand.New(rand.NewPCG(seed, 2)), faulty: true, now: epoch,
+		skews: map[string]time.Duration{}, topics: map[string][]record{}, refusals: map[string]int{}, deaths: map[string]int{},
+		initial: map[string]int64{},
+	}
+	for _, s := range b.wiring.Services {
+		r.skews[s.Name] = time.Duration(r.random.IntN(121)-60) * time.Second
+	}
+	for _, s := range b.wiring.Sources {
+		r.sources = append(r.sources, &source{KafkaSource: s, slow: r.chance(25)})
+	}
+	return r
+}
+
+func (r *run) skew(name string) time.Duration { return r.skews[name] }
+
+func (r *run) logf(format string, args ...any) {
+	r.trace = append(r.trace, r.now.Format("15:04:05 ")+fmt.Sprintf(format, args...))
+}
+
+func (r *run) violate(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	r.violations = append(r.violations, text)
+	r.logf("VIOLATION %s", text)
+}
+
+func (r *run) chance(percent int) bool { return r.random.IntN(100) < percent }
+
+// simulate runs a seed on a bed, drains it and checks it. It returns the violations, and what was done step by step.
+func simulate(ctx context.Context, b *bed, seed uint64, m mutation) *run {
+	r := newRun(b, seed)
+	r.mutation = m
+	b.run = r
+	b.notify.Mailer = nil
+	if seed%2 == 0 {
+		b.notify.Mailer = mailer{r}
+	}
+	r.open(ctx)
+	for range 50 + r.random.IntN(40) {
+		r.step(ctx)
+	}
+	r.drain(ctx)
+	r.check(ctx)
+	return r
+}
+
+// open stocks the SKUs and draws what will be ordered: few units, so that orders come short.
+func (r *run) open(ctx context.Context) {
+	for i := range 1 + r.random.IntN(3) {
+		sku := fmt.Sprintf("s%d-%c", r.seed, 'A'+i)
+		r.skus = append(r.skus, sku)
+		r.initial[sku] = r.random.Int64N(8)
+		status := r.send(ctx, http.MethodPut, "/api/inventory/"+sku, "", fmt.Sprintf(`{"availableQty":%d}`, r.initial[sku]))
+		r.logf("stock %d of %s: %d", r.initial[sku], sku, status)
+	}
+	for i := range 2 + r.random.IntN(3) {
+		o := &request{key: fmt.Sprintf("order-%d-%d", r.seed, i)}
+		for range 1 + r.random.IntN(3) {
+			sku := r.skus[r.random.IntN(len(r.skus))]
+			if r.chance(4) {
+				sku = "unknown"
+			}
+			o.items = append(o.items, events.Item{SKU: sku, Quantity: 1 + r.random.Int64N(3), UnitPrice: r.random.Int64N(1000)})
+		}
+		r.orders = append(r.orders, o)
+	}
+}
+
+// step does one thing, and time goes on.
+func (r *run) step(ctx context.Context) {
+	// More than the broker's refusals are waited for: a row is then due, whatever the jitter.
+	r.now = r.now.Add(time.Duration(5+r.random.IntN(20)) * time.Second)
+	switch n := r.random.IntN(100); {
+	case n < 9:
+		r.place(ctx, r.orders[r.random.IntN(len(r.orders))])
+	case n < 13:
+		r.cancelOne(ctx)
+	case n < 33:
+		r.relay(ctx, []string{schema.Orders, schema.Inventory}[r.random.IntN(2)])
+	case n < 36:
+		r.adjustOne(ctx)
+	case n < 38:
+		r.expire(ctx)
+	case n < 40:
+		r.poison()
+	case n < 47:
+		r.redeliver(ctx)
+	case n < 62:
+		r.deliverBatch(ctx)
+	default:
+		r.deliverOne(ctx)
+	}
+}
+
+// within runs one step of a member, perhaps with a fault inside of it.
+func (r *run) within(ctx context.Context, name string, do func(ctx context.Context) error) (err error, died bool) {
+	m := r.bed.members[name]
+	if !r.faulty || !r.chance(18) {
+		return do(ctx), false
+	}
+	f := chooseFault(r.random)
+	if f.kind == canceled && name == "create-order" {
+		// Who waits for a group of orders leaves alone: the group is stored at a time of its own.
+		f.kind = lost
+	}
+	ctx, f.cancel = context.WithCancel(ctx)
+	defer f.cancel()
+	m.tap.set(f.around)
+	err = do(ctx)
+	m.tap.set(nil)
+	for m.db.Stats().InUse > 0 {
+		runtime.Gosched() // a transaction whose context has ended is rolled back on the side
+	}
+	if f.hit {
+		r.logf("  %s: %s", name, f)
+	}
+	return err, f.dead
+}
+
+// place sends an order, for the first time or again: a customer who has an answer may send it again too.
+func (r *run) place(ctx context.Context, o *request) {
+	asked := events.CreateOrder{CustomerEmail: "alice@example.com", Items: o.items}
+	hash := rest.KeyHash(http.MethodPost, "/api/orders", rest.Anonymous, o.key)
+	err, _ := r.within(ctx, "create-order", func(ctx context.Context) error {
+		accepted, err := r.bed.create.Create(ctx, createorder.Command{Order: asked, KeyHash: hash, Cause: events.Cause{CorrelationID: o.key}})
+		if err == nil && o.orderID != "" && o.orderID != accepted.OrderID {
+			r.violate("the key %s made the orders %s and %s", o.key, o.orderID, accepted.OrderID)
+		}
+		if err == nil {
+			o.orderID, o.answer = accepted.OrderID, accepted.Status
+		}
+		return err
+	})
+	r.logf("place %s: %s, failed: %t", o.key, o.orderID, err != nil)
+}
+
+// cancelOne cancels an order that is known to its customer.
+func (r *run) cancelOne(ctx context.Context) {
+	known := slices.DeleteFunc(slices.Clone(r.orders), func(o *request) bool { return o.orderID == "" })
+	if len(known) == 0 {
+		return
+	}
+	c := &request{orderID: known[r.random.IntN(len(known))].orderID}
+	r.cancels = append(r.cancels, c)
+	r.sendCancel(ctx, c)
+}
+
+func (r *run) sendCancel(ctx context.Context, c *request) {
+	err, _ := r.within(ctx, "cancel-order", func(ctx context.Context) error {
+		canceled, err := r.bed.cancel.Cancel(ctx, c.orderID, events.Cause{CorrelationID: "cancel"})
+		if err == nil || errors.Is(err, cancelorder.ErrFailed) {
+			c.answer = canceled.Status
+			return nil
+		}
+		return err
+	})
+	r.logf("cancel %s: %s, failed: %t", c.orderID, c.answer, err != nil)
+}
+
+// adjustOne adds or takes a few units.
+func (r *run) adjustOne(ctx context.Context) {
+	a := &request{key: fmt.Sprintf("adjust-%d-%d", r.seed, len(r.adjustments)), sku: r.skus[r.random.IntN(len(r.skus))], delta: 1 + r.random.Int64N(4)}
+	if r.chance(30) {
+		a.delta = -a.delta
+	}
+	r.adjustments = append(r.adjustments, a)
+	r.sendAdjustment(ctx, a)
+}
+
+func (r *run) sendAdjustment(ctx context.Context, a *request) {
+	var status int
+	_, _ = r.within(ctx, "inventory-api", func(ctx context.Context) error {
+		status = r.send(ctx, http.MethodPost, "/api/inventory/"+a.sku+"/adjustments", a.key, fmt.Sprintf(`{"delta":%d,"reason":"counted"}`, a.delta))
+		return nil
+	})
+	if status == http.StatusOK || status == http.StatusConflict && !r.faulty {
+		a.answer = http.StatusText(status)
+	}
+	r.logf("adjust %s by %d: %d", a.sku, a.delta, status)
+}
+
+func (r *run) send(ctx context.Context, method, path, key, body string) int {
+	q := httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body))
+	q.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		q.Header.Set(rest.KeyHeader, key)
+	}
+	answer := httptest.NewRecorder()
+	r.bed.stock.Handle(answer, q)
+	return answer.Code
+}
+
+// relay wakes the relay of a schema for the shards that wait, in an order of chance.
+func (r *run) relay(ctx context.Context, name string) (waiting int) {
+	shards, err := messaging.New(r.bed.pools[name]).ListPendingShards(ctx, outbox.AllShards())
+	if err != nil {
+		r.violate("look for shards: %v", err)
+		return 0
+	}
+	if len(shards) == 0 {
+		return 0
+	}
+	r.random.Shuffle(len(shards), func(i, j int) { shards[i], shards[j] = shards[j], shards[i] })
+	e := event.New()
+	e.SetID("poke")
+	e.SetSource("/simulation")
+	e.SetType(publishoutbox.PokeType)
+	e.DataEncoded = fmt.Appendf(nil, `{"shards":%s}`, strings.ReplaceAll(fmt.Sprint(wide(shards)), " ", ","))
+	e.SetDataContentType(event.ApplicationJSON)
+	service := "publish-outbox-" + name
+	err, _ = r.within(ctx, service, func(ctx context.Context) error { return r.bed.members[service].handle(ctx, e)[0] })
+	r.logf("relay %s, shards %v: %d", name, shards, delivery.Status(err))
+	return len(shards)
+}
+
+// wide makes numbers of bytes, which would be printed as text.
+func wide(shards []uint8) []int {
+	numbers := make([]int, len(shards))
+	for i, s := range shards {
+		numbers[i] = int(s)
+	}
+	return numbers
+}
+
+// expire gives expire-orders a tick.
+func (r *run) expire(ctx context.Context) {
+	err, _ := r.within(ctx, "expire-orders", func(ctx context.Context) error { return r.bed.members["expire-orders"].handle(ctx, tick())[0] })
+	r.logf("expire: %d", delivery.Status(err))
+}
+
+// tick is the event of a PingSource.
+func tick() event.Event {
+	e := event.New()
+	e.SetID("tick")
+	e.SetSource("/simulation")
+	e.SetType(base.TickType)
+	return e
+}
+
+// drain lets nothing go wrong any more and goes on until nothing is under way. No order is expired: each must have been
+// ended by its news, or by a tick before.
+func (r *run) drain(ctx context.Context) {
+	r.logf("drain")
+	r.faulty = false
+	for range 60 {
+		// Longer than a claim of notify and than a wait for the broker last.
+		r.now = r.now.Add(45 * time.Second)
+		busy := 0
+		for _, o := range r.orders {
+			if o.answer == "" {
+				r.place(ctx, o)
+				busy++
+			}
+		}
+		for _, c := range r.cancels {
+			if c.answer == "" {
+				r.sendCancel(ctx, c)
+				busy++
+			}
+		}
+		for _, a := range r.adjustments {
+			if a.answer == "" {
+				r.sendAdjustment(ctx, a)
+				busy++
+			}
+		}
+		for _, name := range []string{schema.Orders, schema.Inventory} {
+			busy += r.relay(ctx, name)
+		}
+		for _, s := range r.sources {
+			for s.next(r) != nil {
+				busy++
+				if !r.deliver(ctx, s, s.next(r)) {
+					break
+				}
+			}
+		}
+		if busy == 0 {
+			return
+		}
+	}
+	r.violate("the system does not come to rest")
+}

@@ -1,0 +1,81 @@
+package simulation
+
+import (
+	"flag"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/testkit/functiontest"
+)
+
+var (
+	oneSeed  = flag.Uint64("seed", 0, "the only seed to run, with all its steps in the output")
+	fromSeed = flag.Uint64("from", 1, "the first of many seeds")
+)
+
+// seeds is how many seeds to run: SIMULATION_SEEDS sets it.
+func seeds(t *testing.T) uint64 {
+	t.Helper()
+	text := os.Getenv("SIMULATION_SEEDS")
+	if text == "" {
+		return 200
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	require.NoError(t, err, "SIMULATION_SEEDS")
+	return n
+}
+
+// workers is how many seeds run at once, each on schemas of its own. The functions and the server share the cores.
+const workers = 3
+
+// TestSimulation runs many seeds, or with -seed one.
+func TestSimulation(t *testing.T) {
+	if *oneSeed != 0 {
+		b := newBed(t)
+		r := simulate(t.Context(), b, *oneSeed, mutation{})
+		t.Log(strings.Join(r.trace, "\n"))
+		assert.Empty(t, r.violations)
+		assert.Empty(t, b.audit(t.Context()))
+		return
+	}
+	last := *fromSeed + seeds(t) - 1
+	todo := make(chan uint64)
+	go func() {
+		defer close(todo)
+		for seed := *fromSeed; seed <= last; seed++ {
+			select {
+			case todo <- seed:
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	beds := make([]*bed, workers)
+	for w := range beds {
+		beds[w] = newBed(t)
+	}
+	begun := time.Now()
+	functiontest.Concurrently(workers, func(w int) {
+		for seed := range todo {
+			r := simulate(t.Context(), beds[w], seed, mutation{})
+			if !assert.Empty(t, r.violations, "seed %d; to see its steps: go test ./functions/internal/suite/simulation -run 'TestSimulation$' -v -seed %d", seed, seed) {
+				return // what it left under way would be in the way of the next one
+			}
+		}
+		assert.Empty(t, beds[w].audit(t.Context()))
+	})
+	t.Logf("seeds %d to %d, %.1f a second", *fromSeed, last, float64(last-*fromSeed+1)/time.Since(begun).Seconds())
+}
+
+func TestASeedReplaysExactly(t *testing.T) {
+	first, second := newBed(t), newBed(t)
+	for seed := uint64(1); seed <= 15; seed++ {
+		assert.Equal(t, simulate(t.Context(), first, seed, mutation{}).trace, simulate(t.Context(), second, seed, mutation{}).trace, "seed %d", seed)
+	}
+}

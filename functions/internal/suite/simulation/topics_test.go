@@ -1,0 +1,253 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"example.com/orders/functions/internal/messaging/delivery"
+	"example.com/orders/functions/internal/messaging/outbox"
+	"example.com/orders/functions/notify"
+	"example.com/orders/knative"
+)
+
+// record is an event in a topic.
+type record struct {
+	event  event.Event
+	poison bool
+}
+
+// source is a KafkaSource, and how far it has come with its topic. The order within a key is kept, between keys there
+// is none.
+type source struct {
+	knative.KafkaSource
+	slow     bool   // in this run it is behind the others
+	attempts []int  // of each record
+	done     []bool // acknowledged or set aside
+}
+
+// seen makes room for the records that the topic has by now.
+func (s *source) seen(r *run) []record {
+	records := r.topics[s.Topic]
+	for len(s.done) < len(records) {
+		s.done, s.attempts = append(s.done, false), append(s.attempts, 0)
+	}
+	return records
+}
+
+// ready lists the records that may be delivered now: the first open one of each key.
+func (s *source) ready(r *run) (at []int) {
+	keys := map[string]bool{}
+	for i, rec := range s.seen(r) {
+		if key := rec.event.Subject(); !s.done[i] && !keys[key] {
+			keys[key] = true
+			at = append(at, i)
+		}
+	}
+	return at
+}
+
+// next is the first record to deliver, nil when there is none.
+func (s *source) next(r *run) []int {
+	if at := s.ready(r); len(at) > 0 {
+		return at[:1]
+	}
+	return nil
+}
+
+// handled lists the records that were acknowledged: a source that lost its commit delivers them again.
+func (s *source) handled(r *run) (at []int) {
+	for i := range s.seen(r) {
+		if s.done[i] {
+			at = append(at, i)
+		}
+	}
+	return at
+}
+
+// having returns the sources that have what of returns, each with it.
+func (r *run) having(of func(*source) []int) (sources []*source, at [][]int) {
+	for _, s := range r.sources {
+		if s.slow && r.chance(85) {
+			continue
+		}
+		if found := of(s); len(found) > 0 {
+			sources, at = append(sources, s), append(at, found)
+		}
+	}
+	return sources, at
+}
+
+func (r *run) deliverOne(ctx context.Context) {
+	sources, at := r.having(func(s *source) []int { return s.ready(r) })
+	if len(sources) > 0 {
+		n := r.random.IntN(len(sources))
+		r.deliver(ctx, sources[n], []int{at[n][r.random.IntN(len(at[n]))]})
+	}
+}
+
+func (r *run) redeliver(ctx context.Context) {
+	sources, at := r.having(func(s *source) []int { return s.handled(r) })
+	if len(sources) > 0 {
+		n := r.random.IntN(len(sources))
+		r.deliver(ctx, sources[n], []int{at[n][r.random.IntN(len(at[n]))]})
+	}
+}
+
+// deliverBatch delivers all that one source has ready, in an order of chance, and now and then with what it has
+// delivered before.
+func (r *run) deliverBatch(ctx context.Context) {
+	sources, at := r.having(func(s *source) []int { return s.ready(r) })
+	if len(sources) == 0 {
+		return
+	}
+	n := r.random.IntN(len(sources))
+	group := at[n]
+	if again := sources[n].handled(r); len(again) > 0 && r.chance(30) {
+		group = append(group, again[r.random.IntN(len(again))])
+	}
+	if r.chance(10) {
+		group = append(group, group[0])
+	}
+	r.random.Shuffle(len(group), func(i, j int) { group[i], group[j] = group[j], group[i] })
+	r.deliver(ctx, sources[n], group)
+}
+
+// deliver gives records of one topic to the function of a source and does with its answers what a KafkaSource does. It
+// tells whether all were acknowledged or set aside.
+func (r *run) deliver(ctx context.Context, s *source, at []int) bool {
+	records := s.seen(r)
+	m := r.bed.members[s.Sink]
+	es := make([]event.Event, len(at))
+	for i, n := range at {
+		es[i] = records[n].event.Clone()
+		for name, value := range s.Extensions {
+			es[i].SetExtension(name, value)
+		}
+	}
+	answers := make([]error, len(at))
+	sound := !slices.ContainsFunc(at, func(n int) bool { return records[n].poison })
+	skipped := r.mutation.acknowledgeBefore && sound && r.chance(20)
+	_, died := r.within(ctx, s.Sink, func(ctx context.Context) error {
+		if !skipped {
+			answers = m.handle(ctx, es...)
+		}
+		return nil
+	})
+	all := true
+	for i, n := range at {
+		status := delivery.Status(answers[i])
+		r.logf("%s <- %s of %s: %d", s.Sink, s.Topic, es[i].ID(), status)
+		if died && s.Sink == "notify" {
+			r.deaths[es[i].ID()]++
+		}
+		all = r.settle(s, n, records[n], status, died) && all
+	}
+	return all
+}
+
+// settle acknowledges a record, keeps it for another attempt or sets it aside. A process that died acknowledges nothing.
+func (r *run) settle(s *source, n int, rec record, status int, died bool) bool {
+	if died {
+		return false
+	}
+	s.attempts[n]++
+	switch verdict := delivery.Judge(status); {
+	case verdict == delivery.Acknowledge && rec.poison:
+		r.violate("%s took the poison %s of %s", s.Sink, rec.event.ID(), s.Topic)
+	case verdict == delivery.Acknowledge:
+		if r.faulty && r.chance(5) {
+			r.logf("  the acknowledgement is lost")
+			return false
+		}
+	case verdict == delivery.DeadLetter && !rec.poison:
+		r.violate("%s refused %s of %s", s.Sink, rec.event.ID(), s.Topic)
+	case verdict == delivery.Retry && rec.poison:
+		r.violate("%s wants the poison %s of %s again", s.Sink, rec.event.ID(), s.Topic)
+	case verdict == delivery.Retry && s.attempts[n] <= s.Delivery.Retry:
+		return false
+	case verdict == delivery.Retry:
+		r.violate("%s could not handle %s of %s in %d attempts", s.Sink, rec.event.ID(), s.Topic, s.attempts[n])
+	}
+	s.done[n] = true
+	return true
+}
+
+// poison writes a broken copy of an event to its topic, under an id of its own.
+func (r *run) poison() {
+	for _, s := range r.sources {
+		records := r.topics[s.Topic]
+		if len(records) == 0 || !r.chance(40) {
+			continue
+		}
+		e := records[r.random.IntN(len(records))].event.Clone()
+		e.SetID(fmt.Sprintf("%s#%d", e.Subject(), 1000+len(records)))
+		if r.chance(50) {
+			e.DataEncoded = []byte(`{"eventType":`)
+		} else {
+			e.SetType(e.Type() + ".unknown")
+		}
+		r.topics[s.Topic] = append(records, record{e, true})
+		r.logf("poison %s of %s", e.ID(), s.Topic)
+		return
+	}
+}
+
+// publisher is the broker.
+type publisher struct{ bed *bed }
+
+var errUnreachable = errors.New("the broker is away")
+
+// Publish stores a batch in the topics; now and then not all of it, or without telling.
+func (p publisher) Publish(_ context.Context, batch []event.Event) []outbox.Outcome {
+	r := p.bed.run
+	outcomes := make([]outbox.Outcome, len(batch))
+	trouble := r.faulty && r.chance(20)
+	for i, e := range batch {
+		n := 3
+		if trouble {
+			n = r.random.IntN(4)
+		}
+		switch {
+		case n == 0: // neither stored nor told
+			outcomes[i].Err = errUnreachable
+			continue
+		case n == 1 && r.refusals[e.ID()] < 3:
+			r.refusals[e.ID()]++
+			outcomes[i].Err = outbox.ErrRefused
+			continue
+		case n == 2: // stored and not told
+			outcomes[i].Err = errUnreachable
+		}
+		if r.mutation.loseRecord && r.chance(10) {
+			continue
+		}
+		outcomes[i].Offset = int64(len(r.topics[e.Type()]))
+		r.topics[e.Type()] = append(r.topics[e.Type()], record{event: e})
+	}
+	return outcomes
+}
+
+// Close does nothing.
+func (publisher) Close() error { return nil }
+
+// mailer sends mails that go astray now and then; that one was sent is read from the log.
+type mailer struct{ run *run }
+
+var errMail = errors.New("the mail server is away")
+
+// Send takes a mail or fails.
+func (m mailer) Send(context.Context, notify.Mail) error {
+	if m.run.faulty && m.run.chance(10) {
+		return errMail
+	}
+	return nil
+}
+
+// published tells whether a topic has an event.
+func (r *run) published(topic, id string) bool {
+	return slices.ContainsFunc(r.topics[topic], func(rec record) bool { return rec.event.ID() == id && !rec.poison })
+}

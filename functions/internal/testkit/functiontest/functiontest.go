@@ -1,0 +1,91 @@
+// Package functiontest starts functions as a host does, on schemas of their own, and makes the events to give them.
+package functiontest
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/messaging/delivery"
+	"example.com/orders/functions/internal/testkit/mysqltest"
+)
+
+// Function is what Start starts.
+type Function interface {
+	Start(ctx context.Context, config map[string]string) error
+	Stop(ctx context.Context) error
+	Shared() *base.Base
+}
+
+// Start gives f a migrated schema of its own, unless it has a pool already, starts it with config, and stops it when
+// the test ends.
+func Start[F Function](t testing.TB, f F, config map[string]string) F {
+	t.Helper()
+	if base := f.Shared(); base.DB == nil {
+		base.DB = mysqltest.Open(t, base.Schema)
+	}
+	require.NoError(t, f.Start(t.Context(), config))
+	t.Cleanup(func() { assert.NoError(t, f.Stop(context.Background())) })
+	return f
+}
+
+// OrderID returns a new order's id.
+func OrderID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// CorrelationID is that of every event of Event.
+const CorrelationID = "flow-1"
+
+// Event makes the n-th fact about an order, as its service tells it.
+func Event(t testing.TB, data events.Data, n int) event.Event {
+	t.Helper()
+	e, err := events.New(data, n, time.Now(), events.Cause{CorrelationID: CorrelationID, CausationID: "cause-1"})
+	require.NoError(t, err)
+	return e
+}
+
+// Created returns the data of order.created for a new order with these lines.
+func Created(t testing.TB, items ...events.Item) events.OrderCreated {
+	t.Helper()
+	total, err := events.Total(items)
+	require.NoError(t, err)
+	return events.OrderCreated{OrderID: OrderID(), CustomerEmail: "alice@example.com", Items: items, TotalAmount: total, CreatedAt: time.Now()}
+}
+
+// Broken returns e with data that is not JSON.
+func Broken(e event.Event) event.Event {
+	e = e.Clone()
+	e.DataEncoded = []byte(`{"eventType":`)
+	return e
+}
+
+// AssertPoison asserts that a function's answer sends its event to the dead letters at once.
+func AssertPoison(t testing.TB, err error) {
+	t.Helper()
+	assert.Equal(t, http.StatusUnprocessableEntity, delivery.Status(err), "%v", err)
+	assert.Equal(t, delivery.DeadLetter, delivery.Judge(delivery.Status(err)))
+}
+
+// AssertRetried asserts that a function's answer has its event delivered again.
+func AssertRetried(t testing.TB, err error) {
+	t.Helper()
+	assert.Equal(t, http.StatusServiceUnavailable, delivery.Status(err), "%v", err)
+	assert.Equal(t, delivery.Retry, delivery.Judge(delivery.Status(err)))
+}
+
+// Concurrently calls do with 0 to n-1, all at the same time, and returns when all have returned.
+func Concurrently(n int, do func(i int)) {
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { do(i) })
+	}
+	all.Wait()
+}

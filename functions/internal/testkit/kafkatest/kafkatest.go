@@ -1,0 +1,125 @@
+// Package kafkatest gives each test topics of its own: on the brokers of KAFKA_BROKERS, or on an in-process cluster.
+package kafkatest
+
+import (
+	"context"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"example.com/orders/functions/internal/testkit/porttest"
+)
+
+// Cluster is where a test's topics are.
+type Cluster struct {
+	Brokers []string
+	// Prefix stands before the names of the test's topics and groups.
+	Prefix string
+	// Fake is the in-process cluster, by which a test makes faults; nil when the brokers are real ones.
+	Fake *kfake.Cluster
+}
+
+// Start returns a cluster: the one of KAFKA_BROKERS, or an in-process one that ends with the test.
+func Start(t testing.TB) Cluster {
+	t.Helper()
+	c := Cluster{Prefix: "t" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12] + "."}
+	if brokers := os.Getenv("KAFKA_BROKERS"); brokers != "" {
+		c.Brokers = strings.Split(brokers, ",")
+		return c
+	}
+	return c.fake(t)
+}
+
+// Fake returns an in-process cluster also when KAFKA_BROKERS is set, for tests that make faults in it.
+func Fake(t testing.TB) Cluster {
+	t.Helper()
+	return Cluster{}.fake(t)
+}
+
+func (c Cluster) fake(t testing.TB) Cluster {
+	t.Helper()
+	porttest.Try(t, func(port int) (err error) {
+		c.Fake, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port))
+		return err
+	})
+	t.Cleanup(c.Fake.Close)
+	c.Brokers = c.Fake.ListenAddrs()
+	return c
+}
+
+// Advertise makes an in-process broker advertise an address that is not its own, until end is called; asked has a token for
+// each answer with it.
+func (c Cluster) Advertise(t testing.TB, address string) (asked chan struct{}, end func()) {
+	t.Helper()
+	host, text, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	port, err := strconv.ParseInt(text, 10, 32)
+	require.NoError(t, err)
+	var ended atomic.Bool
+	asked = make(chan struct{}, 1000)
+	c.Fake.ControlKey(int16(kmsg.Metadata), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		if ended.Load() {
+			return nil, nil, false
+		}
+		c.Fake.KeepControl()
+		select {
+		case asked <- struct{}{}:
+		default: // nobody counts so far
+		}
+		answer := request.ResponseKind().(*kmsg.MetadataResponse)
+		broker := kmsg.NewMetadataResponseBroker()
+		broker.NodeID, broker.Host, broker.Port = 0, host, int32(port)
+		answer.Brokers, answer.ControllerID = []kmsg.MetadataResponseBroker{broker}, 0
+		return answer, nil, true
+	})
+	return asked, func() { ended.Store(true) }
+}
+
+// Records reads the partitions of a topic from their start until n records were read, and fails when they do not come
+// within half a minute. The records of one partition are in order.
+func (c Cluster) Records(t testing.TB, topic string, n int) []*sarama.ConsumerMessage {
+	t.Helper()
+	config := sarama.NewConfig()
+	config.Version = sarama.V3_6_0_0
+	consumer, err := sarama.NewConsumer(c.Brokers, config)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, consumer.Close()) }()
+	partitions, err := consumer.Partitions(topic)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	all := make(chan *sarama.ConsumerMessage)
+	for _, partition := range partitions {
+		one, err := consumer.ConsumePartition(topic, partition, sarama.OffsetOldest)
+		require.NoError(t, err)
+		defer one.AsyncClose()
+		go func() {
+			for m := range one.Messages() {
+				select {
+				case all <- m:
+				case <-ctx.Done():
+				}
+			}
+		}()
+	}
+	records := make([]*sarama.ConsumerMessage, 0, n)
+	for len(records) < n {
+		select {
+		case m := <-all:
+			records = append(records, m)
+		case <-ctx.Done():
+			require.Failf(t, "too few records", "%s has %d of %d", topic, len(records), n)
+		}
+	}
+	return records
+}

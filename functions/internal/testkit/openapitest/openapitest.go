@@ -1,0 +1,162 @@
+// Package openapitest holds answers of the REST API against its description. An answer goes in; what it breaks of the
+// description comes out.
+package openapitest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"example.com/orders/functions/internal/operate/openapi"
+)
+
+// location is by what the schemas in the description are found.
+const location = "openapi.json"
+
+// described is the description, as far as answers are checked against it, and its schemas.
+type described struct {
+	document any
+	schemas  *jsonschema.Compiler
+	mu       sync.Mutex // of schemas
+}
+
+var description = sync.OnceValue(func() *described {
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(openapi.JSON()))
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	schemas := jsonschema.NewCompiler()
+	schemas.DefaultDraft(jsonschema.Draft2020) // that of OpenAPI 3.1
+	schemas.AssertFormat()
+	if err := schemas.AddResource(location, document); err != nil {
+		panic(err)
+	}
+	return &described{document: document, schemas: schemas}
+})
+
+// Check tells whether an answer to a request is one that the description has: its status, its headers and its body. A
+// path that is not described, and a method that a path does not have, are answered by a problem. HEAD is answered like
+// GET, with or without the body that a server leaves out.
+func Check(method string, to *url.URL, status int, header http.Header, body []byte) error {
+	d := description()
+	bodiless := method == http.MethodHead && len(body) == 0
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	path := to.EscapedPath() // a slash in a segment is no other segment
+	pointer := d.find(method, path)
+	if pointer == "" {
+		if status != http.StatusNotFound && status != http.StatusMethodNotAllowed {
+			return fmt.Errorf("%s %s is not described, and was answered by %d", method, path, status)
+		}
+		return d.content("/components/responses/Problem", header, body)
+	}
+	response := fmt.Sprintf("%s/responses/%d", pointer, status)
+	if d.at(response) == nil {
+		return fmt.Errorf("%s %s: the answer %d is not described", method, path, status)
+	}
+	response = d.follow(response)
+	err := d.headers(response, header)
+	if !bodiless {
+		err = errors.Join(err, d.content(response, header, body))
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s, answer %d: %w", method, path, status, err)
+	}
+	return nil
+}
+
+// find returns the JSON pointer of an operation, empty when there is none.
+func (d *described) find(method, path string) string {
+	segments := strings.Split(path, "/")
+	paths, _ := d.at("/paths").(map[string]any)
+	for template := range paths {
+		pattern := strings.Split(template, "/")
+		if len(pattern) != len(segments) || !slices.EqualFunc(pattern, segments, func(p, s string) bool { return p == s || strings.HasPrefix(p, "{") }) {
+			continue
+		}
+		pointer := "/paths/" + escape(template) + "/" + strings.ToLower(method)
+		if d.at(pointer) != nil {
+			return pointer
+		}
+	}
+	return ""
+}
+
+// headers checks those that are described.
+func (d *described) headers(response string, header http.Header) error {
+	all, _ := d.at(response + "/headers").(map[string]any)
+	var errs []error
+	for name := range all {
+		pointer := d.follow(response + "/headers/" + escape(name))
+		value := header.Get(name)
+		if value == "" {
+			if d.at(pointer+"/required") == true {
+				errs = append(errs, fmt.Errorf("the header %s is missing", name))
+			}
+			continue
+		}
+		if err := d.validate(pointer+"/schema", value); err != nil {
+			errs = append(errs, fmt.Errorf("the header %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// content checks the media type and the body.
+func (d *described) content(response string, header http.Header, body []byte) error {
+	pointer := response + "/content/" + escape(header.Get("Content-Type"))
+	if d.at(pointer) == nil {
+		return fmt.Errorf("the content type %q is not described", header.Get("Content-Type"))
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("the body %q: %w", body, err)
+	}
+	if err := d.validate(pointer+"/schema", value); err != nil {
+		return fmt.Errorf("the body %s: %w", body, err)
+	}
+	return nil
+}
+
+func (d *described) validate(pointer string, value any) error {
+	d.mu.Lock()
+	schema, err := d.schemas.Compile(location + "#" + pointer)
+	d.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("the schema at %s: %w", pointer, err)
+	}
+	return schema.Validate(value)
+}
+
+// follow is where a pointer leads when a reference is there.
+func (d *described) follow(pointer string) string {
+	object, _ := d.at(pointer).(map[string]any)
+	if to, ok := object["$ref"].(string); ok {
+		return strings.TrimPrefix(to, "#")
+	}
+	return pointer
+}
+
+// at is the value at a JSON pointer, nil when there is none.
+func (d *described) at(pointer string) any {
+	value := d.document
+	for segment := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+		object, ok := value.(map[string]any)
+		if !ok {
+			return nil
+		}
+		value = object[strings.NewReplacer("~1", "/", "~0", "~").Replace(segment)]
+	}
+	return value
+}
+
+// escape writes a key as a segment of a JSON pointer.
+func escape(key string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(key) }

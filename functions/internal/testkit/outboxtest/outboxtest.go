@@ -1,0 +1,72 @@
+// Package outboxtest shows what functions have told: the events of their outbox, as a relay publishes them.
+package outboxtest
+
+import (
+	"context"
+	"database/sql"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/messaging/outbox"
+	"example.com/orders/sql/transaction"
+)
+
+// Publisher keeps what it is given, in order, and acknowledges it.
+type Publisher struct {
+	mu     sync.Mutex
+	events []event.Event
+}
+
+// Publish keeps a batch.
+func (p *Publisher) Publish(_ context.Context, batch []event.Event) []outbox.Outcome {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	outcomes := make([]outbox.Outcome, len(batch))
+	for i, e := range batch {
+		outcomes[i].Offset = int64(len(p.events))
+		p.events = append(p.events, e)
+	}
+	return outcomes
+}
+
+// Events returns what was published so far.
+func (p *Publisher) Events() []event.Event {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]event.Event(nil), p.events...)
+}
+
+// Close does nothing.
+func (p *Publisher) Close() error { return nil }
+
+// Store puts events into the outbox of db as of a time, in one transaction.
+func Store(t testing.TB, db *sql.DB, at time.Time, events ...event.Event) {
+	t.Helper()
+	require.NoError(t, transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error {
+		_, err := outbox.Append(ctx, tx, at, events)
+		return err
+	}))
+}
+
+// Drain relays all that waits in the outbox of db and returns it, in the order of publishing: that of the facts of an
+// aggregate, and none between aggregates. Draining again returns only what is new.
+func Drain(t testing.TB, db *sql.DB) []event.Event {
+	t.Helper()
+	var p Publisher
+	_, err := outbox.Relay{DB: db, Publisher: &p, Now: time.Now}.Sweep(t.Context())
+	require.NoError(t, err)
+	return p.Events()
+}
+
+// Types returns the types of events.
+func Types(events []event.Event) []string {
+	types := make([]string, len(events))
+	for i, e := range events {
+		types[i] = e.Type()
+	}
+	return types
+}

@@ -1,0 +1,181 @@
+package rest
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/observe/tracing"
+)
+
+// MaxBody is the size of the largest body that an API reads, in bytes.
+const MaxBody = 1 << 20
+
+// bodyTimeout is how long a body may take to arrive.
+const bodyTimeout = 10 * time.Second
+
+// Body reads the body of a request that must have the media type application/json. The error is a *Problem: 415 for
+// another media type, and those of ReadBody.
+func Body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if !IsJSON(r.Header.Get("Content-Type")) {
+		return nil, NewProblem(http.StatusUnsupportedMediaType, "send the body as Content-Type: application/json")
+	}
+	return ReadBody(w, r, MaxBody)
+}
+
+// ReadBody reads a body of at most so many bytes. The error is a *Problem: 415 for one that is compressed, 413 for one that
+// is larger, 408 for one that does not arrive in time, 400 for one that breaks off.
+func ReadBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	for _, coding := range strings.Split(strings.Join(r.Header.Values("Content-Encoding"), ","), ",") {
+		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+			return nil, NewProblem(http.StatusUnsupportedMediaType, "send the body as it is, without a Content-Encoding")
+		}
+	}
+	if r.ContentLength > most {
+		return nil, tooLarge(most)
+	}
+	// A writer that has no connection, as in a test, leaves the request without a deadline.
+	connection := http.NewResponseController(w)
+	_ = connection.SetReadDeadline(time.Now().Add(bodyTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	_, large := errors.AsType[*http.MaxBytesError](err)
+	switch {
+	case large:
+		return nil, tooLarge(most)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, NewProblem(http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive within %s", bodyTimeout))
+	case err != nil: // its text may name addresses
+		return nil, NewProblem(http.StatusBadRequest, "the body could not be read: it broke off, or its transfer encoding is broken")
+	}
+	// From now on, and without a body from the start, the server reads on to see whether the client goes, which ends the
+	// request's context: that it is silent must not.
+	_ = connection.SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+func tooLarge(most int64) *Problem {
+	return NewProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", most))
+}
+
+// IsJSON tells whether a content type is application/json, in UTF-8 if it says so.
+func IsJSON(contentType string) bool { return IsMedia(contentType, "application/json") }
+
+// IsMedia tells whether a content type is a media type, in UTF-8 if it says so.
+func IsMedia(contentType, want string) bool {
+	media, parameters, err := mime.ParseMediaType(contentType)
+	charset, named := parameters["charset"]
+	return err == nil && media == want && (!named || strings.EqualFold(charset, "utf-8"))
+}
+
+// CorrelationHeader is the header by which a client names the flow that its request belongs to.
+const CorrelationHeader = "X-Correlation-ID"
+
+// Correlation returns the correlation id of the request, or a new one when it has none or one that is not 1 to 128 of
+// A-Z, a-z, 0-9, '.', '_', ':' and '-', and puts it into the answer's headers. The answer says when an id that the
+// client sent was replaced. given tells whether the client's own id is used.
+func Correlation(w http.ResponseWriter, r *http.Request, newID func() string) (id string, given bool) {
+	sent := r.Header.Get(CorrelationHeader)
+	id, given = sent, events.ValidCorrelationID(sent)
+	if !given {
+		id = newID()
+		if sent != "" {
+			w.Header().Set(CorrelationHeader+"-Replaced", "true")
+		}
+	}
+	w.Header().Set(CorrelationHeader, id)
+	return id, given
+}
+
+// Cause returns the cause of what a request leads to: its flow and its trace. No event caused it.
+func Cause(r *http.Request, correlationID string) events.Cause {
+	return tracing.Cause(r.Context(), events.Cause{
+		CorrelationID: correlationID,
+		Traceparent:   r.Header.Get("Traceparent"),
+		Tracestate:    r.Header.Get("Tracestate"),
+	})
+}
+
+// KeyHeader is the header of the IETF draft "The Idempotency-Key HTTP Header Field"
+// (draft-ietf-httpapi-idempotency-key-header).
+const KeyHeader = "Idempotency-Key"
+
+// ReplayedHeader marks an answer that was given before.
+const ReplayedHeader = "Idempotency-Replayed"
+
+// maxKey is the length of the longest idempotency key, in characters.
+const maxKey = 255
+
+// IdempotencyKey returns the request's idempotency key, empty when there is none. Both the draft's form, a quoted
+// string of RFC 8941, and the bare text are taken, and are the same key. The error is a *Problem with status 400.
+func IdempotencyKey(r *http.Request) (string, error) {
+	switch values := r.Header.Values(KeyHeader); len(values) {
+	case 0:
+		return "", nil
+	case 1:
+		return ParseIdempotencyKey(values[0])
+	default:
+		return "", NewProblem(http.StatusBadRequest, "send one "+KeyHeader)
+	}
+}
+
+// ParseIdempotencyKey reads the text of a key, in either form. The error is a *Problem with status 400.
+func ParseIdempotencyKey(text string) (string, error) {
+	key, ok := parseKey(text)
+	if !ok {
+		return "", NewProblem(http.StatusBadRequest, fmt.Sprintf(
+			"%s: send 1 to %d printable ASCII characters, bare (without spaces and quotes) or as a quoted string", KeyHeader, maxKey))
+	}
+	return key, nil
+}
+
+// parseKey reads a key in either form.
+func parseKey(text string) (string, bool) {
+	text = strings.Trim(text, " \t")
+	quoted := strings.HasPrefix(text, `"`)
+	if quoted {
+		if len(text) < 2 || !strings.HasSuffix(text, `"`) {
+			return "", false
+		}
+		text = text[1 : len(text)-1]
+	}
+	var key strings.Builder
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case c < ' ' || c > '~':
+			return "", false
+		case quoted && c == '\\':
+			i++
+			if i == len(text) || (text[i] != '"' && text[i] != '\\') {
+				return "", false
+			}
+			c = text[i]
+		case c == '"' || (!quoted && c == ' '):
+			return "", false
+		}
+		key.WriteByte(c)
+	}
+	return key.String(), key.Len() >= 1 && key.Len() <= maxKey
+}
+
+// Anonymous is the principal of every request until there is a login.
+const Anonymous = "anonymous"
+
+// KeyHash is what is stored of an idempotency key. The same key of another method, path or principal is another key.
+func KeyHash(method, path, principal, key string) []byte {
+	h := sha256.New()
+	for _, part := range []string{method, path, principal, key} {
+		// The length first, so that no two lists of parts run together alike.
+		_, _ = h.Write(binary.AppendUvarint(nil, uint64(len(part)))) // a hash never fails
+		_, _ = io.WriteString(h, part)
+	}
+	return h.Sum(nil)
+}

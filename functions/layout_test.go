@@ -1,0 +1,142 @@
+package functions_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions"
+)
+
+const module = "example.com/orders/"
+
+// imports lists what each package of the module imports of the module, tests left out, both without the module's name.
+func imports(t *testing.T) map[string][]string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, "go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...")
+	command.Dir = ".."
+	out, err := command.Output()
+	require.NoError(t, err)
+	all := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		own := []string{}
+		for _, imported := range fields[1:] {
+			if path, ok := strings.CutPrefix(imported, module); ok {
+				own = append(own, path)
+			}
+		}
+		all[strings.TrimPrefix(fields[0], module)] = own
+	}
+	return all
+}
+
+// within tells whether path is one of the trees or lies in one.
+func within(path string, trees ...string) bool {
+	return slices.ContainsFunc(trees, func(tree string) bool { return path == tree || strings.HasPrefix(path, tree+"/") })
+}
+
+func TestImportsKeepToTheLayout(t *testing.T) {
+	all := imports(t)
+	for folder := range functions.Catalogue {
+		require.Contains(t, all, "functions/"+folder)
+	}
+	for importer, imported := range all {
+		allowed := []string{"events", "sql", "functions/internal"} // of a function
+		switch name := strings.TrimPrefix(importer, "functions/"); {
+		case importer == "events":
+			allowed = []string{"events/strictjson"}
+		case within(importer, "events"):
+			allowed = nil
+		case within(importer, "sql"):
+			allowed = []string{"sql"}
+		case importer == "knative":
+			allowed = nil
+		case within(importer, "knative"):
+			allowed = []string{"knative"}
+		case importer == "functions":
+			for folder := range functions.Catalogue {
+				allowed = append(allowed, "functions/"+folder)
+			}
+		case within(importer, "functions/harness", "functions/internal"):
+			// What drives functions from outside may name them; that no function is led to another by it is held below.
+			allowed = append(allowed, "functions", "knative")
+		case name == "deploy":
+			allowed = []string{"functions/internal"} // it must not bring one function into the image of another
+		case name == "ordersapi":
+			// It fronts them in-process: one HTTP API, whatever is deployed behind it.
+			allowed = append(allowed, "functions/createorder", "functions/cancelorder")
+		default:
+			assert.Contains(t, functions.Catalogue, name, "%s has no place in the layout", importer)
+		}
+		for _, path := range imported {
+			assert.True(t, within(path, allowed...), "%s imports %s, and may import what is in %v", importer, path, allowed)
+		}
+	}
+}
+
+func TestNoFunctionReachesAnother(t *testing.T) {
+	all := imports(t)
+	for folder := range functions.Catalogue {
+		reached := map[string]bool{}
+		rest := []string{"functions/" + folder}
+		for len(rest) > 0 {
+			path := rest[0]
+			rest = rest[1:]
+			if !reached[path] {
+				reached[path] = true
+				rest = append(rest, all[path]...)
+			}
+		}
+		for other := range functions.Catalogue {
+			fronted := folder == "ordersapi" && (other == "createorder" || other == "cancelorder")
+			assert.Equal(t, other == folder || fronted, reached["functions/"+other], "%s and %s", folder, other)
+		}
+		assert.False(t, reached["functions"], "%s reaches the catalogue, and by it every function", folder)
+	}
+}
+
+// rooms are the folders of functions/internal from the ground up: a package imports what is in its own room and in those
+// below it.
+var rooms = []string{"observe", "web", "messaging", "function", "operate"}
+
+// TestRoomsKeepTheirOrder holds the map in functions/internal/README.md.
+func TestRoomsKeepTheirOrder(t *testing.T) {
+	const internal = "functions/internal/"
+	below := map[string][]string{
+		"testkit": {"testkit", "observe", "web", "messaging", "function", "operate/openapi"}, // a kit may drive what it helps to test
+		"suite":   {"testkit"},                                                               // a suite is tests, and its packages are empty without them
+	}
+	for n, room := range rooms {
+		below[room] = rooms[:n+1]
+	}
+	readme, err := os.ReadFile("internal/README.md")
+	require.NoError(t, err)
+	for importer, imported := range imports(t) {
+		path, inside := strings.CutPrefix(importer, internal)
+		room, name, _ := strings.Cut(path, "/")
+		if inside {
+			require.Contains(t, below, room, "%s is in no room", importer)
+			assert.Contains(t, string(readme), "`"+name+"`", "functions/internal/README.md leaves out %s", importer)
+		}
+		for _, path := range imported {
+			path, shared := strings.CutPrefix(path, internal)
+			switch {
+			case !shared:
+			case inside:
+				assert.True(t, within(path, below[room]...), "%s imports %s, which lies above the room %s", importer, path, room)
+			default:
+				assert.False(t, within(path, "suite", "testkit"), "%s, which is no test, imports %s", importer, path)
+			}
+		}
+	}
+}
