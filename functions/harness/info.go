@@ -1,58 +1,11 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"net/http"
-	"runtime"
-	"runtime/debug"
 	"slices"
 
 	"example.com/orders/functions/internal/web/rest"
 )
-
-// What a build says of itself where the go command does not see a whole repository, as in the image: -X main.revision=...
-var revision, version string
-
-// build is how the program was built, as far as it is known.
-type build struct {
-	Version  string `json:"version"`            // of the module, "(devel)" outside of a release
-	Commit   string `json:"commit,omitempty"`   // the commit that was built
-	Time     string `json:"time,omitempty"`     // of that commit
-	Modified bool   `json:"modified,omitempty"` // there were changes that are not in the commit
-	Go       string `json:"go"`
-}
-
-func readBuild() build {
-	b := build{Version: or(version, "unknown"), Commit: revision}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return b
-	}
-	b.Version, b.Go = or(version, info.Main.Version), info.GoVersion
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			b.Commit = s.Value
-		case "vcs.time":
-			b.Time = s.Value
-		case "vcs.modified":
-			b.Modified = s.Value == "true"
-		}
-	}
-	return b
-}
-
-// versionCommand writes what the program was built from.
-func versionCommand(_ context.Context, _ options, out streams) error {
-	b := readBuild()
-	commit := or(b.Commit, "unknown")
-	if b.Modified {
-		commit += ", modified"
-	}
-	_, err := fmt.Fprintf(out.stdout, "orders harness %s\ncommit %s\n%s %s/%s\n", b.Version, commit, b.Go, runtime.GOOS, runtime.GOARCH)
-	return err
-}
 
 // info tells what is running.
 func (h *harness) info(w http.ResponseWriter, _ *http.Request) {

@@ -1,5 +1,8 @@
 // Command harness runs all functions in one process, with the wiring of the knative folder acted out: on a laptop with
 // nothing configured it brings its own Kafka and its own MySQL-compatible server.
+//
+// Each command is in a command_*.go. The other files are the server that the command up runs, and what commands and
+// server share: options.go, and the file by which a command finds a running harness (runfile.go, reach.go).
 package main
 
 import (

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"example.com/orders/functions/internal/operate/audit"
+)
+
+// defaultGrace is longer than an event takes from its commit to its last effect when nothing is wrong.
+const defaultGrace = 30 * time.Second
+
+// prepareAudit adds the flags of audit.
+func prepareAudit(flags *flag.FlagSet) runner {
+	asJSON := flags.Bool("json", false, "write the report as JSON")
+	grace := flags.Duration("grace", defaultGrace, "how long after its last change an order may still be in flight")
+	return func(ctx context.Context, o options, out streams) error {
+		return auditCommand(ctx, o, out, *grace, *asJSON)
+	}
+}
+
+// auditCommand audits once, writes the report to standard output, and fails when there is a breach.
+func auditCommand(ctx context.Context, o options, out streams, grace time.Duration, asJSON bool) (err error) {
+	s, release, err := reach(ctx, o, out, needsDatabase|needsKafka)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	audited, err := audit.Configure(s.config, grace)
+	if err != nil {
+		return err
+	}
+	report, err := audit.Run(ctx, audited)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		encoder := json.NewEncoder(out.stdout)
+		encoder.SetIndent("", "  ")
+		err = encoder.Encode(report)
+	} else {
+		report.Write(out.stdout)
+	}
+	if breaches := report.Breaches(); breaches > 0 {
+		err = errors.Join(err, fmt.Errorf("the audit found %d breaches", breaches))
+	}
+	return err
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"example.com/orders/functions/internal/messaging/failpoint"
+	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/observe/otlp"
+	"example.com/orders/knative"
+)
+
+// prepareUp adds the flags of up.
+func prepareUp(flags *flag.FlagSet) runner {
+	var c chaos
+	c.flags(flags)
+	interval := flags.Duration("audit-interval", 30*time.Second, "check so often what must always be true; 0 for never")
+	password := flags.Bool("kafka-password", false, "ask the clients of the Kafka in this process for KAFKA_SASL_USER and KAFKA_SASL_PASSWORD, by KAFKA_SASL_MECHANISM")
+	profiles := flags.Bool("pprof", false, "serve Go's profiles at /debug/pprof/")
+	return func(ctx context.Context, o options, out streams) error {
+		o.chaos, o.auditInterval, o.pprof, o.kafkaPassword = c, *interval, *profiles, *password
+		return up(ctx, o, out)
+	}
+}
+
+// gcPercent is by how much the heap grows before it is collected. What lives is 15 to 30 MiB; twice Go's own figure takes
+// an eighth off the CPU of an order for some 10 MiB more.
+const gcPercent = 200
+
+// collectSeldom sets gcPercent, unless GOGC says something else.
+func collectSeldom(environ map[string]string) {
+	if environ["GOGC"] == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+}
+
+// up starts everything, serves until ctx ends, and drains.
+func up(ctx context.Context, o options, out streams) (err error) {
+	begin := time.Now()
+	log := o.logger(out.stderr)
+	collectSeldom(o.environ)
+	sarama.Logger = saramaLog{log} // before the first client: sarama's clients log from their own goroutines
+	endTraces, err := otlp.Start(ctx, o.environ, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if lost := endTraces(stopping); lost != nil {
+			log.Warn("the last traces were not exported", "error", lost)
+		}
+	}()
+	wiring, err := loadWiring(o.environ)
+	if err != nil {
+		return err
+	}
+	if err := disturb(o, wiring, log); err != nil {
+		return err
+	}
+	// Before the servers, so that an address that is taken is told of at once.
+	listener, err := net.Listen("tcp", o.addr)
+	if err != nil {
+		return fmt.Errorf("%w: stop what listens there, or give another address by --addr", err)
+	}
+	defer func() { _ = listener.Close() }() // the HTTP server has closed it when it ran
+	data, err := openData(o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, data.close()) }()
+	servers, err := startServers(ctx, o, data, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+		defer cancel()
+		err = errors.Join(err, servers.stop(stopping))
+	}()
+	if err := prepare(ctx, servers, wiring, log); err != nil {
+		return err
+	}
+	h := &harness{
+		log: log, wiring: wiring, servers: servers, metrics: metrics.New(),
+		hosts: o.hosts.with(o.addr, listener.Addr().String()), addr: ownAddress(o.addr, listener.Addr()),
+	}
+	if err := h.start(ctx, o); err != nil {
+		return errors.Join(err, h.stop(ctx))
+	}
+	if err := data.announce(servers, listener.Addr().String()); err != nil {
+		return errors.Join(err, h.stop(ctx))
+	}
+	return h.serve(ctx, o, listener, func() {
+		banner(out.stderr, h, h.addr, data, time.Since(begin))
+	})
+}
+
+// disturb makes ready what goes wrong on purpose, if anything shall, and says so.
+func disturb(o options, wiring *knative.Wiring, log *slog.Logger) error {
+	if err := o.chaos.check(wiring); err != nil {
+		return err
+	}
+	if o.chaos.text != "" {
+		log.Warn("chaos: deliveries are disturbed on purpose", "chaos", o.chaos.text, "function", or(o.chaos.function, "all"))
+	}
+	if err := failpoint.Arm(o.environ["HARNESS_FAILPOINTS"]); err != nil {
+		return fmt.Errorf("HARNESS_FAILPOINTS: %w", err)
+	}
+	if points := failpoint.Armed(); points != nil {
+		log.Warn("failpoints: this process will kill itself on purpose", "points", points)
+	}
+	return nil
+}
+
+// prepare migrates the schemas and creates the topics, at the same time.
+func prepare(ctx context.Context, s *servers, wiring *knative.Wiring, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	topics := make(chan error, 1)
+	go func() {
+		waiting, there := context.WithCancel(ctx)
+		defer there()
+		go kafka.TellWhy(waiting, s.brokers, log)
+		topics <- kafka.EnsureTopics(ctx, s.brokers, wiring.Topics)
+	}()
+	applied, err := s.migrate(ctx)
+	for _, a := range applied {
+		log.Info("migration applied", "schema", a.Schema, "version", a.Version, "name", a.Name)
+	}
+	if err := errors.Join(err, <-topics); err != nil {
+		return err
+	}
+	s.widen(wiring, log)
+	return nil
+}
