@@ -12,7 +12,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/events"
 	"example.com/orders/functions"
+	"example.com/orders/knative"
+	"example.com/orders/sql/schema"
 )
 
 const module = "example.com/orders/"
@@ -138,5 +141,14 @@ func TestRoomsKeepTheirOrder(t *testing.T) {
 				assert.False(t, within(path, "suite", "testkit"), "%s, which is no test, imports %s", importer, path)
 			}
 		}
+	}
+}
+
+func TestEverySchemaWithAnOutboxHasARelay(t *testing.T) {
+	wiring, err := knative.Load(knative.Base())
+	require.NoError(t, err)
+	assert.ElementsMatch(t, schema.WithOutbox, wiring.Outboxes())
+	for source, name := range map[string]string{events.OrdersSource: schema.Orders, events.InventorySource: schema.Inventory} {
+		assert.Equal(t, source, "/"+name, "the audit knows the events of an outbox by it")
 	}
 }

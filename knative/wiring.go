@@ -146,3 +146,14 @@ func (w *Wiring) WithTopicPrefix(prefix string) (*Wiring, error) {
 	}
 	return &prefixed, nil
 }
+
+// Outboxes lists the schemas with an outbox, each of which has a relay of its own, in the order of their names.
+func (w *Wiring) Outboxes() (schemas []string) {
+	for _, service := range w.Services {
+		if name := service.Env["OUTBOX_SCHEMA"]; name != "" {
+			schemas = append(schemas, name)
+		}
+	}
+	slices.Sort(schemas)
+	return schemas
+}

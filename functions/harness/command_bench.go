@@ -198,6 +198,11 @@ func (b *benchCommand) target(ctx context.Context, o options, out streams) (targ
 	if running != nil {
 		target.PIDs = []int{running.PID}
 	}
+	wiring, err := loadWiring(s.config)
+	if err != nil {
+		return target, nil, nil, errors.Join(err, release())
+	}
+	target.Outboxes = wiring.Outboxes()
 	if target.Server, target.MaxConns, err = base.Server(s.config); err != nil {
 		return target, nil, nil, errors.Join(err, release())
 	}

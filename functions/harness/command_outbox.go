@@ -119,14 +119,9 @@ func (c *outboxCommand) with(do func(context.Context, streams, []backlog.Operato
 	}
 }
 
-// schemas lists the schemas with an outbox that the flags pick. They are those that the wiring has a relay for.
+// schemas lists the schemas with an outbox that the flags pick.
 func (c *outboxCommand) schemas(wiring *knative.Wiring) ([]string, error) {
-	var names []string
-	for _, service := range wiring.Services {
-		if name := service.Env["OUTBOX_SCHEMA"]; name != "" {
-			names = append(names, name)
-		}
-	}
+	names := wiring.Outboxes()
 	if c.schema == "" {
 		return names, nil
 	}

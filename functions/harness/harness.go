@@ -99,7 +99,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 		}
 	}
 	h.gauges, err = gauge.Register(h.metrics.Registry, gauge.Options{
-		Databases: h.pools.open, Brokers: h.servers.brokers, Sources: h.wiring.Sources, Log: h.log,
+		Databases: h.pools.open, Outboxes: h.wiring.Outboxes(), Brokers: h.servers.brokers, Sources: h.wiring.Sources, Log: h.log,
 	})
 	if err != nil {
 		return err

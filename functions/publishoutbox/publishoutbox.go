@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -59,8 +60,8 @@ func (f *Function) Start(ctx context.Context, config map[string]string) (err err
 	if f.Schema == "" {
 		f.Schema = config["OUTBOX_SCHEMA"]
 	}
-	if !slices.Contains([]string{schema.Orders, schema.Inventory}, f.Schema) {
-		return fmt.Errorf("OUTBOX_SCHEMA is %q: give %s or %s, the schemas that have an outbox", f.Schema, schema.Orders, schema.Inventory)
+	if !slices.Contains(schema.WithOutbox, f.Schema) {
+		return fmt.Errorf("OUTBOX_SCHEMA is %q: give %s, the schemas that have an outbox", f.Schema, strings.Join(schema.WithOutbox, " or "))
 	}
 	f.Name = "publish-outbox-" + f.Schema
 	if f.SentRetention == 0 {

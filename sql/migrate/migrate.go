@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
@@ -36,19 +37,17 @@ type set struct {
 }
 
 func sets(name string) []set {
-	shared := set{"goose_messaging_version", messaging.Migrations}
-	switch name {
-	case schema.Orders:
-		return []set{shared, {goose.DefaultTablename, orders.Migrations}}
-	case schema.Inventory:
-		return []set{shared, {goose.DefaultTablename, inventory.Migrations}}
-	case schema.Notifications:
-		return []set{{goose.DefaultTablename, notifications.Migrations}}
-	case schema.Operations:
-		return []set{{goose.DefaultTablename, operations.Migrations}}
-	default:
-		return nil
+	own := map[string]embed.FS{
+		schema.Orders:        orders.Migrations,
+		schema.Inventory:     inventory.Migrations,
+		schema.Notifications: notifications.Migrations,
+		schema.Operations:    operations.Migrations,
 	}
+	all := []set{{goose.DefaultTablename, own[name]}}
+	if slices.Contains(schema.WithOutbox, name) {
+		all = append([]set{{"goose_messaging_version", messaging.Migrations}}, all...)
+	}
+	return all
 }
 
 // MySQL commits each statement of a migration by itself. So that one whose program was killed goes on at the next Up,

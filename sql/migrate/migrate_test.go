@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/sql/migrate"
 	"example.com/orders/sql/dberror"
+	"example.com/orders/sql/migrate"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
 )

@@ -26,6 +26,9 @@ const (
 // All lists the schemas.
 var All = []string{Orders, Inventory, Notifications, Operations}
 
+// WithOutbox lists the schemas that have the tables of sql/messaging: an outbox, which takes a relay, and an inbox.
+var WithOutbox = []string{Orders, Inventory}
+
 // lockWait bounds how long a statement waits for a row that another transaction holds, in seconds. It is short since a
 // group of orders or events waits with the one that is held up.
 const lockWait = "2"

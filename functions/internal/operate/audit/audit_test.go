@@ -15,6 +15,9 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/operate/audit"
+	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/outboxtest"
+	"example.com/orders/knative"
 	"example.com/orders/sql/operations"
 	"example.com/orders/sql/schema"
 )
@@ -357,6 +360,22 @@ func TestDeadLettersAndParkedRowsExplainADifference(t *testing.T) {
 		assert.Contains(t, e.Examples[0], "too large")
 	}
 	assert.Zero(t, find(t, r, audit.Once).Numbers["duplicate records"], "a dead letter is no duplicate")
+}
+
+func TestEveryOutboxOfTheWiringIsAudited(t *testing.T) {
+	t.Parallel()
+	s := start(t, newTopics(t))
+	billing := outboxtest.Another(t, s.options.Server, "billing")
+	outboxtest.Store(t, billing, time.Now(), functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "SKU-1", Quantity: 1, UnitPrice: 1}), 1))
+	_, err := billing.ExecContext(t.Context(), "UPDATE outbox SET status = 'ERROR', last_error = 'too large'")
+	require.NoError(t, err)
+	assert.Empty(t, s.audit().Exceptions)
+
+	s.options.Wiring.Services = append(s.options.Wiring.Services, knative.Service{Name: "publish-outbox-billing", Env: map[string]string{"OUTBOX_SCHEMA": "billing"}})
+
+	r := s.audit()
+	require.Len(t, r.Exceptions, 1)
+	assert.Equal(t, "billing", r.Exceptions[0].Where)
 }
 
 func TestReplayedDeadLettersExplainNothing(t *testing.T) {

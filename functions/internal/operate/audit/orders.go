@@ -80,9 +80,9 @@ func (a *auditor) walkOrders(ctx context.Context) error {
 		}
 		after = last
 	}
-	for _, outbox := range outboxes {
-		for _, unknown := range a.facts[outbox.source] {
-			a.told.breach("row %d in the outbox of %s tells of an order that the schema does not have", unknown.row, outbox.schema)
+	for _, name := range a.o.Wiring.Outboxes() {
+		for _, unknown := range a.facts[sourceOf(name)] {
+			a.told.breach("row %d in the outbox of %s tells of an order that the schema does not have", unknown.row, name)
 		}
 	}
 	return nil

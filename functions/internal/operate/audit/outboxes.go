@@ -8,7 +8,6 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/sql/messaging"
-	"example.com/orders/sql/schema"
 )
 
 // eventPage is how many outbox rows are read at once.
@@ -23,33 +22,31 @@ type told struct {
 // maxFact is more than any order has: it is confirmed or failed and perhaps canceled.
 const maxFact = 31
 
-// outboxes lists the schemas with an outbox and the source of the events in it.
-var outboxes = []struct{ schema, source string }{
-	{schema.Orders, events.OrdersSource},
-	{schema.Inventory, events.InventorySource},
-}
+// sourceOf is the source of the events in the outbox of a schema.
+func sourceOf(schema string) string { return "/" + schema }
 
 // walkOutboxes notes the facts that were told and checks what was sent.
 func (a *auditor) walkOutboxes(ctx context.Context) error {
-	for _, outbox := range outboxes {
-		if err := a.snapshot.use(ctx, outbox.schema); err != nil {
+	for _, name := range a.o.Wiring.Outboxes() {
+		source := sourceOf(name)
+		if err := a.snapshot.use(ctx, name); err != nil {
 			return err
 		}
-		a.facts[outbox.source] = map[uint64]told{}
-		parked := Exception{Kind: Parked, Where: outbox.schema}
-		discarded := Exception{Kind: Discarded, Where: outbox.schema}
+		a.facts[source] = map[uint64]told{}
+		parked := Exception{Kind: Parked, Where: name}
+		discarded := Exception{Kind: Discarded, Where: name}
 		q := messaging.New(a.snapshot.conn)
 		for after := int64(0); ; {
 			rows, err := q.WalkEvents(ctx, messaging.WalkEventsParams{ID: after, Limit: eventPage})
 			if err != nil {
-				return fmt.Errorf("walk through the outbox of %s: %w", outbox.schema, err)
+				return fmt.Errorf("walk through the outbox of %s: %w", name, err)
 			}
 			for _, row := range rows {
 				after = row.ID
-				id := a.fact(outbox.schema, outbox.source, row)
+				id := a.fact(name, source, row)
 				switch {
 				case row.Status == messaging.OutboxStatusSENT:
-					a.checkSent(outbox.schema, outbox.source, id, row)
+					a.checkSent(name, source, id, row)
 				case row.Status == messaging.OutboxStatusDISCARDED:
 					a.except(&discarded, row)
 				case row.Status == messaging.OutboxStatusERROR && row.NextAttemptAt == nil:

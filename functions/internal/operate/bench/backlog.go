@@ -81,7 +81,7 @@ func Drain(ctx context.Context, target Target, rows int, within time.Duration, w
 	defer drained.close()
 
 	result = &Backlog{At: time.Now().UTC(), Machine: thisMachine(), Rows: rows}
-	if result.Stack, err = (database{db, target.Server.Prefix}).describe(ctx, target); err != nil {
+	if result.Stack, err = (database{db, target.Server.Prefix, target.Outboxes}).describe(ctx, target); err != nil {
 		return nil, err
 	}
 	result.Stack.Partitions = len(parts)

@@ -20,6 +20,8 @@ type Target struct {
 	Brokers     []string
 	TopicPrefix string
 	Server      schema.Server
+	// Outboxes names the schemas with an outbox.
+	Outboxes []string
 	// MaxConns is how many connections each harness has to each schema at most.
 	MaxConns int
 	// PIDs are the harnesses' processes when they are on this machine; none leaves CPU and memory out of the report.
@@ -100,7 +102,7 @@ func Run(ctx context.Context, target Target, o Options, show *Progress) (_ *Repo
 		return nil, err
 	}
 	defer func() { _ = db.Close() }() // nothing is lost
-	r := &runner{target: target, options: o, show: show, database: database{db: db, prefix: target.Server.Prefix}, client: newClient(o.Concurrency), until: precisely}
+	r := &runner{target: target, options: o, show: show, database: database{db, target.Server.Prefix, target.Outboxes}, client: newClient(o.Concurrency), until: precisely}
 	r.watch, err = watch(ctx, target.Brokers, target.TopicPrefix)
 	if err != nil {
 		return nil, err

@@ -20,6 +20,8 @@ import (
 type database struct {
 	db     *sql.DB // without a schema
 	prefix string
+
+	outboxes []string // the schemas that have one
 }
 
 // describe tells what the stack runs on.
@@ -125,13 +127,10 @@ func perOrder(before, after counters, orders int) PerOrder {
 	return p
 }
 
-// withOutbox are the schemas that have an outbox.
-var withOutbox = []string{schema.Orders, schema.Inventory}
-
 // marks are the last rows of the outboxes before the load.
 func (d database) marks(ctx context.Context) (map[string]int64, error) {
 	marks := map[string]int64{}
-	for _, name := range withOutbox {
+	for _, name := range d.outboxes {
 		var last int64
 		if err := d.db.QueryRowContext(ctx, "SELECT COALESCE(MAX(id), 0) FROM `"+d.prefix+name+"`.outbox").Scan(&last); err != nil {
 			return nil, fmt.Errorf("find the end of the outbox of %s (is MYSQL_SCHEMA_PREFIX the stack's?): %w", d.prefix+name, err)
@@ -145,7 +144,7 @@ func (d database) marks(ctx context.Context) (map[string]int64, error) {
 // them. The time of storing is before the commit, so the commit is part of it.
 func (d database) outbox(ctx context.Context, marks map[string]int64) (Latency, error) {
 	times := newHistogram()
-	for _, name := range withOutbox {
+	for _, name := range d.outboxes {
 		if err := d.addOutbox(ctx, times, name, marks[name]); err != nil {
 			return Latency{}, fmt.Errorf("read how long the outbox of %s took: %w", name, err)
 		}

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"database/sql"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -31,7 +32,7 @@ import (
 func servers(t *testing.T) Target {
 	t.Helper()
 	server, cluster := mysqltest.Server(t), kafkatest.Start(t)
-	return Target{APIs: []string{"http://nobody.invalid"}, Server: server, MaxConns: 4, Brokers: cluster.Brokers, TopicPrefix: cluster.Prefix}
+	return Target{APIs: []string{"http://nobody.invalid"}, Server: server, Outboxes: []string{schema.Orders, "billing"}, MaxConns: 4, Brokers: cluster.Brokers, TopicPrefix: cluster.Prefix}
 }
 
 // topics lists the topics of a target.
@@ -63,7 +64,7 @@ func TestFloorIsMeasuredAroundTheLoadAndLeavesNothingBehind(t *testing.T) {
 	scratch := func() int {
 		return mysqltest.Count(t, db, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = ?", target.Server.Prefix+floorSchema)
 	}
-	r := &runner{target: target, options: Options{Floor: 50 * time.Millisecond, Concurrency: 6, Lines: 2}, database: database{db, target.Server.Prefix}}
+	r := &runner{target: target, options: Options{Floor: 50 * time.Millisecond, Concurrency: 6, Lines: 2}, database: database{db, target.Server.Prefix, target.Outboxes}}
 	var before int
 
 	f, err := r.floored(t.Context(), func() error {
@@ -94,7 +95,7 @@ func TestFloorOfAnOpenLoopIsThatOfAllConnections(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
-	r := &runner{target: target, options: Options{Floor: 20 * time.Millisecond, Concurrency: 256, Rate: 20, Lines: 1}, database: database{db, target.Server.Prefix}}
+	r := &runner{target: target, options: Options{Floor: 20 * time.Millisecond, Concurrency: 256, Rate: 20, Lines: 1}, database: database{db, target.Server.Prefix, target.Outboxes}}
 	f, err := r.floored(t.Context(), func() error { return nil })
 	require.NoError(t, err)
 	assert.Equal(t, target.MaxConns, f.Concurrency)
@@ -130,19 +131,23 @@ func TestOutboxTellsHowLongTheRowsOfTheLoadTook(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
-	d := database{db, target.Server.Prefix}
+	billing := outboxtest.Another(t, target.Server, "billing")
+	d := database{db, target.Server.Prefix, target.Outboxes}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	outboxtest.Store(t, db, at, stored(t, 2)...) // before the load
 	marks, err := d.marks(t.Context())
 	require.NoError(t, err)
 	outboxtest.Store(t, db, at, stored(t, 5)...)
-	_, err = db.ExecContext(t.Context(), "UPDATE outbox SET status = 'SENT', sent_at = created_at + INTERVAL 2500 MICROSECOND WHERE id <> (SELECT MAX(id) FROM (SELECT id FROM outbox) o)")
-	require.NoError(t, err)
+	outboxtest.Store(t, billing, at, stored(t, 4)...)
+	for _, one := range []*sql.DB{db, billing} {
+		_, err = one.ExecContext(t.Context(), "UPDATE outbox SET status = 'SENT', sent_at = created_at + INTERVAL 2500 MICROSECOND WHERE id <> (SELECT MAX(id) FROM (SELECT id FROM outbox) o)")
+		require.NoError(t, err)
+	}
 
 	l, err := d.outbox(t.Context(), marks)
 
 	require.NoError(t, err)
-	assert.Equal(t, int64(4), l.Count, "of five rows one is not sent yet")
+	assert.Equal(t, int64(4+3), l.Count, "in each outbox one row is not sent yet")
 	assert.InEpsilon(t, 2.5, l.P50, .001)
 }
 
@@ -178,7 +183,7 @@ func TestServerTellsWhatItIsAndWhatItCounts(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
-	d := database{db, target.Server.Prefix}
+	d := database{db, target.Server.Prefix, target.Outboxes}
 	s, err := d.describe(t.Context(), target)
 	require.NoError(t, err)
 	assert.NotEmpty(t, s.Database)
@@ -203,7 +208,7 @@ func TestStackWithAnotherPrefixIsExplained(t *testing.T) {
 	_, err := watch(t.Context(), target.Brokers, target.TopicPrefix)
 	assert.ErrorContains(t, err, "KAFKA_TOPIC_PREFIX")
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
-	_, err = database{db, "nobodys_"}.marks(t.Context())
+	_, err = database{db, "nobodys_", target.Outboxes}.marks(t.Context())
 	assert.ErrorContains(t, err, "MYSQL_SCHEMA_PREFIX")
 }
 
@@ -295,7 +300,7 @@ func TestAUserWithItsSchemasAndNoMoreCanBench(t *testing.T) {
 	require.NoError(t, err)
 	config.User, config.Passwd = name, "secret"
 
-	c, err := database{mysqltest.Pool(t, schema.Server{DSN: config.FormatDSN(), Prefix: server.Prefix}, schema.Orders), server.Prefix}.counters(t.Context())
+	c, err := database{mysqltest.Pool(t, schema.Server{DSN: config.FormatDSN(), Prefix: server.Prefix}, schema.Orders), server.Prefix, nil}.counters(t.Context())
 	require.NoError(t, err)
 	assert.Positive(t, c.status["Questions"])
 	assert.Empty(t, c.statements)

@@ -46,6 +46,8 @@ type Console struct {
 
 	orders, inventory, notifications, operations *sql.DB
 
+	outboxPools map[string]*sql.DB // by schema
+
 	// readers are the idle readers of topics; nil is one that is not connected. Whoever takes one gives it back before it
 	// answers a client.
 	readers chan *kafka.Reader
@@ -68,6 +70,14 @@ func New(o Options) (*Console, error) {
 			return nil, fmt.Errorf("open %s for the console: %w", name, err)
 		}
 		*pool = db
+	}
+	c.outboxPools = map[string]*sql.DB{}
+	for _, name := range o.Wiring.Outboxes() {
+		db, err := o.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("open %s for the console: %w", name, err)
+		}
+		c.outboxPools[name] = db
 	}
 	c.hub = newHub(c.view)
 	return c, nil

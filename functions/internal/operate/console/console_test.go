@@ -49,11 +49,12 @@ type bench struct {
 	report  atomic.Pointer[audit.Report]
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t *testing.T, more ...knative.Service) *bench {
 	t.Helper()
 	b := &bench{t: t, server: mysqltest.Server(t), cluster: kafkatest.Start(t), metrics: metrics.New(), mux: http.NewServeMux()}
 	wiring, err := knative.Load(knative.Base())
 	require.NoError(t, err)
+	wiring.Services = append(wiring.Services, more...)
 	wiring, err = wiring.WithTopicPrefix(b.cluster.Prefix)
 	require.NoError(t, err)
 	require.NoError(t, kafka.EnsureTopics(t.Context(), b.cluster.Brokers, wiring.Topics))
@@ -363,6 +364,28 @@ func TestParkedRowsAreRequeuedAfterADryRunAndRecorded(t *testing.T) {
 	assert.Equal(t, "DISCARD", after.Actions[0].Action)
 	assert.Equal(t, []string{"REQUEUE", "carol (console at 127.0.0.1)", what, "larger now", "done"},
 		[]string{after.Actions[1].Action, after.Actions[1].Actor, after.Actions[1].What, after.Actions[1].Detail, after.Actions[1].Result})
+}
+
+func TestEveryOutboxOfTheWiringIsShown(t *testing.T) {
+	b := newBench(t, knative.Service{Name: "publish-outbox-billing", Env: map[string]string{"OUTBOX_SCHEMA": "billing"}})
+	billing := outboxtest.Another(t, b.server, "billing")
+	fact := functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 1, UnitPrice: 1}), 1)
+	b.store("billing", fact)
+	_, err := billing.ExecContext(t.Context(), "UPDATE outbox SET status = 'ERROR', last_error = 'too large'")
+	require.NoError(t, err)
+	type rows struct {
+		Rows []struct {
+			Schema string
+			ID     int
+		}
+		Outboxes map[string]struct{ Waiting int }
+	}
+	shown := watch(b, "outbox:parked", func(r rows) bool { return len(r.Rows) == 1 })
+	assert.Equal(t, "billing", shown.Rows[0].Schema)
+	assert.Equal(t, 1, shown.Outboxes["billing"].Waiting)
+	var full struct{ Event map[string]any }
+	b.do(http.MethodGet, fmt.Sprintf("/console/outbox/billing/%d", shown.Rows[0].ID), "", &full)
+	assert.Equal(t, fact.ID(), full.Event["id"])
 }
 
 func TestWhatMakesNoSenseIsRefused(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/observe/metrics"
 	"example.com/orders/functions/internal/operate/backlog"
-	"example.com/orders/sql/schema"
 )
 
 // flow is the numbers on the arrows.
@@ -194,8 +193,8 @@ func (c *Console) closeReaders(ctx context.Context) error {
 // outboxes counts what waits to be sent.
 func (c *Console) outboxes(ctx context.Context) (map[string]waiting, error) {
 	counted := map[string]waiting{}
-	for _, name := range []string{schema.Orders, schema.Inventory} {
-		unsent, err := backlog.Count(ctx, c.pool(name), name, maxCounted)
+	for _, name := range c.o.Wiring.Outboxes() {
+		unsent, err := backlog.Count(ctx, c.outboxPools[name], name, maxCounted)
 		if err != nil {
 			return nil, err
 		}

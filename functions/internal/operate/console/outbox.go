@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -13,7 +14,6 @@ import (
 	"example.com/orders/functions/internal/operate/backlog"
 	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/operations"
-	"example.com/orders/sql/schema"
 )
 
 // Bounds of what operators see and do at once.
@@ -54,10 +54,10 @@ func newOutboxRow(name string, r backlog.Row) outboxRow {
 }
 
 func (c *Console) operator(name, actor string) backlog.Operator {
-	return backlog.Operator{Schema: name, DB: c.pool(name), Operations: c.operations, Actor: actor}
+	return backlog.Operator{Schema: name, DB: c.outboxPools[name], Operations: c.operations, Actor: actor}
 }
 
-// readOutbox reads the oldest rows of a state of both outboxes, what waits in all, and what was done last.
+// readOutbox reads the oldest rows of a state of all outboxes, what waits in all, and what was done last.
 func (c *Console) readOutbox(ctx context.Context, state backlog.State) (any, error) {
 	answer := struct {
 		Rows     []outboxRow        `json:"rows"`
@@ -65,7 +65,7 @@ func (c *Console) readOutbox(ctx context.Context, state backlog.State) (any, err
 		Outboxes map[string]waiting `json:"outboxes"`
 		Actions  []action           `json:"actions"`
 	}{Rows: []outboxRow{}, Actions: []action{}}
-	for _, name := range []string{schema.Orders, schema.Inventory} {
+	for _, name := range c.o.Wiring.Outboxes() {
 		rows, err := c.operator(name, "").List(ctx, state, 0, maxRows)
 		if err != nil {
 			return nil, err
@@ -97,7 +97,7 @@ func (c *Console) readOutbox(ctx context.Context, state backlog.State) (any, err
 func (c *Console) serveRow(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("schema")
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
-	if err != nil || (name != schema.Orders && name != schema.Inventory) {
+	if err != nil || c.outboxPools[name] == nil {
 		return rest.NotFound(w, r)
 	}
 	full, err := c.operator(name, "").Show(r.Context(), id)
@@ -142,8 +142,8 @@ func (c *Console) changeRows(w http.ResponseWriter, r *http.Request) error {
 	allowed := map[string][]backlog.State{"requeue": {backlog.Parked, backlog.Discarded}, "discard": {backlog.Parked}}[asked.Action]
 	results := []result{}
 	for _, row := range asked.Rows {
-		if row.Schema != schema.Orders && row.Schema != schema.Inventory {
-			return rest.NewProblem(http.StatusBadRequest, "the outboxes are orders and inventory")
+		if c.outboxPools[row.Schema] == nil {
+			return rest.NewProblem(http.StatusBadRequest, "the outboxes are "+strings.Join(c.o.Wiring.Outboxes(), ", "))
 		}
 		operator := c.operator(row.Schema, actor(r, asked.Actor))
 		what := row.Schema + " " + strconv.FormatInt(row.ID, 10)

@@ -17,7 +17,6 @@ import (
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/notifications"
 	"example.com/orders/sql/orders"
-	"example.com/orders/sql/schema"
 )
 
 // orderPage is all that is known of an order.
@@ -166,8 +165,8 @@ func (c *Console) readSteps(ctx context.Context, id string, since time.Time, mai
 		handled[identity{"notify", mail.source, mail.EventID}] = at
 	}
 	steps := []step{}
-	for _, name := range []string{schema.Orders, schema.Inventory} {
-		q := messaging.New(c.pool(name))
+	for _, name := range c.o.Wiring.Outboxes() {
+		q := messaging.New(c.outboxPools[name])
 		// '#' is between an order's id and the number of the fact, and '$' follows it.
 		rows, err := q.ListHandledBetween(ctx, messaging.ListHandledBetweenParams{FromID: id + "#", ToID: id + "$", Limit: maxSteps})
 		if err != nil {
@@ -272,12 +271,4 @@ func firstSince(ctx context.Context, q *messaging.Queries, since time.Time) (int
 		}
 	}
 	return low, nil
-}
-
-// pool is that of a schema with an outbox.
-func (c *Console) pool(name string) *sql.DB {
-	if name == schema.Inventory {
-		return c.inventory
-	}
-	return c.orders
 }

@@ -18,9 +18,11 @@ import (
 
 // Options is what the gauges are read from.
 type Options struct {
-	// Databases has the pools of the schemas orders and inventory, by their names.
+	// Databases has a pool of each schema that is read, by its name.
 	Databases map[string]*sql.DB
-	Brokers   []string
+	// Outboxes names those with an outbox.
+	Outboxes []string
+	Brokers  []string
 	// Sources are the consumers whose lag is read, with their dead-letter topics.
 	Sources []knative.KafkaSource
 	Log     *slog.Logger
@@ -57,7 +59,7 @@ func Register(registry *prometheus.Registry, o Options) (*Gauges, error) {
 	add := func(source string, read func(context.Context) ([]prometheus.Metric, error)) {
 		g.readings = append(g.readings, &reading{source: source, read: read, every: o.Every})
 	}
-	for _, name := range []string{schema.Orders, schema.Inventory} {
+	for _, name := range o.Outboxes {
 		if db, ok := o.Databases[name]; ok {
 			add("outbox of "+name, func(ctx context.Context) ([]prometheus.Metric, error) { return readOutbox(ctx, db, name) })
 		}

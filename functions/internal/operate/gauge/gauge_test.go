@@ -72,10 +72,12 @@ func execute(t *testing.T, db *sql.DB, statement string, args ...any) {
 
 func TestTheOutboxIsToldByStateWithItsAges(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
-	o := gauge.Options{Databases: map[string]*sql.DB{schema.Orders: db}}
+	o := gauge.Options{Databases: map[string]*sql.DB{"orders": db, "billing": db}, Outboxes: []string{"orders", "billing"}}
 
-	assert.Equal(t, map[string]float64{"orders new": 0, "orders waiting": 0, "orders parked": 0}, values(t, register(t, o), "orders_outbox_rows"))
-	assert.Equal(t, map[string]float64{"orders": 0}, values(t, register(t, o), "orders_outbox_oldest_unsent_age_seconds"))
+	assert.Equal(t, map[string]float64{
+		"orders new": 0, "orders waiting": 0, "orders parked": 0, "billing new": 0, "billing waiting": 0, "billing parked": 0,
+	}, values(t, register(t, o), "orders_outbox_rows"))
+	assert.Equal(t, map[string]float64{"orders": 0, "billing": 0}, values(t, register(t, o), "orders_outbox_oldest_unsent_age_seconds"))
 
 	add := func(shard int, status string, age time.Duration, next any) {
 		execute(t, db, `INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, status, created_at, next_attempt_at)
@@ -88,7 +90,9 @@ func TestTheOutboxIsToldByStateWithItsAges(t *testing.T) {
 	add(3, "SENT", time.Hour, nil)
 	add(3, "DISCARDED", time.Hour, nil)
 
-	assert.Equal(t, map[string]float64{"orders new": 2, "orders waiting": 1, "orders parked": 1}, values(t, register(t, o), "orders_outbox_rows"))
+	assert.Equal(t, map[string]float64{
+		"orders new": 2, "orders waiting": 1, "orders parked": 1, "billing new": 2, "billing waiting": 1, "billing parked": 1,
+	}, values(t, register(t, o), "orders_outbox_rows"))
 	assert.InDelta(t, 30*60, values(t, register(t, o), "orders_outbox_oldest_unsent_age_seconds")["orders"], 8*60)
 	assert.InDelta(t, 50*60, values(t, register(t, o), "orders_outbox_oldest_parked_age_seconds")["orders"], 8*60)
 }
@@ -148,7 +152,7 @@ func TestLagIsToldByGroupAndPartition(t *testing.T) {
 
 func TestASourceThatCannotBeReadIsDown(t *testing.T) {
 	db := mysqltest.Open(t, schema.Inventory)
-	registry := register(t, gauge.Options{Databases: map[string]*sql.DB{schema.Inventory: db}})
+	registry := register(t, gauge.Options{Databases: map[string]*sql.DB{schema.Inventory: db}, Outboxes: []string{schema.Inventory}})
 	assert.Equal(t, map[string]float64{"stock": 1, "outbox of inventory": 1}, values(t, registry, "orders_watch_up"))
 	execute(t, db, "DROP TABLE inventory")
 	require.Eventually(t, func() bool {
@@ -159,14 +163,14 @@ func TestASourceThatCannotBeReadIsDown(t *testing.T) {
 
 func TestValuesAreReadOnceForScrapesThatFollowEachOther(t *testing.T) {
 	db := mysqltest.Open(t, schema.Inventory)
-	registry := register(t, gauge.Options{Databases: map[string]*sql.DB{schema.Inventory: db}, Every: time.Hour})
+	registry := register(t, gauge.Options{Databases: map[string]*sql.DB{schema.Inventory: db}, Outboxes: []string{schema.Inventory}, Every: time.Hour})
 	first := values(t, registry, "orders_stock_skus")
 	execute(t, db, "INSERT INTO inventory (sku, available_qty, reserved_qty, version, updated_at) VALUES ('A', 5, 0, 1, NOW(6))")
 	assert.Equal(t, first, values(t, registry, "orders_stock_skus"))
 }
 
 func TestTheGaugesKeepToTheConventions(t *testing.T) {
-	registry := register(t, gauge.Options{Databases: map[string]*sql.DB{schema.Orders: mysqltest.Open(t, schema.Orders), schema.Inventory: mysqltest.Open(t, schema.Inventory)}})
+	registry := register(t, gauge.Options{Databases: map[string]*sql.DB{schema.Orders: mysqltest.Open(t, schema.Orders), schema.Inventory: mysqltest.Open(t, schema.Inventory)}, Outboxes: schema.WithOutbox})
 	problems, err := testutil.GatherAndLint(registry)
 	require.NoError(t, err)
 	assert.Empty(t, problems)
