@@ -50,7 +50,7 @@ var built = sync.OnceValues(func() (Binaries, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	return Build(ctx, filepath.Join("..", "..", ".."), folder, w.Services)
+	return Build(ctx, filepath.Join("..", "..", "..", ".."), folder, w.Services)
 })
 
 // cluster is where functions are deployed: a database server, brokers and the values of the manifests.
