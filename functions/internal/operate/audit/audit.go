@@ -98,6 +98,7 @@ type auditor struct {
 	ahead    []kafka.Loss    // records that are not in their topic any more, and that their consumer has not come to yet
 
 	facts     map[string]map[uint64]told // by source and hash of the order
+	outboxes  map[string]string          // by source: the schema whose outbox has its facts
 	waiting   map[uint64]struct{}        // orders with events that are not sent, or not handled by everybody
 	explained map[uint64]struct{}        // orders with events that an operator has to see to
 	logged    map[string]int64           // reserved units of each SKU, by reservation_log
@@ -111,7 +112,7 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	begin := time.Now()
 	a := &auditor{
 		o: o, at: o.Now(), hashes: hasher{maphash.MakeSeed()},
-		facts: map[string]map[uint64]told{}, waiting: map[uint64]struct{}{}, explained: map[uint64]struct{}{}, logged: map[string]int64{},
+		facts: map[string]map[uint64]told{}, outboxes: map[string]string{}, waiting: map[uint64]struct{}{}, explained: map[uint64]struct{}{}, logged: map[string]int64{},
 	}
 	all := a.invariants()
 	if err := a.look(ctx); err != nil {

@@ -174,6 +174,12 @@ func TestAuditSeesEachBreach(t *testing.T) {
 		"a fact of another source": {func(s *system, confirmed, _, _ string) {
 			s.store(schema.Inventory, confirmed, confirmed+"#1", events.OrdersSource)
 		}, audit.Facts, "in the outbox of inventory is not a fact about order"},
+		"a fact of a source that is not that of its type": {func(s *system, confirmed, _, _ string) {
+			s.store(schema.Orders, confirmed, confirmed+"#1", "/elsewhere")
+		}, audit.Facts, "in the outbox of orders is not a fact about order"},
+		"a fact of an uncounted source about no order": {func(s *system, _, _, _ string) {
+			s.tell(schema.Orders, "points.awarded", unknownOrder, unknownOrder+"#1", "/points")
+		}, audit.Facts, "in the outbox of orders tells of an order that the schema does not have"},
 		"a row without attributes": {func(s *system, _, _, canceled string) {
 			s.exec(schema.Orders, "UPDATE orders SET version = 2 WHERE id = ?", canceled)
 			s.exec(schema.Orders, "UPDATE outbox SET headers = '{', status = 'NEW' WHERE aggregate_id = ? AND type = 'order.canceled'", canceled)
@@ -230,12 +236,35 @@ func TestAuditSeesEachBreach(t *testing.T) {
 // unknownOrder is an order id that no order has.
 const unknownOrder = "00000000-0000-7000-8000-00000000000f"
 
-// store puts an event into an outbox by hand, to be sent.
+// store puts an order.created into an outbox by hand, to be sent.
 func (s *system) store(name, aggregate, id, source string) {
+	s.Helper()
+	s.tell(name, events.OrderCreatedType, aggregate, id, source)
+}
+
+// tell puts an event of a type into an outbox by hand, to be sent.
+func (s *system) tell(name, eventType, aggregate, id, source string) {
 	s.Helper()
 	headers, err := json.Marshal(map[string]string{"id": id, "source": source})
 	require.NoError(s, err)
-	s.exec(name, "INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, created_at) VALUES (0, 'ORDER', ?, 'order.created', '{}', ?, NOW(6))", aggregate, string(headers))
+	s.exec(name, "INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, created_at) VALUES (0, 'ORDER', ?, ?, '{}', ?, NOW(6))", aggregate, eventType, string(headers))
+}
+
+// A function may tell facts of a source of its own from the outbox of the service that it is of.
+func TestAuditTakesFactsOfASourceThatNobodyCounts(t *testing.T) {
+	t.Parallel()
+	s := start(t, newTopics(t))
+	confirmed, failed, _ := ended(s)
+	s.tell(schema.Orders, "points.awarded", confirmed, confirmed+"#1", "/points")
+	s.tell(schema.Orders, "points.awarded", failed, failed+"#1", "/points")
+
+	r := s.audit()
+
+	assertClean(t, r)
+	assert.Equal(t, map[string]int{"orders": 3, "rows": 13, "rows to be sent": 2}, find(t, r, audit.Facts).Numbers)
+
+	s.tell(schema.Inventory, "points.awarded", confirmed, confirmed+"#1", "/points")
+	assertOnly(t, s.audit(), audit.Once, "of /points is in the outbox twice")
 }
 
 func TestAuditSeesOneIDWithTwoContents(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"example.com/orders/events"
@@ -22,17 +23,25 @@ type told struct {
 // maxFact is more than any order has: it is confirmed or failed and perhaps canceled.
 const maxFact = 31
 
-// sourceOf is the source of the events in the outbox of a schema.
+// counted are the sources whose facts about an order are counted, in a row of the schema of the same name.
+var counted = []string{events.OrdersSource, events.InventorySource}
+
+// sourceOf is the source of a schema's own events.
 func sourceOf(schema string) string { return "/" + schema }
+
+// belongs tells whether an outbox may hold events of a type and a source: the schema's own, and those of a family that nobody
+// counts, whose source is named like it.
+func belongs(schema, source, eventType string) bool {
+	family, _, _ := strings.Cut(eventType, ".")
+	return source == sourceOf(schema) || source == "/"+family && !slices.Contains(counted, source)
+}
 
 // walkOutboxes notes the facts that were told and checks what was sent.
 func (a *auditor) walkOutboxes(ctx context.Context) error {
 	for _, name := range a.o.Wiring.Outboxes() {
-		source := sourceOf(name)
 		if err := a.snapshot.use(ctx, name); err != nil {
 			return err
 		}
-		a.facts[source] = map[uint64]told{}
 		parked := Exception{Kind: Parked, Where: name}
 		discarded := Exception{Kind: Discarded, Where: name}
 		q := messaging.New(a.snapshot.conn)
@@ -43,7 +52,7 @@ func (a *auditor) walkOutboxes(ctx context.Context) error {
 			}
 			for _, row := range rows {
 				after = row.ID
-				id := a.fact(name, source, row)
+				id, source := a.fact(name, row)
 				switch {
 				case row.Status == messaging.OutboxStatusSENT:
 					a.checkSent(name, source, id, row)
@@ -81,22 +90,25 @@ func (a *auditor) except(e *Exception, row messaging.WalkEventsRow) {
 	}
 }
 
-// fact notes the fact of a row and returns the event's id, empty when the row is not a fact about its order.
-func (a *auditor) fact(name, source string, row messaging.WalkEventsRow) string {
+// fact notes the fact of a row and returns the event's id and source, empty when the row has no such attributes.
+func (a *auditor) fact(name string, row messaging.WalkEventsRow) (id, source string) {
 	a.told.count("rows", 1)
-	id, from := identity(row.Headers)
+	id, source = identity(row.Headers)
 	order, n, err := events.ParseID(id)
-	if err != nil || order != row.AggregateID || from != source || n > maxFact {
-		a.told.breach("row %d in the outbox of %s is not a fact about order %s: its event is %q of %q", row.ID, name, row.AggregateID, id, from)
-		return id
+	if err != nil || order != row.AggregateID || !belongs(name, source, row.Type) || n > maxFact {
+		a.told.breach("row %d in the outbox of %s is not a fact about order %s: its event is %q of %q", row.ID, name, row.AggregateID, id, source)
+		return id, source
 	}
 	key := a.hashes.of(order)
+	if a.facts[source] == nil {
+		a.facts[source], a.outboxes[source] = map[uint64]told{}, name
+	}
 	known := a.facts[source][key]
 	if known.mask&(1<<n) != 0 {
 		a.once.breach("event %s of %s is in the outbox twice, again as row %d", id, source, row.ID)
 	}
 	a.facts[source][key] = told{known.mask | 1<<n, row.ID}
-	return id
+	return id, source
 }
 
 // identity is the id and the source of an event by its stored attributes, empty when they cannot be read.

@@ -142,11 +142,12 @@ func (r *run) checkOrder(ctx context.Context, o ended) {
 	r.checkNotified(ctx, o)
 }
 
-// checkFacts holds that the facts of an order are numbered without a gap, that each is told once and is in its topic.
+// checkFacts holds that the facts which a schema tells of an order are numbered without a gap, that each is told once and is
+// in its topic.
 func (r *run) checkFacts(ctx context.Context, name, id string, version int64) {
 	var n int64
 	types := map[string]bool{}
-	r.rows(ctx, name, "SELECT type, JSON_UNQUOTE(JSON_EXTRACT(headers, '$.id')) FROM outbox WHERE aggregate_id = ? ORDER BY id", func(scan func(...any) error) error {
+	r.rows(ctx, name, "SELECT type, JSON_UNQUOTE(JSON_EXTRACT(headers, '$.id')) FROM outbox WHERE aggregate_id = ? AND JSON_UNQUOTE(JSON_EXTRACT(headers, '$.source')) = ? ORDER BY id", func(scan func(...any) error) error {
 		var kind, eventID string
 		err := scan(&kind, &eventID)
 		n++
@@ -161,7 +162,7 @@ func (r *run) checkFacts(ctx context.Context, name, id string, version int64) {
 			r.violate("%s %s is in no topic", kind, eventID)
 		}
 		return err
-	}, id)
+	}, id, "/"+name)
 	if n != version {
 		r.violate("order %s is at version %d of %s and has %d facts", id, version, name, n)
 	}
