@@ -59,7 +59,7 @@ event() {
     type=$(sed -n '/^  topics:$/{n;s/^ *- //p;q}' "knative/base/$name.yaml")
     case $type in
     order.*) source=/orders ;;
-    inventory.*) source=/inventory ;;
+    ?*) source=/${type%%.*} ;;
     *) fail "$name handles requests, not events: say by --target where to, and by --data or --request-type GET what; func.sh has an example" ;;
     esac
     subject=$(sed -n 's/^  "orderId": "\(.*\)",$/\1/p' "events/testdata/$type.v1.json")

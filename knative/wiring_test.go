@@ -2,11 +2,16 @@ package knative
 
 import (
 	"math"
+	"os"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"example.com/orders/events"
 )
 
 func load(t *testing.T) *Wiring {
@@ -16,19 +21,47 @@ func load(t *testing.T) *Wiring {
 	return w
 }
 
+// The tables of both READMEs say by hand which functions get an event: the wiring is held against them.
 func TestBaseRoutesEachTopicToItsFunctions(t *testing.T) {
+	w := load(t)
 	routes := map[string][]string{}
-	for _, s := range load(t).Sources {
+	for _, topic := range w.Topics {
+		if !strings.HasSuffix(topic.Name, deadLetterSuffix) {
+			routes[topic.Name] = []string{}
+		}
+	}
+	for _, s := range w.Sources {
 		routes[s.Topic] = append(routes[s.Topic], s.Sink)
 	}
-	assert.Equal(t, map[string][]string{
-		"order.created":      {"reserve-stock"},
-		"inventory.reserved": {"finalize-order"},
-		"inventory.rejected": {"finalize-order"},
-		"order.confirmed":    {"notify"},
-		"order.failed":       {"release-stock", "notify"},
-		"order.canceled":     {"release-stock", "notify"},
-	}, routes)
+	for file, heading := range map[string]string{
+		"README.md": "| topic | functions |", "../events/README.md": "| type, version 1 | source | told by | when | heard by |",
+	} {
+		assert.Equal(t, routes, said(t, file, heading), file)
+	}
+}
+
+var linked = regexp.MustCompile(`\[(.*)\]\(.*\)`)
+
+// said reads a table of a README: the types in the first cell of each row, and the functions in its last.
+func said(t *testing.T, file, heading string) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	_, table, found := strings.Cut(string(text), "\n"+heading+"\n")
+	require.True(t, found, "%s has no table %s", file, heading)
+	table, _, _ = strings.Cut(table, "\n\n")
+	routes := map[string][]string{}
+	for _, row := range strings.Split(table, "\n")[1:] {
+		cells := strings.Split(strings.Trim(row, "| "), " | ")
+		functions := []string{}
+		if last := cells[len(cells)-1]; last != "none yet" {
+			functions = strings.Split(last, ", ")
+		}
+		for topic := range strings.SplitSeq(cells[0], ", ") {
+			routes[linked.ReplaceAllString(topic, "$1")] = functions
+		}
+	}
+	return routes
 }
 
 func TestBaseDeliversWithRetriesForTenMinutes(t *testing.T) {
@@ -95,23 +128,23 @@ func TestBaseSchedulesSweepsAndPurges(t *testing.T) {
 
 func TestBaseDeclaresTopicsAndDeadLetters(t *testing.T) {
 	const week, month = "604800000", "2592000000"
+	w := load(t)
+	want := map[string]string{}
+	for _, eventType := range events.Types() {
+		want[eventType] = week
+	}
+	for _, s := range w.Sources {
+		want[s.Topic+deadLetterSuffix] = month
+	}
 	kept := map[string]string{}
-	for _, topic := range load(t).Topics {
+	for _, topic := range w.Topics {
 		kept[topic.Name] = topic.Config["retention.ms"]
 		assert.EqualValues(t, 3, topic.Partitions)
 		assert.EqualValues(t, 3, topic.Replicas)
 	}
-	assert.Equal(t, map[string]string{
-		"order.created": week, "order.created.dlq": month,
-		"order.confirmed": week, "order.confirmed.dlq": month,
-		"order.failed": week, "order.failed.dlq": month,
-		"order.canceled": week, "order.canceled.dlq": month,
-		"inventory.reserved": week, "inventory.reserved.dlq": month,
-		"inventory.rejected": week, "inventory.rejected.dlq": month,
-		"inventory.released": week,
-	}, kept)
+	assert.Equal(t, want, kept)
 	sinks := map[string]bool{}
-	for _, sink := range load(t).Sinks {
+	for _, sink := range w.Sinks {
 		assert.Equal(t, sink.Name, sink.Topic)
 		sinks[sink.Topic] = true
 	}
