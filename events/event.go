@@ -45,12 +45,34 @@ type Data interface {
 	settled() Data
 }
 
+// facts are all facts there are.
+var facts = []Data{
+	InventoryRejected{},
+	InventoryReleased{},
+	InventoryReserved{},
+	OrderCanceled{},
+	OrderConfirmed{},
+	OrderCreated{},
+	OrderFailed{},
+}
+
 // Types returns the types of all facts, which are the names of their topics.
 func Types() []string {
-	return []string{
-		InventoryRejectedType, InventoryReleasedType, InventoryReservedType,
-		OrderCanceledType, OrderConfirmedType, OrderCreatedType, OrderFailedType,
+	types := make([]string, len(facts))
+	for n, fact := range facts {
+		types[n] = fact.Type()
 	}
+	return types
+}
+
+// SourceOf returns the source of the facts of a type, empty when there is no such type.
+func SourceOf(eventType string) string {
+	for _, fact := range facts {
+		if fact.Type() == eventType {
+			return fact.Source()
+		}
+	}
+	return ""
 }
 
 // Schemas returns the JSON Schemas: one file "<type>.v<version>.json" for each fact,

@@ -181,8 +181,12 @@ func TestEveryFactIsDrawn(t *testing.T) {
 	}
 	b.do(http.MethodGet, "/console/topology", "", &drawn)
 	starts, topics, told := map[string]string{}, map[string]bool{}, map[string]bool{}
+	var reactions []string
 	for _, f := range drawn.Functions {
 		starts[f.Name] = f.Starts
+		if f.Starts == "" {
+			reactions = append(reactions, f.Name)
+		}
 	}
 	for _, topic := range drawn.Topics {
 		topics[topic.Name] = true
@@ -200,9 +204,11 @@ func TestEveryFactIsDrawn(t *testing.T) {
 		assert.True(t, topics[eventType], "%s has no topic", eventType)
 		assert.True(t, told[eventType], "nobody is known to tell %s: add it to emits", eventType)
 	}
-	assert.Equal(t, map[string]string{
-		"create-order": "http", "cancel-order": "http", "expire-orders": "clock", "reserve-stock": "", "release-stock": "", "finalize-order": "", "notify": "",
-	}, starts)
+	assert.Subset(t, reactions, []string{"reserve-stock", "release-stock", "finalize-order", "notify"})
+	for _, name := range reactions {
+		delete(starts, name)
+	}
+	assert.Equal(t, map[string]string{"create-order": "http", "cancel-order": "http", "expire-orders": "clock"}, starts)
 }
 
 // record is a fact as it is in a topic.

@@ -14,6 +14,7 @@ import (
 
 	"example.com/orders/functions/internal/testkit/knativetest"
 	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
 
@@ -44,7 +45,7 @@ func deploy(t testing.TB, viaSinks bool) *system {
 			case relay && viaSinks:
 				more["KAFKA_BROKERS"], more["KAFKA_SINK_URL"] = "", s.sink.URL+"/orders/{topic}"
 			case !relay:
-				more["OUTBOX_POKE_URL"] = s.services["publish-outbox-"+poked(service.Name)]
+				more["OUTBOX_POKE_URL"] = s.services[poked(service)]
 			}
 			s.services[service.Name] = s.binaries.Start(t, service.Name, s.environ(service, more)).URL
 		}
@@ -53,12 +54,10 @@ func deploy(t testing.TB, viaSinks bool) *system {
 	return s
 }
 
-// poked is the schema whose relay a function pokes.
-func poked(service string) string {
-	if slices.Contains([]string{"reserve-stock", "release-stock", "inventory-api"}, service) {
-		return schema.Inventory
-	}
-	return schema.Orders
+// poked is the relay that a function pokes, empty when it pokes none.
+func poked(service knative.Service) string {
+	host, _, _ := strings.Cut(strings.TrimPrefix(service.Env["OUTBOX_POKE_URL"], "http://"), ".")
+	return host
 }
 
 // order is an order in answers.
