@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/sql/schema"
 )
 
 func load(t *testing.T) *Wiring {
@@ -99,31 +100,35 @@ func TestBaseDeploysEachFunction(t *testing.T) {
 	relay := func(schema string) map[string]string {
 		return map[string]string{"OUTBOX_SCHEMA": schema, "OUTBOX_RETENTION": "192h", "INBOX_RETENTION": "960h"}
 	}
-	assert.Equal(t, map[string]deployed{
-		"orders-api":               {"ordersapi", true, pokes("orders")},
-		"create-order":             {"createorder", true, pokes("orders")},
-		"cancel-order":             {"cancelorder", false, pokes("orders")},
-		"inventory-api":            {"inventoryapi", true, none},
-		"reserve-stock":            {"reservestock", false, pokes("inventory")},
-		"release-stock":            {"releasestock", false, pokes("inventory", "RESERVATION_LOG_RETENTION", "960h")},
-		"finalize-order":           {"finalizeorder", false, pokes("orders")},
-		"expire-orders":            {"expireorders", false, pokes("orders", "SAGA_TIMEOUT", "15m")},
-		"notify":                   {"notify", false, none},
-		"publish-outbox-orders":    {"publishoutbox", false, relay("orders")},
-		"publish-outbox-inventory": {"publishoutbox", false, relay("inventory")},
-	}, services)
+	want := map[string]deployed{
+		"orders-api":     {"ordersapi", true, pokes("orders")},
+		"create-order":   {"createorder", true, pokes("orders")},
+		"cancel-order":   {"cancelorder", false, pokes("orders")},
+		"inventory-api":  {"inventoryapi", true, none},
+		"reserve-stock":  {"reservestock", false, pokes("inventory")},
+		"release-stock":  {"releasestock", false, pokes("inventory", "RESERVATION_LOG_RETENTION", "960h")},
+		"finalize-order": {"finalizeorder", false, pokes("orders")},
+		"expire-orders":  {"expireorders", false, pokes("orders", "SAGA_TIMEOUT", "15m")},
+		"notify":         {"notify", false, none},
+	}
+	for _, name := range schema.WithOutbox {
+		want["publish-outbox-"+name] = deployed{"publishoutbox", false, relay(name)}
+	}
+	assert.Equal(t, want, services)
 }
 
 func TestBaseSchedulesSweepsAndPurges(t *testing.T) {
 	const json, purge = "application/json", `{"purge":true}`
-	assert.ElementsMatch(t, []PingSource{
+	want := []PingSource{
 		{"expire-orders", "orders", "*/10 * * * * *", "", "", "expire-orders"},
-		{"publish-outbox-orders-sweep", "orders", "*/2 * * * * *", "", "", "publish-outbox-orders"},
-		{"publish-outbox-orders-purge", "orders", "30 * * * * *", json, purge, "publish-outbox-orders"},
-		{"publish-outbox-inventory-sweep", "orders", "*/2 * * * * *", "", "", "publish-outbox-inventory"},
-		{"publish-outbox-inventory-purge", "orders", "30 * * * * *", json, purge, "publish-outbox-inventory"},
 		{"release-stock-purge", "orders", "0 */10 * * * *", json, purge, "release-stock"},
-	}, load(t).Pings)
+	}
+	for _, name := range schema.WithOutbox {
+		relay := "publish-outbox-" + name
+		want = append(want, PingSource{relay + "-sweep", "orders", "*/2 * * * * *", "", "", relay},
+			PingSource{relay + "-purge", "orders", "30 * * * * *", json, purge, relay})
+	}
+	assert.ElementsMatch(t, want, load(t).Pings)
 }
 
 func TestBaseDeclaresTopicsAndDeadLetters(t *testing.T) {
