@@ -51,11 +51,16 @@ More of the environment:
 
 // command is one thing that the program does.
 type command struct {
-	name string // one word or two
+	name string // one word or two; after them NAME, when it takes one
 	does string // for --help
 	// prepare adds the command's own flags to the common ones, and returns what runs it once they are parsed.
 	prepare func(*flag.FlagSet) runner
 }
+
+// takesName tells whether the command takes a name beside its flags.
+func (c command) takesName() bool { return strings.HasSuffix(c.name, takingName) }
+
+const takingName = " NAME"
 
 type runner func(ctx context.Context, o options, out streams) error
 
@@ -86,6 +91,7 @@ func commands() []command {
 		{"outbox requeue", "make parked rows due again", outboxRequeue},
 		{"outbox discard", "give parked rows up: they are never sent, and stay to be seen", outboxDiscard},
 		{"outbox purge", "delete the rows that were sent long ago", outboxPurge},
+		{"new reaction NAME", "write a function that reacts to an event, with all that belongs to it, into this checkout", prepareNewReaction},
 		{"version", "say which version and commit the program is of", plain(versionCommand)},
 	}
 }
@@ -106,7 +112,7 @@ func find(args []string) (c command, rest []string, err error) {
 	for n := words; n > 0; n-- {
 		name := strings.Join(args[:n], " ")
 		for _, c := range all {
-			if c.name == name {
+			if strings.TrimSuffix(c.name, takingName) == name {
 				return c, args[n:], nil
 			}
 		}

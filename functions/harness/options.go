@@ -21,8 +21,9 @@ type options struct {
 	addr      string
 	addrNamed bool // by the flag or the variable
 	data      string
-	dataNamed bool // by the flag or the variable
-	ephemeral bool // there is no folder that lasts, whatever data says
+	dataNamed bool   // by the flag or the variable
+	name      string // what a command that takes a name was given
+	ephemeral bool   // there is no folder that lasts, whatever data says
 	logFormat string
 	stock     bool
 	hosts     hosts
@@ -53,11 +54,18 @@ func parseOptions(flags *flag.FlagSet, c command, args []string, stderr io.Write
 	flags.BoolVar(&o.stock, "sample-stock", stock, "put a few SKUs on stock at the first start [HARNESS_SAMPLE_STOCK=false]")
 	names := flags.String("hosts", o.environ["HARNESS_HOSTS"], "`names` and addresses by which it answers beside localhost and 127.0.0.1, with commas between them [HARNESS_HOSTS]")
 	flags.DurationVar(&o.drain, "drain", 10*time.Second, "how long events that are being handled may take to finish at the end")
+	if c.takesName() && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		args = append(args[1:len(args):len(args)], args[0]) // the flags come first for the parser
+	}
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("%q is not understood: see harness --help", flags.Arg(0))
+	rest := flags.Args()
+	if c.takesName() && len(rest) > 0 {
+		o.name, rest = rest[0], rest[1:]
+	}
+	if len(rest) > 0 {
+		return o, fmt.Errorf("%q is not understood: see harness --help", rest[0])
 	}
 	if err := errors.Join(ephemeralErr, stockErr); err != nil {
 		return o, err

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"example.com/orders/functions/internal/operate/scaffold"
+)
+
+// prepareNewReaction adds the flags of new reaction.
+func prepareNewReaction(flags *flag.FlagSet) runner {
+	r := scaffold.Reaction{Now: time.Now().Truncate(time.Second)}
+	flags.StringVar(&r.On, "on", "", "`type` of the events that it reacts to, such as order.confirmed")
+	flags.StringVar(&r.Emits, "emits", "", "`type` of the event that it emits, which is made too, such as points.awarded")
+	flags.StringVar(&r.Schema, "schema", "", "`schema` whose inbox and outbox it uses (default that of the service that emits what it reacts to)")
+	return func(_ context.Context, o options, out streams) error {
+		r.Name = o.name
+		return newReaction(r, o, out)
+	}
+}
+
+// newReaction writes a reaction into the checkout that this process is in, and says what it wrote and what comes next.
+func newReaction(r scaffold.Reaction, o options, out streams) error {
+	folder, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	root, err := scaffold.Root(folder)
+	if err != nil {
+		return err
+	}
+	changes, err := r.Write(root)
+	for _, c := range changes {
+		did := "changed"
+		if c.Made {
+			did = "made"
+		}
+		fmt.Fprintf(out.stdout, "%-8s %s\n", did, c.Path)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out.stdout, `
+Next:
+  go test ./...                 all of it passes as it is
+  go run ./functions/harness    place an order at http://%s/orders: its page says when %s has handled its %s
+  %s    write what the function does
+`, o.addr, r.Name, r.On, changes[0].Path)
+	return nil
+}
