@@ -45,9 +45,9 @@ func newReaction(r scaffold.Reaction, o options, out streams) error {
 	}
 	fmt.Fprintf(out.stdout, `
 Next:
-  go test ./...                 all of it passes as it is
-  go run ./functions/harness    place an order at http://%s/orders: its page says when %s has handled its %s
-  %s    write what the function does
+  go test ./...               passes as it is
+  go run ./functions/harness  place an order at http://%s/orders and open it: its page says when %s has handled its %s
+What the function does is yours to write, in %s.
 `, o.addr, r.Name, r.On, changes[0].Path)
 	return nil
 }

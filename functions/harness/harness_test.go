@@ -304,6 +304,10 @@ func TestCommandLine(t *testing.T) {
 	}{
 		"help":               {args: []string{"--help"}, says: "KAFKA_BROKERS", ok: true},
 		"help of a command":  {args: []string{"migrate", "--help"}, says: "-data", ok: true},
+		"help names all":     {args: []string{"new", "reaction", "--help"}, says: "new reaction NAME", ok: true},
+		"a new one unnamed":  {args: []string{"new", "reaction", "--on", "order.confirmed"}, says: `the name "": give at most 40`},
+		"a new one too much": {args: []string{"new", "reaction", "a", "--on", "order.confirmed", "b"}, says: `"a" is not understood`},
+		"a new one of what":  {args: []string{"new", "function", "a"}, says: `no command "new function"`},
 		"an unknown command": {args: []string{"down"}, says: `no command "down"`},
 		"two unknown words":  {args: []string{"down", "now"}, says: `no command "down now"`},
 		"an unknown flag":    {args: []string{"--nope"}, says: "-nope"},

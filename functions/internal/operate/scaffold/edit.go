@@ -3,6 +3,7 @@ package scaffold
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -58,24 +59,21 @@ const separator = "\n---\n"
 func another(like, name, ahead string) edit {
 	return func(text string) (string, error) {
 		var copied string
-		place := len(text)
-		for at, document := 0, ""; at < len(text); at += len(document) + len(separator) {
-			document, _, _ = strings.Cut(text[at:], separator)
-			switch _, of, _ := strings.Cut(document, "\n  name: "); {
-			case strings.HasPrefix(of, like+"\n"):
-				copied = document[strings.Index(document, "apiVersion:"):]
-			case ahead != "" && strings.HasPrefix(of, ahead+"\n"):
-				place = at
+		documents := strings.Split(strings.TrimSuffix(text, "\n"), separator)
+		place := len(documents)
+		for n, document := range documents {
+			switch {
+			case strings.Contains(document, "\n  name: "+like+"\n"):
+				_, body, _ := strings.Cut(document, "apiVersion:") // without the comment at the head of the file
+				copied = "apiVersion:" + strings.ReplaceAll(body, like+"\n", name+"\n")
+			case strings.Contains(document, "\n  name: "+ahead+"\n"):
+				place = n
 			}
 		}
-		if copied == "" || ahead != "" && place == len(text) {
+		if copied == "" || ahead != "" && place == len(documents) {
 			return "", fmt.Errorf("there is no document of %s, or of %s", like, ahead)
 		}
-		copied = strings.ReplaceAll(strings.TrimSuffix(copied, "\n"), like+"\n", name+"\n")
-		if place == len(text) {
-			return strings.TrimSuffix(text, "\n") + separator + copied + "\n", nil
-		}
-		return text[:place] + copied + separator + text[place:], nil
+		return strings.Join(slices.Insert(documents, place, copied), separator) + "\n", nil
 	}
 }
 

@@ -103,7 +103,6 @@ func TestWhatIsWrittenPasses(t *testing.T) {
 }
 
 func TestWhatCannotBeWrittenIsRefusedWithWhatToDo(t *testing.T) {
-	t.Parallel()
 	folder := checkout(t)
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "events", "gone.go"), []byte("package events\n"), 0o644))
 	before := contents(t, folder)
