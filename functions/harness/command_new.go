@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"example.com/orders/events"
 	"example.com/orders/functions/internal/operate/scaffold"
 )
 
@@ -20,6 +21,14 @@ func prepareNewReaction(flags *flag.FlagSet) runner {
 		r.Name = o.name
 		return newReaction(r, o, out)
 	}
+}
+
+// leading says what leads to an event of a type, unless a plain order does.
+var leading = map[string]string{
+	events.OrderCanceledType:     "place an order, cancel it",
+	events.InventoryReleasedType: "place an order, cancel it",
+	events.OrderFailedType:       "order more units than there are",
+	events.InventoryRejectedType: "order more units than there are",
 }
 
 // newReaction writes a reaction into the checkout that this process is in, and says what it wrote and what comes next.
@@ -46,8 +55,8 @@ func newReaction(r scaffold.Reaction, o options, out streams) error {
 	fmt.Fprintf(out.stdout, `
 Next:
   go test ./...               passes as it is
-  go run ./functions/harness  place an order at http://%s/orders and open it: its page says when %s has handled its %s
+  go run ./functions/harness  %s at http://%s/orders, and open it: its page says when %s has handled its %s
 What the function does is yours to write, in %s.
-`, o.addr, r.Name, r.On, changes[0].Path)
+`, or(leading[r.On], "place an order"), o.addr, r.Name, r.On, changes[0].Path)
 	return nil
 }
