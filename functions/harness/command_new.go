@@ -25,8 +25,8 @@ func prepareNewReaction(flags *flag.FlagSet) runner {
 
 // leading says what leads to an event of a type, unless a plain order does.
 var leading = map[string]string{
-	events.OrderCanceledType:     "place an order, cancel it",
-	events.InventoryReleasedType: "place an order, cancel it",
+	events.OrderCanceledType:     "place an order and cancel it",
+	events.InventoryReleasedType: "place an order and cancel it",
 	events.OrderFailedType:       "order more units than there are",
 	events.InventoryRejectedType: "order more units than there are",
 }
@@ -55,8 +55,8 @@ func newReaction(r scaffold.Reaction, o options, out streams) error {
 	fmt.Fprintf(out.stdout, `
 Next:
   go test ./...               passes as it is
-  go run ./functions/harness  %s at http://%s/orders, and open it: its page says when %s has handled its %s
+  go run ./functions/harness  at http://%s/orders %s; the page of the order says when %s has handled its %s
 What the function does is yours to write, in %s.
-`, or(leading[r.On], "place an order"), o.addr, r.Name, r.On, changes[0].Path)
+`, o.addr, or(leading[r.On], "place an order"), r.Name, r.On, changes[0].Path)
 	return nil
 }

@@ -54,7 +54,7 @@ changed  knative/wiring_test.go
 
 Next:
   go test ./...               passes as it is
-  go run ./functions/harness  place an order at http://127.0.0.1:8090/orders, and open it: its page says when greet has handled its order.created
+  go run ./functions/harness  at http://127.0.0.1:8090/orders place an order; the page of the order says when greet has handled its order.created
 What the function does is yours to write, in functions/greet/greet.go.
 `, stdout.String())
 			assert.Empty(t, stderr.String())
