@@ -24,15 +24,15 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// shuffled returns a copy in an order that the seed gives again.
+// shuffled returns a copy in an order that the seed reproduces.
 func shuffled(es []event.Event, seed int) []event.Event {
 	es = slices.Clone(es)
 	rand.New(rand.NewPCG(7, uint64(seed))).Shuffle(len(es), func(i, j int) { es[i], es[j] = es[j], es[i] })
 	return es
 }
 
-// Batches that share events and SKUs and come in every order, single deliveries of the same events, releases of a third
-// of the orders and restocking, all at once: deadlocks and lock waits are got over inside, and every unit is accounted for.
+// Batches with shared events and SKUs in every order, single deliveries of the same events, releases of a third of the
+// orders, and restocking run at once: deadlocks and lock waits are retried inside, and the logs account for every unit.
 func TestBatchesOfReservationsMeetSinglesReleasesAndRestocking(t *testing.T) {
 	w := openWarehouse(t)
 	skus := []string{"A", "B", "C", "D"}
@@ -87,8 +87,8 @@ func TestBatchesOfReservationsMeetSinglesReleasesAndRestocking(t *testing.T) {
 	}
 }
 
-// Batches of confirmations and of failures, single ones, cancellations and expiries of the same orders at once: each
-// order goes its way once, and tells of each step once.
+// Batches of confirmations and failures, single events, cancellations and expiries of the same orders run at once: each
+// order ends once, and emits each fact once.
 func TestBatchesOfEndsMeetSinglesCancelsAndExpiries(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	finalize, cancel, expire := finalizeorder.New(), cancelorder.New(), expireorders.New()

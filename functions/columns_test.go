@@ -14,14 +14,15 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// column is a text column, in whatever tables it is.
+// column is a text column, in all tables that have it.
 type column struct {
 	name    string
 	charset string
 	width   int
 }
 
-// textColumns are those of all schemas but operations, whose texts are cut to fit, without the types that are no free text.
+// textColumns lists the text columns of all schemas but operations, which cuts its texts to fit, without types that hold no
+// free text.
 func textColumns(t *testing.T) (all []column) {
 	t.Helper()
 	server := mysqltest.Server(t)
@@ -50,7 +51,7 @@ func TestColumnsTakeExactlyWhatEventsAndRequestsMayHave(t *testing.T) {
 	}
 	checked := map[string]struct {
 		charset string
-		// text has n characters, each of the longest kind that is taken.
+		// text has n characters, each of the longest encoding that is accepted.
 		text    func(n int) string
 		accepts func(string) bool
 	}{
@@ -62,7 +63,7 @@ func TestColumnsTakeExactlyWhatEventsAndRequestsMayHave(t *testing.T) {
 		"failure_reason": {"ascii", func(n int) string { return strings.Repeat("r", n) }, func(s string) bool {
 			return events.OrderFailed{OrderID: created.OrderID, CustomerEmail: created.CustomerEmail, Reason: s, CreatedAt: created.CreatedAt}.Validate() == nil
 		}},
-		// In octets, each of which is a character at most.
+		// These bounds are in octets, and a character has at least one.
 		"customer_email": {"utf8mb4", func(n int) string {
 			return strings.Repeat("a", 64) + "@" + strings.Repeat("b", 63) + "." + strings.Repeat("c", 63) + "." + strings.Repeat("d", n-193)
 		}, func(s string) bool {
@@ -71,7 +72,7 @@ func TestColumnsTakeExactlyWhatEventsAndRequestsMayHave(t *testing.T) {
 		"order_id": {"ascii", func(n int) string { return created.OrderID + strings.Repeat("0", n-len(created.OrderID)) }, events.ValidOrderID},
 		"id":       {"ascii", func(n int) string { return created.OrderID + strings.Repeat("0", n-len(created.OrderID)) }, events.ValidOrderID},
 	}
-	// Of a known set, made by the code, or cut or checked where it is stored.
+	// These have a known set of values, are generated, or are cut or checked where they are stored.
 	ours := []string{"source", "type", "consumer", "aggregate_type", "aggregate_id", "currency", "claim", "last_error", "reason"}
 	var found []string
 	for _, c := range textColumns(t) {

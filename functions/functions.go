@@ -1,4 +1,4 @@
-// Package functions is the catalogue of all functions: what a Service of the wiring names is found here.
+// Package functions is the catalogue of all functions, by the name that the Services of the wiring use.
 package functions
 
 import (
@@ -17,13 +17,12 @@ import (
 	"example.com/orders/functions/reservestock"
 )
 
-// Function is an instanced function of func's runtime. Beside these methods it has a Handle, for HTTP requests or for
-// CloudEvents.
+// Function is an instanced function of func's runtime. Each also has a Handle, for HTTP requests or for CloudEvents.
 type Function interface {
 	Start(ctx context.Context, config map[string]string) error
 	Ready(ctx context.Context) (bool, error)
 	Stop(ctx context.Context) error
-	// Base is what a host sets the shared parts of: see base.Base.
+	// Shared returns the function's Base, whose shared parts the host sets.
 	Shared() *base.Base
 }
 

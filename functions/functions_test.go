@@ -20,7 +20,7 @@ import (
 	"example.com/orders/knative"
 )
 
-// project is a func.yaml, with the fields of func's format that ours have.
+// project is a func.yaml, with the fields of func's format that the project uses.
 type project struct {
 	SpecVersion string `json:"specVersion"`
 	Name        string `json:"name"`
@@ -72,7 +72,7 @@ type allotment struct {
 	Memory string `json:"memory"`
 }
 
-// manifest is a Service of the wiring. What it may hold is checked where the wiring is loaded.
+// manifest is a Service of the wiring. Loading the wiring checks its contents.
 type manifest struct {
 	Kind     string `json:"kind"`
 	Metadata struct {
@@ -137,18 +137,18 @@ func manifests(t *testing.T) map[string][]manifest {
 	return all
 }
 
-// asProject is what the func.yaml of a function that is deployed as m says.
+// asProject returns the func.yaml that the Service m requires.
 func asProject(t *testing.T, m manifest) (p project) {
 	t.Helper()
 	template := m.Spec.Template
 	require.Len(t, template.Spec.Containers, 1)
 	c := template.Spec.Containers[0]
-	// func says that it knows no such builder, to whoever calls it on the folder of a function.
+	// func reports an unknown builder to anyone who calls it in the folder of a function.
 	p.SpecVersion, p.Runtime, p.Build.Builder = "0.36.0", "go", "none here: use knative/func.sh"
 	p.Name, p.Registry = m.Metadata.Name, strings.TrimSuffix(c.Image, "/"+m.Metadata.Name)
 	for _, variable := range c.Env {
 		if variable.Name == "LISTEN_ADDRESS" {
-			continue // func sets it in the image, and to another one when it runs the function here
+			continue // func sets it in the image, and to another value when it runs the function locally
 		}
 		value := variable.Value
 		for kind, ref := range variable.ValueFrom {
@@ -170,7 +170,7 @@ func asProject(t *testing.T, m manifest) (p project) {
 	return p
 }
 
-// sorted puts what has no order of its own into one.
+// sorted orders the lists whose order does not matter.
 func sorted(p project) project {
 	slices.SortFunc(p.Run.Envs, func(a, b setting) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(p.Deploy.Labels, func(a, b label) int { return strings.Compare(a.Key, b.Key) })
@@ -201,7 +201,7 @@ func TestEachFunctionIsDeployedByFuncAsByItsManifest(t *testing.T) {
 	}
 }
 
-// assertExact asserts that text has the fields of p in their letter case: the decoder does not mind it, and func does.
+// assertExact asserts that text has the fields of p in their letter case: the decoder ignores case, and func does not.
 func assertExact(t *testing.T, text []byte, p project) {
 	t.Helper()
 	again, err := json.Marshal(p)
@@ -211,7 +211,7 @@ func assertExact(t *testing.T, text []byte, p project) {
 	assert.JSONEq(t, string(again), string(plain))
 }
 
-// TestServicesOfOneFunctionDifferInTheirValuesOnly holds that the func.yaml of such a function stands for all of them.
+// TestServicesOfOneFunctionDifferInTheirValuesOnly checks that one func.yaml stands for all Services of its function.
 func TestServicesOfOneFunctionDifferInTheirValuesOnly(t *testing.T) {
 	for folder, services := range manifests(t) {
 		assert.Contains(t, functions.Catalogue, folder)

@@ -20,7 +20,7 @@ import (
 
 const module = "example.com/orders/"
 
-// imports lists what each package of the module imports of the module, tests left out, both without the module's name.
+// imports lists the imports of each package within the module, without tests and without the module's name.
 func imports(t *testing.T) map[string][]string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -43,7 +43,7 @@ func imports(t *testing.T) map[string][]string {
 	return all
 }
 
-// within tells whether path is one of the trees or lies in one.
+// within returns whether path is in one of the trees.
 func within(path string, trees ...string) bool {
 	return slices.ContainsFunc(trees, func(tree string) bool { return path == tree || strings.HasPrefix(path, tree+"/") })
 }
@@ -54,7 +54,7 @@ func TestImportsKeepToTheLayout(t *testing.T) {
 		require.Contains(t, all, "functions/"+folder)
 	}
 	for importer, imported := range all {
-		allowed := []string{"events", "sql", "functions/internal"} // of a function
+		allowed := []string{"events", "sql", "functions/internal"} // for a function
 		switch name := strings.TrimPrefix(importer, "functions/"); {
 		case importer == "events":
 			allowed = []string{"events/strictjson"}
@@ -71,7 +71,8 @@ func TestImportsKeepToTheLayout(t *testing.T) {
 				allowed = append(allowed, "functions/"+folder)
 			}
 		case within(importer, "functions/harness", "functions/internal"):
-			// What drives functions from outside may name them; that no function is led to another by it is held below.
+			// Packages that drive functions from outside may import them; the test below checks that no function reaches
+			// another through them.
 			allowed = append(allowed, "functions", "knative")
 		case name == "deploy":
 			allowed = []string{"functions/internal"} // it must not bring one function into the image of another
@@ -108,16 +109,15 @@ func TestNoFunctionReachesAnother(t *testing.T) {
 	}
 }
 
-// rooms are the folders of functions/internal from the ground up: a package imports what is in its own room and in those
-// below it.
+// rooms are the folders of functions/internal, lowest first: a package imports only its own room and the rooms below.
 var rooms = []string{"observe", "web", "messaging", "function", "operate"}
 
-// TestRoomsKeepTheirOrder holds the map in functions/internal/README.md.
+// TestRoomsKeepTheirOrder checks the rooms against functions/internal/README.md.
 func TestRoomsKeepTheirOrder(t *testing.T) {
 	const internal = "functions/internal/"
 	below := map[string][]string{
-		"testkit": {"testkit", "observe", "web", "messaging", "function", "operate/openapi"}, // a kit may drive what it helps to test
-		"suite":   {"testkit"},                                                               // a suite is tests, and its packages are empty without them
+		"testkit": {"testkit", "observe", "web", "messaging", "function", "operate/openapi"}, // a testkit package may drive the package that it helps to test
+		"suite":   {"testkit"},                                                               // a suite has only tests, and its packages are empty without them
 	}
 	for n, room := range rooms {
 		below[room] = rooms[:n+1]

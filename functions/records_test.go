@@ -18,8 +18,8 @@ import (
 	"example.com/orders/functions/reservestock"
 )
 
-// Anybody may write to a topic. Whatever stands in a record, the function handles it or calls it poison: it is never tried
-// again for what it is.
+// Anybody may write to a topic. Whatever a record contains, the function handles it or reports poison: it never asks for a
+// retry because of the contents.
 func TestARecordWithOddAttributesIsHandledOrPoison(t *testing.T) {
 	f := reservestock.New()
 	f.Log = slog.New(slog.DiscardHandler)
@@ -34,7 +34,7 @@ func TestARecordWithOddAttributesIsHandledOrPoison(t *testing.T) {
 		for name, want := range map[string]int{
 			"ce_id":     answer(taken[how]),
 			"ce_source": answer(false), "ce_type": answer(false), "ce_subject": answer(false), "ce_dataschema": answer(false), "ce_time": answer(false),
-			// Nothing keeps these as they are: the flow's ids are stood for by their hashes, and a key only sorts.
+			// These are not stored as they are: the flow's ids are stored as hashes, and a key only sorts.
 			"ce_partitionkey": answer(taken[how] || long[how]), "ce_correlationid": answer(taken[how] || long[how]),
 			"ce_tracestate": answer(taken[how] || long[how]), "ce_other": answer(taken[how] || long[how]),
 			"key": answer(true), "other": answer(true),

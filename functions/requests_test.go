@@ -25,7 +25,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// serveAll serves every function of the catalogue as func's runtime does, and returns their addresses.
+// serveAll serves every function of the catalogue with func's runtime, and returns their addresses.
 func serveAll(t testing.TB) map[string]string {
 	t.Helper()
 	config := mysqltest.Config(mysqltest.Server(t))
@@ -47,26 +47,26 @@ func serveAll(t testing.TB) map[string]string {
 	return addresses
 }
 
-// raw sends bytes and the end of them, and reads what is answered until the server closes the connection.
+// raw sends bytes, closes the sending side, and reads the answer until the server closes the connection.
 func raw(t testing.TB, address string, request []byte) []byte {
 	t.Helper()
 	connection, err := net.DialTimeout("tcp", address, time.Minute)
 	require.NoError(t, err, "the process is alive")
 	defer func() { _ = connection.Close() }()
 	require.NoError(t, connection.SetDeadline(time.Now().Add(time.Minute)))
-	// Either fails when the server has refused the request in the midst of it.
+	// Both fail if the server refuses the request before reading all of it.
 	_, _ = connection.Write(request)
 	_ = connection.(*net.TCPConn).CloseWrite()
 	answer, _ := io.ReadAll(connection)
 	return answer
 }
 
-// request writes a POST with headers and a body.
+// request formats a POST with headers and a body.
 func request(body string, headers ...string) string {
 	return "POST / HTTP/1.1\r\nHost: f\r\n" + strings.Join(headers, "\r\n") + fmt.Sprintf("\r\nContent-Length: %d\r\n\r\n", len(body)) + body
 }
 
-// requests are such that a reader could stumble over them.
+// requests returns requests that may confuse a reader.
 func requests() []string {
 	event := []string{"ce-specversion: 1.0", "ce-id: 1", "ce-type: order.created", "ce-source: /orders", "Content-Type: application/json"}
 	binary := func(body string, more ...string) string { return request(body, append(event, more...)...) }
@@ -99,14 +99,14 @@ func requests() []string {
 	}
 }
 
-// mutated is a request with a few bytes changed, left out, or there twice.
+// mutated returns a request with some bytes changed, removed or duplicated.
 func mutated(r *rand.Rand, request []byte) []byte {
 	request = bytes.Clone(request)
 	for range 1 + r.IntN(3) {
 		if len(request) == 0 {
 			break
 		}
-		at := r.IntN(min(len(request), 400)) // not deep in a long one
+		at := r.IntN(min(len(request), 400)) // near the start of a long one
 		switch end := min(len(request), at+1+r.IntN(8)); r.IntN(3) {
 		case 0:
 			request[at] = byte(r.IntN(256))
@@ -119,7 +119,7 @@ func mutated(r *rand.Rand, request []byte) []byte {
 	return request
 }
 
-// Whatever bytes a client sends to a function, its process lives on and answers the next request.
+// Whatever bytes a client sends, the process survives and answers the next request.
 func FuzzRequestsEndNoFunction(f *testing.F) {
 	addresses := serveAll(f)
 	r := rand.New(rand.NewPCG(1, 2))

@@ -29,7 +29,7 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// warehouse is the functions of the inventory schema, on one schema and one pool.
+// warehouse has the functions of the inventory schema, on one schema and one pool.
 type warehouse struct {
 	db      *sql.DB
 	api     *inventoryapi.Function
@@ -62,7 +62,7 @@ func (w warehouse) set(t *testing.T, sku string, available int) {
 	require.Equal(t, http.StatusCreated, w.send(t.Context(), http.MethodPut, "/api/inventory/"+sku, fmt.Sprintf(`{"availableQty":%d}`, available)))
 }
 
-// assertExplained asserts that the logs account for every unit and every change of a SKU.
+// assertExplained asserts that the logs explain every unit and every change of a SKU.
 func (w warehouse) assertExplained(t *testing.T, sku string) (available, reserved int) {
 	t.Helper()
 	var version int
@@ -88,15 +88,15 @@ func ended(t *testing.T, orderID, by string) event.Event {
 	return functiontest.Event(t, events.OrderCanceled{OrderID: orderID, CustomerEmail: "alice@example.com", PreviousStatus: events.StatusPending, CreatedAt: time.Now()}, 2)
 }
 
-// handled is a reaction that runs on its own; its answer comes when it has ended.
+// handled runs a reaction in the background and returns a channel for its error.
 func handled(ctx context.Context, handle func(context.Context, event.Event) error, e event.Event) <-chan error {
 	answer := make(chan error, 1)
 	go func() { answer <- handle(ctx, e) }()
 	return answer
 }
 
-// pausing is a clock that stops, once and until the test lets go, who reads it when the order's row is held. A reaction
-// reads it last when all is written and nothing committed yet, for the events that it stores.
+// pausing returns a clock that blocks its reader once, while the reader holds the order's row, until the test releases it. A
+// reaction reads the clock last for the events that it stores, after all writes and before the commit.
 func (w warehouse) pausing(ctx context.Context, orderID string) (now func() time.Time, reached, goOn chan struct{}) {
 	reached, goOn = make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -130,7 +130,7 @@ func TestReserveAndReleaseOfOneOrderMeet(t *testing.T) {
 				now, reached, goOn := w.pausing(t.Context(), order.OrderID)
 				var first, second <-chan error
 
-				// The first one has written all and not committed when the second one starts, and waits for it.
+				// The first one has written everything but not committed when the second one starts and waits for it.
 				if c.reserveFirst {
 					w.reserve.Now = now
 					first = handled(t.Context(), w.reserve.Handle, reserve)
@@ -163,8 +163,7 @@ func TestReserveAndReleaseOfOneOrderMeet(t *testing.T) {
 	}
 }
 
-// Both are stopped at the order's row and let go at once: either may be the first, and a deadlock of the two is run
-// again.
+// Both stop at the order's row and continue at once: either may be first, and a deadlock between them is retried.
 func TestReserveAndReleaseThatWaitForTheSameRowLeaveNothingReserved(t *testing.T) {
 	for name, reserveFirst := range map[string]bool{"the reservation came first": true, "the release came first": false} {
 		t.Run(name, func(t *testing.T) {

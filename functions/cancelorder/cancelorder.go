@@ -1,5 +1,5 @@
-// Package cancelorder takes orders back. Consumes the command order.cancel, as a CloudEvent or in-process from the
-// orders API; emits order.canceled and answers order.cancel.accepted or order.cancel.refused.
+// Package cancelorder cancels orders. Consumes the command order.cancel, as a CloudEvent or in-process from the orders API;
+// emits order.canceled and answers order.cancel.accepted or order.cancel.refused.
 package cancelorder
 
 import (
@@ -19,7 +19,7 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// Function takes orders back.
+// Function cancels orders.
 type Function struct{ base.Base }
 
 // New returns the function as it is deployed.
@@ -27,8 +27,8 @@ func New() *Function {
 	return &Function{base.Base{Name: "cancel-order", Schema: schema.Orders}}
 }
 
-// Handle answers an order.cancel. That an order can no longer be canceled is an answer and not an error: nobody shall
-// deliver the command again.
+// Handle answers an order.cancel. If the order can no longer be canceled, it returns an answer, not an error: delivering the
+// command again would not help.
 func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, error) {
 	var answer *event.Event
 	err := f.Observe(ctx, e, func() (outcome string, err error) {
@@ -55,18 +55,18 @@ func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, err
 	return answer, err
 }
 
-// ErrFailed means that the order had failed before: there is nothing to cancel.
+// ErrFailed means that the order has failed, so there is nothing to cancel.
 var ErrFailed = errors.New("the order has failed")
 
 // Canceled is the answer to a cancellation. With ErrFailed its status is FAILED.
 type Canceled struct {
 	events.OrderAnswer
-	// CorrelationID names the flow that the cancellation belongs to: that of its cause, else that of the order.
+	// CorrelationID is the flow of the cancellation: that of its cause, else that of the order.
 	CorrelationID string
 }
 
-// Cancel cancels a pending or confirmed order and emits order.canceled. An order that is canceled already stays so, and
-// nothing is emitted. For an order that there is not the error is saga.ErrUnknownOrder.
+// Cancel cancels a pending or confirmed order and emits order.canceled. For an order that is canceled already it emits
+// nothing. It returns saga.ErrUnknownOrder if the order does not exist, and ErrFailed if it has failed.
 func (f *Function) Cancel(ctx context.Context, orderID string, cause events.Cause) (Canceled, error) {
 	var before saga.Order
 	err := f.Transact(ctx, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
@@ -94,7 +94,7 @@ func (f *Function) Cancel(ctx context.Context, orderID string, cause events.Caus
 	return answer, nil
 }
 
-// reply is the answer to command e. Its id is made from the command's, so that a command sent again gets the same one.
+// reply builds the answer to the command e. Its id derives from the command's, so a duplicate command gets the same id.
 func reply(e event.Event, answerType string, data events.OrderAnswer) (*event.Event, error) {
 	cause := events.CauseOf(e)
 	answer := event.New()

@@ -21,7 +21,7 @@ import (
 	"example.com/orders/sql/orders"
 )
 
-// command is an order.cancel as a client sends it, which is no fact.
+// command is an order.cancel as a client sends it: a command, not a fact.
 func command(t *testing.T, orderID string) event.Event {
 	t.Helper()
 	e := event.New()
@@ -62,13 +62,13 @@ func TestCancelTakesPendingAndConfirmedOrdersBack(t *testing.T) {
 			row := functiontest.Stored(t, f.DB, orderID)
 			assert.Equal(t, orders.OrdersStatusCANCELED, row.Status)
 			assert.Equal(t, before.Version+1, row.Version)
-			told := outboxtest.Drain(t, f.DB)
-			require.Len(t, told, 1)
-			fact, err := events.Decode[events.OrderCanceled](told[0])
+			emitted := outboxtest.Drain(t, f.DB)
+			require.Len(t, emitted, 1)
+			fact, err := events.Decode[events.OrderCanceled](emitted[0])
 			require.NoError(t, err)
 			assert.Equal(t, events.OrderCanceled{OrderID: orderID, CustomerEmail: "alice@example.com", PreviousStatus: string(status), CreatedAt: now}, fact)
-			assert.Equal(t, "flow-2", told[0].Extensions()["correlationid"])
-			assert.Equal(t, "command-1", told[0].Extensions()["causationid"])
+			assert.Equal(t, "flow-2", emitted[0].Extensions()["correlationid"])
+			assert.Equal(t, "command-1", emitted[0].Extensions()["causationid"])
 		})
 	}
 }
@@ -122,10 +122,10 @@ func TestCancelWithoutAFlowBelongsToThatOfTheOrder(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, functiontest.OrderCorrelationID, canceled.CorrelationID)
 	}
-	told := outboxtest.Drain(t, f.DB)
-	require.Len(t, told, 1)
-	assert.Equal(t, functiontest.OrderCorrelationID, told[0].Extensions()["correlationid"])
-	assert.NotContains(t, told[0].Extensions(), "causationid")
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	assert.Equal(t, functiontest.OrderCorrelationID, emitted[0].Extensions()["correlationid"])
+	assert.NotContains(t, emitted[0].Extensions(), "causationid")
 }
 
 func TestCancelRefusesWhatItCannotRead(t *testing.T) {

@@ -32,7 +32,7 @@ func TestManyCreatesWithFewKeysMakeOneOrderAKey(t *testing.T) {
 	const creates, keys = 200, 20
 	answers, errs := make([]Accepted, creates), make([]error, creates)
 	key := func(i int) int { return i % keys }
-	quantity := func(i int) int64 { return 1 + int64(i/keys%2) } // every second round of keys has another body
+	quantity := func(i int) int64 { return 1 + int64(i/keys%2) } // every second use of a key has another body
 
 	functiontest.Concurrently(creates, func(i int) {
 		answers[i], errs[i] = f.Create(t.Context(), keyed(fmt.Sprint("k-", key(i)), quantity(i)))
@@ -131,7 +131,7 @@ func TestCreatesWhoseCommitIsLostAreAnsweredForTheirOwnOrders(t *testing.T) {
 				answers[i], err = f.Create(t.Context(), command)
 				assert.NoError(t, err)
 			})
-			loss.Before.Store(0) // how many commits there are depends on how the batches form
+			loss.Before.Store(0) // the number of commits depends on how the batches form
 			loss.After.Store(0)
 			ids := map[string]bool{}
 			for _, a := range answers {
@@ -147,7 +147,7 @@ func TestCreatesWhoseCommitIsLostAreAnsweredForTheirOwnOrders(t *testing.T) {
 
 func TestACreateWhoseClientIsGoneIsNoOrderOfAnotherKey(t *testing.T) {
 	f := quiet(t, New())
-	// The key is held, so that the client goes before the order is made.
+	// The transaction holds the key, so that the client disconnects before the order is stored.
 	holder, _ := hold(t, f, keyed("k", 1))
 	ctx, leave := context.WithCancelCause(t.Context())
 	gone := make(chan error, 1)

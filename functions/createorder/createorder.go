@@ -41,7 +41,7 @@ func New() *Function {
 
 var validCurrency = regexp.MustCompile(`^[A-Z]{3}$`)
 
-// Start reads CURRENCY, EUR when it is not set, and opens the database.
+// Start reads CURRENCY, EUR by default, and opens the database.
 func (f *Function) Start(ctx context.Context, config map[string]string) error {
 	if f.Currency == "" {
 		f.Currency = config["CURRENCY"]
@@ -59,27 +59,26 @@ func (f *Function) Start(ctx context.Context, config map[string]string) error {
 // Handle answers a CloudEvent order.create, in binary or structured mode.
 func (f *Function) Handle(w http.ResponseWriter, r *http.Request) { f.serve(w, r) }
 
-// Command is a request for an order.
+// Command is a request to create an order.
 type Command struct {
 	Order events.CreateOrder
-	// KeyHash is the hash of the idempotency key, nil when there is none.
+	// KeyHash is the hash of the idempotency key, nil without one.
 	KeyHash []byte
 	Cause   events.Cause
 }
 
-// Accepted is the answer to a command. A command that was sent again is answered like the first time.
+// Accepted is the answer to a command. A repeated command gets the first answer again, with Replayed set.
 type Accepted struct {
 	events.OrderAnswer
 	CreatedAt time.Time
 	Replayed  bool
 }
 
-// ErrKeyReused means that the idempotency key was used before with another order.
+// ErrKeyReused means that the idempotency key was used before for another order.
 var ErrKeyReused = errors.New("the idempotency key was used before with another body")
 
-// Create stores the order and its order.created in one transaction. Of all commands with one idempotency key the first
-// to commit makes the order, and the others get its answer: each waits at the unique index for the one that is there
-// before it.
+// Create stores the order and its order.created in one transaction. Of all commands with one idempotency key the first to
+// commit creates the order, and the others return its answer: each waits at the unique index for the one before it.
 func (f *Function) Create(ctx context.Context, c Command) (Accepted, error) {
 	if err := f.Started(); err != nil {
 		return Accepted{}, err
@@ -100,15 +99,15 @@ func (f *Function) Create(ctx context.Context, c Command) (Accepted, error) {
 	return accepted(p.order.ID, p.order.CreatedAt, false), nil
 }
 
-// pending is an order that is to be stored.
+// pending is an order to be stored.
 type pending struct {
 	order   orders.InsertOrderParams
 	items   []orders.InsertItemParams
 	created event.Event
 }
 
-// prepare makes what is to be stored for a command. The order's id is chosen before the transaction, so that one that is
-// run again, its first commit having been of unknown outcome, meets its own order.
+// prepare builds the rows and the event of a command. It chooses the order's id before the transaction: if the outcome of
+// the first commit is unknown, the repeated transaction finds its own order.
 func (f *Function) prepare(c Command) (pending, error) {
 	id, now, fingerprint := f.NewID(), f.Now(), c.Order.Fingerprint()
 	total, err := events.Total(c.Order.Items)
@@ -133,11 +132,11 @@ func (f *Function) prepare(c Command) (pending, error) {
 	return p, err
 }
 
-// batches are the bounds of the orders that are stored together. A batch waits for an idempotency key that another
-// transaction holds for a short time; alone, an order waits for it as long as a client does.
+// batches bounds the orders that are stored in one transaction. A batch waits only briefly for an idempotency key that
+// another transaction holds; a single order waits for it as long as a client does.
 var batches = batch.Options{Size: 64, Parallel: 2, Singles: 8, Timeout: 5 * time.Second, AloneTimeout: 10 * time.Second}
 
-// store stores orders, their lines and their order.created in one transaction.
+// store inserts orders, their lines and their order.created in one transaction.
 func (f *Function) store(ctx context.Context, all []pending, alone bool) ([]struct{}, error) {
 	rows := make([]orders.InsertOrderParams, len(all))
 	var items []orders.InsertItemParams
@@ -163,8 +162,8 @@ func (f *Function) store(ctx context.Context, all []pending, alone bool) ([]stru
 	return make([]struct{}, len(all)), err
 }
 
-// replay answers a command that met an order which is there already: by its key, or by its id when the commit of this
-// very command was thought to be lost.
+// replay answers a command whose order exists already: under its key, or under its id if the commit of this command was
+// thought to be lost.
 func (f *Function) replay(ctx context.Context, id string, fingerprint, keyHash []byte) (Accepted, error) {
 	q := orders.New(f.DB)
 	if keyHash == nil {
@@ -188,10 +187,10 @@ func accepted(id string, at time.Time, replayed bool) Accepted {
 	return Accepted{OrderAnswer: events.OrderAnswer{OrderID: id, Status: string(orders.OrdersStatusPENDING)}, CreatedAt: at, Replayed: replayed}
 }
 
-// Location is the path of the order at the orders API.
+// Location returns the path of the order in the orders API.
 func (a Accepted) Location() string { return "/api/orders/" + a.OrderID }
 
-// KeyReused is the answer to a key that was used before with another order.
+// KeyReused is the problem for ErrKeyReused.
 func KeyReused() *rest.Problem {
-	return rest.NewProblem(http.StatusUnprocessableEntity, "this "+rest.KeyHeader+" was used before with another body: take a new key for another order")
+	return rest.NewProblem(http.StatusUnprocessableEntity, "this "+rest.KeyHeader+" was used before with another body: use a new key for another order")
 }

@@ -62,14 +62,14 @@ func TestCreateStoresTheOrderWithItsFact(t *testing.T) {
 		{OrderID: id, Sku: "B", UnitPrice: 500, Quantity: 1}, {OrderID: id, Sku: "A", UnitPrice: 1299, Quantity: 2}, {OrderID: id, Sku: "B", UnitPrice: 0, Quantity: 3},
 	}, lines)
 	assert.Equal(t, []uint8{outbox.Shard(id)}, woken)
-	told := outboxtest.Drain(t, f.DB)
-	require.Len(t, told, 1)
-	fact, err := events.Decode[events.OrderCreated](told[0])
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	fact, err := events.Decode[events.OrderCreated](emitted[0])
 	require.NoError(t, err)
 	assert.Equal(t, events.OrderCreated{OrderID: id, CustomerEmail: "alice@example.com", Items: order.Items, TotalAmount: 3098, CreatedAt: now}, fact)
-	assert.Equal(t, id+"#1", told[0].ID())
-	assert.Equal(t, "flow-1", told[0].Extensions()["correlationid"])
-	assert.Equal(t, "cause-1", told[0].Extensions()["causationid"])
+	assert.Equal(t, id+"#1", emitted[0].ID())
+	assert.Equal(t, "flow-1", emitted[0].Extensions()["correlationid"])
+	assert.Equal(t, "cause-1", emitted[0].Extensions()["causationid"])
 	var line map[string]any
 	require.NoError(t, json.Unmarshal(log.Bytes(), &line))
 	assert.Equal(t, id, line["order_id"])
@@ -116,13 +116,13 @@ func TestCreateRefusesAKnownKeyForAnotherOrder(t *testing.T) {
 	assert.Len(t, outboxtest.Drain(t, f.DB), 1)
 }
 
-// lose runs one transaction of f up to its commit and then does what loses it.
+// lose makes f call loss just before the first commit.
 func lose(f *Function, loss func()) {
 	times := 0
 	clock := f.Now
 	f.NewID = functiontest.OrderID
 	f.Now = func() time.Time {
-		// The first time is that of the order, the second that of the event in the outbox, just before the commit.
+		// The clock is read once for the order and once for the event in the outbox, just before the commit.
 		if times++; times == 2 {
 			loss()
 		}
@@ -167,7 +167,7 @@ func TestCreateIsDoneAgainWhenItsConnectionIsCut(t *testing.T) {
 	}
 }
 
-// A commit whose acknowledgement is lost makes the transaction run again with the id that it had.
+// If the acknowledgement of a commit is lost, the transaction runs again with the same id.
 func TestCreateThatMeetsItsOwnOrderAnswersForIt(t *testing.T) {
 	for name, key := range map[string][]byte{"with a key": KeyHash("k"), "without": nil} {
 		t.Run(name, func(t *testing.T) {
@@ -188,7 +188,7 @@ func TestCreateThatMeetsItsOwnOrderAnswersForIt(t *testing.T) {
 	}
 }
 
-// hold stores an order, whose id it returns, in a transaction, until whose end nobody else gets its key.
+// hold stores an order in a transaction, which holds its key until it ends, and returns the order's id.
 func hold(t *testing.T, f *Function, c Command) (tx *sql.Tx, id string) {
 	t.Helper()
 	tx, err := f.DB.BeginTx(t.Context(), transaction.ReadCommitted)

@@ -10,7 +10,7 @@ import (
 	"example.com/orders/functions/internal/testkit/functiontest"
 )
 
-// Whatever is sent, it is an order or the sender's mistake.
+// Any body either creates an order or is refused as the sender's mistake.
 func FuzzCreateOrderBody(f *testing.F) {
 	function := functiontest.Start(f, New(), nil)
 	for _, data := range []string{body, otherBody, `{}`, `null`, `{"customerEmail":"\ud83d\ude00@b","items":[{"sku":"\u0041","quantity":1e3,"unitPrice":-0}]}`} {
@@ -35,7 +35,7 @@ func FuzzCreateOrderBody(f *testing.F) {
 	})
 }
 
-// A header of any name and value is an attribute, none of ours, or the sender's mistake.
+// Any header either becomes an attribute, is ignored, or is refused as the sender's mistake.
 func FuzzCreateOrderHeader(f *testing.F) {
 	function := functiontest.Start(f, New(), nil)
 	for _, pair := range [][2]string{{"Ce-", "x"}, {"Ce-Id", "\xff"}, {"Ce-Source", "%"}, {"Ce-Time", "noon"}, {"Ce-A-B", "x"}, {"Content-Type", ";"}, {"Ce-Traceparent", "00-"}} {

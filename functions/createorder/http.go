@@ -13,8 +13,8 @@ import (
 	"example.com/orders/functions/internal/web/rest"
 )
 
-// serve is an HTTP function and not one of events, since its callers are people and programs, not a KafkaSource: they get
-// problem details, and a bound as tight as that of the orders API.
+// serve answers a request with problem details and bounds the body as tightly as the orders API. It is an HTTP function, not
+// an event function, since its callers are people and programs, not a KafkaSource.
 func (f *Function) serve(w http.ResponseWriter, r *http.Request) {
 	rest.Handler(f.Logger, f.answer)(w, r)
 }
@@ -44,8 +44,8 @@ func (f *Function) answer(w http.ResponseWriter, r *http.Request) (err error) {
 	return writeAccepted(w, accepted, asked.Cause)
 }
 
-// command is the order that an event asks for. Its identity, source and id, is its idempotency key, unless it has the
-// extension idempotencykey, which is the same key as the header of the orders API.
+// command reads the order that an event asks for. The event's source and id are the idempotency key, unless the extension
+// idempotencykey gives the same key as the header of the orders API.
 func command(w http.ResponseWriter, e event.Event) (Command, error) {
 	if e.Type() != events.OrderCreateType {
 		return Command{}, rest.NewProblem(http.StatusBadRequest, "the type of the CloudEvent must be "+events.OrderCreateType)
@@ -59,7 +59,7 @@ func command(w http.ResponseWriter, e event.Event) (Command, error) {
 	}
 	hash := rest.KeyHash(events.OrderCreateType, e.Source(), rest.Anonymous, e.ID())
 	if extension, ok := e.Extensions()["idempotencykey"]; ok {
-		text, _ := types.Format(extension) // an extension that was decoded has a text
+		text, _ := types.Format(extension) // a decoded extension can always be formatted
 		key, err := rest.ParseIdempotencyKey(text)
 		if err != nil {
 			return Command{}, err
@@ -71,22 +71,22 @@ func command(w http.ResponseWriter, e event.Event) (Command, error) {
 	return Command{Order: order, KeyHash: hash, Cause: cause}, nil
 }
 
-// correlate puts the flow of the event into the answer's headers: that of its extension, else that of the request, else
+// correlate puts the correlation id into the answer's headers: that of the event's extension, else that of the request, else
 // a new one.
 func (f *Function) correlate(w http.ResponseWriter, r *http.Request, e event.Event) {
 	if extension, ok := e.Extensions()["correlationid"]; ok {
-		text, _ := types.Format(extension) // an extension that was decoded has a text
+		text, _ := types.Format(extension) // a decoded extension can always be formatted
 		r.Header.Set(rest.CorrelationHeader, text)
 	}
 	rest.Correlation(w, r, f.NewID)
 }
 
-// KeyHash is what is stored of an idempotency key for orders, however the order comes in.
+// KeyHash returns the hash under which the idempotency key of an order is stored, for every way to create an order.
 func KeyHash(key string) []byte {
 	return rest.KeyHash(http.MethodPost, "/api/orders", rest.Anonymous, key)
 }
 
-// writeAccepted answers with a CloudEvent that carries what the orders API answers.
+// writeAccepted answers with a CloudEvent that has the same data as the answer of the orders API.
 func writeAccepted(w http.ResponseWriter, a Accepted, cause events.Cause) error {
 	answer := event.New()
 	answer.SetID(a.OrderID + "#accepted")

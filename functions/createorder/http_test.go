@@ -28,7 +28,7 @@ const (
 	structured = event.ApplicationCloudEventsJSON
 )
 
-// binary are the headers of a CloudEvent in binary mode; more are added or, with an empty value, left out.
+// binary returns the headers of a CloudEvent in binary mode; more adds headers, and an empty value removes one.
 func binary(more ...string) http.Header {
 	header := http.Header{}
 	for _, pairs := range [][]string{
@@ -55,7 +55,7 @@ func envelope(more, data string) string {
 	return `{"specversion":"1.0","id":"event-1","source":"/shop","type":"order.create"` + more + `,"datacontenttype":"application/json","data":` + data + `}`
 }
 
-// answerOf decodes the order.accepted of an answer.
+// answerOf decodes the order.accepted in an answer.
 func answerOf(t *testing.T, w *httptest.ResponseRecorder) (event.Event, events.OrderAnswer) {
 	t.Helper()
 	require.Equal(t, http.StatusCreated, w.Code, w.Body.String())
@@ -81,7 +81,7 @@ func problemOf(t *testing.T, w *httptest.ResponseRecorder) (p struct {
 
 func TestOrderCreateIsTakenFromTheSDK(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
-	handler, err := host.Handler(f) // by the runtime, as when it is deployed
+	handler, err := host.Handler(f) // through the runtime, as in a deployment
 	require.NoError(t, err)
 	client, err := cloudevents.NewClientHTTP(cehttp.WithTarget(functiontest.Serve(t, handler.ServeHTTP)))
 	require.NoError(t, err)
@@ -109,11 +109,11 @@ func TestOrderCreateIsTakenFromTheSDK(t *testing.T) {
 			var data events.OrderAnswer
 			require.NoError(t, answer.DataAs(&data))
 			assert.Equal(t, events.OrderAnswer{OrderID: answer.Subject(), Status: "PENDING"}, data)
-			told := outboxtest.Drain(t, f.DB)
-			require.Len(t, told, 1)
-			assert.Equal(t, data.OrderID, told[0].Subject())
-			assert.Equal(t, "flow-"+name, told[0].Extensions()["correlationid"])
-			assert.Equal(t, name, told[0].Extensions()["causationid"])
+			emitted := outboxtest.Drain(t, f.DB)
+			require.Len(t, emitted, 1)
+			assert.Equal(t, data.OrderID, emitted[0].Subject())
+			assert.Equal(t, "flow-"+name, emitted[0].Extensions()["correlationid"])
+			assert.Equal(t, name, emitted[0].Extensions()["causationid"])
 		})
 	}
 }
@@ -320,10 +320,10 @@ func TestTheFlowOfAnEventIsItsExtensionElseThatOfTheRequest(t *testing.T) {
 			assert.True(t, events.ValidCorrelationID(flow), flow)
 			assert.Equal(t, c.replaced, w.Header().Get("X-Correlation-ID-Replaced"))
 			assert.Equal(t, flow, e.Extensions()["correlationid"])
-			told := outboxtest.Drain(t, f.DB)
-			require.Len(t, told, 1)
-			assert.Equal(t, order.OrderID, told[0].Subject())
-			assert.Equal(t, flow, told[0].Extensions()["correlationid"])
+			emitted := outboxtest.Drain(t, f.DB)
+			require.Len(t, emitted, 1)
+			assert.Equal(t, order.OrderID, emitted[0].Subject())
+			assert.Equal(t, flow, emitted[0].Extensions()["correlationid"])
 		})
 	}
 }

@@ -1,6 +1,5 @@
-// Package deploy makes of a function what func deploys. A function of a folder goes in; the same function as func's runtime
-// serves it comes out. Only the root package of a staged function calls it, from where the internal packages are out of
-// reach.
+// Package deploy wraps a function in the form that func's runtime serves. The generated root package of a staged function
+// calls it, since it cannot import the internal packages.
 package deploy
 
 import (
@@ -10,10 +9,10 @@ import (
 	"example.com/orders/functions/internal/function/host"
 )
 
-// Function is a function behind the reader of events.
+// Function is a function behind the CloudEvents reader.
 type Function = host.Function
 
-// New returns f as it is deployed. It panics for what is no function.
+// New returns f in the form to deploy. It panics if f is not a function.
 func New(f any) *Function {
 	dropReferences()
 	served, err := host.New(f)
@@ -23,13 +22,13 @@ func New(f any) *Function {
 	return served
 }
 
-// dropReferences unsets variables that are no more than a reference. func writes the values of func.yaml into the image as
-// they stand: "{{ configMap:orders-mail:smtp-addr }}" would be taken for the value where neither the cluster nor the command
-// line gives another one.
+// dropReferences unsets variables whose value is only a reference. func writes the values of func.yaml into the image
+// unchanged: without a value from the cluster or the command line, a function would read "{{ configMap:orders-mail:smtp-addr
+// }}" as the value.
 func dropReferences() {
 	for _, variable := range os.Environ() {
 		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(value, "{{") {
-			_ = os.Unsetenv(name) // a name that the environment has can be unset
+			_ = os.Unsetenv(name) // the environment has this name, so unsetting it cannot fail
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package expireorders ends orders that nobody has ended in time. Consumes the ticks of a PingSource; emits
+// Package expireorders fails orders that are still pending after the saga timeout. Consumes the ticks of a PingSource; emits
 // order.failed with reason timeout.
 package expireorders
 
@@ -18,11 +18,10 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// Function ends orders that are late.
+// Function fails late orders.
 type Function struct {
 	base.Base
-	// Timeout is how long an order may be pending; SAGA_TIMEOUT sets it. It is longer than all the deliveries of an
-	// event may take.
+	// Timeout is how long an order may be pending; SAGA_TIMEOUT sets it. It must be longer than all retries of an event.
 	Timeout time.Duration
 }
 
@@ -43,18 +42,18 @@ func (f *Function) Start(ctx context.Context, config map[string]string) (err err
 	return f.Base.Start(ctx, config)
 }
 
-// page is how many late orders one look finds, and maxPages how many looks there are at a tick.
+// page bounds the late orders of one query, maxPages the queries of one tick.
 const (
 	page     = 100
 	maxPages = 100
 )
 
-// tick ends the orders that are late by now, each in a transaction of its own. Ticks may overlap: the order's status lets
-// the second of two pass by.
+// tick fails the orders that are late by now, each in its own transaction. Ticks may overlap: the second one finds the
+// status changed and skips the order.
 func (f *Function) tick(ctx context.Context, _ event.Event) (string, error) {
 	expired, err := f.expire(ctx)
 	if expired == 0 {
-		return "", err // as nearly every tick: not worth a line in the log
+		return "", err // on nearly every tick: not worth a log line
 	}
 	return fmt.Sprintf("%d orders expired", expired), err
 }
@@ -64,7 +63,7 @@ func (f *Function) expire(ctx context.Context) (expired int, err error) {
 	for range maxPages {
 		late, err := orders.New(f.DB).ListPendingBefore(ctx, orders.ListPendingBeforeParams{ID: before, Limit: page})
 		if err != nil {
-			return expired, fmt.Errorf("look for orders that are late: %w", err)
+			return expired, fmt.Errorf("list late orders: %w", err)
 		}
 		for _, id := range late {
 			failed, err := f.fail(ctx, id)
@@ -82,7 +81,7 @@ func (f *Function) expire(ctx context.Context) (expired int, err error) {
 	return expired, nil
 }
 
-// fail ends one order and tells whether it did: the order may have ended since it was found.
+// fail ends one order. It returns false if the order has ended since the query.
 func (f *Function) fail(ctx context.Context, id string) (failed bool, err error) {
 	err = f.Transact(ctx, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		now := f.Now()
@@ -101,7 +100,7 @@ func (f *Function) fail(ctx context.Context, id string) (failed bool, err error)
 	return failed, err
 }
 
-// oldestID is the lowest UUID of version 7 that is made at t: ids of orders are ordered by time (RFC 9562, 5.7).
+// oldestID returns the lowest UUIDv7 of time t: order ids sort by time (RFC 9562, 5.7).
 func oldestID(t time.Time) string {
 	var id uuid.UUID
 	milliseconds := uint64(t.UnixMilli())

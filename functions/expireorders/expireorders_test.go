@@ -19,7 +19,7 @@ import (
 
 var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
-// idAt is the id of an order that is made at t.
+// idAt returns the id of an order created at t.
 func idAt(t time.Time) string {
 	id := uuid.Must(uuid.NewV7())
 	milliseconds := t.UnixMilli()
@@ -64,13 +64,13 @@ func TestExpireFailsPendingOrdersThatAreOlderThanTheTimeout(t *testing.T) {
 	assert.Equal(t, events.ReasonTimeout, *row.FailureReason)
 	assert.Equal(t, noon, row.UpdatedAt)
 	assert.Equal(t, orders.OrdersStatusPENDING, functiontest.Stored(t, f.DB, young).Status)
-	told := outboxtest.Drain(t, f.DB)
-	require.Len(t, told, 1)
-	fact, err := events.Decode[events.OrderFailed](told[0])
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	fact, err := events.Decode[events.OrderFailed](emitted[0])
 	require.NoError(t, err)
 	assert.Equal(t, events.OrderFailed{OrderID: late, CustomerEmail: "alice@example.com", Reason: events.ReasonTimeout, CreatedAt: noon}, fact)
-	assert.Equal(t, late+"#2", told[0].ID())
-	assert.Equal(t, functiontest.OrderCorrelationID, told[0].Extensions()["correlationid"])
+	assert.Equal(t, late+"#2", emitted[0].ID())
+	assert.Equal(t, functiontest.OrderCorrelationID, emitted[0].Extensions()["correlationid"])
 }
 
 func TestExpireLeavesEndedOrders(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// quiet starts the function on db, or on a schema of its own, without a log.
+// quiet starts the function on db, or on a new schema if db is nil, without a log.
 func quiet(t *testing.T, db *sql.DB) *Function {
 	t.Helper()
 	f := New()

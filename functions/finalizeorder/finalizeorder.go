@@ -1,5 +1,5 @@
-// Package finalizeorder ends orders. Consumes inventory.reserved and inventory.rejected; emits order.confirmed or
-// order.failed.
+// Package finalizeorder confirms or fails orders. Consumes inventory.reserved and inventory.rejected; emits order.confirmed
+// or order.failed.
 package finalizeorder
 
 import (
@@ -17,8 +17,8 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// Function ends orders. News of an order that is not pending any more change nothing: what was reserved for it comes back
-// by release-stock.
+// Function confirms or fails orders. It ignores events about an order that is no longer pending; release-stock returns the
+// stock that was reserved for it.
 type Function struct{ base.Base }
 
 // New returns the function as it is deployed.
@@ -54,7 +54,7 @@ func (f *Function) fail(ctx context.Context, tx *transaction.Tx, facts []base.Fa
 	})
 }
 
-// end makes the change that each fact asks for. All are made at the same moment, so that one statement can make them.
+// end applies the change of each fact. All get the same time, so that one statement can make them.
 func end[T events.Data](ctx context.Context, tx *transaction.Tx, facts []base.Fact[T], change func(base.Fact[T]) saga.Change) ([][]event.Event, error) {
 	changes := make([]saga.Change, len(facts))
 	for n, fact := range facts {
@@ -62,7 +62,7 @@ func end[T events.Data](ctx context.Context, tx *transaction.Tx, facts []base.Fa
 	}
 	applied, err := saga.Apply(ctx, tx, changes...)
 	if errors.Is(err, saga.ErrUnknownOrder) {
-		// The order was committed before its order.created left, so it will not turn up later.
+		// The order was committed before its order.created was published, so it will not appear later.
 		return nil, delivery.Poison(err)
 	}
 	emitted := make([][]event.Event, len(applied))

@@ -55,14 +55,14 @@ func TestReservedConfirmsTheOrder(t *testing.T) {
 	assert.Equal(t, 2, row.Version)
 	assert.Equal(t, now, row.UpdatedAt)
 	assert.Nil(t, row.FailureReason)
-	told := outboxtest.Drain(t, f.DB)
-	require.Len(t, told, 1)
-	fact, err := events.Decode[events.OrderConfirmed](told[0])
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	fact, err := events.Decode[events.OrderConfirmed](emitted[0])
 	require.NoError(t, err)
 	assert.Equal(t, events.OrderConfirmed{OrderID: orderID, CustomerEmail: "alice@example.com", TotalAmount: 2598, CreatedAt: now}, fact)
-	assert.Equal(t, orderID+"#2", told[0].ID())
-	assert.Equal(t, functiontest.CorrelationID, told[0].Extensions()["correlationid"])
-	assert.Equal(t, e.ID(), told[0].Extensions()["causationid"])
+	assert.Equal(t, orderID+"#2", emitted[0].ID())
+	assert.Equal(t, functiontest.CorrelationID, emitted[0].Extensions()["correlationid"])
+	assert.Equal(t, e.ID(), emitted[0].Extensions()["causationid"])
 	assert.Equal(t, []string{"orders"}, woken)
 }
 
@@ -76,14 +76,14 @@ func TestRejectedFailsTheOrderWithReasonAndShortages(t *testing.T) {
 	assert.Equal(t, orders.OrdersStatusFAILED, row.Status)
 	require.NotNil(t, row.FailureReason)
 	assert.Equal(t, events.ReasonOutOfStock, *row.FailureReason)
-	told := outboxtest.Drain(t, f.DB)
-	require.Len(t, told, 1)
-	fact, err := events.Decode[events.OrderFailed](told[0])
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	fact, err := events.Decode[events.OrderFailed](emitted[0])
 	require.NoError(t, err)
 	assert.Equal(t, events.OrderFailed{
 		OrderID: orderID, CustomerEmail: "alice@example.com", Reason: events.ReasonOutOfStock, Shortages: shortages, CreatedAt: fact.CreatedAt,
 	}, fact)
-	assert.Equal(t, e.ID(), told[0].Extensions()["causationid"])
+	assert.Equal(t, e.ID(), emitted[0].Extensions()["causationid"])
 }
 
 func TestFinalizeIgnoresRedelivery(t *testing.T) {

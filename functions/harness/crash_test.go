@@ -361,5 +361,5 @@ func TestFailpointsThatAreNotUnderstoodAreRefused(t *testing.T) {
 	p := launch(t, []string{"HARNESS_FAILPOINTS=notify.lunch=kill@1"}, "up", "--addr", porttest.Address(t), "--data", t.TempDir())
 	<-p.ended
 	require.Error(t, p.err)
-	assert.Contains(t, p.log.String(), `HARNESS_FAILPOINTS: failpoint "notify.lunch=kill@1": give NAME.POINT=kill@N`)
+	assert.Contains(t, p.log.String(), `HARNESS_FAILPOINTS: failpoint "notify.lunch=kill@1": use NAME.POINT=kill@N`)
 }

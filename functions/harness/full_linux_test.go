@@ -83,7 +83,7 @@ func assertFullDiskIsWaitedFor(t *testing.T, disk, dsn string) {
 	_, status, reasons := p.health(t)
 	assert.Equal(t, http.StatusServiceUnavailable, status)
 	assert.Contains(t, reasons["create-order"], "is full", reasons)
-	p.await(t, "an event has to wait", func() bool { return strings.Contains(p.log.String(), "event failed, to be delivered again") })
+	p.await(t, "an event has to wait", func() bool { return strings.Contains(p.log.String(), "event failed, will be retried") })
 
 	free()
 	p.await(t, "it is well", func() bool { return p.get(t, "/health", nil) == http.StatusOK })

@@ -13,7 +13,7 @@ import (
 	"example.com/orders/functions/internal/testkit/mysqltest"
 )
 
-// kinds are the two requests that take a key: one that is carried out, one that is equal after decoding, and others.
+// kinds has the two requests that take a key: one that is applied, one that is equal after decoding, and different ones.
 var kinds = map[string]struct {
 	send        func(t testing.TB, f *Function, sku, body string, headers ...string) *httptest.ResponseRecorder
 	body, equal string
@@ -39,7 +39,7 @@ func TestAKnownKeyIsAnsweredLikeTheFirstTime(t *testing.T) {
 			assert.Empty(t, first.Header().Get("Idempotency-Replayed"))
 			want := first.Header().Clone()
 			want.Set("Idempotency-Replayed", "true")
-			// The level moves on, and the tag of the repeated request is stale by now.
+			// The level changes, so that the ETag of the repeated request is stale.
 			require.Equal(t, http.StatusOK, adjust(t, f, "A", `{"delta":2,"reason":"found"}`).Code)
 
 			for key, body := range map[string]string{"k-1": c.body, `"k-1"`: c.equal} {
@@ -118,7 +118,7 @@ func TestABadKeyIsRefused(t *testing.T) {
 	assert.Zero(t, changes(t, f))
 }
 
-// The first of them leaves too few units for a second one, and makes the tag stale.
+// The first of them leaves too few units for a second one, and makes the ETag stale.
 func TestParallelRequestsWithOneKeyChangeTheLevelOnce(t *testing.T) {
 	for kind, c := range kinds {
 		t.Run(kind, func(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package inventoryapi is the REST API of the stock. HTTP requests come in; levels are read from and written to the
-// inventory schema, each change with its line in stock_log.
+// Package inventoryapi is the REST API of stock. It reads and writes the levels in the inventory schema, and logs each
+// change in stock_log.
 package inventoryapi
 
 import (
@@ -60,7 +60,7 @@ func (l level) write(w http.ResponseWriter, status int) error {
 	return rest.JSON(w, status, l)
 }
 
-// validSKU is the SKU in the path; the error is a *rest.Problem.
+// validSKU returns the SKU in the path; its error is a *rest.Problem.
 func validSKU(r *http.Request) (string, error) {
 	sku := r.PathValue("sku")
 	if !events.ValidSKU(sku) {

@@ -23,8 +23,8 @@ func start(t testing.TB) *Function {
 	return functiontest.Start(t, New(), nil)
 }
 
-// send sends a request with headers, given as names and values, and a JSON body unless it is empty. The answer must be
-// one that the description of the API has.
+// send sends a request with headers, given as names and values, and a JSON body unless it is empty. It checks that the
+// answer conforms to the OpenAPI description.
 func send(ctx context.Context, f *Function, method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body))
 	if body != "" {
@@ -36,7 +36,7 @@ func send(ctx context.Context, f *Function, method, path, body string, headers .
 	w := httptest.NewRecorder()
 	f.Handle(w, r)
 	if err := openapitest.Check(method, r.URL, w.Code, w.Header(), w.Body.Bytes()); err != nil {
-		panic(err) // wherever it was sent from
+		panic(err) // from whatever goroutine
 	}
 	return w
 }
@@ -51,7 +51,7 @@ func adjust(t testing.TB, f *Function, sku, body string, headers ...string) *htt
 	return send(t.Context(), f, http.MethodPost, "/api/inventory/"+sku+"/adjustments", body, headers...)
 }
 
-// stock makes a SKU as if there had been version-1 changes of it, one of which reserved units.
+// stock creates a SKU as if version-1 changes had been made to it, one of which reserved units.
 func stock(t testing.TB, f *Function, sku string, available, reserved, version int) {
 	t.Helper()
 	_, err := f.DB.ExecContext(t.Context(), "INSERT INTO inventory (sku, available_qty, reserved_qty, version, updated_at) VALUES (?, ?, ?, ?, NOW(6))",
@@ -59,7 +59,7 @@ func stock(t testing.TB, f *Function, sku string, available, reserved, version i
 	require.NoError(t, err)
 }
 
-// answered asserts that an answer is the level in body, with its entity tag.
+// answered asserts that an answer is the level in body, with its ETag.
 func answered(t testing.TB, w *httptest.ResponseRecorder, status int, etag, body string) {
 	t.Helper()
 	require.Equal(t, status, w.Code, w.Body.String())
@@ -74,7 +74,7 @@ type problem struct {
 	Errors              []struct{ Field, Detail string }
 }
 
-// refused is the problem of an answer, which must have the status.
+// refused returns the problem in an answer, which must have the status.
 func refused(t testing.TB, status int, w *httptest.ResponseRecorder) (p problem) {
 	t.Helper()
 	require.Equal(t, status, w.Code, w.Body.String())
@@ -88,7 +88,7 @@ func refused(t testing.TB, status int, w *httptest.ResponseRecorder) (p problem)
 	return p
 }
 
-// changes is how many lines stock_log has.
+// changes counts the rows of stock_log.
 func changes(t testing.TB, f *Function) int {
 	t.Helper()
 	return mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM stock_log")

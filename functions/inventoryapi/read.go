@@ -30,11 +30,11 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request) error {
 }
 
 func unknown(sku string) *rest.Problem {
-	return rest.NewProblem(http.StatusNotFound, "there is no SKU "+sku+": PUT /api/inventory/"+sku+" makes it")
+	return rest.NewProblem(http.StatusNotFound, "there is no SKU "+sku+": PUT /api/inventory/"+sku+" creates it")
 }
 
-// list answers GET /api/inventory?limit=&after=, in the order of the SKUs. after is the last SKU of the page before;
-// next is the path of the following page and is missing on the last one.
+// list answers GET /api/inventory?limit=&after=, sorted by SKU. after is the last SKU of the previous page; next is the path
+// of the next page, absent on the last one.
 func (f *Function) list(w http.ResponseWriter, r *http.Request) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -54,7 +54,7 @@ func (f *Function) list(w http.ResponseWriter, r *http.Request) error {
 			return badList()
 		}
 	}
-	// One more than asked for tells whether there is another page.
+	// One more than requested shows whether there is another page.
 	rows, err := inventory.New(f.DB).ListStock(r.Context(), inventory.ListStockParams{AfterSku: after, Limit: int32(limit) + 1}) //nolint:gosec // at most 1001
 	if err != nil {
 		return fmt.Errorf("list the stock: %w", err)
@@ -76,5 +76,5 @@ func (f *Function) list(w http.ResponseWriter, r *http.Request) error {
 }
 
 func badList() *rest.Problem {
-	return rest.NewProblem(http.StatusBadRequest, "take limit (1 to 1000) and after (a SKU), each once")
+	return rest.NewProblem(http.StatusBadRequest, "the parameters are limit (1 to 1000) and after (a SKU), each at most once")
 }

@@ -26,7 +26,7 @@ const (
 	maxReason = 64
 )
 
-// put answers PUT /api/inventory/{sku}: the units that are free become availableQty.
+// put answers PUT /api/inventory/{sku}: it sets the available units to availableQty.
 func (f *Function) put(w http.ResponseWriter, r *http.Request) error {
 	return f.change(w, r, func(o *strictjson.Object) request {
 		target := o.Int("availableQty")
@@ -42,7 +42,7 @@ func (f *Function) put(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// adjust answers POST /api/inventory/{sku}/adjustments: units come in or go out.
+// adjust answers POST /api/inventory/{sku}/adjustments: it adds or removes units.
 func (f *Function) adjust(w http.ResponseWriter, r *http.Request) error {
 	return f.change(w, r, func(o *strictjson.Object) request {
 		delta, reason := o.Int("delta"), o.String("reason")
@@ -69,9 +69,9 @@ func validReason(reason string) bool {
 type request struct {
 	sku           string
 	reason        string
-	content       string                      // equal for requests that are the same after decoding
-	delta         func(available int64) int64 // by how many units the level changes
-	create        bool                        // the SKU is made when there is none
+	content       string                      // the same for requests that are equal after decoding
+	delta         func(available int64) int64 // the change of the available units
+	create        bool                        // whether the request may create the SKU
 	ifMatch       []string
 	ifNoneMatch   []string
 	key           []byte
@@ -80,7 +80,7 @@ type request struct {
 
 func (c request) hash() [sha256.Size]byte { return sha256.Sum256([]byte(c.content)) }
 
-// change reads a request, carries it out once, and answers with the level after it.
+// change reads a request, applies it once, and answers with the resulting level.
 func (f *Function) change(w http.ResponseWriter, r *http.Request, parse func(*strictjson.Object) request) error {
 	sku, err := validSKU(r)
 	if err != nil {
@@ -106,7 +106,7 @@ func (f *Function) change(w http.ResponseWriter, r *http.Request, parse func(*st
 	c.ifMatch, c.ifNoneMatch = r.Header.Values("If-Match"), r.Header.Values("If-None-Match")
 	own := key == ""
 	if own {
-		// A key of our own, so that a commit of unknown outcome is not carried out twice.
+		// A generated key, so that a commit of unknown outcome is not applied twice.
 		key = f.NewID()
 	}
 	c.key = rest.KeyHash(r.Method, r.URL.Path, rest.Anonymous, key)
@@ -124,14 +124,14 @@ func (f *Function) change(w http.ResponseWriter, r *http.Request, parse func(*st
 	return done.after.write(w, http.StatusOK)
 }
 
-// outcome is what a request came to: the level after it, whether it made the SKU, and whether it was carried out
+// outcome is the result of a request: the level after it, whether it created the SKU, and whether it had been applied
 // before.
 type outcome struct {
 	after             level
 	created, replayed bool
 }
 
-// apply changes the level under the lock of its row, with its line in stock_log.
+// apply changes the level under the lock of its row and logs the change in stock_log.
 func (f *Function) apply(ctx context.Context, c request) (done outcome, err error) {
 	err = f.Transact(ctx, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		q := inventory.New(tx)
@@ -139,8 +139,8 @@ func (f *Function) apply(ctx context.Context, c request) (done outcome, err erro
 		if err != nil {
 			return nil, err
 		}
-		// Under the lock, since the first request with the key may have held it until now, and before the request is
-		// judged: a repeated one is answered as the first one, whatever has happened to the level since.
+		// Look under the lock, since the first request with the key may have held it until now. Look before checking the
+		// request: a repeated request gets the first answer, whatever has happened to the level since.
 		first, err := q.GetStockLogByKey(ctx, c.key)
 		switch {
 		case err == nil:
@@ -158,7 +158,7 @@ func (f *Function) apply(ctx context.Context, c request) (done outcome, err erro
 	return done, err
 }
 
-// lock takes the SKU's row, making it when the request may.
+// lock locks the SKU's row, and creates it if the request may.
 func (f *Function) lock(ctx context.Context, q *inventory.Queries, c request) (before inventory.LockStockRow, isNew bool, err error) {
 	before, err = q.LockStock(ctx, c.sku)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -170,7 +170,7 @@ func (f *Function) lock(ctx context.Context, q *inventory.Queries, c request) (b
 		}
 		made, err := q.EnsureStock(ctx, inventory.EnsureStockParams{Sku: c.sku, UpdatedAt: f.Now()})
 		if err != nil {
-			return before, false, fmt.Errorf("make the SKU %s: %w", c.sku, err)
+			return before, false, fmt.Errorf("create the SKU %s: %w", c.sku, err)
 		}
 		isNew = made == 1
 		before, err = q.LockStock(ctx, c.sku)
@@ -185,28 +185,28 @@ func (f *Function) lock(ctx context.Context, q *inventory.Queries, c request) (b
 	return before, false, nil
 }
 
-// again is the outcome of a request whose key is there already: that of the first time.
+// again returns the outcome of a request whose key exists: that of the first one.
 func again(first inventory.GetStockLogByKeyRow, c request) (outcome, error) {
 	if content := c.hash(); !bytes.Equal(first.RequestHash, content[:]) {
-		return outcome{}, rest.NewProblem(http.StatusUnprocessableEntity, "this "+rest.KeyHeader+" was used before with another body: take a new key for another change")
+		return outcome{}, rest.NewProblem(http.StatusUnprocessableEntity, "this "+rest.KeyHeader+" was used before with another body: use a new key for another change")
 	}
 	after := level{SKU: first.Sku, AvailableQty: first.AvailableAfter, ReservedQty: first.ReservedAfter, version: first.VersionAfter}
 	return outcome{after: after, created: first.Created, replayed: true}, nil
 }
 
-// write changes a level whose row is locked, when the request's entity tags and the units that are free allow it.
+// write changes a level whose row is locked, if the request's ETags and the available units allow it.
 func (f *Function) write(ctx context.Context, q *inventory.Queries, c request, before inventory.LockStockRow, isNew bool) (outcome, error) {
 	etag := newLevel(inventory.GetStockRow(before)).etag()
 	if len(c.ifMatch) > 0 && !names(c.ifMatch, etag) {
 		return outcome{}, stale()
 	}
 	if !isNew && names(weak(c.ifNoneMatch), etag) {
-		return outcome{}, rest.NewProblem(http.StatusPreconditionFailed, "the SKU "+c.sku+" is there already: leave out If-None-Match to change it")
+		return outcome{}, rest.NewProblem(http.StatusPreconditionFailed, "the SKU "+c.sku+" exists already: leave out If-None-Match to change it")
 	}
 	now, delta := f.Now(), c.delta(before.AvailableQty)
 	available := before.AvailableQty + delta
 	if available < 0 || available > maxLevel {
-		return outcome{}, rest.NewProblem(http.StatusConflict, fmt.Sprintf("%d units are free: the level would become %d", before.AvailableQty, available))
+		return outcome{}, rest.NewProblem(http.StatusConflict, fmt.Sprintf("%d units are available: the level would become %d", before.AvailableQty, available))
 	}
 	if _, err := q.AdjustStock(ctx, inventory.AdjustStockParams{Sku: c.sku, Delta: delta, UpdatedAt: now}); err != nil {
 		return outcome{}, fmt.Errorf("change the stock of %s by %d: %w", c.sku, delta, err)
@@ -227,7 +227,7 @@ func stale() *rest.Problem {
 	return rest.NewProblem(http.StatusPreconditionFailed, "the level has changed: GET it again and send its ETag as If-Match")
 }
 
-// names tells whether the entity tags of If-Match or If-None-Match, by the strong comparison, have one among them.
+// names returns whether one of the entity tags of If-Match or If-None-Match equals etag by the strong comparison.
 func names(tags []string, etag string) bool {
 	for _, tag := range strings.Split(strings.Join(tags, ","), ",") {
 		if tag = strings.TrimSpace(tag); tag == "*" || tag == etag {
@@ -237,7 +237,7 @@ func names(tags []string, etag string) bool {
 	return false
 }
 
-// weak makes the strong comparison of tags the weak one, which is that of If-None-Match: RFC 9110, 13.1.2.
+// weak turns the strong comparison of tags into the weak one that If-None-Match needs (RFC 9110, 13.1.2).
 func weak(tags []string) []string {
 	return strings.Split(strings.ReplaceAll(strings.Join(tags, ","), `W/"`, `"`), ",")
 }

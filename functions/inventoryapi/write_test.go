@@ -13,7 +13,7 @@ import (
 	"example.com/orders/functions/internal/testkit/mysqltest"
 )
 
-// change is a line of stock_log.
+// change is a row of stock_log.
 type change struct {
 	SKU               string
 	Delta             int
@@ -127,7 +127,7 @@ func TestChangesHeedIfMatch(t *testing.T) {
 	t.Run("a SKU that there is not", func(t *testing.T) {
 		f := start(t)
 		refused(t, http.StatusPreconditionFailed, put(t, f, "A", `{"availableQty":20}`, "If-Match", "*"))
-		// RFC 9110, 13.2.1: a precondition is ignored where the answer is an error without it.
+		// RFC 9110, 13.2.1: a precondition is ignored if the request fails without it.
 		refused(t, http.StatusNotFound, adjust(t, f, "A", `{"delta":1,"reason":"found"}`, "If-Match", "*"))
 		assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM inventory"))
 	})
@@ -146,7 +146,7 @@ func TestPutWithIfNoneMatchMakesASKUAndChangesNone(t *testing.T) {
 	assert.Equal(t, "true", again.Header().Get("Idempotency-Replayed"), "the first answer, and not one about what it made")
 
 	for name, tag := range map[string]string{"any": "*", "the tag": `"1"`, "the tag in a list": `"7", "1"`, "the tag, weak": `W/"1"`} {
-		assert.Contains(t, refused(t, http.StatusPreconditionFailed, put(t, f, "A", `{"availableQty":30}`, "If-None-Match", tag)).Detail, "there already", name)
+		assert.Contains(t, refused(t, http.StatusPreconditionFailed, put(t, f, "A", `{"availableQty":30}`, "If-None-Match", tag)).Detail, "exists already", name)
 	}
 	refused(t, http.StatusPreconditionFailed, adjust(t, f, "A", `{"delta":1,"reason":"found"}`, "If-None-Match", "*"))
 	refused(t, http.StatusPreconditionFailed, put(t, f, "B", `{"availableQty":30}`, "If-None-Match", "*", "If-Match", "*"))
@@ -310,7 +310,7 @@ func TestBodiesAreBoundedAndJSON(t *testing.T) {
 	assert.Equal(t, 2, changes(t, f))
 }
 
-// Whatever the body is, it is a change or the sender's mistake.
+// Any body either changes the level or is refused as the sender's mistake.
 func FuzzChange(f *testing.F) {
 	function := start(f)
 	stock(f, function, "A", 1_000_000, 0, 1)

@@ -24,7 +24,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// ledger is a log that keeps what customers were told.
+// ledger is a log that keeps the mails to customers.
 type ledger struct {
 	mu    sync.Mutex
 	lines []string
@@ -39,15 +39,15 @@ func (l *ledger) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// told returns the lines, in their order as texts: between orders there is none.
-func (l *ledger) told() []string {
+// mails returns the logged mails, sorted as text: mails of different orders have no order.
+func (l *ledger) mails() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Sorted(slices.Values(l.lines))
 }
 
-// telling starts the function without a mailer on db, or on a schema of its own.
-func telling(t *testing.T, db *sql.DB) (*Function, *ledger) {
+// logged starts the function on db, or on a new schema if db is nil, without a mailer, and with a ledger as its log.
+func logged(t *testing.T, db *sql.DB) (*Function, *ledger) {
 	t.Helper()
 	l := &ledger{}
 	f := New()
@@ -61,7 +61,7 @@ func telling(t *testing.T, db *sql.DB) (*Function, *ledger) {
 	return functiontest.Start(t, f, nil), l
 }
 
-// state is all that the function has written.
+// state returns all rows that the function has written.
 func state(t *testing.T, db *sql.DB) map[string][]string {
 	t.Helper()
 	return map[string][]string{
@@ -74,8 +74,8 @@ func state(t *testing.T, db *sql.DB) map[string][]string {
 func TestABatchEndsAsItsEventsOneByOne(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			batched, batchedLog := telling(t, nil)
-			single, singleLog := telling(t, nil)
+			batched, batchedLog := logged(t, nil)
+			single, singleLog := logged(t, nil)
 			now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 			for _, f := range []*Function{batched, single} {
 				f.Now = func() time.Time { return now }
@@ -97,7 +97,7 @@ func TestABatchEndsAsItsEventsOneByOne(t *testing.T) {
 				order := random.Perm(len(ids))
 				var batch []event.Event
 				for n := range 1 + random.IntN(8) {
-					// Each order once in a batch, as a rule.
+					// Usually each batch has each order once.
 					e := functiontest.Event(t, make3[kind](ids[order[n]]), 2+kind/2)
 					switch choice := random.IntN(30); {
 					case choice == 0 && len(past) > 0:
@@ -122,7 +122,7 @@ func TestABatchEndsAsItsEventsOneByOne(t *testing.T) {
 				assert.Equal(t, functiontest.Statuses(want), functiontest.Statuses(answers))
 			}
 			assert.Equal(t, state(t, single.DB), state(t, batched.DB))
-			assert.Equal(t, singleLog.told(), batchedLog.told())
+			assert.Equal(t, singleLog.mails(), batchedLog.mails())
 		})
 	}
 }
@@ -136,7 +136,7 @@ func news64(t *testing.T) (batch []event.Event) {
 }
 
 func TestBatchesAndSinglesOfTheSameNewsTellOnce(t *testing.T) {
-	f, l := telling(t, nil)
+	f, l := logged(t, nil)
 	batch := news64(t)
 
 	functiontest.Concurrently(6, func(n int) {
@@ -144,17 +144,17 @@ func TestBatchesAndSinglesOfTheSameNewsTellOnce(t *testing.T) {
 		rand.New(rand.NewPCG(1, uint64(n))).Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
 		if n == 0 {
 			for _, e := range mixed[:20] {
-				_ = f.Handle(t.Context(), e) // it may be busy: the batch tells
+				_ = f.Handle(t.Context(), e) // it may be busy: the batch checks that
 			}
 			return
 		}
 		functiontest.Together(t.Context(), f, mixed...)
 	})
-	for _, e := range batch { // what was busy comes again
+	for _, e := range batch { // busy ones are delivered again
 		assert.NoError(t, f.Handle(t.Context(), e))
 	}
 
-	assert.Len(t, l.told(), len(batch))
+	assert.Len(t, l.mails(), len(batch))
 	assert.Equal(t, len(batch), mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications WHERE status = 'SENT'"))
 	assert.Equal(t, len(batch), mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM conversations WHERE version = 2 AND claim IS NULL"))
 }
@@ -165,7 +165,7 @@ func TestABatchWhoseCommitIsLostTellsOnceAndAtOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			db, loss := mysqltest.Lossy(t, mysqltest.Server(t), schema.Notifications)
-			f, l := telling(t, db)
+			f, l := logged(t, db)
 			batch := news64(t)[:5]
 			loss.Before.Store(c.before)
 			loss.After.Store(c.after)
@@ -173,14 +173,14 @@ func TestABatchWhoseCommitIsLostTellsOnceAndAtOnce(t *testing.T) {
 				answers := functiontest.Together(t.Context(), f, batch...)
 				assert.Equal(t, []int{200, 200, 200, 200, 200}, functiontest.Statuses(answers))
 			}
-			assert.Len(t, l.told(), 5)
+			assert.Len(t, l.mails(), 5)
 			assert.Equal(t, 5, mysqltest.Count(t, db, "SELECT COUNT(*) FROM notifications WHERE status = 'SENT' AND attempts = 1"))
 		})
 	}
 }
 
 func TestABatchThatDiedBetweenClaimAndMarkIsToldAgainAfterItsLease(t *testing.T) {
-	f, l := telling(t, nil)
+	f, l := logged(t, nil)
 	batch := news64(t)[:3]
 	var all []*news
 	for _, e := range batch {
@@ -197,18 +197,18 @@ func TestABatchThatDiedBetweenClaimAndMarkIsToldAgainAfterItsLease(t *testing.T)
 	expire(t, f.DB)
 	assert.Equal(t, []int{200, 200, 200}, functiontest.Statuses(functiontest.Together(t.Context(), f, batch...)))
 
-	assert.Len(t, l.told(), 3)
+	assert.Len(t, l.mails(), 3)
 	assert.Equal(t, 3, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications WHERE status = 'SENT' AND attempts = 2"))
 }
 
 func TestABatchTakesAsManyStatementsAsAFewEvents(t *testing.T) {
-	f, l := telling(t, nil)
+	f, l := logged(t, nil)
 	batch := news64(t)
 	n := mysqltest.Statements(t, f.DB, func() {
 		functiontest.Together(t.Context(), f, batch...)
 	})
 	assert.LessOrEqual(t, n, 14)
-	assert.Len(t, l.told(), len(batch))
+	assert.Len(t, l.mails(), len(batch))
 }
 
 func TestStatementsOfABatchFindTheirRowsByThePrimaryKey(t *testing.T) {

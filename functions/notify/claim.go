@@ -12,11 +12,11 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// errBusy makes the event come again: it, or another one about the same order, is being told right now.
-var errBusy = errors.New("the customer is being told of this order by another delivery")
+// errBusy makes the event be retried: another delivery is notifying the customer about this order.
+var errBusy = errors.New("another delivery is notifying the customer about this order")
 
-// claim makes some news those that their customers are being told, under the locks of the orders' rows, and returns them. The
-// others get their outcomes: they were told before, newer ones have overtaken them, or another delivery holds the claim.
+// claim claims news under the locks of their orders' rows and returns them. All other news get their outcomes: sent before,
+// overtaken by newer ones, or claimed by another delivery.
 func (f *Function) claim(ctx context.Context, all []*news, claim string, alone bool) (claimed []*news, err error) {
 	run := transaction.RunShared
 	if alone {
@@ -38,16 +38,16 @@ func (f *Function) claim(ctx context.Context, all []*news, claim string, alone b
 	return claimed, err
 }
 
-// conversation is what a customer was told, or is being told, about an order.
+// conversation is the state of the notifications about one order.
 type conversation struct {
-	told  int  // the newest version that the customer knows of
-	begun int  // the newest version that was begun to be told, perhaps by somebody who died after the mail
-	busy  bool // another delivery holds the claim
-	own   bool // this one holds it already: its commit was thought to be lost
-	known map[identity]notifications.NotificationsStatus
+	notified int  // the newest version that the customer knows
+	begun    int  // the newest version that was claimed, perhaps by a process that died after the mail
+	busy     bool // another delivery holds the claim
+	own      bool // this delivery holds the claim already: its commit was thought to be lost
+	known    map[identity]notifications.NotificationsStatus
 }
 
-// identity is what an event is known by.
+// identity identifies an event.
 type identity struct{ source, id string }
 
 func conversationsOf(locked []notifications.LockConversationsRow, known []notifications.ListNotificationsRow, claim string) map[string]*conversation {
@@ -55,7 +55,7 @@ func conversationsOf(locked []notifications.LockConversationsRow, known []notifi
 	for _, row := range locked {
 		own := row.Claim != nil && *row.Claim == claim
 		all[row.OrderID] = &conversation{
-			told: row.Version, own: own, busy: row.Busy == 1 && !own, known: map[identity]notifications.NotificationsStatus{},
+			notified: row.Version, own: own, busy: row.Busy == 1 && !own, known: map[identity]notifications.NotificationsStatus{},
 		}
 	}
 	for _, row := range known {
@@ -68,8 +68,8 @@ func conversationsOf(locked []notifications.LockConversationsRow, known []notifi
 	return all
 }
 
-// decide returns the news that are to be told, and the rows of those and of the suppressed ones. Of several about one order
-// the newest comes first, and suppresses the others.
+// decide returns the news to claim, and the rows of the claimed and of the suppressed ones. The newest version of an order
+// suppresses the others.
 func (f *Function) decide(all []*news, conversations map[string]*conversation) (claimed []*news, decided []notifications.UpsertNotificationParams) {
 	newest := slices.Clone(all)
 	slices.SortStableFunc(newest, func(a, b *news) int { return cmp.Compare(b.version, a.version) })
@@ -91,7 +91,7 @@ func (f *Function) decide(all []*news, conversations map[string]*conversation) (
 			n.outcome.Text = "sent"
 			claimed = append(claimed, n)
 			continue
-		case c.told >= n.version || c.begun > n.version:
+		case c.notified >= n.version || c.begun > n.version:
 			status, n.outcome.Text = notifications.NotificationsStatusSUPPRESSED, "suppressed"
 		default:
 			status, n.outcome.Text = notifications.NotificationsStatusCLAIMED, "sent"
@@ -106,7 +106,7 @@ func (f *Function) decide(all []*news, conversations map[string]*conversation) (
 	return claimed, decided
 }
 
-// write stores what was decided, at the latest with the commit.
+// write stores the decisions, at the latest with the commit.
 func (f *Function) write(ctx context.Context, tx *transaction.Tx, claimed []*news, decided []notifications.UpsertNotificationParams, claim string) error {
 	q := notifications.New(tx.Deferred())
 	slices.SortFunc(decided, func(a, b notifications.UpsertNotificationParams) int {
@@ -126,8 +126,8 @@ func (f *Function) write(ctx context.Context, tx *transaction.Tx, claimed []*new
 	return nil
 }
 
-// settle marks the news that were told, even when the time of the batch is over, and gives the claims of sends that failed
-// back, so that their next delivery need not wait for the end of the claim.
+// settle marks the news that were sent, even after the batch's deadline. It releases the claims of failed sends, so that
+// their next delivery need not wait until the lease ends.
 func (f *Function) settle(ctx context.Context, claimed []*news, claim string) error {
 	if len(claimed) == 0 {
 		return nil
@@ -135,18 +135,18 @@ func (f *Function) settle(ctx context.Context, claimed []*news, claim string) er
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	var failed []*news
-	told := map[version][]*news{}
+	notified := map[version][]*news{}
 	for _, n := range claimed {
 		if n.outcome.Err != nil {
 			failed = append(failed, n)
 			continue
 		}
 		v := version{n.version, n.event.Source()}
-		told[v] = append(told[v], n)
+		notified[v] = append(notified[v], n)
 	}
 	return transaction.Run(ctx, f.DB, func(ctx context.Context, tx *transaction.Tx) error {
 		q, now := notifications.New(tx.Deferred()), f.Now()
-		for v, of := range told {
+		for v, of := range notified {
 			if err := q.EndConversations(ctx, notifications.EndConversationsParams{Version: v.number, OrderIds: ordersOf(of), Claim: &claim}); err != nil {
 				return fmt.Errorf("end the conversations about %d orders: %w", len(of), err)
 			}
@@ -166,13 +166,13 @@ func (f *Function) settle(ctx context.Context, claimed []*news, claim string) er
 	})
 }
 
-// version is what the news of one statement of settle have in common.
+// version groups the news that one statement of settle marks.
 type version struct {
 	number int
 	source string
 }
 
-// ordersOf returns the ids of the orders of news, sorted, each once.
+// ordersOf returns the order ids of the news, sorted, without duplicates.
 func ordersOf(all []*news) []string {
 	ids := make([]string, len(all))
 	for i, n := range all {

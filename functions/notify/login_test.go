@@ -42,8 +42,7 @@ func plain(user, password string) string {
 	return base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + password))
 }
 
-// mailerTo returns what sends to a relay that has TLS and wants a login, and that trusts the relay's certificate. It starts
-// the relay.
+// mailerTo starts the relay, which requires TLS and a login, and returns a mailer that trusts its certificate.
 func mailerTo(t *testing.T, r *relay, config map[string]string) smtpMailer {
 	t.Helper()
 	var roots *x509.CertPool
@@ -59,7 +58,7 @@ func mailerTo(t *testing.T, r *relay, config map[string]string) smtpMailer {
 
 var secrets = map[string]string{"SMTP_USER": "shop", "SMTP_PASSWORD": "s3cret"}
 
-// with returns the settings of a relay with a login, and more.
+// with returns the settings of a relay with a login, plus more.
 func with(more ...string) map[string]string {
 	all := map[string]string{}
 	for name, value := range secrets {
@@ -96,9 +95,9 @@ func TestNotifyLogsInOverTLS(t *testing.T) {
 	}
 }
 
-// TestNotifyNeverSaysAPasswordToWhomItShouldNot has relays that are not what was configured: no mail is lost to them, and
-// none is sent.
-func TestNotifyNeverSaysAPasswordToWhomItShouldNot(t *testing.T) {
+// TestNotifyNeverSaysAPasswordToWhomItShouldNot sends to relays that differ from the configuration: none receives a mail,
+// and no mail is lost.
+func TestNotifyNeverSendsThePasswordToAnotherRelay(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
 	for name, test := range map[string]struct {
 		relay   *relay
@@ -133,8 +132,8 @@ func TestNotifyNeverSaysAPasswordToWhomItShouldNot(t *testing.T) {
 	}
 }
 
-// TestASenderOrALoginThatIsRefusedCostsNoMail has a relay that refuses for good what is the same for every mail.
-func TestASenderOrALoginThatIsRefusedCostsNoMail(t *testing.T) {
+// TestASenderOrALoginThatIsRefusedCostsNoMail has a relay that permanently refuses what is the same for every mail.
+func TestARefusedSenderOrLoginCostsNoMail(t *testing.T) {
 	f, r := functiontest.Start(t, New(), nil), &relay{extensions: []string{"AUTH PLAIN"}}
 	f.Mailer = mailerTo(t, r, with("SMTP_TLS", "starttls"))
 	for name, replies := range map[string]map[string]string{
@@ -162,7 +161,7 @@ func TestSettingsThatCannotWorkAreRefusedAtTheStart(t *testing.T) {
 		says   string
 	}{
 		"a password in the clear": {with(), "set SMTP_TLS to starttls or implicit"},
-		"TLS switched off":        {with("SMTP_TLS", "none"), "the password would be read on the way"},
+		"TLS switched off":        {with("SMTP_TLS", "none"), "the password would travel unencrypted"},
 		"an unknown TLS":          {with("SMTP_TLS", "ssl"), `SMTP_TLS is "ssl"`},
 		"a user alone":            {map[string]string{"SMTP_TLS": "starttls", "SMTP_USER": "shop"}, "give both"},
 		"a password alone":        {map[string]string{"SMTP_TLS": "starttls", "SMTP_PASSWORD": "s3cret"}, "give both"},
@@ -177,8 +176,9 @@ func TestSettingsThatCannotWorkAreRefusedAtTheStart(t *testing.T) {
 	}
 }
 
-// TestAnAddressOfOtherLettersIsSentOnlyWhereItCanBe has an order of before such addresses were refused.
-func TestAnAddressOfOtherLettersIsSentOnlyWhereItCanBe(t *testing.T) {
+// TestAnAddressOfOtherLettersIsSentOnlyWhereItCanBe has an order that was accepted before create-order refused such
+// addresses.
+func TestANonASCIIAddressNeedsARelayWithSMTPUTF8(t *testing.T) {
 	const address = "info@müller.de"
 	old := func() events.OrderConfirmed {
 		fact := confirmed(functiontest.OrderID())

@@ -11,7 +11,7 @@ type Mail struct {
 	To      string
 	Subject string
 	Body    string
-	// MessageID is made from the event's id, so that a mail sent twice can be told to be one.
+	// MessageID derives from the event's id, so that mail clients recognise a duplicate.
 	MessageID string
 	At        time.Time
 }

@@ -17,7 +17,7 @@ import (
 	"example.com/orders/functions/internal/testkit/porttest"
 )
 
-// startMailing starts the function as it is deployed with a relay.
+// startMailing starts the function, configured with a relay.
 func startMailing(t *testing.T) (*Function, *relay) {
 	t.Helper()
 	r := startRelay(t)
@@ -107,7 +107,7 @@ func TestNotifyGivesUpWhatTheRelayRefusesForGood(t *testing.T) {
 			r.answer(replies)
 			e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
 			functiontest.AssertPoison(t, f.Handle(t.Context(), e))
-			assert.Equal(t, notification{status: "CLAIMED", attempts: 1}, rowOf(t, f.DB, e), "it was not told")
+			assert.Equal(t, notification{status: "CLAIMED", attempts: 1}, rowOf(t, f.DB, e), "it was not sent")
 			assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM conversations WHERE claim IS NOT NULL"))
 
 			r.answer(nil)

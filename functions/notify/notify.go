@@ -1,8 +1,8 @@
-// Package notify tells customers what has become of their orders. Consumes order.confirmed, order.failed and
-// order.canceled; what comes out is a line in the log and, when SMTP_ADDR is set, a mail.
+// Package notify informs customers how their orders end. Consumes order.confirmed, order.failed and order.canceled; emits no
+// event, but logs each mail and, if SMTP_ADDR is set, sends it.
 //
-// A mail and a transaction cannot commit together, so the customer is told at least once: once in the normal case, and
-// again only when the function dies between the send and its mark. Both mails then have the same Message-ID.
+// A mail and a transaction cannot commit together, so a mail is sent at least once: a second time only if the function dies
+// between the send and its mark. Both mails then have the same Message-ID.
 package notify
 
 import (
@@ -24,16 +24,16 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// Function tells customers.
+// Function notifies customers.
 type Function struct {
 	base.Base
-	// Mailer sends the mails; SMTP_ADDR and the other SMTP variables set it. Without one there is only the log.
+	// Mailer sends the mails; SMTP_ADDR and the other SMTP variables set it. Without one, mails are only logged.
 	Mailer Mailer
 
 	sendTimeout time.Duration // bounds a send
 }
 
-// Mailer sends one mail, within ctx. An error that is poison will be the same every time.
+// Mailer sends one mail, within ctx. It returns poison if a retry would fail again.
 type Mailer interface {
 	Send(ctx context.Context, m Mail) error
 }
@@ -59,17 +59,16 @@ func (f *Function) Start(ctx context.Context, config map[string]string) error {
 }
 
 const (
-	// sendTimeout bounds a send.
+	// sendTimeout bounds one send.
 	sendTimeout = 10 * time.Second
-	// settleTimeout bounds the record of what was sent, even when the time of its batch is over.
+	// settleTimeout bounds the transaction that marks what was sent, which runs even after the batch's deadline.
 	settleTimeout = 5 * time.Second
-	// lease is how long a claim holds when its owner has died: longer than a send, and shorter than the deliveries of
-	// an event are spread over.
+	// lease is how long a claim lasts after its owner has died: longer than a send, shorter than the retries of an event.
 	lease = 30 * time.Second
 )
 
-// on registers how customers are told of facts of type T, of which read finds the address and the status. Mails take their
-// time, each its own: news that come while one is sent do not wait for it.
+// on registers the handling of facts of type T; read returns the address and the status. Mails are sent in parallel batches:
+// news that arrive during a send do not wait for it.
 func on[T events.Data](f *Function, read func(T) (email, status string)) {
 	options := batch.Options{Size: 64, Parallel: 1, Timeout: 20 * time.Second, AloneTimeout: 20 * time.Second}
 	if f.Mailer != nil {
@@ -92,11 +91,11 @@ func on[T events.Data](f *Function, read func(T) (email, status string)) {
 			n.email, n.status = read(fact.Data)
 			all = append(all, n)
 		}
-		if err := f.tell(ctx, all, alone); err != nil {
+		if err := f.notify(ctx, all, alone); err != nil {
 			return nil, err
 		}
 		for i, fact := range facts {
-			if n := first[fact.Event.ID()]; n != i { // it is as good as told when the first one is
+			if n := first[fact.Event.ID()]; n != i { // its outcome is that of the first one
 				outcomes[i] = base.Outcome{Text: "duplicate", Err: outcomes[n].Err}
 			}
 		}
@@ -104,7 +103,7 @@ func on[T events.Data](f *Function, read func(T) (email, status string)) {
 	})
 }
 
-// news is what an event tells a customer.
+// news is the notification for one event.
 type news struct {
 	event   event.Event
 	orderID string
@@ -114,7 +113,7 @@ type news struct {
 	outcome *base.Outcome
 }
 
-// newNews reads of which version of its order an event tells: the id of a fact counts the facts of its order in its source
+// newNews builds the news for e. The version of the order comes from the event's id, which counts the facts of one order
 // (events.New).
 func newNews(e event.Event, outcome *base.Outcome) (*news, error) {
 	orderID, version, err := events.ParseID(e.ID())
@@ -122,14 +121,13 @@ func newNews(e event.Event, outcome *base.Outcome) (*news, error) {
 		return nil, err
 	}
 	if orderID != e.Subject() || version > math.MaxInt32 {
-		return nil, fmt.Errorf("event id %q is not that of a fact about order %s", e.ID(), e.Subject())
+		return nil, fmt.Errorf("event id %q does not belong to a fact about order %s", e.ID(), e.Subject())
 	}
 	return &news{event: e, orderID: orderID, version: version, outcome: outcome}, nil
 }
 
-// tell claims what customers are to be told, tells them, and marks that they were told. Each of the news gets its outcome;
-// the error is about all of them.
-func (f *Function) tell(ctx context.Context, all []*news, alone bool) error {
+// notify claims news, sends them, and marks them as sent. It sets the outcome of each; an error concerns all of them.
+func (f *Function) notify(ctx context.Context, all []*news, alone bool) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -155,7 +153,7 @@ func (f *Function) tell(ctx context.Context, all []*news, alone bool) error {
 	return nil
 }
 
-// send writes the line of the log and, with a mailer, sends the mail.
+// send sends the mail, if there is a mailer, and logs it.
 func (f *Function) send(ctx context.Context, n *news) (err error) {
 	ctx, end := tracing.Span(tracing.Of(ctx, n.event), "mail")
 	defer func() { end(err) }()

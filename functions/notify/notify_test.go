@@ -28,11 +28,11 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// mailbox is a Mailer that keeps what it is given.
+// mailbox is a Mailer that keeps the mails it is given.
 type mailbox struct {
 	mu    sync.Mutex
 	mails []Mail
-	// before is called ahead of taking a mail, which is refused with its error; after, when the mail is taken.
+	// before runs ahead of a mail, and its error refuses the mail; after runs once the mail is taken.
 	before func(Mail) error
 	after  func(Mail)
 }
@@ -105,7 +105,7 @@ func assertRetried(t *testing.T, err error) {
 	assert.Equal(t, http.StatusServiceUnavailable, delivery.Status(err), "%v", err)
 }
 
-// expire lets the lease of a claim end, as the clock of the database would.
+// expire ends the lease of a claim, as if its time had passed on the database's clock.
 func expire(t *testing.T, db *sql.DB) {
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), "UPDATE conversations SET claimed_until = TIMESTAMPADD(SECOND, -1, NOW(6)) WHERE claim IS NOT NULL")
@@ -199,7 +199,7 @@ func TestNotifyTellsEachOrderOnceUnderManyDeliveries(t *testing.T) {
 		e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
 		for range deliveries {
 			all.Go(func() {
-				for { // as a KafkaSource does, and each refusal waits for a transaction of the database
+				for { // retries like a KafkaSource; each attempt waits for a transaction of the database
 					err := f.Handle(context.Background(), e)
 					if err == nil {
 						return
@@ -258,7 +258,7 @@ func TestNotifyRefusesWhatItCannotTell(t *testing.T) {
 	}
 	assert.Empty(t, box.subjects())
 	assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications"))
-	require.NoError(t, f.Handle(t.Context(), good), "what was refused stands in nobody's way")
+	require.NoError(t, f.Handle(t.Context(), good), "a refused mail blocks nothing")
 }
 
 func TestNotifyIsRetriedBeforeItHasStarted(t *testing.T) {
@@ -317,7 +317,7 @@ func TestNotifyEndsWithTheNewestNewsInEveryOrderOfArrival(t *testing.T) {
 
 				assert.Equal(t, row, rowOf(t, f.DB, facts[i]))
 			}
-			for _, i := range order { // all of them once more
+			for _, i := range order { // all events again
 				require.NoError(t, f.Handle(t.Context(), facts[i]))
 			}
 			assert.Equal(t, want, box.subjects())
@@ -338,13 +338,13 @@ func TestNotifyTellsNewerNewsAfterTheOlderThatIsBeingTold(t *testing.T) {
 		}
 		return nil
 	}
-	told := make(chan error, 1)
-	go func() { told <- f.Handle(context.Background(), older) }()
+	answered := make(chan error, 1)
+	go func() { answered <- f.Handle(context.Background(), older) }()
 	<-sending
 
 	assertRetried(t, f.Handle(t.Context(), newer))
 	close(goOn)
-	require.NoError(t, <-told)
+	require.NoError(t, <-answered)
 	require.NoError(t, f.Handle(t.Context(), newer))
 
 	assert.Equal(t, []string{"Your order is CONFIRMED", "Your order is CANCELED"}, box.subjects())
@@ -358,7 +358,7 @@ func TestNotifyTellsAgainAfterASendThatFailed(t *testing.T) {
 	assert.Equal(t, notification{status: "CLAIMED", attempts: 1}, rowOf(t, f.DB, e))
 
 	box.before = nil
-	require.NoError(t, f.Handle(t.Context(), e), "the claim was given back, so nobody waits for its end")
+	require.NoError(t, f.Handle(t.Context(), e), "the claim was released, so the retry need not wait for its lease")
 
 	assert.Equal(t, []string{"Your order is CONFIRMED"}, box.subjects())
 	assert.Equal(t, notification{status: "SENT", attempts: 2, sent: true}, rowOf(t, f.DB, e))
@@ -400,7 +400,7 @@ func TestNotifyMarksWhatWasSentThoughTheMarkingConnectionIsKilled(t *testing.T) 
 	e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
 	killed := make(chan error, 1)
 	box.after = func(Mail) {
-		// The mark waits for the row that is locked here, and is killed while it waits.
+		// The mark waits for the row that is locked here; then its connection is killed.
 		other := mysqltest.Pool(t, server, schema.Notifications)
 		lock, err := other.BeginTx(t.Context(), transaction.ReadCommitted)
 		require.NoError(t, err)
@@ -417,7 +417,7 @@ func TestNotifyMarksWhatWasSentThoughTheMarkingConnectionIsKilled(t *testing.T) 
 	assert.Equal(t, notification{status: "SENT", attempts: 1, sent: true}, rowOf(t, f.DB, e))
 }
 
-// killMark waits for a connection that marks a conversation in the schema of db, and ends it.
+// killMark waits until a connection marks a conversation in the schema of db, and kills it.
 func killMark(ctx context.Context, db *sql.DB) error {
 	for {
 		killed, err := servertest.Cut(ctx, db, func(s servertest.Session) bool { return strings.Contains(s.Statement, "name: EndConversations ") })
@@ -432,7 +432,7 @@ func TestNotifyTellsAgainWithTheSameMessageIDAfterItDiedBetweenSendAndMark(t *te
 	dying, box := New(), &mailbox{}
 	dying.Mailer, dying.DB = box, mysqltest.Pool(t, server, schema.Notifications)
 	dying = functiontest.Start(t, dying, nil)
-	// A process that has died can mark nothing more.
+	// A dead process can no longer mark anything.
 	box.after = func(Mail) { assert.NoError(t, dying.DB.Close()) }
 	e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
 	assertRetried(t, dying.Handle(t.Context(), e))
@@ -477,7 +477,7 @@ func TestOlderNewsAreNotToldAfterNewerOnesWhoseMarkWasLost(t *testing.T) {
 	confirmed := functiontest.Event(t, events.OrderConfirmed{OrderID: orderID, CustomerEmail: "alice@example.com", TotalAmount: 1, CreatedAt: time.Now()}, 2)
 	n, err := newNews(canceled, &base.Outcome{})
 	require.NoError(t, err)
-	_, err = f.claim(t.Context(), []*news{n}, f.NewID(), false) // and its process dies, the mail sent or not
+	_, err = f.claim(t.Context(), []*news{n}, f.NewID(), false) // and its process dies, before or after the mail
 	require.NoError(t, err)
 	_, err = f.DB.ExecContext(t.Context(), "UPDATE conversations SET claimed_until = NOW(6) WHERE order_id = ?", orderID)
 	require.NoError(t, err)

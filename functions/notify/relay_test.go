@@ -15,27 +15,27 @@ import (
 	"example.com/orders/functions/internal/testkit/porttest"
 )
 
-// received is a mail as a relay gets it, and how it came.
+// received is a mail that a relay received, with its connection's properties.
 type received struct {
 	from, to, text string
 	login          string
 	secure         bool
 }
 
-// relay is a mail server on 127.0.0.1 that keeps what it takes.
+// relay is a mail server on 127.0.0.1 that keeps the mails it receives.
 type relay struct {
 	listener net.Listener
 	sessions sync.WaitGroup
 
-	tls        *tls.Config // of STARTTLS, or from the start when implicit; nil for a relay without TLS
+	tls        *tls.Config // for STARTTLS, or from the start if implicit; nil without TLS
 	implicit   bool
 	stripped   bool     // STARTTLS is not offered
-	extensions []string // of EHLO, beside STARTTLS
-	login      string   // the one that it takes, as AUTH PLAIN encodes it
+	extensions []string // of EHLO, besides STARTTLS
+	login      string   // the accepted login, as AUTH PLAIN encodes it
 
 	mu sync.Mutex
-	// replies are given instead of the usual ones: by the verb of a command, by "greeting", and by "end of data". An
-	// empty one cuts the connection.
+	// replies replaces the usual replies: by the verb of a command, by "greeting", and by "end of data". An empty reply cuts
+	// the connection.
 	replies map[string]string
 	mails   []received
 }
@@ -57,7 +57,7 @@ func (r *relay) start(t *testing.T) *relay {
 		for {
 			conn, err := r.listener.Accept()
 			if err != nil {
-				return // closed, at the end of the test
+				return // closed at the end of the test
 			}
 			if r.implicit {
 				conn = tls.Server(conn, r.tls)
@@ -75,14 +75,14 @@ func (r *relay) start(t *testing.T) *relay {
 
 func (r *relay) addr() string { return r.listener.Addr().String() }
 
-// answer sets the replies, by the step of a session.
+// answer sets the replies by step of the session.
 func (r *relay) answer(replies map[string]string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.replies = replies
 }
 
-// empty forgets the mails that were taken.
+// empty deletes the received mails.
 func (r *relay) empty() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -95,10 +95,10 @@ func (r *relay) taken() []received {
 	return append([]received(nil), r.mails...)
 }
 
-// serve talks SMTP until the client leaves or the reply to a step says to cut the connection.
+// serve speaks SMTP until the client leaves or a reply cuts the connection.
 func (r *relay) serve(conn net.Conn) {
 	text := textproto.NewConn(conn)
-	defer func() { _ = text.Close() }() // the client may have been first
+	defer func() { _ = text.Close() }() // the client may have closed it first
 	reply := func(step, usual string) (goOn bool) {
 		r.mu.Lock()
 		line, ok := r.replies[step]

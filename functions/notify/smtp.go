@@ -20,18 +20,18 @@ import (
 
 // The values of SMTP_TLS.
 const (
-	noTLS       = "none"     // in the clear: to a relay on the same machine or network
-	startTLS    = "starttls" // as a rule on port 587
-	implicitTLS = "implicit" // as a rule on port 465
+	noTLS       = "none"     // unencrypted: for a relay on the same machine or network
+	startTLS    = "starttls" // usually on port 587
+	implicitTLS = "implicit" // usually on port 465
 )
 
-// smtpMailer hands mails to a relay, each over a connection of its own.
+// smtpMailer sends mails through a relay, each over a new connection.
 type smtpMailer struct {
 	addr, host, from string
 
 	tls            string
 	user, password string         // no login when user is empty
-	roots          *x509.CertPool // nil for those of the machine
+	roots          *x509.CertPool // nil for the machine's roots
 }
 
 // newSMTP reads SMTP_ADDR, SMTP_FROM, SMTP_TLS, SMTP_USER and SMTP_PASSWORD.
@@ -60,19 +60,19 @@ func newSMTP(config map[string]string) (smtpMailer, error) {
 	case (s.user == "") != (s.password == ""):
 		return s, errors.New("one of SMTP_USER and SMTP_PASSWORD is set: give both, or neither for a relay without a login")
 	case s.user != "" && s.tls == noTLS:
-		return s, fmt.Errorf("SMTP_USER is set and SMTP_TLS is %s: the password would be read on the way: set SMTP_TLS to %s or %s", noTLS, startTLS, implicitTLS)
+		return s, fmt.Errorf("SMTP_USER is set and SMTP_TLS is %s: the password would travel unencrypted: set SMTP_TLS to %s or %s", noTLS, startTLS, implicitTLS)
 	}
 	return s, nil
 }
 
-// Send hands the mail to the relay. What the relay refuses for good about this mail (5yz to its recipient or its text) is
-// poison. A login or a sender that it refuses is not: the next mail would fare the same until somebody sets it right.
+// Send hands the mail to the relay. If the relay permanently refuses this mail (5yz to its recipient or its text), the error
+// is poison. A refused login or sender is not: every mail would fail until an operator fixes it.
 func (s smtpMailer) Send(ctx context.Context, m Mail) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.addr)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // when the mail was taken there is nothing to lose
+	defer func() { _ = conn.Close() }() // once the relay has accepted the mail, nothing can be lost
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
 			return err
@@ -83,7 +83,7 @@ func (s smtpMailer) Send(ctx context.Context, m Mail) error {
 		return err
 	}
 	if supported, _ := client.Extension("SMTPUTF8"); !supported && !ascii(m.To) {
-		return delivery.Poison(fmt.Errorf("the relay %s cannot send to %s: it has no SMTPUTF8, which an address of other letters than ASCII's needs", s.addr, m.To))
+		return delivery.Poison(fmt.Errorf("the relay %s cannot send to %s: it does not support SMTPUTF8, which a non-ASCII address needs", s.addr, m.To))
 	}
 	if err := client.Mail(s.from); err != nil {
 		return fmt.Errorf("send from %s: %w", s.from, err)
@@ -102,13 +102,13 @@ func (s smtpMailer) Send(ctx context.Context, m Mail) error {
 	if err := body.Close(); err != nil {
 		return refusal(err)
 	}
-	// The relay has taken the mail: a failing farewell must not send it again.
+	// The relay has accepted the mail: a failing QUIT must not send it again.
 	_ = client.Quit()
 	return nil
 }
 
-// login greets the relay and, as it is configured, starts TLS and logs in. It never makes do with less: a relay that offers
-// less may be somebody else's.
+// login greets the relay and, as configured, starts TLS and logs in. It never falls back to less security: a relay that
+// offers less may be an impostor.
 func (s smtpMailer) login(conn net.Conn) (*smtp.Client, error) {
 	secure := &tls.Config{ServerName: s.host, RootCAs: s.roots, MinVersion: tls.VersionTLS12}
 	if s.tls == implicitTLS {
@@ -123,7 +123,7 @@ func (s smtpMailer) login(conn net.Conn) (*smtp.Client, error) {
 	}
 	if s.tls == startTLS {
 		if offered, _ := client.Extension("STARTTLS"); !offered {
-			return nil, fmt.Errorf("the relay %s offers no STARTTLS: set SMTP_TLS to what it has", s.addr)
+			return nil, fmt.Errorf("the relay %s offers no STARTTLS: set SMTP_TLS to a mode that it supports", s.addr)
 		}
 		if err := client.StartTLS(secure); err != nil {
 			return nil, fmt.Errorf("STARTTLS with the relay %s: %w", s.addr, err)
@@ -133,7 +133,7 @@ func (s smtpMailer) login(conn net.Conn) (*smtp.Client, error) {
 		return client, nil
 	}
 	if _, mechanisms := client.Extension("AUTH"); !slices.Contains(strings.Fields(mechanisms), "PLAIN") {
-		return nil, fmt.Errorf("the relay %s offers no login by AUTH PLAIN, but %q", s.addr, mechanisms)
+		return nil, fmt.Errorf("the relay %s offers no login with AUTH PLAIN, but %q", s.addr, mechanisms)
 	}
 	if err := client.Auth(smtp.PlainAuth("", s.user, s.password, s.host)); err != nil {
 		return nil, fmt.Errorf("log in to the relay %s as %s: %w", s.addr, s.user, err)
@@ -141,7 +141,7 @@ func (s smtpMailer) login(conn net.Conn) (*smtp.Client, error) {
 	return client, nil
 }
 
-// refusal returns an error of the relay about the mail itself, as poison when it is permanent.
+// refusal returns an error about the mail itself, as poison if it is permanent.
 func refusal(err error) error {
 	if reply, ok := errors.AsType[*textproto.Error](err); ok && reply.Code >= 500 {
 		return delivery.Poison(err)

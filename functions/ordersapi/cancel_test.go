@@ -30,12 +30,12 @@ func TestCancelOfPendingAndConfirmedOrders(t *testing.T) {
 			}
 
 			assert.Equal(t, events.StatusCanceled, get(t, f, id).Status)
-			told := outboxtest.Drain(t, f.DB)
-			require.Len(t, told, 1)
-			fact, err := events.Decode[events.OrderCanceled](told[0])
+			emitted := outboxtest.Drain(t, f.DB)
+			require.Len(t, emitted, 1)
+			fact, err := events.Decode[events.OrderCanceled](emitted[0])
 			require.NoError(t, err)
 			assert.Equal(t, string(status), fact.PreviousStatus)
-			assert.Equal(t, functiontest.OrderCorrelationID, told[0].Extensions()["correlationid"])
+			assert.Equal(t, functiontest.OrderCorrelationID, emitted[0].Extensions()["correlationid"])
 		})
 	}
 }
@@ -47,9 +47,9 @@ func TestCancelTakesTheFlowThatTheClientNames(t *testing.T) {
 	w := send(t.Context(), f, http.MethodPost, "/api/orders/"+id+"/cancel", "", "X-Correlation-ID", "flow-2")
 	require.Equal(t, http.StatusOK, w.Code)
 	assert.Equal(t, "flow-2", w.Header().Get("X-Correlation-ID"))
-	told := outboxtest.Drain(t, f.DB)
-	require.Len(t, told, 1)
-	assert.Equal(t, "flow-2", told[0].Extensions()["correlationid"])
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	assert.Equal(t, "flow-2", emitted[0].Extensions()["correlationid"])
 }
 
 func TestCancelOfAFailedOrderIsAConflict(t *testing.T) {

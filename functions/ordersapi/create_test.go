@@ -26,25 +26,25 @@ func TestCreateAnswersWithTheOrderAndItsPlace(t *testing.T) {
 	assert.JSONEq(t, fmt.Sprintf(`{"orderId":%q,"status":"PENDING"}`, order.OrderID), w.Body.String())
 	assert.Empty(t, w.Header().Get("Idempotency-Replayed"))
 	assert.Equal(t, "flow-1", w.Header().Get("X-Correlation-ID"))
-	told := outboxtest.Drain(t, f.DB)
-	require.Len(t, told, 1)
-	fact, err := events.Decode[events.OrderCreated](told[0])
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	fact, err := events.Decode[events.OrderCreated](emitted[0])
 	require.NoError(t, err)
 	assert.Equal(t, order.OrderID, fact.OrderID)
-	assert.Equal(t, "flow-1", told[0].Extensions()["correlationid"])
-	assert.Equal(t, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", told[0].Extensions()["traceparent"])
-	assert.Equal(t, "a=b", told[0].Extensions()["tracestate"])
-	assert.NotContains(t, told[0].Extensions(), "causationid")
+	assert.Equal(t, "flow-1", emitted[0].Extensions()["correlationid"])
+	assert.Equal(t, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", emitted[0].Extensions()["traceparent"])
+	assert.Equal(t, "a=b", emitted[0].Extensions()["tracestate"])
+	assert.NotContains(t, emitted[0].Extensions(), "causationid")
 }
 
 func TestCreateReplacesABadCorrelationIDInItsFactToo(t *testing.T) {
 	f := start(t)
 	w := send(t.Context(), f, http.MethodPost, "/api/orders", body, "X-Correlation-ID", strings.Repeat("c", 129), "Traceparent", "none")
 	accepted(t, w)
-	told := outboxtest.Drain(t, f.DB)
-	require.Len(t, told, 1)
-	assert.Equal(t, w.Header().Get("X-Correlation-ID"), told[0].Extensions()["correlationid"])
-	assert.NotContains(t, told[0].Extensions(), "traceparent")
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	assert.Equal(t, w.Header().Get("X-Correlation-ID"), emitted[0].Extensions()["correlationid"])
+	assert.NotContains(t, emitted[0].Extensions(), "traceparent")
 }
 
 func TestCreateWithoutAKeyMakesAnOrderEachTime(t *testing.T) {
@@ -75,7 +75,7 @@ func lines(n int) []map[string]any {
 
 const email = "alice@example.com"
 
-// address is an e-mail address of n characters, with the longest name and a domain of long labels.
+// address returns an e-mail address of n characters, with the longest local part and long domain labels.
 func address(n int) string {
 	const end = "example.com"
 	domain := strings.Repeat(strings.Repeat("d", 29)+".", (n-64-1-len(end))/30)
@@ -199,7 +199,7 @@ func TestCreateBoundsTheBodyAndItsMediaType(t *testing.T) {
 	assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM orders"))
 }
 
-// Whatever the body is, it is an order or the sender's mistake.
+// Any body either creates an order or is refused as the sender's mistake.
 func FuzzCreate(f *testing.F) {
 	function := start(f)
 	for _, text := range []string{body, otherBody, `{}`, `[]`, `null`, `{"customerEmail":"\ud83d\ude00@b","items":[{"sku":"\u0041","quantity":1e3,"unitPrice":-0}]}`} {

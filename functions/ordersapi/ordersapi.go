@@ -1,5 +1,5 @@
-// Package ordersapi is the REST API of the orders. HTTP requests come in; orders are created and canceled by the
-// functions createorder and cancelorder in-process, and read from the orders schema.
+// Package ordersapi is the REST API of orders. It creates and cancels them with the functions createorder and cancelorder
+// in-process, and reads them from the orders schema.
 package ordersapi
 
 import (
@@ -42,7 +42,7 @@ func New() *Function {
 	return f
 }
 
-// Start opens the database and starts the functions that it fronts on the same pool.
+// Start opens the database and starts the fronted functions on the same pool.
 func (f *Function) Start(ctx context.Context, config map[string]string) error {
 	if err := f.Base.Start(ctx, config); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (f *Function) Start(ctx context.Context, config map[string]string) error {
 	return nil
 }
 
-// Stop ends the fronted functions and closes the database.
+// Stop stops the fronted functions and closes the database.
 func (f *Function) Stop(ctx context.Context) error {
 	return errors.Join(f.Create.Stop(ctx), f.Cancel.Stop(ctx), f.Base.Stop(ctx))
 }

@@ -28,8 +28,8 @@ func start(t testing.TB) *Function {
 	return functiontest.Start(t, New(), nil)
 }
 
-// send sends a request with headers, given as names and values, and a JSON body unless it is empty. The answer must be
-// one that the description of the API has.
+// send sends a request with headers, given as names and values, and a JSON body unless it is empty. It checks that the
+// answer conforms to the OpenAPI description.
 func send(ctx context.Context, f *Function, method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body))
 	if body != "" {
@@ -41,7 +41,7 @@ func send(ctx context.Context, f *Function, method, path, body string, headers .
 	w := httptest.NewRecorder()
 	f.Handle(w, r)
 	if err := openapitest.Check(method, r.URL, w.Code, w.Header(), w.Body.Bytes()); err != nil {
-		panic(err) // wherever it was sent from
+		panic(err) // from whatever goroutine
 	}
 	return w
 }
@@ -69,7 +69,7 @@ type problem struct {
 	Errors              []struct{ Field, Detail string }
 }
 
-// refused is the problem of an answer, which must have the status.
+// refused returns the problem in an answer, which must have the status.
 func refused(t testing.TB, status int, w *httptest.ResponseRecorder) (p problem) {
 	t.Helper()
 	require.Equal(t, status, w.Code, w.Body.String())

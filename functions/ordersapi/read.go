@@ -62,8 +62,8 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request) error {
 // newestID is above every order id.
 const newestID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
-// list answers GET /api/orders?status=&limit=&after=, newest first. after is the id of the last order of the page
-// before; next is the path of the following page and is missing on the last one.
+// list answers GET /api/orders?status=&limit=&after=, newest first. after is the id of the last order on the previous page;
+// next is the path of the next page, absent on the last one.
 func (f *Function) list(w http.ResponseWriter, r *http.Request) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -73,7 +73,7 @@ func (f *Function) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// One more than asked for tells whether there is another page.
+	// One more than requested shows whether there is another page.
 	found, err := f.page(r.Context(), status, after, limit+1)
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func parseList(query url.Values) (status orders.OrdersStatus, after string, limi
 
 func badList() *rest.Problem {
 	return rest.NewProblem(http.StatusBadRequest,
-		"take status (PENDING, CONFIRMED, FAILED or CANCELED), limit (1 to 100) and after (an order id), each once")
+		"the parameters are status (PENDING, CONFIRMED, FAILED or CANCELED), limit (1 to 100) and after (an order id), each at most once")
 }
 
 func (f *Function) page(ctx context.Context, status orders.OrdersStatus, after string, limit int) ([]order, error) {
@@ -148,7 +148,7 @@ func (f *Function) page(ctx context.Context, status orders.OrdersStatus, after s
 	return found, nil
 }
 
-// addItems reads the lines of all orders of a page by one query.
+// addItems reads the lines of all orders of a page with one query.
 func (f *Function) addItems(ctx context.Context, page []order) error {
 	if len(page) == 0 {
 		return nil

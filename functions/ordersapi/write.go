@@ -43,8 +43,8 @@ func (f *Function) create(w http.ResponseWriter, r *http.Request) error {
 	return rest.JSON(w, http.StatusCreated, accepted.OrderAnswer)
 }
 
-// cancel answers POST /api/orders/{id}/cancel. Without a correlation id of the client's own the cancellation belongs
-// to the flow of the order, which the answer then names.
+// cancel answers POST /api/orders/{id}/cancel. If the client sends no correlation id, the cancellation belongs to the flow
+// of the order, which the answer names.
 func (f *Function) cancel(w http.ResponseWriter, r *http.Request) error {
 	correlationID := r.Header.Get(rest.CorrelationHeader)
 	if !events.ValidCorrelationID(correlationID) {
@@ -67,7 +67,7 @@ func (f *Function) cancel(w http.ResponseWriter, r *http.Request) error {
 	return rest.JSON(w, http.StatusOK, canceled.OrderAnswer)
 }
 
-// orderID is the id in the path; the error is a *rest.Problem.
+// orderID returns the id in the path; its error is a *rest.Problem.
 func orderID(r *http.Request) (string, error) {
 	id := r.PathValue("id")
 	if !events.ValidOrderID(id) {

@@ -1,5 +1,5 @@
-// Package publishoutbox relays the outbox of one schema to Kafka, and forgets what was relayed long ago. Consumes the
-// pokes of writers and the ticks of PingSources; what comes out are the stored events, each on the topic of its type.
+// Package publishoutbox relays the outbox of one schema to Kafka and purges old rows. Consumes pokes from the functions of
+// the schema and the ticks of PingSources; emits the stored events, each to the topic of its type.
 package publishoutbox
 
 import (
@@ -24,21 +24,21 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// PokeType is the type of the event that wakes the relay. Its data may name the shards that have new rows.
+// PokeType is the type of the event that wakes the relay. Its data may name the shards with new rows.
 const PokeType = poke.Type
 
-// Function relays one schema's outbox. It is deployed once a schema, as publish-outbox-<schema>.
+// Function relays one schema's outbox. It is deployed once per schema, as publish-outbox-<schema>.
 type Function struct {
 	base.Base
-	// Publisher is where the events go; KAFKA_BROKERS or KAFKA_SINK_URL sets it.
+	// Publisher publishes the events; KAFKA_BROKERS or KAFKA_SINK_URL sets it.
 	Publisher outbox.Publisher
 	// SentRetention is how long a relayed row is kept, longer than its topic keeps the event; OUTBOX_RETENTION sets it.
 	SentRetention time.Duration
-	// HandledRetention is how long the inbox knows an event, longer than it can be delivered again, from its topic or
-	// from the dead letters; INBOX_RETENTION sets it.
+	// HandledRetention is how long the inbox remembers an event: longer than the topic or the dead letters can deliver it
+	// again; INBOX_RETENTION sets it.
 	HandledRetention time.Duration
 
-	connected bool // Publisher was made here and is closed here
+	connected bool // Start created Publisher, so Stop closes it
 }
 
 // New returns the function as it is deployed.
@@ -49,19 +49,19 @@ func New() *Function {
 	return f
 }
 
-// relayWait is how long the server lets a relay's connection be silent, in which it may hold a shard: longer than the
-// relay waits for the broker, and short enough that a frozen relay does not hold up its shard for long.
+// relayWait is how long the server keeps an idle connection of a relay, which may hold a shard: longer than the relay waits
+// for the broker, and short enough that a frozen relay frees its shard soon.
 const relayWait = 20 * time.Second
 
-// Start reads OUTBOX_SCHEMA; KAFKA_BROKERS (a list with commas), KAFKA_TOPIC_PREFIX (before the topics' names) and what
-// kafka.Secure reads, or in place of them KAFKA_SINK_URL (the KafkaSinks' address with {topic} in it); OUTBOX_RETENTION and
-// INBOX_RETENTION (Go durations). It opens the database with connections of its own.
+// Start reads OUTBOX_SCHEMA; KAFKA_BROKERS (separated by commas), KAFKA_TOPIC_PREFIX and the variables of kafka.Secure, or
+// instead of them KAFKA_SINK_URL (the KafkaSinks' URL with {topic} in it); OUTBOX_RETENTION and INBOX_RETENTION (Go
+// durations). It opens its own database connections.
 func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
 	if f.Schema == "" {
 		f.Schema = config["OUTBOX_SCHEMA"]
 	}
 	if !slices.Contains(schema.WithOutbox, f.Schema) {
-		return fmt.Errorf("OUTBOX_SCHEMA is %q: give %s, the schemas that have an outbox", f.Schema, strings.Join(schema.WithOutbox, " or "))
+		return fmt.Errorf("OUTBOX_SCHEMA is %q: give %s, the schemas with an outbox", f.Schema, strings.Join(schema.WithOutbox, " or "))
 	}
 	f.Name = "publish-outbox-" + f.Schema
 	if f.SentRetention == 0 {
@@ -84,12 +84,12 @@ func (f *Function) Start(ctx context.Context, config map[string]string) (err err
 	return f.Base.Start(ctx, config)
 }
 
-// publisher goes to Kafka itself, or by way of KafkaSinks.
+// publisher publishes to Kafka directly, or through KafkaSinks.
 func (f *Function) publisher(config map[string]string) (outbox.Publisher, error) {
 	brokers, sinks := config["KAFKA_BROKERS"], config["KAFKA_SINK_URL"]
 	switch {
 	case brokers != "" && sinks != "":
-		return nil, errors.New("KAFKA_BROKERS and KAFKA_SINK_URL are both set: give one way to Kafka")
+		return nil, errors.New("KAFKA_BROKERS and KAFKA_SINK_URL are both set: give only one of them")
 	case sinks != "":
 		p, err := kafkasink.New(sinks)
 		if err != nil {
@@ -120,16 +120,16 @@ func (f *Function) Stop(ctx context.Context) error {
 	return err
 }
 
-// request is the data of a poke or of a tick.
+// request is the data of a poke or a tick.
 type request struct {
-	// Shards are those with new rows; all are looked through when there are none.
+	// Shards are the shards with new rows; empty means all.
 	Shards []int `json:"shards"`
-	// Purge asks for what is past its retention to be forgotten instead.
+	// Purge deletes rows past their retention instead of relaying.
 	Purge bool `json:"purge"`
 }
 
-// relay relays what is due, until nothing is, or purges. It is retried when the broker or the database is away: the rows
-// stay as they are.
+// relay publishes the due rows until none is left, or purges. If the broker or the database is down, the caller retries: the
+// rows stay as they are.
 func (f *Function) relay(ctx context.Context, e event.Event) (outcome string, err error) {
 	wanted, err := parse(e)
 	if err != nil {
@@ -176,5 +176,5 @@ func (f *Function) purge(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d sent events and %d handled ones forgotten", sent, handled), nil
+	return fmt.Sprintf("purged %d sent and %d handled events", sent, handled), nil
 }

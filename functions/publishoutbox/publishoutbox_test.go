@@ -28,7 +28,7 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// start starts the function on the orders schema with a publisher that keeps what it is given.
+// start starts the function on the orders schema with a publisher that keeps the events it is given.
 func start(t *testing.T) (*Function, *outboxtest.Publisher) {
 	t.Helper()
 	p := &outboxtest.Publisher{}
@@ -37,7 +37,7 @@ func start(t *testing.T) (*Function, *outboxtest.Publisher) {
 	return functiontest.Start(t, f, nil), p
 }
 
-// asking is a poke or a tick with this data, none when it is empty.
+// asking returns a poke or a tick with this data, without data if it is empty.
 func asking(eventType, data string) event.Event {
 	e := event.New()
 	e.SetID("ask-1")
@@ -50,7 +50,7 @@ func asking(eventType, data string) event.Event {
 	return e
 }
 
-// store puts the first fact of a new order into the outbox.
+// store adds the first fact of a new order to the outbox.
 func store(t *testing.T, db *sql.DB) event.Event {
 	t.Helper()
 	e := functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 1, UnitPrice: 5}), 1)
@@ -204,7 +204,7 @@ func TestStartSaysWhatToSet(t *testing.T) {
 	}{
 		"no schema":                     {valid(map[string]string{"OUTBOX_SCHEMA": ""}), `OUTBOX_SCHEMA is "": give orders or inventory`},
 		"an unknown schema":             {valid(map[string]string{"OUTBOX_SCHEMA": "Orders"}), `OUTBOX_SCHEMA is "Orders"`},
-		"a schema without an outbox":    {valid(map[string]string{"OUTBOX_SCHEMA": "notifications"}), "the schemas that have an outbox"},
+		"a schema without an outbox":    {valid(map[string]string{"OUTBOX_SCHEMA": "notifications"}), "the schemas with an outbox"},
 		"no brokers":                    {valid(map[string]string{"KAFKA_BROKERS": ""}), "KAFKA_BROKERS is not set: give the brokers as host:port,host:port"},
 		"a listener's name":             {valid(map[string]string{"KAFKA_BROKERS": "PLAINTEXT://127.0.0.1:9092"}), "leave out PLAINTEXT://"},
 		"two ways to Kafka":             {valid(map[string]string{"KAFKA_SINK_URL": "http://127.0.0.1/{topic}"}), "KAFKA_BROKERS and KAFKA_SINK_URL are both set"},
@@ -243,7 +243,7 @@ func TestEventsReachTheTopicsOfTheirTypes(t *testing.T) {
 	config["KAFKA_TOPIC_PREFIX"] = cluster.Prefix
 	f := New()
 	require.NoError(t, f.Start(t.Context(), config))
-	require.Eventually(t, func() bool { // each look has two seconds, on a slow machine too
+	require.Eventually(t, func() bool { // each attempt has two seconds, on a slow machine too
 		ready, err := f.Ready(t.Context())
 		return ready && err == nil
 	}, 30*time.Second, 10*time.Millisecond)

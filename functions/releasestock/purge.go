@@ -7,16 +7,16 @@ import (
 	"example.com/orders/sql/inventory"
 )
 
-// How many orders one step of the purge reads, and how many steps there are at a tick.
+// purgeStep bounds the orders of one query, purgeSteps the queries of one tick.
 const (
 	purgeStep  = 500
 	purgeSteps = 20
 )
 
-// purge walks on through the reservations, oldest order first, and deletes the log of orders that have held nothing
-// since before the retention: their rows add up to nothing, so the sums of what is left do not change. Each tick goes
-// on where the one before has ended, and starts again when it has come through.
-func (f *Function) purge(ctx context.Context) (forgotten int, err error) {
+// purge walks through the reservations in order of id and deletes the log of orders that have held nothing for longer than
+// the retention. The rows of such a log sum to zero, so the sums of the rest do not change. Each tick continues where the
+// last one stopped, and starts over at the end.
+func (f *Function) purge(ctx context.Context) (count int, err error) {
 	q := inventory.New(f.DB)
 	cutoff := f.Now().Add(-f.Retention)
 	after := ""
@@ -26,7 +26,7 @@ func (f *Function) purge(ctx context.Context) (forgotten int, err error) {
 	for range purgeSteps {
 		rows, err := q.ListReservations(ctx, inventory.ListReservationsParams{AfterOrderID: after, Limit: purgeStep})
 		if err != nil {
-			return forgotten, fmt.Errorf("look for reservation logs to forget: %w", err)
+			return count, fmt.Errorf("list reservations to purge: %w", err)
 		}
 		for _, row := range rows {
 			after = row.OrderID
@@ -36,10 +36,10 @@ func (f *Function) purge(ctx context.Context) (forgotten int, err error) {
 			}
 			deleted, err := q.DeleteReservationLog(ctx, row.OrderID)
 			if err != nil {
-				return forgotten, fmt.Errorf("forget the reservation log of order %s: %w", row.OrderID, err)
+				return count, fmt.Errorf("purge the reservation log of order %s: %w", row.OrderID, err)
 			}
 			if deleted > 0 {
-				forgotten++
+				count++
 			}
 		}
 		if len(rows) < purgeStep {
@@ -48,5 +48,5 @@ func (f *Function) purge(ctx context.Context) (forgotten int, err error) {
 		}
 	}
 	f.purged.Store(&after)
-	return forgotten, nil
+	return count, nil
 }

@@ -17,7 +17,7 @@ import (
 	"example.com/orders/functions/internal/testkit/mysqltest"
 )
 
-// tick is what a PingSource sends.
+// tick is the event of a PingSource.
 func tick() event.Event {
 	e := event.New()
 	e.SetType(base.TickType)
@@ -26,7 +26,7 @@ func tick() event.Event {
 	return e
 }
 
-// clock starts a function whose clock the test sets, and which keeps the log of an order for an hour.
+// clock starts a function that keeps the log of an order for an hour by a clock that the test sets.
 func clock(t *testing.T) (f *Function, now *time.Time) {
 	t.Helper()
 	f = New()
@@ -61,7 +61,7 @@ func TestTicksForgetTheLogOfOrdersThatHoldNothing(t *testing.T) {
 	require.NoError(t, f.Handle(t.Context(), tick()))
 	assert.Equal(t, []int{1, 0, 0}, []int{logged(held), logged(rejected), logged(released)})
 	assert.Equal(t, levelOf(t, f.DB, "A").reserved, mysqltest.Count(t, f.DB, "SELECT SUM(delta_reserved) FROM reservation_log WHERE sku = 'A'"))
-	// What an order has come to is not forgotten: a late event still finds it.
+	// The status of the order stays: a late event still finds it.
 	assert.Equal(t, 3, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM reservations"))
 	late := canceled(t, released, 3)
 	require.NoError(t, f.Handle(t.Context(), late))
@@ -83,7 +83,7 @@ func TestTicksOverlapAndAreHeededEachTime(t *testing.T) {
 	assert.Equal(t, 20, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM inbox"), "a tick is no fact: it is not recorded")
 }
 
-// A tick looks at 10,000 orders; the next one goes on where it has ended, and starts again when all were seen.
+// A tick reads 10,000 orders; the next one continues there, and starts over at the end.
 func TestTicksWalkThroughAllOrders(t *testing.T) {
 	f, now := clock(t)
 	const orders = purgeStep*purgeSteps + 10

@@ -1,5 +1,5 @@
-// Package releasestock gives reserved stock back. Consumes order.canceled, order.failed and the ticks of a PingSource;
-// emits inventory.released.
+// Package releasestock returns reserved stock. Consumes order.canceled, order.failed and the ticks of a PingSource; emits
+// inventory.released.
 package releasestock
 
 import (
@@ -17,14 +17,14 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// Function gives reserved stock back.
+// Function returns reserved stock.
 type Function struct {
 	base.Base
-	// Retention is how long the log of an order that holds nothing is kept; RESERVATION_LOG_RETENTION sets it. It is
-	// longer than an event can be delivered again, from its topic or from the dead letters.
+	// Retention is how long the log of an order that holds nothing is kept; RESERVATION_LOG_RETENTION sets it. It must be
+	// longer than the topic or the dead letters can deliver an event again.
 	Retention time.Duration
 
-	purged atomic.Pointer[string] // the order id up to which the current walk through the log has come
+	purged atomic.Pointer[string] // the order id that the current walk through the log has reached
 }
 
 // New returns the function as it is deployed.
@@ -54,14 +54,14 @@ func (f *Function) failed(ctx context.Context, tx *transaction.Tx, order base.Fa
 	return f.release(ctx, tx, order.Event, order.Data.OrderID, events.ReasonFailed)
 }
 
-// tick forgets the log of orders that have held nothing for long.
+// tick purges the log of orders that have held nothing for longer than Retention.
 func (f *Function) tick(ctx context.Context, _ event.Event) (string, error) {
-	forgotten, err := f.purge(ctx)
-	return fmt.Sprintf("%d reservation logs forgotten", forgotten), err
+	count, err := f.purge(ctx)
+	return fmt.Sprintf("purged %d reservation logs", count), err
 }
 
-// release takes the order's row in reservations first, as reserving does. When there was none, the release came first:
-// the row stays as RELEASED, and the order.created that comes later finds it and reserves nothing.
+// release first locks the order's row in reservations, as reserve-stock does. Without a row, the release came first: it
+// inserts the row as RELEASED, so that a later order.created reserves nothing.
 func (f *Function) release(ctx context.Context, tx *transaction.Tx, e event.Event, orderID, reason string) ([]event.Event, error) {
 	q, now := inventory.New(tx), f.Now()
 	opened, err := q.OpenReservation(ctx, inventory.OpenReservationParams{OrderID: orderID, CreatedAt: now, UpdatedAt: now})
@@ -91,12 +91,12 @@ func (f *Function) release(ctx context.Context, tx *transaction.Tx, e event.Even
 	if len(held) == 0 {
 		return nil, nil
 	}
-	told, err := events.New(events.InventoryReleased{OrderID: orderID, Releases: held, Reason: reason, CreatedAt: now},
+	emitted, err := events.New(events.InventoryReleased{OrderID: orderID, Releases: held, Reason: reason, CreatedAt: now},
 		version, now, events.CauseOf(e))
-	return []event.Event{told}, err
+	return []event.Event{emitted}, err
 }
 
-// giveBack returns exactly what the log holds for the order, SKU by SKU in order.
+// giveBack returns exactly the units that the log holds for the order, in order of SKU.
 func (f *Function) giveBack(ctx context.Context, q *inventory.Queries, e event.Event, orderID string, now time.Time) ([]events.Quantity, error) {
 	rows, err := q.ListHeld(ctx, orderID)
 	if err != nil {
@@ -115,7 +115,7 @@ func (f *Function) giveBack(ctx context.Context, q *inventory.Queries, e event.E
 			return nil, fmt.Errorf("return %d of %s: %w", row.Quantity, row.Sku, err)
 		}
 		if returned != 1 {
-			return nil, fmt.Errorf("return %d of %s: fewer are reserved; compare inventory with reservation_log", row.Quantity, row.Sku)
+			return nil, fmt.Errorf("return %d of %s: fewer units are reserved: compare inventory with reservation_log", row.Quantity, row.Sku)
 		}
 	}
 	if err := q.InsertReservationLogs(ctx, log); err != nil {

@@ -17,7 +17,7 @@ import (
 	"example.com/orders/sql/inventory"
 )
 
-// stock makes a SKU of which units are free and none reserved.
+// stock creates a SKU with available units and none reserved.
 func stock(t *testing.T, db *sql.DB, sku string, available int) {
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), "INSERT INTO inventory (sku, available_qty, reserved_qty, version, updated_at) VALUES (?, ?, 0, 1, NOW(6))", sku, available)
@@ -32,7 +32,7 @@ func levelOf(t *testing.T, db *sql.DB, sku string) (l level) {
 	return l
 }
 
-// reserve stores what reserving leaves of an order: that it holds these units, or, without any, that it was rejected.
+// reserve stores an order as reserve-stock leaves it: holding these units, or rejected without any.
 func reserve(t *testing.T, db *sql.DB, orderID string, held ...events.Quantity) {
 	t.Helper()
 	q, now := inventory.New(db), time.Now()
@@ -75,7 +75,7 @@ func failed(t *testing.T, orderID string, n int) event.Event {
 	}, n)
 }
 
-// ends are the facts that end an order without success, and the reason for which its stock is released.
+// ends has the facts that end an order without success, each with the reason for releasing its stock.
 var ends = map[string]struct {
 	fact   func(*testing.T, string, int) event.Event
 	reason string
@@ -104,16 +104,16 @@ func TestReleaseGivesBackWhatTheOrderHolds(t *testing.T) {
 
 			assert.Equal(t, level{7, 3}, levelOf(t, f.DB, "A"))
 			assert.Equal(t, level{10, 0}, levelOf(t, f.DB, "B"))
-			told := outboxtest.Drain(t, f.DB)
-			require.Len(t, told, 1)
-			fact, err := events.Decode[events.InventoryReleased](told[0])
+			emitted := outboxtest.Drain(t, f.DB)
+			require.Len(t, emitted, 1)
+			fact, err := events.Decode[events.InventoryReleased](emitted[0])
 			require.NoError(t, err)
 			assert.Equal(t, events.InventoryReleased{
 				OrderID: orderID, Releases: []events.Quantity{{SKU: "A", Quantity: 2}, {SKU: "B", Quantity: 4}}, Reason: end.reason, CreatedAt: now,
 			}, fact)
-			assert.Equal(t, orderID+"#2", told[0].ID())
-			assert.Equal(t, functiontest.CorrelationID, told[0].Extensions()["correlationid"])
-			assert.Equal(t, e.ID(), told[0].Extensions()["causationid"])
+			assert.Equal(t, orderID+"#2", emitted[0].ID())
+			assert.Equal(t, functiontest.CorrelationID, emitted[0].Extensions()["correlationid"])
+			assert.Equal(t, e.ID(), emitted[0].Extensions()["causationid"])
 			assert.Equal(t, []string{"inventory"}, woken)
 			status, version := statusOf(t, f.DB, orderID)
 			assert.Equal(t, inventory.ReservationsStatusRELEASED, status)
@@ -153,7 +153,7 @@ func TestReleaseIgnoresRedelivery(t *testing.T) {
 	}
 }
 
-// Another order holds units of the SKU, which a second release would give back.
+// Another order holds units of the SKU, which a second release would return.
 func TestAnOrderThatEndsThreeTimesIsReleasedOnce(t *testing.T) {
 	for name, do := range map[string]func(ends []event.Event, handle func(event.Event)){
 		"in a row": func(ends []event.Event, handle func(event.Event)) {
@@ -199,7 +199,7 @@ func TestReleaseOfWhatHoldsNothingTellsNothing(t *testing.T) {
 			assert.Empty(t, outboxtest.Drain(t, f.DB))
 			status, version := statusOf(t, f.DB, orderID)
 			assert.Equal(t, inventory.ReservationsStatusRELEASED, status)
-			assert.Zero(t, version, "no fact was told")
+			assert.Zero(t, version, "no fact was emitted")
 			assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM reservation_log"))
 		})
 	}
@@ -221,7 +221,7 @@ func TestReleaseRefusesWhatItCannotRead(t *testing.T) {
 		"another subject":  func(e *event.Event) { e.SetSubject(functiontest.OrderID()) },
 		"another source":   func(e *event.Event) { e.SetSource(events.InventorySource) },
 		"no event of ours": func(e *event.Event) { e.SetType("dev.knative.kafka.event") },
-		"what it tells":    func(e *event.Event) { e.SetType(events.InventoryReleasedType) },
+		"its own fact":     func(e *event.Event) { e.SetType(events.InventoryReleasedType) },
 		"what it ignores":  func(e *event.Event) { e.SetType(events.OrderConfirmedType) },
 	} {
 		for kind, end := range ends {

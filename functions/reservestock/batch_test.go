@@ -22,7 +22,7 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// quiet starts the function on db, or on a schema of its own, without a log.
+// quiet starts the function on db, or on a new schema if db is nil, without a log.
 func quiet(t *testing.T, db *sql.DB) *Function {
 	t.Helper()
 	f := New()
@@ -30,7 +30,7 @@ func quiet(t *testing.T, db *sql.DB) *Function {
 	return functiontest.Start(t, f, nil)
 }
 
-// state is all that the function has written.
+// state returns all rows that the function has written.
 func state(t *testing.T, db *sql.DB) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
@@ -46,7 +46,7 @@ func state(t *testing.T, db *sql.DB) map[string][]string {
 	return all
 }
 
-// stream makes events as they come to the function, of all kinds.
+// stream generates events of all kinds that the function may receive.
 type stream struct {
 	t      *testing.T
 	random *rand.Rand
@@ -55,7 +55,7 @@ type stream struct {
 }
 
 func (s *stream) fresh() event.Event {
-	skus := []string{"A", "B", "C", "D", "E", "Z"} // of Z there is none
+	skus := []string{"A", "B", "C", "D", "E", "Z"} // there is no Z
 	items := make([]events.Item, 1+s.random.IntN(3))
 	for i := range items {
 		items[i] = events.Item{SKU: skus[s.random.IntN(len(skus)-s.random.IntN(2))], Quantity: 1 + s.random.Int64N(4), UnitPrice: 1}
@@ -126,7 +126,7 @@ func TestOfABatchOnlyTheEventThatFailsIsTriedAgain(t *testing.T) {
 	for range 5 {
 		batch = append(batch, functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 2, UnitPrice: 1}), 1))
 	}
-	// A line of the log that is in the way of the third.
+	// This row of the log conflicts with the third event.
 	require.NoError(t, inventory.New(f.DB).InsertReservationLog(t.Context(), inventory.InsertReservationLogParams{
 		Source: batch[2].Source(), EventID: batch[2].ID(), Sku: "A", OrderID: functiontest.OrderID(),
 		Status: inventory.ReservationLogStatusREJECTED, CreatedAt: time.Now(),
@@ -157,7 +157,7 @@ func TestARowThatIsHeldHoldsUpItsOwnEvent(t *testing.T) {
 	answered, first := make(chan int, len(batch)), true
 	f.Shared().Submit(t.Context(), func(n int, err error) {
 		assert.NoError(t, err)
-		if answered <- n; first { // when it alone is tried again, nothing is held for the others any more
+		if answered <- n; first { // while it is retried alone, the others are no longer blocked
 			first = false
 			assert.NoError(t, holder.Rollback())
 		}
@@ -182,7 +182,7 @@ func TestACommitOfABatchThatIsLostIsNoSecondEffect(t *testing.T) {
 			loss.Before.Store(c.before)
 			loss.After.Store(c.after)
 
-			for range 2 { // and again, as after a crash before the offset
+			for range 2 { // the second time as after a crash before the offset commit
 				answers := functiontest.Together(t.Context(), f, batch...)
 				assert.Equal(t, []int{200, 200, 200, 200, 200}, functiontest.Statuses(answers))
 			}
@@ -226,7 +226,7 @@ func TestBatchesSellWhatThereIsAndNoMore(t *testing.T) {
 	assert.Equal(t, placed, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM outbox"))
 }
 
-// A statement for each event would be 64 at least.
+// One statement per event would make at least 64.
 func TestABatchTakesAsManyStatementsAsAFewEvents(t *testing.T) {
 	f := quiet(t, nil)
 	stock(t, f.DB, "A", 30)
@@ -277,7 +277,7 @@ func TestStatementsOfABatchFindTheirRowsByThePrimaryKey(t *testing.T) {
 				assert.Equal(t, "PRIMARY", p.Lookups[0].Index, "%s: %v", name, p.Lookups)
 				assert.Equal(t, "range", p.Lookups[0].Access, "%s: %v", name, p.Lookups)
 			}
-			if n > 1000 { // it locks nothing, so that a small table may be scanned
+			if n > 1000 { // it locks nothing, so a small table may be scanned
 				_, err := messaging.New(p).ListHandled(t.Context(), messaging.ListHandledParams{EventIds: []string{ids[0] + "#1", ids[2] + "#1"}, Consumer: "reserve-stock"})
 				require.NoError(t, err)
 				require.Len(t, p.Lookups, 1)

@@ -14,10 +14,10 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// levels are the units of those SKUs that there are.
+// levels has the stock of the SKUs that exist.
 type levels map[string]*inventory.SetLevelParams
 
-// decisions gathers what becomes of orders and of the levels of stock, which are those under the locks.
+// decisions collects the changes of orders and of stock levels, which are read under the locks.
 type decisions struct {
 	levels             levels
 	log                []inventory.InsertReservationLogParams
@@ -25,8 +25,8 @@ type decisions struct {
 	at                 time.Time
 }
 
-// lock takes the rows of some orders in reservations, and those of some SKUs; both are sorted. It returns which of the orders
-// had no row before, and the levels of those of the SKUs that there are.
+// lock locks the rows of some orders in reservations, and of some SKUs; both are sorted, so that transactions do not
+// deadlock. It returns which orders had no row before, and the levels of the SKUs that exist.
 func lock(ctx context.Context, tx *transaction.Tx, ids, skus []string, now time.Time) (fresh map[string]bool, d *decisions, err error) {
 	opened := make([]inventory.OpenReservationParams, len(ids))
 	for n, id := range ids {
@@ -41,7 +41,7 @@ func lock(ctx context.Context, tx *transaction.Tx, ids, skus []string, now time.
 	}
 	fresh = make(map[string]bool, len(ids))
 	for _, row := range reservations {
-		if row.Status == inventory.ReservationsStatusPENDING { // which no transaction commits
+		if row.Status == inventory.ReservationsStatusPENDING { // no transaction commits this status
 			fresh[row.OrderID] = true
 		}
 	}
@@ -52,7 +52,7 @@ func lock(ctx context.Context, tx *transaction.Tx, ids, skus []string, now time.
 	return fresh, d, nil
 }
 
-// decide takes all that an order wants from the levels, or nothing, and returns the fact of it.
+// decide takes all units that an order wants from the levels, or none, and returns the fact about it.
 func (d *decisions) decide(order created, wanted []events.Quantity) (event.Event, error) {
 	fact, status := judge(order.Data.OrderID, wanted, d.levels, d.at)
 	if status == inventory.ReservationsStatusRESERVED {
@@ -71,7 +71,7 @@ func (d *decisions) decide(order created, wanted []events.Quantity) (event.Event
 	return events.New(fact, 1, d.at, events.CauseOf(order.Event))
 }
 
-// write stores what was decided, at the latest with the commit.
+// write stores the decisions, at the latest with the commit.
 func (d *decisions) write(ctx context.Context, tx *transaction.Tx) error {
 	q := inventory.New(tx.Deferred())
 	if err := q.InsertReservationLogs(ctx, d.log); err != nil {

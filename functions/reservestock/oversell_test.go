@@ -25,9 +25,9 @@ func TestManyOrdersAtOnceSellWhatThereIsAndNoMore(t *testing.T) {
 	kinds := [][]events.Item{
 		{one("A")},
 		{one("B"), one("A")},
-		{one("A"), one("B")}, // the other way round, which is how locks would cross
+		{one("A"), one("B")}, // the other order, in which locks would deadlock
 		{one("B")},
-		{one("C"), one("B"), one("C")}, // two of C: never
+		{one("C"), one("B"), one("C")}, // two of C: never available
 		{one("C"), one("A")},
 	}
 	const placed = 1000
@@ -40,17 +40,17 @@ func TestManyOrdersAtOnceSellWhatThereIsAndNoMore(t *testing.T) {
 	})
 
 	sold, answers := map[string]int64{}, map[string]int{}
-	for _, told := range outboxtest.Drain(t, f.DB) {
-		answers[told.Subject()]++
-		if told.Type() == events.InventoryReservedType {
-			fact, err := events.Decode[events.InventoryReserved](told)
+	for _, emitted := range outboxtest.Drain(t, f.DB) {
+		answers[emitted.Subject()]++
+		if emitted.Type() == events.InventoryReservedType {
+			fact, err := events.Decode[events.InventoryReserved](emitted)
 			require.NoError(t, err)
 			for _, r := range fact.Reservations {
 				sold[r.SKU] += r.Quantity
 			}
 			continue
 		}
-		fact, err := events.Decode[events.InventoryRejected](told)
+		fact, err := events.Decode[events.InventoryRejected](emitted)
 		require.NoError(t, err)
 		for _, s := range fact.Shortages {
 			assert.Less(t, s.Available, s.Requested)

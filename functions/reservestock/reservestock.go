@@ -1,4 +1,4 @@
-// Package reservestock sets stock aside. Consumes order.created; emits inventory.reserved or inventory.rejected.
+// Package reservestock reserves stock for orders. Consumes order.created; emits inventory.reserved or inventory.rejected.
 package reservestock
 
 import (
@@ -16,7 +16,7 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// Function sets stock aside.
+// Function reserves stock for orders.
 type Function struct{ base.Base }
 
 // New returns the function as it is deployed.
@@ -26,12 +26,12 @@ func New() *Function {
 	return f
 }
 
-// created is an order.created.
+// created is an order.created event.
 type created = base.Fact[events.OrderCreated]
 
-// reserve takes the orders' rows in reservations first: releasing does too, so that whoever comes second sees what the
-// first has done. An order whose row is there already was reserved, rejected or released before: nothing to do. It then takes
-// the rows of all SKUs in their order, decides about one order after the other under the locks, and writes once.
+// reserve first locks the orders' rows in reservations, as release-stock does, so that the second of the two sees the first.
+// An order with an earlier row was reserved, rejected or released before, so it is skipped. reserve then locks the rows of
+// all SKUs in sorted order, decides about each order under the locks, and writes once.
 func (f *Function) reserve(ctx context.Context, tx *transaction.Tx, facts []created) ([][]event.Event, error) {
 	now := f.Now()
 	wanted := make([][]events.Quantity, len(facts))
@@ -51,7 +51,7 @@ func (f *Function) reserve(ctx context.Context, tx *transaction.Tx, facts []crea
 		if !fresh[order.Data.OrderID] {
 			continue
 		}
-		delete(fresh, order.Data.OrderID) // of two facts about one order the first counts
+		delete(fresh, order.Data.OrderID) // of two facts about one order only the first counts
 		fact, err := d.decide(order, wanted[n])
 		if err != nil {
 			return nil, err
@@ -61,7 +61,7 @@ func (f *Function) reserve(ctx context.Context, tx *transaction.Tx, facts []crea
 	return emitted, d.write(ctx, tx)
 }
 
-// ordersOf returns the ids of the orders of facts, sorted, each once.
+// ordersOf returns the order ids of facts, sorted, without duplicates.
 func ordersOf(facts []created) []string {
 	ids := make([]string, len(facts))
 	for n, order := range facts {
@@ -71,7 +71,7 @@ func ordersOf(facts []created) []string {
 	return slices.Compact(ids)
 }
 
-// sum adds up the lines of each SKU, in the order of the SKUs.
+// sum adds up the lines of each SKU, sorted by SKU.
 func sum(items []events.Item) []events.Quantity {
 	units := make(map[string]int64, len(items))
 	for _, item := range items {
@@ -84,7 +84,7 @@ func sum(items []events.Item) []events.Quantity {
 	return wanted
 }
 
-// judge decides on an order by the free units: all that it wants, or nothing.
+// judge decides about an order by the available units: it gets all units that it wants, or none.
 func judge(orderID string, wanted []events.Quantity, stock levels, now time.Time) (events.Data, inventory.ReservationsStatus) {
 	shortages, unknown := short(wanted, stock)
 	if len(shortages) == 0 {
@@ -97,7 +97,7 @@ func judge(orderID string, wanted []events.Quantity, stock levels, now time.Time
 	return events.InventoryRejected{OrderID: orderID, Reason: reason, Shortages: shortages, CreatedAt: now}, inventory.ReservationsStatusREJECTED
 }
 
-// short lists every SKU of which too few units are free, and tells whether one of them is not known at all.
+// short lists every SKU with too few available units, and returns whether one of them is unknown.
 func short(wanted []events.Quantity, stock levels) (shortages []events.Shortage, unknown bool) {
 	for _, w := range wanted {
 		var available int64
@@ -113,7 +113,7 @@ func short(wanted []events.Quantity, stock levels) (shortages []events.Shortage,
 	return shortages, unknown
 }
 
-// logRows are the lines of the log that tell what the event did to each SKU.
+// logRows returns the rows of the log for the effect of the event on each SKU.
 func logRows(e event.Event, orderID string, status inventory.ReservationsStatus, wanted []events.Quantity, now time.Time) []inventory.InsertReservationLogParams {
 	rows := make([]inventory.InsertReservationLogParams, len(wanted))
 	for i, w := range wanted {

@@ -43,16 +43,16 @@ func TestReserveTakesTheSumOfTheLines(t *testing.T) {
 
 	assert.Equal(t, level{8, 2}, levelOf(t, f.DB, "A"))
 	assert.Equal(t, level{6, 4}, levelOf(t, f.DB, "B"))
-	told := outboxtest.Drain(t, f.DB)
-	require.Len(t, told, 1)
-	fact, err := events.Decode[events.InventoryReserved](told[0])
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	fact, err := events.Decode[events.InventoryReserved](emitted[0])
 	require.NoError(t, err)
 	assert.Equal(t, events.InventoryReserved{OrderID: order.OrderID, Reservations: []events.Quantity{{SKU: "A", Quantity: 2}, {SKU: "B", Quantity: 4}}}, fact)
-	assert.Equal(t, functiontest.CorrelationID, told[0].Extensions()["correlationid"])
-	assert.Equal(t, e.ID(), told[0].Extensions()["causationid"])
+	assert.Equal(t, functiontest.CorrelationID, emitted[0].Extensions()["correlationid"])
+	assert.Equal(t, e.ID(), emitted[0].Extensions()["causationid"])
 }
 
-// reserved is what the reservation log, and with it the inventory, holds for all orders.
+// reserved returns the reserved units of all orders, on which the reservation log and the inventory must agree.
 func reserved(t *testing.T, db *sql.DB, sku string) int {
 	t.Helper()
 	held := mysqltest.Count(t, db, "SELECT COALESCE(SUM(delta_reserved), 0) FROM reservation_log WHERE sku = ?", sku)
@@ -80,10 +80,10 @@ func TestReserveLogsWhatItTookAndWakesTheRelay(t *testing.T) {
 		Scan(&source, &eventID, &orderID, &status, &units, &at))
 	assert.Equal(t, []any{e.Source(), e.ID(), order.OrderID, "RESERVED", 5, now}, []any{source, eventID, orderID, status, units, at})
 	assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM reservations WHERE order_id = ? AND status = 'RESERVED' AND version = 1", order.OrderID))
-	told := outboxtest.Drain(t, f.DB)
-	require.Len(t, told, 1)
-	assert.Equal(t, order.OrderID+"#1", told[0].ID())
-	assert.Equal(t, events.InventorySource, told[0].Source())
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	assert.Equal(t, order.OrderID+"#1", emitted[0].ID())
+	assert.Equal(t, events.InventorySource, emitted[0].Source())
 	assert.Equal(t, []string{"inventory"}, woken)
 }
 
@@ -116,9 +116,9 @@ func TestReserveTakesAllOrNothing(t *testing.T) {
 			require.NoError(t, f.Handle(t.Context(), functiontest.Event(t, order, 1)))
 
 			assert.Equal(t, []level{{10, 0}, {20, 0}, {0, 0}}, []level{levelOf(t, f.DB, "A"), levelOf(t, f.DB, "B"), levelOf(t, f.DB, "C")})
-			told := outboxtest.Drain(t, f.DB)
-			require.Len(t, told, 1)
-			fact, err := events.Decode[events.InventoryRejected](told[0])
+			emitted := outboxtest.Drain(t, f.DB)
+			require.Len(t, emitted, 1)
+			fact, err := events.Decode[events.InventoryRejected](emitted[0])
 			require.NoError(t, err)
 			assert.Equal(t, events.InventoryRejected{OrderID: order.OrderID, Reason: c.reason, Shortages: c.shortages, CreatedAt: fact.CreatedAt}, fact)
 			assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM reservations WHERE order_id = ? AND status = 'REJECTED'", order.OrderID))
@@ -127,7 +127,7 @@ func TestReserveTakesAllOrNothing(t *testing.T) {
 	}
 }
 
-// The units are those that are left once the change that was under way has committed, not those before it.
+// The listed units are those after the concurrent change has committed, not before it.
 func TestReserveListsTheUnitsAsTheyAreUnderTheLock(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
 	stock(t, f.DB, "A", 10)
@@ -142,14 +142,14 @@ func TestReserveListsTheUnitsAsTheyAreUnderTheLock(t *testing.T) {
 	require.NoError(t, other.Commit())
 	require.NoError(t, <-answer)
 
-	told := outboxtest.Drain(t, f.DB)
-	require.Len(t, told, 1)
-	fact, err := events.Decode[events.InventoryRejected](told[0])
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	fact, err := events.Decode[events.InventoryRejected](emitted[0])
 	require.NoError(t, err)
 	assert.Equal(t, []events.Shortage{{SKU: "A", Requested: 5, Available: 3}}, fact.Shortages)
 }
 
-// The sum of the lines of one SKU may be a hundred times the bound of a line.
+// The sum of the lines of one SKU may be a hundred times the bound of one line.
 func TestReserveAnswersTheLargestOrder(t *testing.T) {
 	for name, c := range map[string]struct {
 		available int

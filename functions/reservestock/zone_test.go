@@ -17,7 +17,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// The zone of a process is read once, at its start: so the test runs itself again, in Tokyo.
+// A process reads its time zone once, at start, so the test runs itself again in Tokyo.
 func TestStoredTimesAreUTCWhereverTheMachineIs(t *testing.T) {
 	const zone = "Asia/Tokyo"
 	server := mysqltest.Server(t)
@@ -49,16 +49,16 @@ func TestStoredTimesAreUTCWhereverTheMachineIs(t *testing.T) {
 		{"outbox", "created_at"},
 	} {
 		var stored time.Time
-		var text string // which no zone of the connection or of this process changes
+		var text string // a text that no time zone of the connection or the process changes
 		require.NoError(t, f.DB.QueryRowContext(t.Context(), "SELECT "+of.column+", CAST("+of.column+" AS CHAR) FROM "+of.table).Scan(&stored, &text))
 		assert.Equal(t, at.UTC(), stored, "%v", of)
 		assert.Equal(t, want, text, "%v", of)
 	}
-	told := outboxtest.Drain(t, f.DB)
-	require.Len(t, told, 1)
-	assert.Contains(t, string(told[0].Data()), `"createdAt":"2026-11-25T18:00:00.123456Z"`)
-	assert.Equal(t, "2026-11-25T18:00:00.123456Z", told[0].Time().Format(time.RFC3339Nano))
-	// The clock that a function has when none is set.
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	assert.Contains(t, string(emitted[0].Data()), `"createdAt":"2026-11-25T18:00:00.123456Z"`)
+	assert.Equal(t, "2026-11-25T18:00:00.123456Z", emitted[0].Time().Format(time.RFC3339Nano))
+	// The default clock of a function.
 	f.Now = nil
 	require.NoError(t, f.Start(t.Context(), nil))
 	assert.Equal(t, time.UTC, f.Now().Location())

@@ -1,6 +1,6 @@
-// Package base is what every function is built on. The configuration goes in through Start, and a reaction for each type of
-// event that the function takes; Handle comes out, which answers an event as a KafkaSource understands it, and runs the
-// reactions to events that come at the same time in one transaction.
+// Package base is the common part of every function. Start reads the configuration and opens the database; a function
+// registers a reaction for each event type. Handle answers an event with a status that a KafkaSource understands, and runs
+// the reactions to concurrent events as a batch in one transaction.
 package base
 
 import (
@@ -24,42 +24,42 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// Base is embedded by a function. Fields that are set before Start are kept: a test sets the clock, and the
-// harness shares one pool among the functions of a schema.
+// Base is embedded by a function. Start keeps the fields that are set already: a test sets the clock, and the harness shares
+// one pool among the functions of a schema.
 type Base struct {
-	// Name is the name under which the function is deployed: its consumer in the inbox, "function" in the log.
+	// Name is the deployed name of the function: its consumer in the inbox, "function" in the log.
 	Name string
 	// Schema is the schema of the function's service.
 	Schema string
 
-	// Idle is how long the server lets a connection be silent; zero leaves it to the server.
+	// Idle is how long the server keeps an idle connection; zero means the server's default.
 	Idle time.Duration
 	DB   *sql.DB
-	// Database asks whether DB would take a write; a host has it asked once for all functions that share a pool.
+	// Database checks whether DB takes writes; a host shares one check among functions that share a pool.
 	Database *health.Check
 
 	Now   func() time.Time
 	NewID func() string
-	// Poke wakes the relay after a commit that stored events; OUTBOX_POKE_URL sets it. Without it the relay finds them
-	// by its sweep.
+	// Poke wakes the relay after a commit that stored events; OUTBOX_POKE_URL sets it. Without it the relay finds them by
+	// its sweep.
 	Poke outbox.Poke
 	Log  *slog.Logger
-	// Metrics counts what becomes of events; nil when nobody looks.
+	// Metrics counts the outcomes of events; it may be nil.
 	Metrics *metrics.Metrics
 
-	reactions map[string]reaction // by the type of events
+	reactions map[string]reaction // by event type
 
 	started  atomic.Bool
-	opened   bool   // DB was opened here and is closed here
-	endPokes func() // when Poke was made here
+	opened   bool   // Start opened DB, so Stop closes it
+	endPokes func() // ends the pokes that Start set up
 }
 
-// ErrNotStarted answers what arrives before Start is done: the runtime serves while it starts.
+// ErrNotStarted answers requests that arrive before Start has returned: the runtime serves meanwhile.
 var ErrNotStarted = errors.New("the function has not started yet")
 
-// Start opens the connection pool by MYSQL_DSN, MYSQL_SCHEMA_PREFIX and MYSQL_MAX_CONNS (default 8), and pokes the relay
-// at OUTBOX_POKE_URL, in which {schema} stands for the function's schema. It fails for configuration that cannot be used,
-// and not because the database is away: Ready tells that.
+// Start opens the connection pool from MYSQL_DSN, MYSQL_SCHEMA_PREFIX and MYSQL_MAX_CONNS (default 8), and pokes the relay
+// at OUTBOX_POKE_URL, in which {schema} stands for the function's schema. It fails if the configuration is invalid, but not
+// if the database is down: Ready reports that.
 func (b *Base) Start(_ context.Context, config map[string]string) error {
 	if b.Now == nil {
 		b.Now = func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
@@ -97,8 +97,8 @@ func (b *Base) Start(_ context.Context, config map[string]string) error {
 	return nil
 }
 
-// newID returns a UUID of version 7 with the time now. The library never goes back in time: for an hour after the clock was
-// set back by one, its ids would be those of orders that are not late yet.
+// newID returns a UUIDv7 with the time now. The uuid library never goes back in time: after the clock was set back by an
+// hour, its ids would belong to the future for an hour, and expire-orders would find those orders too late.
 func newID(now time.Time) string {
 	id := uuid.Must(uuid.NewV7())
 	if made := time.Unix(id.Time().UnixTime()); made.Sub(now) > time.Second {
@@ -109,8 +109,8 @@ func newID(now time.Time) string {
 	return id.String()
 }
 
-// Server reads MYSQL_DSN, MYSQL_SCHEMA_PREFIX and MYSQL_MAX_CONNS: the server, and how many connections to open to a
-// schema at most.
+// Server reads the server from MYSQL_DSN and MYSQL_SCHEMA_PREFIX, and from MYSQL_MAX_CONNS the maximum number of connections
+// per schema.
 func Server(config map[string]string) (server schema.Server, maxOpen int, err error) {
 	server = schema.Server{DSN: config["MYSQL_DSN"], Prefix: config["MYSQL_SCHEMA_PREFIX"]}
 	if server.DSN == "" {
@@ -125,7 +125,8 @@ func Server(config map[string]string) (server schema.Server, maxOpen int, err er
 	return server, maxOpen, nil
 }
 
-// Ready tells whether the function has started and could write to its database, within two seconds; the error says why not.
+// Ready returns whether the function has started and its database takes writes; it answers within two seconds, and the error
+// says why not.
 func (b *Base) Ready(ctx context.Context) (bool, error) {
 	if !b.started.Load() {
 		return false, nil
@@ -136,7 +137,7 @@ func (b *Base) Ready(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// Stop closes what Start opened. It may be called when Start failed or never ran, and twice.
+// Stop closes what Start opened. It may be called twice, and also if Start failed or never ran.
 func (b *Base) Stop(context.Context) error {
 	b.started.Store(false)
 	if b.endPokes != nil {
@@ -150,10 +151,10 @@ func (b *Base) Stop(context.Context) error {
 	return b.DB.Close()
 }
 
-// Shared returns the base itself, by which a host sets what functions share.
+// Shared returns the base itself, whose shared parts the host sets.
 func (b *Base) Shared() *Base { return b }
 
-// Logger is the function's log.
+// Logger returns the function's log.
 func (b *Base) Logger() *slog.Logger {
 	if b.Log == nil {
 		return slog.Default()
@@ -161,7 +162,7 @@ func (b *Base) Logger() *slog.Logger {
 	return b.Log
 }
 
-// Started is nil once Start is done, else ErrNotStarted.
+// Started returns nil once Start has returned, else ErrNotStarted.
 func (b *Base) Started() error {
 	if !b.started.Load() {
 		return ErrNotStarted
@@ -174,7 +175,7 @@ func (b *Base) Transact(ctx context.Context, work outbox.Work) error {
 	return b.transact(ctx, outbox.Transact, work)
 }
 
-// TransactShared is Transact for work that is done for several callers at once: see outbox.TransactShared.
+// TransactShared is Transact for the work of a batch: see outbox.TransactShared.
 func (b *Base) TransactShared(ctx context.Context, work outbox.Work) error {
 	return b.transact(ctx, outbox.TransactShared, work)
 }
@@ -197,7 +198,7 @@ func (b *Base) wake(shards []uint8) {
 	}
 }
 
-// Duration reads a Go duration like 15m from the configuration; fallback when it is not set. It must be positive.
+// Duration reads a positive Go duration like 15m from the configuration; fallback is the default.
 func Duration(config map[string]string, name string, fallback time.Duration) (time.Duration, error) {
 	text := config[name]
 	if text == "" {

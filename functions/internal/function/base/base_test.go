@@ -183,7 +183,7 @@ func TestDurationIsReadFromTheConfiguration(t *testing.T) {
 }
 
 func TestReadyAnswersInTimeOfADatabaseThatHangs(t *testing.T) {
-	var listener net.Listener // takes connections and says nothing
+	var listener net.Listener // accepts connections and never answers
 	porttest.Try(t, func(port int) (err error) {
 		listener, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		return err

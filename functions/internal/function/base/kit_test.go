@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// journal keeps the lines of a log.
+// journal keeps log lines.
 type journal struct {
 	mu    sync.Mutex
 	lines bytes.Buffer
@@ -27,7 +27,7 @@ func (j *journal) logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// take returns the lines since it was last called.
+// take returns the lines since the last call.
 func (j *journal) take(t *testing.T) (lines []map[string]any) {
 	t.Helper()
 	j.mu.Lock()

@@ -24,7 +24,7 @@ func TestEachOutcomeIsCounted(t *testing.T) {
 		broken error
 	}{{first, nil}, {first, nil}, {second, errors.New("no stock table")}, {second, errors.New("no stock table")}, {second, delivery.Poison(errors.New("never"))}, {second, nil}} {
 		f.broken[other.OrderID] = handled.broken
-		_ = f.Handle(t.Context(), handled.e) // its answer is tested elsewhere
+		_ = f.Handle(t.Context(), handled.e) // other tests check the answer
 	}
 	require.NoError(t, testutil.GatherAndCompare(f.Metrics.Registry, strings.NewReader(`
 # HELP orders_function_events_total Events by what a function did with them: handled, duplicate (absorbed), retried (failed, to come again), poisoned.

@@ -10,8 +10,8 @@ import (
 	"example.com/orders/functions/internal/messaging/poke"
 )
 
-// remotePoke pokes a relay in another process until it is stopped. It never waits for the relay: the first failure and
-// the recovery are logged.
+// remotePoke pokes a relay in another process until it is stopped. It never waits for the relay. It logs the first failure
+// and the recovery.
 func (b *Base) remotePoke(template string) (outbox.Poke, func(), error) {
 	deliver, err := poke.HTTP(strings.ReplaceAll(template, "{schema}", b.Schema))
 	if err != nil {
@@ -21,12 +21,12 @@ func (b *Base) remotePoke(template string) (outbox.Poke, func(), error) {
 	failing := false
 	p := poke.New("/"+b.Name, deliver, func(err error) {
 		switch {
-		case ctx.Err() != nil: // the end of this process is nobody's failure
+		case ctx.Err() != nil: // stopping is not a failure of the relay
 		case err != nil && !failing:
-			b.Log.Warn("the relay cannot be poked, its sweep sends the events", "function", b.Name, "error", err)
+			b.Log.Warn("cannot poke the relay, its sweep will send the events", "function", b.Name, "error", err)
 			failing = true
 		case err == nil && failing:
-			b.Log.Info("the relay can be poked again", "function", b.Name)
+			b.Log.Info("poking the relay works again", "function", b.Name)
 			failing = false
 		}
 	})

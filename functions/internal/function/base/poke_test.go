@@ -21,7 +21,7 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// ordered stores one event by i.
+// ordered stores one event through i.
 func ordered(t *testing.T, i *base.Base) {
 	t.Helper()
 	require.NoError(t, i.Transact(t.Context(), func(context.Context, *transaction.Tx) ([]event.Event, error) {
@@ -37,7 +37,7 @@ func TestACommitPokesTheRelayOfAnotherProcess(t *testing.T) {
 	mux.HandleFunc("/publish-outbox-orders", func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		pokes <- r.Header.Get("Ce-Source") + " " + string(body)
-		<-release // a relay at work: nobody waits for it
+		<-release // the relay is busy: no function waits for it
 	})
 	listening := functiontest.Serve(t, mux.ServeHTTP)
 	i := &base.Base{Name: "create-order", Schema: schema.Orders, DB: mysqltest.Open(t, schema.Orders)}

@@ -18,22 +18,22 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// TickType is the type of the events of a PingSource.
+// TickType is the type of the events that a PingSource sends.
 const TickType = "dev.knative.sources.ping"
 
-// Fact is an event that was decoded.
+// Fact is a decoded event.
 type Fact[T events.Data] struct {
 	Event event.Event
 	Data  T
 }
 
-// reaction is what a function does about the events of one type. It answers each of es by done, with its index.
+// reaction handles events of one type. It answers each of es by calling done with its index.
 type reaction func(ctx context.Context, es []event.Event, done func(n int, err error))
 
-// React registers what a function does about a fact of type T, in the transaction that records it as handled. The events
-// that react returns are stored in the outbox. Facts that come at the same time share a transaction, in the order of their
-// subjects, so that two such transactions take their rows in the same order. An error of react rolls the transaction back;
-// each fact then has one of its own.
+// React registers react for facts of type T. It runs in the transaction that records the fact in the inbox, and the events
+// that it returns are stored in the outbox. Concurrent facts share a transaction, sorted by subject, so that such
+// transactions lock rows in the same order and do not deadlock. An error of react rolls the batch back; then each of its
+// facts gets its own transaction.
 func React[T events.Data](b *Base, react func(context.Context, *transaction.Tx, Fact[T]) ([]event.Event, error)) {
 	ReactAll(b, func(ctx context.Context, tx *transaction.Tx, facts []Fact[T]) ([][]event.Event, error) {
 		emitted := make([][]event.Event, len(facts))
@@ -48,7 +48,7 @@ func React[T events.Data](b *Base, react func(context.Context, *transaction.Tx, 
 	})
 }
 
-// bySubject returns the indices of facts in the order of their subjects.
+// bySubject returns the indices of facts, sorted by subject.
 func bySubject[T events.Data](facts []Fact[T]) []int {
 	order := make([]int, len(facts))
 	for n := range order {
@@ -58,10 +58,10 @@ func bySubject[T events.Data](facts []Fact[T]) []int {
 	return order
 }
 
-// ReactAll is React for facts that one statement can serve many of: react gets all that share a transaction, and returns
-// what each of them led to, in their order.
+// ReactAll is React for a function that handles a batch with few statements: react gets all facts that share a transaction,
+// and returns the events of each, in the same order.
 func ReactAll[T events.Data](b *Base, react func(context.Context, *transaction.Tx, []Fact[T]) ([][]event.Event, error)) {
-	// All of it is less than a KafkaSource waits for its answer.
+	// Both timeouts together are shorter than a KafkaSource waits for the answer.
 	o := batch.Options{Size: 64, Parallel: 1, Timeout: 10 * time.Second, AloneTimeout: 15 * time.Second}
 	Answer(b, o, func(ctx context.Context, facts []Fact[T], alone bool) ([]Outcome, error) {
 		es := make([]event.Event, len(facts))
@@ -94,16 +94,16 @@ func ReactAll[T events.Data](b *Base, react func(context.Context, *transaction.T
 	})
 }
 
-// Outcome is what became of an event: what its handling led to, for the log and the metrics, or why it failed.
+// Outcome is the result of handling an event, for the log and the metrics: the effect, or the error.
 type Outcome struct {
 	Text string
 	Err  error
 }
 
-// repeated is the outcome of an event that was handled before.
+// repeated is the outcome of a duplicate.
 const repeated = "duplicate"
 
-// emits names what an event led to, for the log.
+// emits names the effect of an event, for the log.
 func emits(emitted []event.Event) string {
 	if len(emitted) == 0 {
 		return "nothing to do"
@@ -114,12 +114,12 @@ func emits(emitted []event.Event) string {
 // submitted is a fact that waits for its batch.
 type submitted[T events.Data] struct {
 	Fact[T]
-	begin time.Time // of the batch; zero while it waits
+	begin time.Time // when its batch began; zero while it waits
 }
 
-// Answer registers what a function does about facts of type T with transactions, and a record of what was handled, of its
-// own. Facts that come at the same time are in one batch, within the options; answer returns the outcome of each, in their
-// order. It fails and is alone as a batch.Run.
+// Answer registers answer for facts of type T, for a function with its own transactions and its own dedupe. Concurrent facts
+// form a batch within the options; answer returns the outcome of each, in the same order. Its error and alone work as in
+// batch.Run.
 func Answer[T events.Data](b *Base, o batch.Options, answer batch.Run[Fact[T], Outcome]) {
 	collector := batch.New(o, func(ctx context.Context, in []*submitted[T], alone bool) (outcomes []Outcome, err error) {
 		begin, facts, es := time.Now(), make([]Fact[T], len(in)), make([]event.Event, len(in))
@@ -133,7 +133,7 @@ func Answer[T events.Data](b *Base, o batch.Options, answer batch.Run[Fact[T], O
 				err = fmt.Errorf("panic: %v", p)
 			}
 			if err != nil && !alone {
-				b.Log.DebugContext(ctx, "batch failed, its events are handled one by one now", "function", b.Name, "count", len(in), "error", err)
+				b.Log.DebugContext(ctx, "batch failed, handling its events one at a time", "function", b.Name, "count", len(in), "error", err)
 			}
 		}()
 		return answer(ctx, facts, alone)
@@ -151,7 +151,7 @@ func Answer[T events.Data](b *Base, o batch.Options, answer batch.Run[Fact[T], O
 			s := &submitted[T]{Fact: Fact[T]{e, data}}
 			calls = append(calls, batch.Call[*submitted[T], Outcome]{Ctx: ctx, In: s, Done: func(o Outcome, err error) {
 				switch {
-				case s.begin.IsZero(): // it was not handled, for a caller that has gone
+				case s.begin.IsZero(): // not handled, since its caller is gone
 					done(n, delivery.Result(err))
 				case err != nil:
 					done(n, b.report(ctx, e, s.begin, "", err))
@@ -164,8 +164,8 @@ func Answer[T events.Data](b *Base, o batch.Options, answer batch.Run[Fact[T], O
 	})
 }
 
-// On registers how a function handles events of a type that are no facts, such as pokes and ticks: each by itself, at once,
-// and whenever it is delivered. An empty outcome is not worth a line in the log.
+// On registers handle for events that are not facts, such as pokes and ticks: each is handled at once, without batch and
+// dedupe. An empty outcome is not logged.
 func (b *Base) On(eventType string, handle func(context.Context, event.Event) (outcome string, err error)) {
 	b.on(eventType, func(ctx context.Context, es []event.Event, done func(int, error)) {
 		for n, e := range es {
@@ -186,9 +186,9 @@ func (b *Base) on(eventType string, r reaction) {
 	b.reactions[eventType] = r
 }
 
-// Handle answers an event by the function's reaction to its type: nil when it has been handled, poison (422) when it never
-// can be, and else 503. An event of a type without a reaction is poison. When ctx ends first the event is to be delivered
-// again.
+// Handle runs the reaction to the event's type. It returns nil if the event has been handled, poison (422) if it never can
+// be, and else 503, which asks for a retry. An event of a type without a reaction is poison. If ctx ends first, the answer
+// is 503.
 func (b *Base) Handle(ctx context.Context, e event.Event) error {
 	answer := make(chan error, 1)
 	b.Submit(ctx, func(_ int, err error) { answer <- err }, e)
@@ -200,9 +200,9 @@ func (b *Base) Handle(ctx context.Context, e event.Event) error {
 	}
 }
 
-// Submit is Handle for a caller that does not wait for facts; what is none (see On) is handled before it returns. done is
-// called once for each event, with its index, and must not block. Several facts of one type are in one batch when none is
-// under way. A fact whose turn has not come when ctx ends is not handled.
+// Submit is Handle for a caller that does not wait for facts; other events (see On) are handled before it returns. done is
+// called once for each event, with its index, and must not block. Facts of one type form one batch if none is running. A
+// fact that still waits when ctx ends is not handled.
 func (b *Base) Submit(ctx context.Context, done func(n int, err error), es ...event.Event) {
 	if err := b.Started(); err != nil {
 		for n := range es {
@@ -223,7 +223,7 @@ func (b *Base) Submit(ctx context.Context, done func(n int, err error), es ...ev
 	}
 }
 
-// byType returns the indices of the events of each type, type by type as they come first.
+// byType returns the indices of the events of each type, types in order of first appearance.
 func byType(es []event.Event) (indices [][]int) {
 	types := map[string]int{}
 	for i, e := range es {
@@ -238,7 +238,7 @@ func byType(es []event.Event) (indices [][]int) {
 	return indices
 }
 
-// refuse is the reaction to events of a type that has none.
+// refuse is the reaction to event types without one.
 func (b *Base) refuse(ctx context.Context, es []event.Event, done func(int, error)) {
 	for n, e := range es {
 		done(n, b.report(ctx, e, time.Now(), "", delivery.Poison(fmt.Errorf(

@@ -35,13 +35,13 @@ func reserved(order events.OrderCreated) events.InventoryReserved {
 	return events.InventoryReserved{OrderID: order.OrderID, Reservations: []events.Quantity{{SKU: "SKU-123", Quantity: 2}}}
 }
 
-// stock is a function that reserves for every order, but for those that broken names by their id.
+// stock is a function that reserves stock for every order, except the ids in broken.
 type stock struct {
 	base.Base
 	broken map[string]error
 
 	mu      sync.Mutex
-	batches [][]string // the subjects of the facts that shared a transaction
+	batches [][]string // the subjects of the facts of each transaction
 }
 
 func (s *stock) react(_ context.Context, _ *transaction.Tx, facts []base.Fact[events.OrderCreated]) (emitted [][]event.Event, err error) {
@@ -57,7 +57,7 @@ func (s *stock) react(_ context.Context, _ *transaction.Tx, facts []base.Fact[ev
 	return emitted, err
 }
 
-// started is a function with a schema, a journal and a list of pokes.
+// started returns a started function with its own schema, a journal and a list of pokes.
 func started(t *testing.T) (s *stock, j *journal, pokes *[]uint8) {
 	t.Helper()
 	j, pokes = &journal{}, &[]uint8{}
@@ -140,7 +140,7 @@ func TestOfABatchOnlyTheFactThatFailsIsTriedAgain(t *testing.T) {
 	for _, line := range j.take(t) {
 		messages = append(messages, line["msg"])
 	}
-	assert.Equal(t, "batch failed, its events are handled one by one now", messages[0])
+	assert.Equal(t, "batch failed, handling its events one at a time", messages[0])
 	assert.ElementsMatch(t, []any{"event handled", "event is poison", "event handled"}, messages[1:])
 	assert.Len(t, f.batches, 4, "the three together, and each alone")
 	assert.Len(t, *pokes, 2)
@@ -172,11 +172,11 @@ func TestAPanicIsAFailureOfItsEventAlone(t *testing.T) {
 	assert.Equal(t, 2, stacks, "with the others, and alone")
 }
 
-// Decoding lets nothing through that the columns do not take. What gets past it all the same ends here: tried again it
-// would be refused again.
+// Decoding refuses all values that the columns do not take. This is the case of one that passes decoding: a retry would fail
+// again.
 func TestAValueThatTheDatabaseRefusesIsPoison(t *testing.T) {
 	f, j, _ := started(t)
-	levels := map[string][]any{} // by order: what it stores
+	levels := map[string][]any{} // per order: the level to store
 	stores := &stock{Base: base.Base{Name: f.Name, Schema: f.Schema, DB: f.DB, Log: f.Log}}
 	base.React(&stores.Base, func(ctx context.Context, tx *transaction.Tx, fact base.Fact[events.OrderCreated]) ([]event.Event, error) {
 		_, err := tx.ExecContext(ctx, "INSERT INTO inventory (sku, available_qty, reserved_qty, version, updated_at) VALUES (?, ?, 0, 1, NOW(6))",
@@ -197,10 +197,10 @@ func TestAValueThatTheDatabaseRefusesIsPoison(t *testing.T) {
 	answers := functiontest.Together(t.Context(), stores, store("SKU-1", 1), store("\xff", 1), store("SKU-2", 1))
 	assert.Equal(t, []int{200, 422, 200}, functiontest.Statuses(answers), "which of a batch it is, is found out one by one")
 
-	functiontest.AssertRetried(t, stores.Handle(t.Context(), store("SKU-3", -1))) // the level may be another one the next time
+	functiontest.AssertRetried(t, stores.Handle(t.Context(), store("SKU-3", -1))) // the level may be another one at the retry
 }
 
-// Requests that come while a transaction is under way are the next one, however they come.
+// Requests that arrive during a transaction form the next batch, in whatever way they arrive.
 func TestConcurrentCallsShareATransaction(t *testing.T) {
 	f, _, _ := started(t)
 	first, begun, letGo := functiontest.Event(t, created(t), 1), make(chan struct{}), make(chan struct{})
@@ -245,7 +245,7 @@ func TestAReactionToOneFactGetsThoseOfABatchInTheOrderOfTheirSubjects(t *testing
 	for range 5 {
 		batch = append(batch, functiontest.Event(t, created(t), 1))
 	}
-	slices.Reverse(batch) // ids are ordered by time
+	slices.Reverse(batch) // ids sort by time
 
 	for _, err := range functiontest.Together(t.Context(), f, batch...) {
 		require.NoError(t, err)
@@ -303,7 +303,7 @@ func TestEachOutcomeIsOneLineWithTheFlow(t *testing.T) {
 	}{
 		{"handled", fact(good), 200, "INFO", "event handled", "inventory.reserved"},
 		{"handled before", fact(good), 200, "INFO", "event handled", "duplicate"},
-		{"failed", fact(failing), 503, "WARN", "event failed, to be delivered again", broken.Error()},
+		{"failed", fact(failing), 503, "WARN", "event failed, will be retried", broken.Error()},
 		{"declared poison", fact(poisoned), 422, "ERROR", "event is poison", broken.Error()},
 		{"malformed", functiontest.Broken(fact(good)), 422, "ERROR", "event is poison", "decode order.created"},
 		{"of another type", as("order.paid"), 422, "ERROR", "event is poison", `reserve-stock does not handle events of type "order.paid"`},

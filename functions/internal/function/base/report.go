@@ -23,9 +23,8 @@ func (b *Base) Observe(ctx context.Context, e event.Event, handle func() (outcom
 	return b.report(ctx, e, begin, outcome, err)
 }
 
-// report logs and counts what became of an event whose handling began at a time, and returns the function's answer. An
-// empty outcome is not worth a line. A value that the database refuses for what it is makes the event poison: it will be
-// refused at every delivery.
+// report logs and counts the outcome of an event, and returns the function's answer. begin is when handling began. An empty
+// outcome is not logged. If the database refuses a value for what it is, the event is poison: every delivery would fail.
 func (b *Base) report(ctx context.Context, e event.Event, begin time.Time, outcome string, err error) error {
 	if dberror.IsBadValue(err) {
 		err = delivery.Poison(err)
@@ -48,12 +47,12 @@ func (b *Base) report(ctx context.Context, e event.Event, begin time.Time, outco
 	case delivery.IsPoison(err):
 		b.Log.ErrorContext(ctx, "event is poison", append(attributes, "error", err)...)
 	default:
-		b.Log.WarnContext(ctx, "event failed, to be delivered again", append(attributes, "error", err)...)
+		b.Log.WarnContext(ctx, "event failed, will be retried", append(attributes, "error", err)...)
 	}
 	return delivery.Result(err)
 }
 
-// counted is an outcome as the metrics count it.
+// counted returns the label of an outcome in the metrics.
 func counted(outcome string, err error) metrics.Outcome {
 	switch {
 	case delivery.IsPoison(err):

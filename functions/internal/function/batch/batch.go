@@ -1,4 +1,4 @@
-// Package batch runs calls that come at the same time as one. Calls go in one by one; each gets its own result out.
+// Package batch collects concurrent calls into batches. Each caller gets the result of its own call.
 package batch
 
 import (
@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// Options are the bounds of a collector.
+// Options bounds the batches of a Collector.
 type Options struct {
-	// Size is the number of calls in a batch, at most.
+	// Size is the maximum number of calls in a batch.
 	Size int
-	// Parallel is the number of batches under way at the same time, at most.
+	// Parallel is the maximum number of batches in flight.
 	Parallel int
-	// Eager begins a batch beside those under way, up to Parallel, for any call that waits. Otherwise another one begins
-	// only when it is full: what waits for the end of a batch becomes the next one, and a larger one.
+	// Eager starts another batch, up to Parallel, as soon as a call waits. Without it another batch starts only if it would
+	// be full: calls that wait for the running batch form a larger one.
 	Eager bool
-	// Singles is the number of calls of a failed batch that run again at the same time; 0 is 1, in their order.
+	// Singles is how many calls of a failed batch are retried in parallel; 0 means 1, in order.
 	Singles int
-	// Timeout bounds a batch, and AloneTimeout a call of a failed batch that is run again by itself.
+	// Timeout bounds a batch, and AloneTimeout the retry of a single call of a failed batch.
 	Timeout, AloneTimeout time.Duration
 }
 
-// Collector forms batches of the calls that wait at the same time. A call that comes alone runs alone and at once.
+// Collector forms batches of waiting calls. A call that finds no batch running starts at once, alone.
 type Collector[In, Out any] struct {
 	o   Options
 	run Run[In, Out]
@@ -33,31 +33,32 @@ type Collector[In, Out any] struct {
 	running int
 }
 
-// Call is a call of a caller that does not wait for it.
+// Call is a call whose caller does not wait.
 type Call[In, Out any] struct {
-	// Ctx is the caller's: a call whose ctx has ended before its turn came is not run.
+	// Ctx belongs to the caller: the call is skipped if Ctx ends while it waits.
 	Ctx context.Context //nolint:containedctx // it travels with its call
 	In  In
-	// Done is called once, from a goroutine of the collector's, and must not block: with the result, or with the error of
-	// Ctx when the call was not run.
+	// Done is called once, from a goroutine of the collector, and must not block. It gets the result, or the error of Ctx if
+	// the call was skipped.
 	Done func(Out, error)
 }
 
-// Run handles the calls of a batch, and returns one result a call, in their order. Its error, or panic, says nothing about a
-// single one of them. So they are run again, each by itself and beside the next batches: alone is true then, and the error is
-// that of the call. A batch must not wait long for what concerns one of its calls, since others wait for it, a batch of one
-// call included; alone it may.
+// Run handles a batch of calls and returns one result per call, in order. An error or panic concerns the batch, not a single
+// call, so each of its calls is then retried alone, in parallel with the next batches: alone is true, and the error is the
+// call's own. A batch, even of one call, must not wait long for a lock that only one of its calls needs, since others wait
+// for the batch; alone it may.
 //
-// ctx has the values of the first call's. It ends after the timeout and not with that of a caller: a batch works for many.
+// ctx has the values of the first call's ctx. It ends after the timeout, not with a caller's ctx: a batch works for many
+// callers.
 type Run[In, Out any] func(ctx context.Context, in []In, alone bool) ([]Out, error)
 
-// New returns a collector that handles batches by run.
+// New returns a collector that handles batches with run.
 func New[In, Out any](o Options, run Run[In, Out]) *Collector[In, Out] {
 	return &Collector[In, Out]{o: o, run: run}
 }
 
-// Do runs a call and returns its result. When ctx ends first, the error is that of ctx: a call that still waits is not
-// run then, and one in a batch under way may be carried out all the same.
+// Do runs a call and returns its result. If ctx ends first, it returns the error of ctx: a waiting call is skipped, and a
+// call in a running batch may still take effect.
 func (c *Collector[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	type result struct {
 		out Out
@@ -74,7 +75,7 @@ func (c *Collector[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	}
 }
 
-// Submit makes calls and returns at once. Several of them are in one batch when none is under way.
+// Submit adds calls and returns at once. They form one batch if none is running.
 func (c *Collector[In, Out]) Submit(calls ...Call[In, Out]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,7 +98,7 @@ func (c *Collector[In, Out]) work() {
 	}
 }
 
-// answer runs calls as one and answers them, unless that fails.
+// answer runs calls as a batch and answers them, unless the batch fails.
 func (c *Collector[In, Out]) answer(calls []Call[In, Out], alone bool) error {
 	results, err := c.attempt(calls, alone)
 	if err != nil {
@@ -109,7 +110,7 @@ func (c *Collector[In, Out]) answer(calls []Call[In, Out], alone bool) error {
 	return nil
 }
 
-// oneByOne runs the calls of a batch that failed.
+// oneByOne retries the calls of a failed batch.
 func (c *Collector[In, Out]) oneByOne(calls []Call[In, Out]) {
 	next := make(chan Call[In, Out], len(calls))
 	for _, call := range calls {
@@ -135,7 +136,7 @@ func (c *Collector[In, Out]) alone(call Call[In, Out]) {
 	}
 }
 
-// next returns the calls of the next batch, nil when none waits, which ends the worker.
+// next returns the calls of the next batch. It returns nil if none waits, which ends the worker.
 func (c *Collector[In, Out]) next() []Call[In, Out] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -150,7 +151,7 @@ func (c *Collector[In, Out]) next() []Call[In, Out] {
 	return calls
 }
 
-// live answers the calls that nobody waits for any more, and returns the others.
+// live answers the calls whose ctx has ended, and returns the others.
 func live[In, Out any](calls []Call[In, Out]) []Call[In, Out] {
 	alive := calls[:0]
 	for _, call := range calls {
@@ -168,7 +169,7 @@ func fail[In, Out any](call Call[In, Out], err error) {
 	call.Done(none, err)
 }
 
-// attempt runs calls as one; a panic is their error.
+// attempt runs calls as a batch, and turns a panic into an error.
 func (c *Collector[In, Out]) attempt(calls []Call[In, Out], alone bool) (results []Out, err error) {
 	timeout := c.o.Timeout
 	if alone {

@@ -15,8 +15,8 @@ import (
 	"example.com/orders/functions/internal/function/batch"
 )
 
-// doubler answers each call with twice its argument, and notes the batches. Its zero value answers at once; with gate set a
-// batch waits for the gate first.
+// doubler answers each call with twice its argument, and records the batches. If gate is set, a batch waits for the gate
+// first.
 type doubler struct {
 	gate chan struct{}
 
@@ -54,7 +54,7 @@ func (d *doubler) sizes() (sizes []int) {
 	return sizes
 }
 
-// call makes n calls, each when all before it are under way or wait, and returns how many batches had begun after each.
+// call makes n calls, each once all earlier ones run or wait, and returns how many batches had begun after each.
 func call(t *testing.T, c *batch.Collector[int, int], d *doubler, n int) (calls *sync.WaitGroup, begun []int) {
 	t.Helper()
 	calls = &sync.WaitGroup{}
@@ -120,10 +120,10 @@ func TestAnotherBatchBeginsBesideOne(t *testing.T) {
 	}
 }
 
-// hold is a batch that keeps others waiting until it is let go.
+// hold is a batch that blocks others until it is released.
 const hold = -1
 
-// collected makes calls that become one batch, and returns their errors in the order of in.
+// collected makes calls that form one batch, and returns their errors in the order of in.
 func collected(t *testing.T, o batch.Options, run batch.Run[int, int], in ...int) []error {
 	t.Helper()
 	letGo := make(chan struct{})
@@ -181,7 +181,7 @@ func TestCallsThatRunOneByOneHoldUpNoBatch(t *testing.T) {
 			switch {
 			case in[0] == 3:
 				next = in
-				synctest.Wait() // for the one that runs alone, which is held up
+				synctest.Wait() // for the one that runs alone, which is blocked
 				close(letGo)
 			case !alone:
 				return nil, errors.New("not together")
@@ -240,7 +240,7 @@ func TestACallerWhoseTimeIsOverDoesNotWait(t *testing.T) {
 		gone.Wait()
 		close(d.gate)
 		synctest.Wait()
-		assert.Equal(t, [][]int{{0}}, d.batches, "what still waited is not run for nobody")
+		assert.Equal(t, [][]int{{0}}, d.batches, "calls without a caller are skipped")
 	})
 }
 
@@ -273,11 +273,11 @@ func TestSubmitAnswersWithoutACallerThatWaits(t *testing.T) {
 			return func(out int, err error) { results[in] = out; assert.NoError(t, err) }
 		}
 		c.Submit(call{t.Context(), 1, keep(1)}, call{t.Context(), 2, keep(2)})
-		synctest.Wait() // these are under way, and the others wait
+		synctest.Wait() // these run, and the others wait
 		c.Submit(call{ended, 3, func(_ int, err error) { failed = err }})
 		c.Submit(call{t.Context(), 4, func(out int, err error) {
 			keep(4)(out, err)
-			c.Submit(call{t.Context(), 5, keep(5)}) // what a result leads to is the next batch
+			c.Submit(call{t.Context(), 5, keep(5)}) // a call from Done goes into the next batch
 		}})
 		end()
 		close(d.gate)

@@ -17,19 +17,19 @@ import (
 	"example.com/orders/functions/internal/web/rest"
 )
 
-// maxEvent is the size of the largest body in which an event is taken, in bytes. A record of Kafka has at most 1 MiB with
-// its headers, unless its topic says otherwise; in structured mode its data may be a third longer, as base64.
+// maxEvent is the size of the largest accepted body of an event, in bytes. A Kafka record has at most 1 MiB including
+// headers, unless its topic sets another limit; in structured mode base64 makes its data a third longer.
 const maxEvent = 2 << 20
 
-// Function is a function as func's runtime serves it, over HTTP: one that takes requests as it is, one that takes
-// CloudEvents behind our reader of them. It has the methods that the runtime looks for, and passes them on to a function
-// that has them as well.
+// Function serves a function over HTTP in the form that func's runtime expects. It passes requests to a function that takes
+// requests, and puts the project's CloudEvents reader in front of a function that takes events. It has the lifecycle methods
+// that the runtime looks for, and calls those that the function has.
 type Function struct {
 	function any
 	handle   http.HandlerFunc
 }
 
-// New returns how a function is served. It fails for a value without a Handle that is known here.
+// New wraps f. It fails if f has no Handle of a known signature.
 func New(f any) (*Function, error) {
 	if f, ok := f.(httpfunc.Handler); ok {
 		return &Function{f, f.Handle}, nil
@@ -62,7 +62,7 @@ func (f *Function) Stop(ctx context.Context) error {
 	return nil
 }
 
-// Ready tells whether the function can work.
+// Ready returns whether the function can work.
 func (f *Function) Ready(ctx context.Context) (bool, error) {
 	if f, ok := f.function.(httpfunc.ReadinessReporter); ok {
 		return f.Ready(ctx)
@@ -70,7 +70,7 @@ func (f *Function) Ready(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// Alive tells whether the function need not be started again.
+// Alive returns false if the function needs a restart.
 func (f *Function) Alive(ctx context.Context) (bool, error) {
 	if f, ok := f.function.(httpfunc.LivenessReporter); ok {
 		return f.Alive(ctx)
@@ -78,15 +78,15 @@ func (f *Function) Alive(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// deliver hands the event of a request to the function, and answers with the event that it returns, if it does, or with
-// the reason of its error: a KafkaSource puts that into the dead letter.
+// deliver hands the event of a request to the function. It answers with the event that the function returns, if any, or with
+// the reason of its error, which a KafkaSource copies into the dead letter.
 func (f *Function) deliver(w http.ResponseWriter, r *http.Request, handle handle) {
 	e, err := httpbinding.Read(w, r, maxEvent)
 	if err != nil {
-		problem, _ := errors.AsType[*rest.Problem](err) // there is no other
+		problem, _ := errors.AsType[*rest.Problem](err) // read returns no other errors
 		status := problem.Status
 		if status == http.StatusRequestTimeout {
-			status = http.StatusServiceUnavailable // the same to a KafkaSource, and no function answers 408 to an event
+			status = http.StatusServiceUnavailable // a KafkaSource treats both the same, and functions never answer 408
 		}
 		http.Error(w, problem.Detail, status)
 		return
@@ -99,12 +99,12 @@ func (f *Function) deliver(w http.ResponseWriter, r *http.Request, handle handle
 		w.WriteHeader(http.StatusOK)
 	default:
 		if err := httpbinding.WriteResponse(w, http.StatusOK, *reply); err != nil {
-			http.Error(w, "the answer is no CloudEvent: "+err.Error(), http.StatusInternalServerError)
+			http.Error(w, "the answer is not a valid CloudEvent: "+err.Error(), http.StatusInternalServerError)
 		}
 	}
 }
 
-// call calls the function; a panic of it is a failure.
+// call calls the function and turns a panic into an error.
 func (f *Function) call(ctx context.Context, e event.Event, handle handle) (reply *event.Event, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -61,8 +61,8 @@ func TestWhatIsNoEventReachesNoFunction(t *testing.T) {
 	}
 }
 
-// TestARecordOfKafkaFits holds that what a KafkaSource posts, and an operator in structured mode, is not too large: Kafka
-// takes 1,048,588 bytes of a record with its headers.
+// TestARecordOfKafkaFits checks that the largest record is accepted, both as a KafkaSource posts it and in structured mode:
+// Kafka takes 1,048,588 bytes per record including headers.
 func TestARecordOfKafkaFits(t *testing.T) {
 	const largest = 1_048_588
 	text := `"` + strings.Repeat("x", largest-2) + `"`
@@ -75,7 +75,7 @@ func TestARecordOfKafkaFits(t *testing.T) {
 	assert.Len(t, f.got[1].Data(), largest/3*3)
 }
 
-// slow is a body that did not arrive in time.
+// slow is a body that does not arrive in time.
 type slow struct{}
 
 func (slow) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
@@ -93,7 +93,7 @@ func TestAnEventThatComesTooSlowlyIsDeliveredAgain(t *testing.T) {
 	assert.Contains(t, w.Body.String(), "did not arrive within 10s")
 }
 
-// blanks is a body of so many bytes, that counts what is read of it.
+// blanks is a body of left bytes that counts how many are read.
 type blanks struct{ left, read int }
 
 func (b *blanks) Read(p []byte) (n int, err error) {
@@ -127,7 +127,7 @@ func TestOfALargeBodyNoMoreIsReadThanIsTaken(t *testing.T) {
 	}
 }
 
-// calling is a function that does what a test says.
+// calling is a function whose behaviour the test sets.
 type calling struct {
 	call func(ctx context.Context, e event.Event) error
 	log  functiontest.Log
@@ -181,7 +181,7 @@ func TestTheContextIsThatOfTheRequest(t *testing.T) {
 	assert.ErrorIs(t, <-ended, context.Canceled)
 }
 
-// TestManyRequestsAtOnceAreEachAnswered holds that none is handed to another's reader, or forgotten.
+// TestManyRequestsAtOnceAreEachAnswered checks that no request gets the answer of another one, or none.
 func TestManyRequestsAtOnceAreEachAnswered(t *testing.T) {
 	f := &calling{call: func(_ context.Context, e event.Event) error { return fmt.Errorf("%s %s", e.ID(), e.Data()) }}
 	handler, err := host.Handler(f)

@@ -1,5 +1,5 @@
-// Package host runs functions in one process as Knative runs each in its own. Functions go in; their HTTP handlers and
-// their deliveries come out.
+// Package host runs functions in one process as Knative runs each in its own: it serves them over HTTP and delivers events
+// to them.
 package host
 
 import (
@@ -11,8 +11,8 @@ import (
 	httpfunc "knative.dev/func-go/http"
 )
 
-// Handler serves a function by the handler of func's runtime, so that it answers as when it is deployed. It fails for
-// a value without a Handle that the runtime knows.
+// Handler serves a function with the handler of func's runtime, so that it answers as in a deployment. It fails if f has no
+// Handle that the runtime knows.
 func Handler(f any) (http.Handler, error) {
 	served, err := New(f)
 	if err != nil {
@@ -29,7 +29,7 @@ type responder interface {
 	Handle(context.Context, event.Event) (*event.Event, error)
 }
 
-// handle is the Handle of a function that takes CloudEvents, whether it replies or not.
+// handle is the Handle of a function that takes CloudEvents, with or without a reply.
 type handle func(context.Context, event.Event) (*event.Event, error)
 
 func handler(f any) (handle, bool) {
@@ -43,8 +43,8 @@ func handler(f any) (handle, bool) {
 	}
 }
 
-// Deliver returns what hands an event to a function in-process. As with a KafkaSource a reply is dropped. It fails for
-// a function that takes no CloudEvents.
+// Deliver returns a func that hands an event to a function in-process. Like a KafkaSource it drops the reply. It fails if
+// the function takes no CloudEvents.
 func Deliver(f any) (func(context.Context, event.Event) error, error) {
 	handle, ok := handler(f)
 	if !ok {

@@ -18,7 +18,7 @@ import (
 	"example.com/orders/functions/internal/messaging/delivery"
 )
 
-// reacting is a function that takes events and says nothing, with an answer for each.
+// reacting is a function that takes events without reply, and returns a set error for each.
 type reacting struct {
 	answer error
 	got    []event.Event

@@ -1,5 +1,5 @@
-// Package saga is the state machine of an order. What goes in is the status that an order shall have; what comes out
-// is the fact of its change, or nothing when the order's status does not allow it.
+// Package saga is the state machine of an order. It changes the status where the state machine allows it, and returns the
+// fact of each change.
 package saga
 
 import (
@@ -16,10 +16,10 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// ErrUnknownOrder means that there is no order with the id.
+// ErrUnknownOrder means that no order has the id.
 var ErrUnknownOrder = errors.New("there is no such order")
 
-// next lists where an order may go from each status. FAILED and CANCELED are final.
+// next lists the statuses that may follow each status. FAILED and CANCELED are final.
 var next = map[orders.OrdersStatus][]orders.OrdersStatus{
 	orders.OrdersStatusPENDING:   {orders.OrdersStatusCONFIRMED, orders.OrdersStatusFAILED, orders.OrdersStatusCANCELED},
 	orders.OrdersStatusCONFIRMED: {orders.OrdersStatusCANCELED},
@@ -32,24 +32,24 @@ type Order = orders.LockOrdersRow
 type Change struct {
 	OrderID string
 	To      orders.OrdersStatus
-	// Reason is kept as the reason of a failure; empty for any other change.
+	// Reason is stored as the reason of a failure; empty for other changes.
 	Reason string
 	At     time.Time
-	// Cause is what the fact continues; without a correlation id it continues the order's own flow.
+	// Cause is the cause of the fact; without a correlation id the fact belongs to the order's own flow.
 	Cause events.Cause
-	// Fact is the data of the event that tells of the change, made from the order as it was before.
+	// Fact returns the data of the fact, made from the order before the change.
 	Fact func(before Order) events.Data
 }
 
-// Applied is what became of a change: the order as it was before, and the fact of the change, or none.
+// Applied is the result of a change: the order before it, and the fact, if any.
 type Applied struct {
 	Before Order
 	Facts  []event.Event
 }
 
-// Apply locks the rows of orders, changes their status and returns what became of each change, in their order. There is no
-// fact when the status does not allow a change: the order has moved on, or this is the second of two about it. The error is
-// ErrUnknownOrder when one of the orders does not exist.
+// Apply locks the rows of orders, changes their status and returns the result of each change, in order. If the status does
+// not allow a change, its result has no fact: the order has moved on, or an earlier change of the same call came first. It
+// returns ErrUnknownOrder if one of the orders does not exist.
 func Apply(ctx context.Context, tx *transaction.Tx, changes ...Change) ([]Applied, error) {
 	ids := make([]string, len(changes))
 	for n, c := range changes {
@@ -97,7 +97,7 @@ func Apply(ctx context.Context, tx *transaction.Tx, changes ...Change) ([]Applie
 	return applied, nil
 }
 
-// outcome is what the changes that one statement makes have in common.
+// outcome groups the changes that one statement makes.
 type outcome struct {
 	status orders.OrdersStatus
 	reason string
@@ -111,7 +111,7 @@ func (o outcome) failureReason() *string {
 	return &o.reason
 }
 
-// fact makes the event that tells of the change of an order.
+// fact builds the event about the change of an order.
 func (c Change) fact(before Order) (event.Event, error) {
 	if c.Cause.CorrelationID == "" {
 		c.Cause.CorrelationID = before.CorrelationID

@@ -30,7 +30,7 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// services are the functions that change an order, on one schema.
+// services has the functions that change an order, on one schema.
 type services struct {
 	db       *sql.DB
 	create   *createorder.Function
@@ -62,7 +62,7 @@ func (s services) place(t *testing.T) (orderID string) {
 	return accepted.OrderID
 }
 
-// steps are what may happen to an order, and the status that it has when that comes first.
+// steps has the changes that may happen to an order, with the status that each leads to if it comes first.
 var steps = map[string]struct {
 	to orders.OrdersStatus
 	do func(ctx context.Context, s services, orderID string) error
@@ -85,7 +85,7 @@ var steps = map[string]struct {
 	}},
 }
 
-// made is an event of any type about an order; its type makes its id unique.
+// made returns an event of any type about an order; its type makes its id unique.
 func made(eventType, source, orderID, data string) event.Event {
 	e := event.New()
 	e.SetID(orderID + "#" + eventType)
@@ -97,29 +97,29 @@ func made(eventType, source, orderID, data string) event.Event {
 	return e
 }
 
-// after is what a sequence of steps comes to, by the rules: the first step decides, and what was confirmed may still be
-// canceled.
-func after(sequence ...string) (told []string, status orders.OrdersStatus) {
-	told, status = []string{events.OrderCreatedType}, orders.OrdersStatusPENDING
+// after returns the expected facts and status after a sequence of steps: the first step decides, and a confirmed order may
+// still be canceled.
+func after(sequence ...string) (emitted []string, status orders.OrdersStatus) {
+	emitted, status = []string{events.OrderCreatedType}, orders.OrdersStatusPENDING
 	for _, step := range sequence {
 		to := steps[step].to
 		if status != orders.OrdersStatusPENDING && (status != orders.OrdersStatusCONFIRMED || step != "cancel") {
 			continue
 		}
 		status = to
-		told = append(told, "order."+strings.ToLower(string(to)))
+		emitted = append(emitted, "order."+strings.ToLower(string(to)))
 	}
-	return told, status
+	return emitted, status
 }
 
-// assertNumbered asserts that facts of an order count from 1 without a gap and agree with its row.
-func assertNumbered(t *testing.T, s services, orderID string, told []event.Event) {
+// assertNumbered asserts that the facts of an order count from 1 without a gap and agree with its row.
+func assertNumbered(t *testing.T, s services, orderID string, emitted []event.Event) {
 	t.Helper()
-	for i, fact := range told {
+	for i, fact := range emitted {
 		assert.Equal(t, fmt.Sprintf("%s#%d", orderID, i+1), fact.ID())
 		assert.Equal(t, orderID, fact.Subject())
 	}
-	assert.Equal(t, len(told), functiontest.Stored(t, s.db, orderID).Version)
+	assert.Equal(t, len(emitted), functiontest.Stored(t, s.db, orderID).Version)
 }
 
 func permutations(rest []string) [][]string {
@@ -146,11 +146,11 @@ func TestEveryOrderOfStepsEndsInALegalState(t *testing.T) {
 					require.NoError(t, steps[step].do(t.Context(), s, orderID))
 				}
 			}
-			wantTold, wantStatus := after(sequence...)
-			told := outboxtest.Drain(t, s.db)
-			assert.Equal(t, wantTold, outboxtest.Types(told))
+			wantEmitted, wantStatus := after(sequence...)
+			emitted := outboxtest.Drain(t, s.db)
+			assert.Equal(t, wantEmitted, outboxtest.Types(emitted))
 			assert.Equal(t, wantStatus, functiontest.Stored(t, s.db, orderID).Status)
-			assertNumbered(t, s, orderID, told)
+			assertNumbered(t, s, orderID, emitted)
 		})
 	}
 }
@@ -159,14 +159,14 @@ func TestTwoStepsThatMeetAtTheOrderEndAsOneAfterTheOther(t *testing.T) {
 	s := start(t)
 	for _, pair := range permutations([]string{"cancel", "reserved", "rejected", "expire"}) {
 		if pair[2] > pair[3] {
-			continue // the two that are left out have no order
+			continue // the two steps that are left out have no order
 		}
 		first, second := pair[0], pair[1]
 		t.Run(first+" and then "+second, func(t *testing.T) {
 			orderID := s.place(t)
 			holder, err := s.db.BeginTx(t.Context(), transaction.ReadCommitted)
 			require.NoError(t, err)
-			defer func() { _ = holder.Rollback() }() // after the commit below this does nothing
+			defer func() { _ = holder.Rollback() }() // without effect after the commit below
 			_, err = orders.New(holder).LockOrders(t.Context(), []string{orderID})
 			require.NoError(t, err)
 			done := make(chan error, 2)
@@ -179,19 +179,19 @@ func TestTwoStepsThatMeetAtTheOrderEndAsOneAfterTheOther(t *testing.T) {
 			require.NoError(t, <-done)
 			require.NoError(t, <-done)
 
-			told := outboxtest.Drain(t, s.db)
-			assertNumbered(t, s, orderID, told)
+			emitted := outboxtest.Drain(t, s.db)
+			assertNumbered(t, s, orderID, emitted)
 			status := functiontest.Stored(t, s.db, orderID).Status
-			// Which of two waiting transactions goes on first is the server's choice.
+			// The server chooses which of two waiting transactions continues first.
 			forward, forwardStatus := after(first, second)
 			backward, backwardStatus := after(second, first)
-			assert.Contains(t, [][]string{forward, backward}, outboxtest.Types(told))
+			assert.Contains(t, [][]string{forward, backward}, outboxtest.Types(emitted))
 			assert.Contains(t, []orders.OrdersStatus{forwardStatus, backwardStatus}, status)
 		})
 	}
 }
 
-// The first one has done its work and is about to commit when the second one comes.
+// The first one has done its work and is about to commit when the second one starts.
 func TestAStepThatComesBeforeTheCommitOfAnotherSeesIt(t *testing.T) {
 	s := start(t)
 	for _, pair := range permutations([]string{"cancel", "reserved", "rejected", "expire"}) {
@@ -215,14 +215,14 @@ func TestAStepThatComesBeforeTheCommitOfAnotherSeesIt(t *testing.T) {
 			_, want := after(first, second)
 			row := functiontest.Stored(t, s.db, orderID)
 			assert.Equal(t, want, row.Status)
-			told := outboxtest.Drain(t, s.db) // without the first one's, which was not stored
+			emitted := outboxtest.Drain(t, s.db) // without the fact of the first one, which was not stored
 			if want == steps[first].to {
 				assert.Equal(t, 2, row.Version)
-				assert.Equal(t, []string{events.OrderCreatedType}, outboxtest.Types(told))
+				assert.Equal(t, []string{events.OrderCreatedType}, outboxtest.Types(emitted))
 			} else {
 				assert.Equal(t, 3, row.Version)
-				require.Len(t, told, 2)
-				assert.Equal(t, orderID+"#3", told[1].ID())
+				require.Len(t, emitted, 2)
+				assert.Equal(t, orderID+"#3", emitted[1].ID())
 			}
 		})
 	}
@@ -249,15 +249,15 @@ func TestAllStepsAtTheSameTimeEndInALegalState(t *testing.T) {
 		functiontest.Concurrently(3*len(names), func(i int) {
 			assert.NoError(t, steps[names[i%len(names)]].do(t.Context(), s, orderID))
 		})
-		told := outboxtest.Drain(t, s.db)
-		assertNumbered(t, s, orderID, told)
+		emitted := outboxtest.Drain(t, s.db)
+		assertNumbered(t, s, orderID, emitted)
 		status := functiontest.Stored(t, s.db, orderID).Status
 		legal := map[string]orders.OrdersStatus{}
 		for _, sequence := range permutations(names) {
 			types, end := after(sequence...)
 			legal[strings.Join(types, " ")] = end
 		}
-		assert.Equal(t, legal[strings.Join(outboxtest.Types(told), " ")], status)
+		assert.Equal(t, legal[strings.Join(outboxtest.Types(emitted), " ")], status)
 	}
 }
 

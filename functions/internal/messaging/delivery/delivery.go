@@ -1,6 +1,5 @@
-// Package delivery says what becomes of an event after a function has seen it: handled, to be delivered again, or
-// poison that never will succeed. What goes in is a function's error; what comes out is the status on which a
-// KafkaSource acts.
+// Package delivery maps the error of a function to the HTTP status on which a KafkaSource acts: the event is handled,
+// retried, or poison, which can never succeed.
 package delivery
 
 import (
@@ -16,21 +15,21 @@ type poison struct{ error }
 
 func (p poison) Unwrap() error { return p.error }
 
-// Poison declares that err will be the same at every delivery, so that the event goes to the dead letters at once.
-// Everything that is not declared poison is delivered again.
+// Poison declares that err will be the same at every delivery, so that the event becomes a dead letter at once. Every other
+// error is retried.
 func Poison(err error) error { return poison{err} }
 
-// IsPoison tells whether err, or an error that it wraps, was declared poison.
+// IsPoison returns whether err, or an error that it wraps, was declared poison.
 func IsPoison(err error) bool {
 	_, ok := errors.AsType[poison](err)
 	return ok
 }
 
-// Result turns a function's error into its answer: nil stays nil (2xx), poison is 422 Unprocessable Content, all else
-// is 503 Service Unavailable.
+// Result turns a function's error into its answer: nil stays nil (2xx), poison becomes 422 Unprocessable Content, everything
+// else 503 Service Unavailable.
 //
-// It is 422 and not 400, 404 or 409 since Knative retries 404, 408, 409, 429 and every 5xx, and sends every other 4xx
-// to the dead-letter sink at once. It is 503 and not 500 since a PingSource retries 503 only.
+// 422, not 400, 404 or 409: Knative retries 404, 408, 409, 429 and every 5xx, and sends every other 4xx to the dead-letter
+// sink at once. 503, not 500: a PingSource retries only 503.
 func Result(err error) error {
 	switch {
 	case err == nil:
@@ -42,8 +41,7 @@ func Result(err error) error {
 	}
 }
 
-// Status is the HTTP status that the answer of a function comes to: 200 for nil, the status of a Result, and 500 for
-// any other error.
+// Status returns the HTTP status of a function's answer: 200 for nil, the status of a Result, and 500 for any other error.
 func Status(err error) int {
 	if err == nil {
 		return http.StatusOK
@@ -58,7 +56,7 @@ func Status(err error) int {
 	return http.StatusInternalServerError
 }
 
-// Reason is the text of an answer that is an error, without its status.
+// Reason returns the text of an error answer, without its status.
 func Reason(err error) string {
 	var result *cehttp.Result
 	if protocol.ResultAs(err, &result) {
@@ -67,7 +65,7 @@ func Reason(err error) string {
 	return err.Error()
 }
 
-// Verdict is what a KafkaSource does after an attempt.
+// Verdict is the action of a KafkaSource after an attempt.
 type Verdict int
 
 // The verdicts.
@@ -77,8 +75,8 @@ const (
 	DeadLetter
 )
 
-// Judge returns what a KafkaSource does after an answer with this status. The rule is Knative's: 2xx acknowledges;
-// 404, 408, 409, 429 and 5xx are tried again; every other status goes to the dead-letter sink at once.
+// Judge returns the action of a KafkaSource after an answer with this status. The rule is Knative's: 2xx acknowledges; 404,
+// 408, 409, 429 and 5xx are retried; every other status goes to the dead-letter sink at once.
 func Judge(status int) Verdict {
 	switch {
 	case status >= 200 && status < 300:

@@ -83,7 +83,7 @@ func TestReasonIsTheTextWithoutTheStatus(t *testing.T) {
 	}
 }
 
-// The statuses that a KafkaSource tries again are these and no other; what it does was seen with its real data plane.
+// A KafkaSource retries exactly these statuses; its real data plane was tested.
 func TestJudgeIsTheVerdictOfAKafkaSource(t *testing.T) {
 	retried := map[int]bool{404: true, 408: true, 409: true, 429: true}
 	for status := 100; status < 600; status++ {

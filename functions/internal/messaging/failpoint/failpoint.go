@@ -1,6 +1,5 @@
-// Package failpoint kills this process at named points, so that tests see what a crash there leaves behind. What goes
-// in is a plan, given once at the start of the process; without one a point costs one atomic load. No request and no
-// event can set a plan.
+// Package failpoint kills this process at named points, so that tests see what a crash there leaves behind. The plan is set
+// once, at the start of the process; without one a point costs one atomic load. No request and no event can set a plan.
 package failpoint
 
 import (
@@ -16,21 +15,21 @@ import (
 	"syscall"
 )
 
-// Point is a boundary that a crash may fall on.
+// Point is a boundary at which a crash may happen.
 type Point string
 
-// The points. Each is passed in the name of a function: that of create-order's commit is create-order.after-commit.
+// The points. Each is passed in the name of a function: the commit of create-order is create-order.after-commit.
 const (
 	RequestRead       Point = "request-read"        // the request is read and checked, nothing is done
-	BeforeCommit      Point = "before-commit"       // all that a transaction writes is written
-	AfterCommit       Point = "after-commit"        // it is committed, nobody has been told
-	BeforePublish     Point = "before-publish"      // a relay has a shard and its rows
-	AfterPublish      Point = "after-publish"       // the broker has answered
+	BeforeCommit      Point = "before-commit"       // a transaction has written everything
+	AfterCommit       Point = "after-commit"        // it is committed, nothing is emitted yet
+	BeforePublish     Point = "before-publish"      // a relay has claimed a shard and read its rows
+	AfterPublish      Point = "after-publish"       // the broker has acknowledged
 	AfterMark         Point = "after-mark"          // the rows are marked, not committed
 	AfterRelay        Point = "after-relay"         // the marks are committed
 	BeforeOffset      Point = "before-offset"       // the function has answered, the offset is not marked
 	DeadLetterWritten Point = "dead-letter-written" // the broker has the dead letter, the offset is not marked
-	MailSent          Point = "mail-sent"           // the mail is sent, not marked as such
+	MailSent          Point = "mail-sent"           // the mail is sent, not marked as sent
 )
 
 var points = []Point{
@@ -38,7 +37,7 @@ var points = []Point{
 	DeadLetterWritten, MailSent,
 }
 
-// plan says at which pass of a point the process dies.
+// plan maps each point to the pass at which the process dies.
 type plan map[string]*pass
 
 type pass struct {
@@ -48,8 +47,8 @@ type pass struct {
 
 var armed atomic.Pointer[plan]
 
-// Arm sets the plan of this process: NAME.POINT=kill@N, more of them with semicolons between; the process is killed, as
-// by kill -9, when the function NAME passes POINT for the N-th time. An empty text arms nothing.
+// Arm sets the plan of this process: items NAME.POINT=kill@N, separated by semicolons. The process kills itself with SIGKILL
+// when the function NAME passes POINT for the N-th time. An empty text sets no plan.
 func Arm(text string) error {
 	if text == "" {
 		return nil
@@ -59,15 +58,15 @@ func Arm(text string) error {
 		name, action, _ := strings.Cut(strings.TrimSpace(item), "=")
 		scope, point, named := strings.Cut(name, ".")
 		if !named || scope == "" || !slices.Contains(points, Point(point)) {
-			return fmt.Errorf("failpoint %q: give NAME.POINT=kill@N, with a POINT of %v", item, points)
+			return fmt.Errorf("failpoint %q: use NAME.POINT=kill@N, with a POINT of %v", item, points)
 		}
 		count, ok := strings.CutPrefix(action, "kill@")
 		n, err := strconv.ParseInt(count, 10, 64)
 		if !ok || err != nil || n < 1 {
-			return fmt.Errorf("failpoint %q: the action is kill@N, with N from 1", item)
+			return fmt.Errorf("failpoint %q: the action must be kill@N, with N from 1", item)
 		}
 		if p[name] != nil {
-			return fmt.Errorf("failpoint %q: it is named twice", item)
+			return fmt.Errorf("failpoint %q: it appears twice", item)
 		}
 		p[name] = &pass{fatal: n}
 	}
@@ -77,7 +76,7 @@ func Arm(text string) error {
 	return nil
 }
 
-// Armed lists the points of the plan, none when there is no plan.
+// Armed lists the points of the plan; none without a plan.
 func Armed() []string {
 	p := armed.Load()
 	if p == nil {
@@ -96,7 +95,7 @@ func In(ctx context.Context, function string) context.Context {
 	return context.WithValue(ctx, scope{}, function)
 }
 
-// Pass passes a point in the name that ctx has by In. When the plan says so it does not return.
+// Pass passes a point in the name that In has set in ctx. If the plan says so, it does not return.
 func Pass(ctx context.Context, point Point) {
 	p := armed.Load()
 	if p == nil {
@@ -105,8 +104,8 @@ func Pass(ctx context.Context, point Point) {
 	name, _ := ctx.Value(scope{}).(string)
 	name += "." + string(point)
 	if passed := (*p)[name]; passed != nil && passed.count.Add(1) == passed.fatal {
-		fmt.Fprintln(os.Stderr, "failpoint: killed at", name) // by this tests know what the process died of
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)        // nobody may forbid it
-		select {}                                             // the signal takes effect any moment: nothing is done until then
+		fmt.Fprintln(os.Stderr, "failpoint: killed at", name) // tests read from this where the process died
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)        // SIGKILL cannot be blocked
+		select {}                                             // the signal takes effect at any moment: do nothing until then
 	}
 }

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// victim passes two points in the names of two functions, and says how far it comes.
+// victim passes two points in the names of two functions, and prints how far it gets.
 func victim(plan string) {
 	if err := Arm(plan); err != nil {
 		panic(err)
@@ -43,13 +43,13 @@ func TestProcessDiesAtThePassOfThePlan(t *testing.T) {
 		passed int
 		dies   bool
 	}{
-		"the first pass":            {"a-function.before-commit=kill@1", 0, true},
-		"a later pass":              {"another.before-commit=kill@2", 3, true},
-		"behind the work":           {"another.after-commit=kill@1", 2, true},
-		"the earlier of two":        {"another.after-commit=kill@3; a-function.after-commit=kill@2", 3, true},
-		"a pass that never comes":   {"another.after-commit=kill@4", 6, false},
-		"a function without it":     {"notify.after-commit=kill@1", 6, false},
-		"a point that nobody meets": {"another.mail-sent=kill@1", 6, false},
+		"the first pass":               {"a-function.before-commit=kill@1", 0, true},
+		"a later pass":                 {"another.before-commit=kill@2", 3, true},
+		"behind the work":              {"another.after-commit=kill@1", 2, true},
+		"the earlier of two":           {"another.after-commit=kill@3; a-function.after-commit=kill@2", 3, true},
+		"a pass that never comes":      {"another.after-commit=kill@4", 6, false},
+		"a function without it":        {"notify.after-commit=kill@1", 6, false},
+		"a point that is never passed": {"another.mail-sent=kill@1", 6, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package inbox gives an event its effect once, however often it is delivered. Events go in at least once; their
-// effects come out exactly once, since the record of the event commits with them.
+// Package inbox dedupes events: each takes effect once, however often it is delivered, since the record of the event commits
+// with its effect.
 package inbox
 
 import (
@@ -19,26 +19,25 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// Work is what a transaction does for those of some events that were not handled before, of which it gets the indices.
-// The events that it returns are stored with what it wrote.
+// Work is the body of a transaction for the events at the indices fresh, which were not handled before. The events that it
+// returns are stored in the same transaction.
 type Work func(ctx context.Context, tx *transaction.Tx, fresh []int) ([]event.Event, error)
 
-// Once runs work in one transaction with the record that consumer handled some events: all of them have their effect, or
-// none. It returns the indices of those that have it now, and the shards of the outbox with new rows; the other events are
-// duplicates, of one handled before or of an earlier one of the same call. An event is known by its source and its id
-// together, as CloudEvents has it. When the same event is handled twice at the same time, the second waits for the first to
-// commit or to fail.
+// Once runs work in one transaction with the inbox rows of some events for consumer: all of them take effect, or none. It
+// returns the indices of those that take effect now, and the shards of the outbox with new rows; the other events are
+// duplicates of one handled before, or of an earlier one of the same call. Source and id together identify an event, as in
+// CloudEvents. Of two concurrent deliveries of an event, the second waits for the first to commit or to fail.
 //
-// The events of a batch (see batch.Run) wait for a row that another transaction holds once; its error says nothing about a
-// single one of them. A batch of one event takes it to be new, as it is as a rule, which saves a round trip: it fails when it
-// is not. An event that is alone is looked for first.
+// A batch (see batch.Run) waits only briefly for a row that another transaction holds; its error says nothing about a single
+// event. A batch of one assumes that its event is new, which is nearly always true and saves a round trip, and fails if it
+// is not. An event that is retried alone is looked up first.
 func Once(ctx context.Context, db *sql.DB, consumer string, es []event.Event, alone bool, now func() time.Time, work Work) (fresh []int, shards []uint8, err error) {
 	ctx = failpoint.In(ctx, consumer)
 	if !alone {
 		return once(ctx, outbox.TransactShared, db, consumer, es, len(es) > 1, now, work)
 	}
 	fresh, shards, err = once(ctx, outbox.Transact, db, consumer, es, true, now, work)
-	if dberror.IsDuplicate(err) { // another delivery has committed since the event was looked for
+	if dberror.IsDuplicate(err) { // another delivery has committed since the lookup
 		fresh, shards, err = once(ctx, outbox.Transact, db, consumer, es, true, now, work)
 	}
 	return fresh, shards, err
@@ -50,7 +49,7 @@ func once(ctx context.Context, transact transact, db *sql.DB, consumer string, e
 	shards, err = transact(ctx, db, now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		fresh = []int{0}
 		if look {
-			// Before the insert: the affected count of one for many rows does not say which were there.
+			// Before the insert: the affected count of a multi-row insert does not say which rows were duplicates.
 			found, err := dedupe(ctx, messaging.New(tx), consumer, es)
 			if fresh = found; err != nil || len(fresh) == 0 {
 				return nil, err
@@ -64,14 +63,14 @@ func once(ctx context.Context, transact transact, db *sql.DB, consumer string, e
 	return fresh, shards, err
 }
 
-// record records that consumer handles the events of some indices, none of which it has handled before: error 1062 means
+// record inserts the inbox rows of the events at some indices, none of which consumer has handled before: error 1062 means
 // that it has.
 func record(ctx context.Context, tx *transaction.Tx, consumer string, es []event.Event, fresh []int, at time.Time) error {
 	rows := make([]messaging.InsertHandledParams, len(fresh))
 	for n, i := range fresh {
 		rows[n] = messaging.InsertHandledParams{Consumer: consumer, Source: es[i].Source(), EventID: es[i].ID(), ProcessedAt: at}
 	}
-	// In the order of the key, so that two batches with the same events do not deadlock.
+	// Sorted by key, so that two batches with the same events do not deadlock.
 	slices.SortFunc(rows, func(a, b messaging.InsertHandledParams) int {
 		return cmp.Or(cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.Source, b.Source))
 	})
@@ -81,10 +80,10 @@ func record(ctx context.Context, tx *transaction.Tx, consumer string, es []event
 	return nil
 }
 
-// identity is what an event is known by.
+// identity identifies an event.
 type identity struct{ source, id string }
 
-// dedupe returns the indices of the events that consumer has not handled, each event once.
+// dedupe returns the indices of the events that consumer has not handled, without duplicates.
 func dedupe(ctx context.Context, q *messaging.Queries, consumer string, es []event.Event) ([]int, error) {
 	ids := make([]string, len(es))
 	for i, e := range es {
@@ -92,7 +91,7 @@ func dedupe(ctx context.Context, q *messaging.Queries, consumer string, es []eve
 	}
 	handled, err := q.ListHandled(ctx, messaging.ListHandledParams{EventIds: ids, Consumer: consumer})
 	if err != nil {
-		return nil, fmt.Errorf("look for %d events in the inbox: %w", len(ids), err)
+		return nil, fmt.Errorf("look up %d events in the inbox: %w", len(ids), err)
 	}
 	seen := make(map[identity]bool, len(es))
 	for _, h := range handled {

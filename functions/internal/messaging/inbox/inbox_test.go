@@ -26,7 +26,7 @@ import (
 
 const consumer = "reserve-stock"
 
-// incoming is an event as it comes to a consumer.
+// incoming is an event as a consumer receives it.
 func incoming(source, id string) event.Event {
 	e := event.New()
 	e.SetSource(source)
@@ -36,12 +36,12 @@ func incoming(source, id string) event.Event {
 	return e
 }
 
-// once handles e with an effect that shows: one row of the outbox.
+// once handles e with a visible effect: one row of the outbox.
 func once(ctx context.Context, db *sql.DB, consumer string, e event.Event) (duplicate bool, shards []uint8, err error) {
 	return onceBy(ctx, db, consumer, e, func(context.Context, *transaction.Tx) error { return nil })
 }
 
-// onceBy is once with work that comes before the effect.
+// onceBy is once with work that runs before the effect.
 func onceBy(ctx context.Context, db *sql.DB, consumer string, e event.Event, work func(context.Context, *transaction.Tx) error) (duplicate bool, shards []uint8, err error) {
 	fresh, shards, err := inbox.Once(ctx, db, consumer, []event.Event{e}, true, time.Now, func(ctx context.Context, tx *transaction.Tx, _ []int) ([]event.Event, error) {
 		return []event.Event{effect(e.ID())}, work(ctx, tx)
@@ -158,7 +158,7 @@ func TestASecondDeliveryWaitsForTheFirst(t *testing.T) {
 			first, second := make(chan error, 1), make(chan error, 1)
 			go func() {
 				_, _, err := onceBy(t.Context(), db, consumer, e, func(ctx context.Context, tx *transaction.Tx) error {
-					_, err := tx.ExecContext(ctx, "DO 1") // the record goes to the server with it
+					_, err := tx.ExecContext(ctx, "DO 1") // sends the deferred inbox row to the server
 					close(working)
 					<-finish
 					return errors.Join(c.first, err)

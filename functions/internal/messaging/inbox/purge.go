@@ -10,13 +10,13 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// purgeStep is how many rows one statement of the purge deletes: few enough that no writer waits for it.
+// purgeStep is the number of rows per statement of the purge: few enough that no writer waits for it.
 const purgeStep = 500
 
-// Purge forgets the events that were handled before a time, oldest first, and returns how many.
+// Purge deletes the records of events that were handled before a time, oldest first, and returns their number.
 func Purge(ctx context.Context, db *sql.DB, before time.Time) (deleted int64, err error) {
 	for {
-		// At READ COMMITTED, which locks no gap that an event being handled would be recorded in.
+		// READ COMMITTED locks no gap into which a concurrent event would be recorded.
 		var n int64
 		err := transaction.Run(ctx, db, func(ctx context.Context, tx *transaction.Tx) (err error) {
 			n, err = messaging.New(tx).DeleteHandledBefore(ctx, messaging.DeleteHandledBeforeParams{ProcessedAt: before, Limit: purgeStep})

@@ -1,5 +1,5 @@
-// Package kafkasink is the relay's way to Kafka through the KafkaSinks of Knative. Events go in by outbox.Publisher; they
-// come out as CloudEvents posted over HTTP, each to the KafkaSink of its type.
+// Package kafkasink publishes events through the KafkaSinks of Knative. Its Publisher is an outbox.Publisher that posts each
+// event over HTTP, as a CloudEvent, to the KafkaSink of its type.
 package kafkasink
 
 import (
@@ -19,13 +19,13 @@ import (
 )
 
 const (
-	// parallel is how many events are under way at once, at most. No two of them are of one order, since a batch has one
-	// event of an aggregate: a KafkaSink sends on what it has at hand in any order.
+	// parallel bounds the requests in flight. No two of them are of one order, since a batch has one event per aggregate: a
+	// KafkaSink may reorder concurrent requests.
 	parallel = 64
-	// largest is the size of the data that a KafkaSink takes, in bytes: its producer sends requests up to 1 MiB, and
-	// answers a larger one with the same 503 as a broker that is away, so that it would be sent again for ever.
+	// largest is the size of the largest data that a KafkaSink takes, in bytes. Its producer sends requests up to 1 MiB, and
+	// answers larger ones with the same 503 as an outage of the broker, so the relay would retry them forever.
 	largest = 1<<20 - 16<<10
-	// unknown stands for the partition and the offset of a record: a KafkaSink does not tell them.
+	// unknown stands for the partition and the offset of a record, which a KafkaSink does not return.
 	unknown = -1
 )
 
@@ -36,7 +36,7 @@ type Publisher struct {
 }
 
 // New returns a publisher to the KafkaSinks at template, an http or https URL in which {topic} stands for the type of the
-// event, which is the name of its topic. It does not connect yet.
+// event. It does not connect yet.
 func New(template string) (*Publisher, error) {
 	u, err := url.Parse(strings.ReplaceAll(template, "{topic}", "topic"))
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || !strings.Contains(template, "{topic}") {
@@ -46,13 +46,13 @@ func New(template string) (*Publisher, error) {
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = parallel, parallel, parallel
 	return &Publisher{template: template, client: &http.Client{
 		Transport: transport,
-		// To follow would be to post without a body, and to take that answer for the broker's.
+		// Following a redirect would drop the body, and take the answer for the broker's.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
 
-// Publish posts a batch: see outbox.Publisher. The fate of an event that is not answered within ctx is unknown: the
-// KafkaSink may still write it.
+// Publish posts a batch: see outbox.Publisher. If ctx ends before an answer, the fate of the event is unknown: the KafkaSink
+// may still write it.
 func (p *Publisher) Publish(ctx context.Context, batch []event.Event) []outbox.Outcome {
 	outcomes := make([]outbox.Outcome, len(batch))
 	var group sync.WaitGroup
@@ -88,8 +88,8 @@ func (p *Publisher) post(ctx context.Context, e event.Event) error {
 	return judge(response, text)
 }
 
-// judge tells what an answer means: 202 comes after Kafka's acknowledgment; 400 and 413 are about the event itself; 404
-// is about a KafkaSink that is not there yet, and all else about brokers and the way to them.
+// judge maps an answer to an outcome: 202 follows Kafka's acknowledgement; 400 and 413 are about the event itself; 404 means
+// that the KafkaSink does not exist yet, and all others are about brokers and the network.
 func judge(response *http.Response, text []byte) error {
 	if response.StatusCode >= 200 && response.StatusCode < 300 {
 		return nil
@@ -105,7 +105,7 @@ func judge(response *http.Response, text []byte) error {
 	}
 }
 
-// Close lets go of the connections. It may be called twice.
+// Close closes the connections. It may be called twice.
 func (p *Publisher) Close() error {
 	p.client.CloseIdleConnections()
 	return nil

@@ -30,8 +30,8 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// The proxy of the environment leads nowhere. Clients that heed it leave it out for loopback addresses only, and 0.0.0.0,
-// by which a listener of this machine is reached too, is none.
+// The environment's proxy leads nowhere. Clients that respect it skip it only for loopback addresses, and 0.0.0.0, which
+// also reaches a local listener, is not one.
 func init() {
 	if err := os.Setenv("HTTP_PROXY", "http://127.0.0.1:1"); err != nil {
 		panic(err)
@@ -46,7 +46,7 @@ func newPublisher(t *testing.T, template string) *kafkasink.Publisher {
 	return p
 }
 
-// confirmed are facts about new orders.
+// confirmed returns facts about new orders.
 func confirmed(t *testing.T, n int) (batch []event.Event) {
 	t.Helper()
 	for range n {
@@ -55,7 +55,7 @@ func confirmed(t *testing.T, n int) (batch []event.Event) {
 	return batch
 }
 
-// sinks are KafkaSinks in front of the topic order.confirmed of a broker.
+// sinks serves KafkaSinks in front of the topic order.confirmed of a broker.
 func sinks(t *testing.T) (s *knativetest.Sink, template string, c kafkatest.Cluster, topic string) {
 	t.Helper()
 	c = kafkatest.Start(t)
@@ -72,7 +72,7 @@ func TestEventsAreStoredAsByTheProducer(t *testing.T) {
 	batch := confirmed(t, 100)
 
 	for _, o := range newPublisher(t, template).Publish(t.Context(), batch) {
-		assert.Equal(t, outbox.Outcome{Partition: -1, Offset: -1}, o, "a KafkaSink does not tell where")
+		assert.Equal(t, outbox.Outcome{Partition: -1, Offset: -1}, o, "a KafkaSink does not return them")
 	}
 	direct := kafka.NewProducer(c.Brokers, c.Prefix, nil)
 	t.Cleanup(func() { assert.NoError(t, direct.Close()) })
@@ -152,7 +152,7 @@ func assertOutcome(t *testing.T, want, got error, about any) {
 	}
 	assert.Error(t, got, about)
 	for _, refusal := range []error{outbox.ErrRefused, outbox.ErrTooLarge} {
-		if want == refusal { //nolint:errorlint // which of the sentinels is wanted
+		if want == refusal { //nolint:errorlint // which sentinel is expected
 			assert.ErrorIs(t, got, refusal, about)
 		} else {
 			assert.NotErrorIs(t, got, refusal, about)
@@ -175,14 +175,14 @@ func TestWhatIsTooLargeOrNoEventIsRefusedBeforeItIsSent(t *testing.T) {
 
 func TestATopicOrASinkThatIsMissingIsNotTheEventsFault(t *testing.T) {
 	_, template, _, _ := sinks(t)
-	for _, eventType := range []string{"nobody.has", "lost"} {
+	for _, eventType := range []string{"topic.missing", "lost"} {
 		e := confirmed(t, 1)[0]
 		e.SetType(eventType)
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		assertOutcome(t, errUnknown, newPublisher(t, template).Publish(ctx, []event.Event{e})[0].Err, eventType)
 		cancel()
 	}
-	assertOutcome(t, errUnknown, newPublisher(t, "http://"+porttest.Address(t)+"/{topic}").Publish(t.Context(), confirmed(t, 1))[0].Err, "nobody listens")
+	assertOutcome(t, errUnknown, newPublisher(t, "http://"+porttest.Address(t)+"/{topic}").Publish(t.Context(), confirmed(t, 1))[0].Err, "no listener")
 }
 
 func TestEventsAreUnderWayAtOnceWithinABound(t *testing.T) {
@@ -193,7 +193,7 @@ func TestEventsAreUnderWayAtOnceWithinABound(t *testing.T) {
 		n := running.Add(1)
 		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 		}
-		if n == bound { // which may come more than once
+		if n == bound { // which may be repeated
 			fill()
 		}
 		<-full.Done()
@@ -205,7 +205,7 @@ func TestEventsAreUnderWayAtOnceWithinABound(t *testing.T) {
 	assert.EqualValues(t, bound, most.Load())
 }
 
-// relay is one of the outbox of a schema of its own, with facts of so many orders, two of each.
+// relay returns a relay of a new outbox, with two facts of each of so many orders.
 func relay(t *testing.T, p outbox.Publisher, orders int) (outbox.Relay, []event.Event) {
 	t.Helper()
 	db := mysqltest.Open(t, schema.Orders)
@@ -236,7 +236,7 @@ func TestARelayHasOneEventOfAnOrderUnderWay(t *testing.T) {
 		}
 		count(1)
 		answer(w, request)
-		count(-1) // what was answered is sent when this returns
+		count(-1) // all answered events are sent when this returns
 	}
 
 	sent, err := r.Sweep(t.Context())
@@ -256,7 +256,7 @@ func TestARelayHasOneEventOfAnOrderUnderWay(t *testing.T) {
 	assert.Equal(t, len(stored), mysqltest.Count(t, r.DB, "SELECT COUNT(*) FROM outbox WHERE status = 'SENT' AND kafka_offset = -1"))
 }
 
-// hasty gives up on a KafkaSink once that has an event.
+// hasty gives up on a KafkaSink once the KafkaSink has an event.
 type hasty struct {
 	outbox.Publisher
 	reached <-chan struct{}
@@ -275,8 +275,8 @@ func (h hasty) Publish(ctx context.Context, batch []event.Event) []outbox.Outcom
 	return h.Publisher.Publish(ctx, batch)
 }
 
-// TestGivingUpIsAnUnknownOutcome holds that what a client gave up on is written nevertheless, sent again, and no attempt
-// against the event.
+// TestGivingUpIsAnUnknownOutcome checks that an event whose request was abandoned is still written, is sent again, and costs
+// no attempt.
 func TestGivingUpIsAnUnknownOutcome(t *testing.T) {
 	s, template, c, topic := sinks(t)
 	reached, letGo := make(chan struct{}), make(chan struct{})

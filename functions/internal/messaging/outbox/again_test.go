@@ -15,7 +15,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// slow is a broker that takes its first batch only when it may go on.
+// slow is a broker that takes its first batch only when the test lets it.
 type slow struct {
 	outboxtest.Publisher
 	begun, proceed chan struct{}
@@ -29,7 +29,7 @@ func (s *slow) Publish(ctx context.Context, batch []event.Event) []outbox.Outcom
 	return s.Publisher.Publish(ctx, batch)
 }
 
-// A relay that finds its shard taken goes away: who has the shard sends what came meanwhile.
+// A relay that finds its shard claimed gives up: the owner of the claim sends the new rows.
 func TestWhatComesWhileARelayHasItsShardIsSentByThatRelay(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	store(t, db, fact("order-1", 1))

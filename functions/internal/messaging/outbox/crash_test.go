@@ -15,7 +15,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// What happens to a relay between the broker's word and its own commit makes a duplicate, and loses nothing.
+// A relay that dies between the broker's acknowledgement and its own commit causes a duplicate, and loses nothing.
 func TestARelayThatDiesAfterPublishingLeavesTheRowsToTheNext(t *testing.T) {
 	cases := map[string]func(t *testing.T, kill func(), cancel func()){
 		"its connection is killed": func(_ *testing.T, kill func(), _ func()) { kill() },
@@ -35,7 +35,7 @@ func TestARelayThatDiesAfterPublishingLeavesTheRowsToTheNext(t *testing.T) {
 			defer cancel()
 			b := &broker{t: t, answer: func(context.Context, event.Event) (o outbox.Outcome) {
 				die(t, func() { kill(t, db, id) }, cancel)
-				return o // the broker has it
+				return o // the broker has stored it
 			}}
 
 			sent, err := relay(dying, b).Sweep(ctx)
@@ -78,7 +78,7 @@ func TestAFrozenRelayLosesItsShard(t *testing.T) {
 		select {
 		case <-publishing:
 			holds = true
-		case err := <-ended: // the machine was so slow that it was silent for too long already
+		case err := <-ended: // the machine was so slow that the connection had been idle for too long
 			require.True(t, dberror.IsTransient(err), "%v", err)
 		}
 	}

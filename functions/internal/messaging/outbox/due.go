@@ -10,29 +10,29 @@ import (
 	"example.com/orders/sql/messaging"
 )
 
-// row is an outbox row that is due.
+// row is a due outbox row.
 type row struct {
 	id        int64
 	aggregate string
-	waited    bool // it was refused before
+	waited    bool // the broker refused it before
 	attempts  int
 	event     event.Event
 	err       error // the row cannot be turned into an event
 }
 
-// heldRow is an outbox row that is held back by an earlier one of its aggregate.
+// heldRow is an outbox row that an earlier row of its aggregate holds back.
 type heldRow struct {
 	messaging.InsertWaitingParams
 
-	until time.Time // the next attempt of that one
+	until time.Time // the next attempt of the earlier row
 }
 
-// claim takes the shards that no other relay has, and reads the first new rows of each: as many as the batch has for it.
+// claim locks the shards that no other relay has, and reads the first new rows of each: up to its share of the batch.
 func claim(ctx context.Context, q *messaging.Queries, shards []uint8) (claimed []uint8, pages [][]messaging.ListNewRow, err error) {
 	if len(shards) == 1 {
 		mine, page, err := q.ClaimShard(ctx, messaging.ListNewParams{Shard: shards[0], Limit: batchSize})
 		if err != nil {
-			return nil, nil, fmt.Errorf("claim, and read the new rows: %w", err)
+			return nil, nil, fmt.Errorf("claim shards and read the new rows: %w", err)
 		}
 		if !mine {
 			return nil, nil, nil
@@ -40,7 +40,7 @@ func claim(ctx context.Context, q *messaging.Queries, shards []uint8) (claimed [
 		return shards, [][]messaging.ListNewRow{page}, nil
 	}
 	if claimed, err = q.ClaimShards(ctx, shards); err != nil {
-		return nil, nil, fmt.Errorf("claim: %w", err)
+		return nil, nil, fmt.Errorf("claim shards: %w", err)
 	}
 	lists := make([]messaging.ListNewParams, len(claimed))
 	for i, shard := range claimed {
@@ -52,9 +52,9 @@ func claim(ctx context.Context, q *messaging.Queries, shards []uint8) (claimed [
 	return claimed, pages, nil
 }
 
-// due returns up to limit rows of a shard to send now, at most one an aggregate: its first one that is not sent. A row that
-// waits for its retry holds back its aggregate; a parked one does not. held are rows to set aside, which nobody needs to look
-// at before that retry. page is the first limit of the new ones.
+// due returns up to limit rows of a shard to send now, at most one per aggregate: its first unsent one. A row that waits for
+// its retry holds back its aggregate; a parked one does not. held has rows to set aside until such a retry. page has the
+// first limit new rows.
 func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int, page []messaging.ListNewRow) (rows []row, held []heldRow, err error) {
 	seen := make(map[string]bool, limit) // the aggregates whose first row has been read
 	take := func(aggregate string, r func() row) {
@@ -105,7 +105,7 @@ func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int, page
 		}
 		if waits && len(page) > 0 {
 			if holders, err = q.ListHolders(ctx, aggregates(page)); err != nil {
-				return nil, nil, fmt.Errorf("read what holds back the new rows: %w", err)
+				return nil, nil, fmt.Errorf("read which rows hold back the new ones: %w", err)
 			}
 		}
 	}
@@ -115,7 +115,7 @@ func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int, page
 	return rows, held, nil
 }
 
-// aggregates lists those of new rows.
+// aggregates returns the aggregate ids of new rows.
 func aggregates(page []messaging.ListNewRow) []string {
 	ids := make([]string, len(page))
 	for i, n := range page {
@@ -124,7 +124,7 @@ func aggregates(page []messaging.ListNewRow) []string {
 	return ids
 }
 
-// firstAttempts has the next attempt of the first row of each aggregate that waits.
+// firstAttempts maps each waiting aggregate to the next attempt of its first row.
 func firstAttempts(holders []messaging.ListHoldersRow) map[string]time.Time {
 	until := make(map[string]time.Time, len(holders))
 	for _, h := range holders {

@@ -23,7 +23,7 @@ func created(b *testing.B) event.Event {
 	return e
 }
 
-// BenchmarkEncodeRow is what storing an event costs before the statement is made.
+// BenchmarkEncodeRow measures the encoding of an event, without its statement.
 func BenchmarkEncodeRow(b *testing.B) {
 	batch, at := []event.Event{created(b)}, time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	b.ReportAllocs()
@@ -34,7 +34,7 @@ func BenchmarkEncodeRow(b *testing.B) {
 	}
 }
 
-// BenchmarkDecodeRow is what the relay does to a row that it has read.
+// BenchmarkDecodeRow measures the decoding of a row that the relay has read.
 func BenchmarkDecodeRow(b *testing.B) {
 	e := created(b)
 	rows, err := outbox.Encode([]event.Event{e}, e.Time())

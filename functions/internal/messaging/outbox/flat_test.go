@@ -15,10 +15,10 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// fewReads is more than a sweep reads to send a single row, whatever else there is.
+// fewReads is more rows than a sweep reads to send a single row, whatever else the outbox holds.
 const fewReads = 200
 
-// fillRefused makes n rows parked or waiting for an hour, half of them each.
+// fillRefused inserts n rows, half of them parked and half waiting for an hour.
 func fillRefused(t *testing.T, db *sql.DB, n int) {
 	t.Helper()
 	fill(t, db, n)

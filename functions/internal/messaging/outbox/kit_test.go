@@ -29,7 +29,7 @@ func fact(aggregate string, n int) event.Event {
 	return e
 }
 
-// store puts events into the outbox, in one transaction.
+// store adds events to the outbox, in one transaction.
 func store(t testing.TB, db *sql.DB, events ...event.Event) []uint8 {
 	t.Helper()
 	shards, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
@@ -39,14 +39,14 @@ func store(t testing.TB, db *sql.DB, events ...event.Event) []uint8 {
 	return shards
 }
 
-// broker is a Publisher that keeps what it is given, and answers by answer; without one it acknowledges. It asserts
-// what a relay promises about a batch.
+// broker is a Publisher that keeps the events it is given and answers with answer, by default with an acknowledgement. It
+// asserts what a relay guarantees about a batch.
 type broker struct {
 	t      testing.TB
 	answer func(ctx context.Context, e event.Event) outbox.Outcome
 
 	mu    sync.Mutex
-	asked []string // the ids of all that was given
+	asked []string // the ids of all events that it was given
 }
 
 func (b *broker) Publish(ctx context.Context, batch []event.Event) []outbox.Outcome {
@@ -70,14 +70,14 @@ func (b *broker) Publish(ctx context.Context, batch []event.Event) []outbox.Outc
 
 func (*broker) Close() error { return nil }
 
-// ids are those of all events that the broker was given, in order.
+// ids returns the ids of all events that the broker was given, in order.
 func (b *broker) ids() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]string(nil), b.asked...)
 }
 
-// times is how often the broker was given an event.
+// times counts how often the broker was given an event.
 func (b *broker) times(id string) (n int) {
 	for _, given := range b.ids() {
 		if given == id {
@@ -87,12 +87,12 @@ func (b *broker) times(id string) (n int) {
 	return n
 }
 
-// relay sends the outbox of db to p.
+// relay returns a relay from the outbox of db to p.
 func relay(db *sql.DB, p outbox.Publisher) outbox.Relay {
 	return outbox.Relay{DB: db, Publisher: p, Now: time.Now}
 }
 
-// sweep relays until nothing is due and asserts that no error comes of it.
+// sweep relays all due rows and asserts that there is no error.
 func sweep(t testing.TB, db *sql.DB, p outbox.Publisher) int {
 	t.Helper()
 	sent, err := relay(db, p).Sweep(t.Context())
@@ -116,7 +116,7 @@ func stored(t testing.TB, db *sql.DB, e event.Event) (s state) {
 	return s
 }
 
-// exec runs a statement and returns how many rows it changed.
+// exec runs a statement and returns the number of changed rows.
 func exec(t testing.TB, db *sql.DB, query string, args ...any) int64 {
 	t.Helper()
 	result, err := db.ExecContext(t.Context(), query, args...)

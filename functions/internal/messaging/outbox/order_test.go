@@ -21,7 +21,7 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// unreliable is a broker with faults. What it has stored is in its log, acknowledged or not.
+// unreliable is a broker with faults. Its log has the stored events, acknowledged or not.
 type unreliable struct {
 	db *sql.DB
 
@@ -33,7 +33,7 @@ var errTimeout = errors.New("timed out")
 
 func (u *unreliable) Publish(ctx context.Context, batch []event.Event) []outbox.Outcome {
 	if rand.N(100) < 3 {
-		// The server drops a connection: that of a writer, of a relay or an idle one.
+		// The server drops one connection: of a writer, of a relay, or an idle one.
 		u.dropOne(ctx)
 	}
 	outcomes := make([]outbox.Outcome, len(batch))
@@ -56,7 +56,7 @@ func (u *unreliable) Publish(ctx context.Context, batch []event.Event) []outbox.
 	return outcomes
 }
 
-// dropOne does not say whether it could: the connection that it asks on may be the one that another drops.
+// dropOne ignores its result: another call may drop the connection that it asks on.
 func (u *unreliable) dropOne(ctx context.Context) {
 	all, err := servertest.Sessions(ctx, u.db)
 	if err == nil && len(all) > 0 {
@@ -71,8 +71,8 @@ func TestFirstDeliveriesOfAnAggregateAreInOrder(t *testing.T) {
 	server := mysqltest.Server(t)
 	db, err := server.Open(schema.Orders, 16)
 	require.NoError(t, err)
-	defer func() { _ = db.Close() }()      // it may say that a connection was killed
-	quiet := mysqltest.Pool(t, server, "") // outside of the schema, so that nobody kills its connections
+	defer func() { _ = db.Close() }()      // it may report a killed connection
+	quiet := mysqltest.Pool(t, server, "") // outside of the schema, so that its connections are not killed
 	u := &unreliable{db: db, log: map[string][]string{}}
 
 	writing, written := context.WithCancel(t.Context())

@@ -1,5 +1,5 @@
-// Package outbox stores events in the transaction of the state that they tell of, and relays them to Kafka. Events go
-// in through Transact; they come out of Relay, in order per aggregate, at least once.
+// Package outbox stores events in the transaction that changes the state, and relays them to Kafka: at least once, and in
+// order per aggregate. Transact stores, Relay publishes.
 package outbox
 
 import (
@@ -19,11 +19,11 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// Shards is how many shards an outbox has, one row of outbox_shards each. It is part of the stored data: another
+// Shards is the number of shards of an outbox; each has a row in outbox_shards. It is part of the stored data: a different
 // number needs a migration.
 const Shards = 8
 
-// AllShards lists them.
+// AllShards returns the numbers of all shards.
 func AllShards() []uint8 {
 	all := make([]uint8, Shards)
 	for i := range all {
@@ -32,27 +32,27 @@ func AllShards() []uint8 {
 	return all
 }
 
-// Shard is the shard of an aggregate's events.
+// Shard returns the shard of an aggregate's events.
 func Shard(aggregateID string) uint8 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(aggregateID)) // a hash never fails
 	return uint8(h.Sum32() % Shards)
 }
 
-// Poke tells the relay of a schema that shards have new rows. It returns at once and may be lost: the relay sweeps
-// all the same.
+// Poke wakes the relay of a schema because shards have new rows. It returns at once and may be lost: the relay also sweeps
+// regularly.
 type Poke func(schema string, shards ...uint8)
 
-// Work is what a transaction does; the events that it returns are stored with what it wrote.
+// Work is the body of a transaction; the events that it returns are stored in the same transaction.
 type Work func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error)
 
 // Transact runs work in one transaction and stores the events that it returns: see transaction.Run. It returns the shards
-// that have new rows, for the poke.
+// with new rows, for the poke.
 func Transact(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
 	return transact(ctx, transaction.Run, db, now, work)
 }
 
-// TransactShared is Transact for work that is done for several callers at once: see transaction.RunShared.
+// TransactShared is Transact for the work of a batch: see transaction.RunShared.
 func TransactShared(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
 	return transact(ctx, transaction.RunShared, db, now, work)
 }
@@ -80,8 +80,8 @@ func transact(ctx context.Context, run runner, db *sql.DB, now func() time.Time,
 	return shards, nil
 }
 
-// Append stores events in tx, at the latest with its commit, and returns the shards that they go to. Each event has a
-// subject, its aggregate's id.
+// Append stores events in tx, at the latest with its commit, and returns their shards. Each event needs a subject, the id of
+// its aggregate.
 func Append(ctx context.Context, tx *transaction.Tx, at time.Time, emitted []event.Event) ([]uint8, error) {
 	if len(emitted) == 0 {
 		return nil, nil
@@ -100,7 +100,7 @@ func Append(ctx context.Context, tx *transaction.Tx, at time.Time, emitted []eve
 	return shards, nil
 }
 
-// Encode makes the rows of events; Decode makes events of them again.
+// Encode returns the rows of events; Decode is its inverse.
 func Encode(emitted []event.Event, at time.Time) ([]messaging.InsertEventParams, error) {
 	rows := make([]messaging.InsertEventParams, len(emitted))
 	for i, e := range emitted {
@@ -128,7 +128,7 @@ func aggregateType(source string) string {
 	return "ORDER"
 }
 
-// headers are the CloudEvents attributes of a stored event, all but its type and data, which have columns of their own.
+// headers has the CloudEvents attributes of a stored event, except type and data, which have their own columns.
 type headers struct {
 	ID              string            `json:"id"`
 	Source          string            `json:"source"`
@@ -157,7 +157,7 @@ func encodeHeaders(e event.Event) (string, error) {
 	return string(text), nil
 }
 
-// Decode makes the stored event again; what it returns is equal to what was appended.
+// Decode returns the event of a stored row, equal to the event that was appended.
 func Decode(eventType, payload, text string) (event.Event, error) {
 	var h headers
 	if err := json.Unmarshal([]byte(text), &h); err != nil {

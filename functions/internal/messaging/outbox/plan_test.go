@@ -63,7 +63,7 @@ func TestEveryQueryOfTheRelayFindsItsRowsByAnIndex(t *testing.T) {
 				for _, l := range p.Lookups {
 					switch l.Table {
 					case "outbox", "o", "n", "e", "outbox_shards", "s":
-						if name == "MarkSent" && l.Table == "s" { // the list of what was sent
+						if name == "MarkSent" && l.Table == "s" { // the list of sent rows
 							continue
 						}
 						assert.NotEmpty(t, l.Index, "%s scans the table: %v", name, fmt.Sprint(p.Lookups))

@@ -11,11 +11,11 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// purgeStep is how many ids one step of the purge covers: few enough that no writer waits for it.
+// purgeStep is the number of ids per step of the purge: few enough that no writer waits for it.
 const purgeStep = 1000
 
-// Purge deletes the rows that were sent before a time, in steps by ranges of the primary key, from the oldest on, and
-// returns how many. It ends at the first range that is not wholly older than that. Other rows stay.
+// Purge deletes the rows that were sent before a time and returns their number. It deletes in steps by ranges of the primary
+// key, oldest first, and stops at the first range with a newer row. Rows that are not sent stay.
 func Purge(ctx context.Context, db *sql.DB, before time.Time) (deleted int64, err error) {
 	q := messaging.New(db)
 	from, err := q.FirstEvent(ctx)
@@ -24,7 +24,7 @@ func Purge(ctx context.Context, db *sql.DB, before time.Time) (deleted int64, er
 		if last, err = q.LastOfRange(ctx, messaging.LastOfRangeParams{ID: from, Limit: purgeStep}); err != nil {
 			break
 		}
-		// At READ COMMITTED, which lets go of the rows that stay: nobody waits for a purge.
+		// READ COMMITTED releases the locks of rows that stay, so no writer waits for the purge.
 		var n int64
 		err := transaction.Run(ctx, db, func(ctx context.Context, tx *transaction.Tx) (err error) {
 			n, err = messaging.New(tx).DeleteSentRange(ctx, messaging.DeleteSentRangeParams{FirstID: from, LastID: last.ID, SentBefore: &before})

@@ -20,12 +20,12 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// fill stores n rows that were sent on 1 January 2026, but for one in a hundred that is parked and one that is new.
+// fill stores n rows sent on 1 January 2026; one in a hundred is parked, and one is new.
 func fill(t *testing.T, db *sql.DB, n int) {
 	t.Helper()
 	const digits = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)"
 	for from := 0; from < n; from += 100_000 {
-		// The shard is not that of the aggregate: the rows are as good as any to a relay.
+		// The shard does not belong to the aggregate, which makes no difference to a relay.
 		exec(t, db, `INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, status, created_at, sent_at, attempts)
 			SELECT n % 8, 'ORDER', CONCAT('filled-', n), 'order.created', '{}',
 				CONCAT('{"id":"filled-', n, '#1","source":"/orders","subject":"filled-', n, '","time":"2026-01-01T00:00:00Z","datacontenttype":"application/json"}'),
@@ -91,7 +91,7 @@ func TestPurgeGoesPastWhatStays(t *testing.T) {
 	assert.Zero(t, mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox WHERE status = 'SENT'"))
 }
 
-// rows is how large the outbox is that a purge meets: 100,000, or a million with ORDERS_TEST_LARGE.
+// rows is the size of the outbox in the purge test: 100,000, or a million with ORDERS_TEST_LARGE.
 func rows() int {
 	if os.Getenv("ORDERS_TEST_LARGE") != "" {
 		return 1_000_000
@@ -106,7 +106,7 @@ func TestPurgeMeetsNoWriterAndNoRelay(t *testing.T) {
 	purging, finished := context.WithCancel(t.Context())
 	var others, purges sync.WaitGroup
 	var stored atomic.Int64
-	// Any error is one too many: none of them may lose a deadlock to another.
+	// No error is allowed: no writer may lose a deadlock to the purge.
 	for w := range 4 {
 		others.Go(func() {
 			for i := 0; purging.Err() == nil; i++ {
@@ -136,7 +136,7 @@ func TestPurgeMeetsNoWriterAndNoRelay(t *testing.T) {
 		})
 	}
 	var deleted atomic.Int64
-	for range 2 { // the ticks that ask for a purge may overlap
+	for range 2 { // the purge ticks may overlap
 		purges.Go(func() {
 			n, err := outbox.Purge(t.Context(), db, retention)
 			assert.NoError(t, err)

@@ -41,7 +41,7 @@ func TestBackoffDoublesUpToACeiling(t *testing.T) {
 	}
 }
 
-// refusing is a broker that refuses one event, for a reason of its own, and takes all others.
+// refusing is a broker that refuses one event with a reason, and takes all others.
 func refusing(t *testing.T, id string, reason error) *broker {
 	t.Helper()
 	return &broker{t: t, answer: func(_ context.Context, e event.Event) (o outbox.Outcome) {
@@ -59,7 +59,7 @@ func TestRelayCountsARefusalAndHoldsBackItsAggregate(t *testing.T) {
 	store(t, db, refused, later, other)
 	b := refusing(t, refused.ID(), fmt.Errorf("%w: invalid record", outbox.ErrRefused))
 	r := relay(db, b)
-	r.Now = func() time.Time { return time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC) } // the database's clock counts
+	r.Now = func() time.Time { return time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC) } // only the database's clock counts
 
 	var before, next time.Time
 	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT NOW(6)").Scan(&before))
@@ -179,7 +179,7 @@ func TestEveryWaitingRowHoldsBackItsAggregate(t *testing.T) {
 
 	assert.Equal(t, 1, sweep(t, db, b))
 	assert.Zero(t, b.times(last+"#2"), "it waits behind the first")
-	// The new row gets a next attempt too, as by an operator who looks at the aggregate only.
+	// The new row gets a next attempt too, as from an operator who looks only at the aggregate.
 	exec(t, db, "UPDATE outbox SET next_attempt_at = NOW(6) WHERE aggregate_id = ?", last)
 	assert.Equal(t, 2, sweep(t, db, b), "a due row is found behind any number of waiting ones")
 	assert.Equal(t, []string{last + "#1", last + "#2"}, b.ids()[1:])

@@ -19,52 +19,52 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// Publisher sends events to the topics that are named like their types.
+// Publisher publishes events to the topics of their types.
 type Publisher interface {
-	// Publish sends a batch and waits for the broker's word on each event, within ctx; there is one outcome an
-	// event, in the order of the batch. The batch has at most one event of an aggregate.
+	// Publish sends a batch and waits within ctx for the broker's acknowledgements. It returns one outcome per event, in the
+	// order of the batch. The batch has at most one event per aggregate.
 	Publish(ctx context.Context, batch []event.Event) []Outcome
 	Close() error
 }
 
-// Outcome is what became of one event of a batch. Without an error it is stored by the broker, on all in-sync
-// replicas. With one that wraps ErrRefused or ErrTooLarge it is not, for reasons of its own. With any other its fate
-// is unknown: it is sent again.
+// Outcome is the result of publishing one event. Without an error all in-sync replicas have stored it. An error that wraps
+// ErrRefused or ErrTooLarge means that the broker did not store it, because of the event itself. With any other error its
+// fate is unknown, and it is sent again.
 type Outcome struct {
 	Partition int32
 	Offset    int64
 	Err       error
 }
 
-// ErrRefused is wrapped by the error of an event that the broker refused for what it is: it counts as an attempt.
+// ErrRefused marks an event that the broker refused for what it is: this counts as an attempt.
 var ErrRefused = errors.New("refused by the broker")
 
-// ErrTooLarge is wrapped by the error of an event that is larger than the broker takes: no attempt will change that.
+// ErrTooLarge marks an event larger than the broker takes: a retry would fail again.
 var ErrTooLarge = errors.New("too large for the broker")
 
-// errNoOutcome stands for an answer that the publisher owes: what became of the event is unknown.
+// errNoOutcome replaces an outcome that the publisher did not return: the fate of the event is unknown.
 var errNoOutcome = errors.New("the publisher gave no outcome")
 
 const (
 	// publishTimeout bounds the wait for the broker, during which the relay holds its shard.
 	publishTimeout = 10 * time.Second
-	// batchSize is how many rows a relay sends at once, at most.
+	// batchSize is the maximum number of rows in a batch.
 	batchSize = 1000
-	// retryShare bounds how much of a batch are rows that were refused before, 1/retryShare: a broker that refuses them again,
-	// one by one, does not hold up for long what is new.
+	// retryShare bounds the retries in a batch to 1/retryShare of its rows: if the broker refuses them again, one at a time,
+	// they do not hold up new rows for long.
 	retryShare = 10
-	// fewHeld is how many new rows of a shard that are held back a pass passes over, which takes less than to write to them:
+	// fewHeld is the number of held-back new rows per shard that a pass skips, since skipping them is cheaper than writing;
 	// more are set aside until the attempt that they wait for.
 	fewHeld = 50
-	// maxAttempts is how often a row may be refused before it is parked.
+	// maxAttempts is the number of refusals after which a row is parked.
 	maxAttempts = 10
 
 	firstBackoff = time.Second
 	maxBackoff   = 5 * time.Minute
 )
 
-// Backoff is the wait after the n-th refusal, n from 1: one second doubled with each, at most five minutes, of which
-// jitter, from 0 up to but not 1, takes a share (full jitter).
+// Backoff returns the wait before the next attempt after n refusals, n from 1: one second, doubled each time, at most five
+// minutes, multiplied by jitter in [0, 1) (full jitter).
 func Backoff(n int, jitter float64) time.Duration {
 	ceiling := maxBackoff
 	if shift := n - 1; shift < 9 {
@@ -73,24 +73,23 @@ func Backoff(n int, jitter float64) time.Duration {
 	return time.Duration(jitter * float64(ceiling))
 }
 
-// Relay sends stored events. Any number of relays may work on one outbox, in any number of processes.
+// Relay publishes the rows of an outbox. Any number of relays may work on one outbox, in any number of processes.
 type Relay struct {
-	// DB is a pool of the outbox's schema whose connections the server closes after a short wait_timeout, so that a
-	// relay that froze loses its shard.
+	// DB is a pool of the outbox's schema with a short wait_timeout on the server, so that a frozen relay loses its shard.
 	DB        *sql.DB
 	Publisher Publisher
 	Now       func() time.Time
-	// Metrics counts the batches of Schema; nil when nobody looks.
+	// Metrics counts the batches of Schema; it may be nil.
 	Metrics *metrics.Metrics
 	Schema  string
 }
 
-// Sweep sends what is due in all shards, or in the given ones, until nothing is, and returns how many events the
-// broker took. It stops at the first error: the rows stay as they are and the next sweep finds them.
+// Sweep publishes the due rows of the given shards, or of all, until none is due, and returns the number of acknowledged
+// events. It stops at the first error: the rows stay as they are and the next sweep finds them.
 func (r Relay) Sweep(ctx context.Context, shards ...uint8) (sent int, err error) {
 	if len(shards) == 0 {
 		if shards, err = messaging.New(r.DB).ListPendingShards(ctx, AllShards()); err != nil {
-			return 0, fmt.Errorf("look for events to send: %w", err)
+			return 0, fmt.Errorf("list the shards with events to send: %w", err)
 		}
 	}
 	return r.sweep(ctx, shards)
@@ -114,8 +113,8 @@ func (r Relay) sweep(ctx context.Context, shards []uint8) (sent int, err error) 
 	return sent, nil
 }
 
-// inHalves works off a backlog: while one half of the shards waits for the database or the broker, the other has the
-// processor.
+// inHalves drains a backlog with two sweeps, each for half of the shards: while one waits for the database or the broker,
+// the other uses the CPU.
 func (r Relay) inHalves(ctx context.Context, shards []uint8) (sent int, err error) {
 	var other sync.WaitGroup
 	var theirs int
@@ -127,30 +126,30 @@ func (r Relay) inHalves(ctx context.Context, shards []uint8) (sent int, err erro
 	return ours + theirs, errors.Join(err, failed)
 }
 
-// passed is what came of a pass.
+// passed is the result of a pass.
 type passed struct {
-	claimed []uint8 // the shards that no other relay had
-	rows    int     // how many rows of them it sent, or set aside
-	sent    int     // how many of those the broker took
+	claimed []uint8 // the shards that no other relay had claimed
+	rows    int     // the number of rows that it sent or set aside
+	sent    int     // the number of acknowledged rows
 }
 
-// next returns the shards of the next pass: those of the last one in which there is something left, or something new.
-// It looks after the claims have ended, since another relay that was told of new rows before has passed them by. After a
-// pass that had nothing to do there is no next: what is left waits behind a row that is to be tried again.
+// next returns the shards for the next pass: those of the last pass that still have rows, or have new ones. It queries after
+// the claims have ended, since a relay that was poked meanwhile skipped the claimed shards. It returns none after a pass
+// that had nothing to do: the remaining rows wait for a retry.
 func (r Relay) next(ctx context.Context, p passed) ([]uint8, error) {
 	if p.rows == 0 {
 		return nil, nil
 	}
 	pending, err := messaging.New(r.DB).ListPendingShards(ctx, p.claimed)
 	if err != nil {
-		return nil, fmt.Errorf("look for more events to send: %w", err)
+		return nil, fmt.Errorf("list the shards with more events to send: %w", err)
 	}
 	return pending, nil
 }
 
-// pass sends one batch in one transaction: claim the shards that no other relay has, read what is due in them, publish,
-// mark each row by its own outcome, commit. The claims last until the commit, so no other relay sends a later event of
-// the same aggregate meanwhile. Dying anywhere leaves the rows as they were: what was published is published again.
+// pass sends one batch in one transaction: claim the shards that no other relay has, read the due rows, publish, mark each
+// row by its own outcome, commit. The claims last until the commit, so no other relay sends a later event of the same
+// aggregate meanwhile. A crash leaves the rows as they were, so published events are published again.
 func (r Relay) pass(ctx context.Context, shards []uint8) (p passed, err error) {
 	begin := time.Now()
 	var rows []row
@@ -202,10 +201,10 @@ func (r Relay) pass(ctx context.Context, shards []uint8) (p passed, err error) {
 	return p, nil
 }
 
-// refused tells whether the broker refused an event for what it is.
+// refused returns whether the broker refused an event for what it is.
 func refused(err error) bool { return errors.Is(err, ErrTooLarge) || errors.Is(err, ErrRefused) }
 
-// counted is a batch as the metrics count it.
+// counted returns a batch as the metrics count it.
 func counted(rows []row, outcomes []Outcome) (b metrics.Batch) {
 	for i, o := range outcomes {
 		switch {
@@ -225,32 +224,32 @@ func (r Relay) publish(ctx context.Context, rows []row) []Outcome {
 	defer cancel()
 	outcomes := make([]Outcome, len(rows))
 	var batch []event.Event
-	var places []int
+	var indices []int
 	for i, row := range rows {
 		if row.err != nil {
 			outcomes[i].Err = fmt.Errorf("%w: %w", ErrRefused, row.err)
 			continue
 		}
 		batch = append(batch, row.event)
-		places = append(places, i)
+		indices = append(indices, i)
 	}
 	if len(batch) == 0 {
 		return outcomes
 	}
 	sent := tracing.Publish(ctx, batch)
 	answers := r.Publisher.Publish(ctx, batch)
-	for i, place := range places {
+	for i, index := range indices {
 		if i < len(answers) {
-			outcomes[place] = answers[i]
+			outcomes[index] = answers[i]
 		} else {
-			outcomes[place].Err = errNoOutcome
+			outcomes[index].Err = errNoOutcome
 		}
-		sent(i, outcomes[place].Err)
+		sent(i, outcomes[index].Err)
 	}
 	return outcomes
 }
 
-// mark records what became of each row. A row of which that is not known stays as it is.
+// mark records the outcome of each row. A row with an unknown fate stays as it is.
 func mark(ctx context.Context, q *messaging.Queries, rows []row, outcomes []Outcome, now time.Time) error {
 	var acknowledged []messaging.Sent
 	var waiting []messaging.InsertWaitingParams
@@ -272,12 +271,12 @@ func mark(ctx context.Context, q *messaging.Queries, rows []row, outcomes []Outc
 		}
 		if row.waited {
 			if err := q.DeleteWaiting(ctx, row.id); err != nil {
-				return fmt.Errorf("note that row %d waits no more: %w", row.id, err)
+				return fmt.Errorf("mark row %d as no longer waiting: %w", row.id, err)
 			}
 		}
 	}
 	if err := q.InsertAllWaiting(ctx, waiting); err != nil {
-		return fmt.Errorf("note that %d rows wait: %w", len(waiting), err)
+		return fmt.Errorf("mark %d rows as waiting: %w", len(waiting), err)
 	}
 	if err := q.MarkSent(ctx, now, acknowledged); err != nil {
 		return fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
@@ -285,7 +284,7 @@ func mark(ctx context.Context, q *messaging.Queries, rows []row, outcomes []Outc
 	return nil
 }
 
-// holdBack sets rows aside until the next attempt of those that hold them back.
+// holdBack sets rows aside until the next attempt of the rows that hold them back.
 func holdBack(ctx context.Context, q *messaging.Queries, held []heldRow) error {
 	waiting := make([]messaging.InsertWaitingParams, len(held))
 	for i, h := range held {
@@ -295,15 +294,15 @@ func holdBack(ctx context.Context, q *messaging.Queries, held []heldRow) error {
 		waiting[i] = h.InsertWaitingParams
 	}
 	if err := q.InsertAllWaiting(ctx, waiting); err != nil {
-		return fmt.Errorf("note that %d rows are held back: %w", len(waiting), err)
+		return fmt.Errorf("mark %d rows as held back: %w", len(waiting), err)
 	}
 	return nil
 }
 
-// refuse counts an attempt against a row, and tells whether it waits for the next one: it is parked when none makes sense.
+// refuse counts an attempt of a row and returns whether another one follows; otherwise it parks the row.
 func refuse(ctx context.Context, q *messaging.Queries, row row, reason error) (waits bool, err error) {
 	text := reason.Error()
-	// Cut to the column's width, and never inside a character, which the server would refuse.
+	// Cut to the column's width, but never inside a character, which the server would refuse.
 	text = strings.ToValidUTF8(text[:min(len(text), 500)], "")
 	n := row.attempts + 1
 	if waits = n < maxAttempts && !errors.Is(reason, ErrTooLarge); waits {

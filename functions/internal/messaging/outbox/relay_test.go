@@ -27,7 +27,7 @@ func TestRelayMarksAsSentWhatTheBrokerHasAcknowledged(t *testing.T) {
 	store(t, db, yes, no)
 	at := time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC)
 	b := &broker{t: t, answer: func(_ context.Context, e event.Event) outbox.Outcome {
-		// Another session sees the row as it is before the relay has committed.
+		// Another session sees the row before the relay's commit.
 		assert.Equal(t, state{status: "NEW"}, stored(t, db, e))
 		if e.ID() == no.ID() {
 			return outbox.Outcome{Partition: 2, Offset: 8, Err: errAway}
@@ -100,7 +100,7 @@ func TestRelayTakesAMissingOutcomeForUnknown(t *testing.T) {
 	assert.Equal(t, state{status: "NEW"}, stored(t, db, fact(names[1], 1)))
 }
 
-// curt is a Publisher that speaks of the first event of a batch only.
+// curt is a Publisher that returns an outcome for the first event of a batch only.
 type curt struct{}
 
 func (curt) Publish(context.Context, []event.Event) []outbox.Outcome {
@@ -149,7 +149,7 @@ func TestRelayLeavesNoShardBehindOneThatFails(t *testing.T) {
 		}
 		return o
 	}}
-	// A sweep ends at the error, but begins where it happens to: that none of so many gets to a shard does not happen.
+	// A sweep stops at the error, but starts at a random shard: with this many sweeps each shard is reached.
 	for range 200 {
 		if mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox WHERE status = 'NEW'") == stuck {
 			return
@@ -182,7 +182,7 @@ func TestRelaySendsMoreThanABatch(t *testing.T) {
 	}
 }
 
-// assertAllSentInOrder stores two facts of each aggregate, and asserts that a sweep sends each once, the first one first.
+// assertAllSentInOrder stores two facts of each aggregate, and asserts that a sweep sends each once and in order.
 func assertAllSentInOrder(t *testing.T, names []string) {
 	t.Helper()
 	db := mysqltest.Open(t, schema.Orders)
@@ -239,14 +239,14 @@ func TestRelaySendsRowsWhoseIdsCommitOutOfOrder(t *testing.T) {
 			if _, err := outbox.Append(ctx, tx, time.Now(), []event.Event{fact(names[0], 1)}); err != nil {
 				return err
 			}
-			_, err := tx.ExecContext(ctx, "DO 1") // the event goes to the server with it
+			_, err := tx.ExecContext(ctx, "DO 1") // sends the deferred event to the server
 			close(stored)
 			<-commit
 			return err
 		})
 	}()
 	<-stored
-	store(t, db, fact(names[1], 1)) // has the higher id and is there first
+	store(t, db, fact(names[1], 1)) // has the higher id and is first
 	b := &broker{t: t}
 
 	assert.Equal(t, 1, sweep(t, db, b))

@@ -21,11 +21,11 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// add counts a run of the work in the row of the transaction that commits.
+// add counts a run of the work, in a row of the transaction that commits.
 const add = "INSERT INTO inbox (consumer, source, event_id, processed_at) VALUES ('test', '/orders', ?, NOW(6))"
 
 func TestTransactRunsAllOfTheWorkAgainAfterATransientError(t *testing.T) {
-	// Each makes the first run of a transaction fail, before or while it does statement.
+	// Each makes the first run of a transaction fail, before or during statement.
 	cases := map[string]func(t *testing.T, db *sql.DB, tx *transaction.Tx) error{
 		"a lock that takes too long": func(t *testing.T, db *sql.DB, tx *transaction.Tx) error {
 			t.Helper()
@@ -63,7 +63,7 @@ func TestTransactRunsAllOfTheWorkAgainAfterATransientError(t *testing.T) {
 		"a connection killed before the commit": func(t *testing.T, db *sql.DB, tx *transaction.Tx) error {
 			t.Helper()
 			kill(t, db, connection(t, tx))
-			return nil // the commit finds out
+			return nil // the commit will fail
 		},
 	}
 	for name, fail := range cases {

@@ -1,4 +1,4 @@
 package poke
 
-// Leaving is leaving, for tests that have to be outside: functiontest uses this package.
+// Leaving exports leaving, for tests outside of the package: functiontest imports poke.
 var Leaving = leaving

@@ -1,5 +1,5 @@
-// Package poke wakes the relay of an outbox. The shards that have new rows go in, as often as there are commits; an
-// event that names them comes out, one at a time.
+// Package poke wakes the relay of an outbox after commits. A Poker merges pokes: it delivers one event at a time, which
+// names all shards with new rows.
 package poke
 
 import (
@@ -22,7 +22,7 @@ import (
 // Type is the type of the event that wakes a relay. Its data is {"shards":[…]}.
 const Type = "outbox.poke"
 
-// Deliver hands a poke to a relay and returns when the relay has found nothing more to send, or failed.
+// Deliver hands a poke to a relay and returns once the relay has nothing more to send, or has failed.
 type Deliver func(context.Context, event.Event) error
 
 // Poker wakes one relay. Pokes that come while the relay is at work become one more round, so there is one event under
@@ -30,32 +30,32 @@ type Deliver func(context.Context, event.Event) error
 type Poker struct {
 	source  string
 	deliver Deliver
-	heard   func(error) // of every round
+	report  func(error) // of every round
 	pending atomic.Uint32
 	wake    chan struct{}
 }
 
-// New returns a poker that does nothing until Run. source is that of its events. heard, which may be nil, is told how
-// each round ended: a poke that fails is lost, and the sweep of the relay finds the rows.
-func New(source string, deliver Deliver, heard func(error)) *Poker {
-	if heard == nil {
-		heard = func(error) {}
+// New returns a poker that does nothing until Run. source is the source of its events. report, which may be nil, gets the
+// error of each round: a failed poke is lost, and the relay's sweep finds the rows.
+func New(source string, deliver Deliver, report func(error)) *Poker {
+	if report == nil {
+		report = func(error) {}
 	}
-	return &Poker{source: source, deliver: deliver, heard: heard, wake: make(chan struct{}, 1)}
+	return &Poker{source: source, deliver: deliver, report: report, wake: make(chan struct{}, 1)}
 }
 
-// Poke notes that shards, each below 32, have new rows. It never waits.
+// Poke records that shards, each below 32, have new rows. It never blocks.
 func (p *Poker) Poke(shards ...uint8) {
 	for _, shard := range shards {
 		p.pending.Or(1 << shard)
 	}
 	select {
 	case p.wake <- struct{}{}:
-	default: // it will look anyway
+	default: // a round is pending anyway
 	}
 }
 
-// Run delivers pokes until ctx ends. A failed one is not tried again: here it would be a tight loop.
+// Run delivers pokes until ctx ends. It does not retry a failed one, which would be a tight loop.
 func (p *Poker) Run(ctx context.Context) {
 	for {
 		select {
@@ -64,7 +64,7 @@ func (p *Poker) Run(ctx context.Context) {
 		case <-p.wake:
 		}
 		if set := p.pending.Swap(0); set != 0 {
-			p.heard(p.deliver(ctx, p.event(set)))
+			p.report(p.deliver(ctx, p.event(set)))
 		}
 	}
 }
@@ -81,25 +81,25 @@ func (p *Poker) event(set uint32) event.Event {
 	e.SetSource(p.source)
 	e.SetID(uuid.NewString())
 	e.SetDataContentType(event.ApplicationJSON)
-	e.DataEncoded, _ = json.Marshal(map[string][]int{"shards": shards}) // numbers encode
+	e.DataEncoded, _ = json.Marshal(map[string][]int{"shards": shards}) // encoding numbers cannot fail
 	return e
 }
 
 const (
-	// patience bounds a poke over HTTP, longer than a relay waits for its broker.
+	// patience bounds a poke over HTTP; it is longer than a relay waits for its broker.
 	patience = 15 * time.Second
-	// slow is when a poke is left under way and the next may follow: the relay has much to send, or the request is lost
-	// on its way.
+	// slow is the time after which the next poke may follow without an answer: the relay has much to send, or the request is
+	// lost.
 	slow = time.Second
-	// underWay bounds the pokes that are.
+	// underWay bounds the unanswered pokes.
 	underWay = 4
 )
 
-// HTTP returns what posts pokes to the relay at address, an http or https URL. It returns early, with nil, for one that
-// is not answered within a second.
+// HTTP returns a Deliver that posts pokes to the relay at address, an http or https URL. It returns nil early if the relay
+// does not answer within a second.
 func HTTP(address string) (Deliver, error) { return leaving(address, slow) }
 
-// leaving returns what posts pokes, and leaves one that is not answered within a time under way.
+// leaving returns a Deliver that posts pokes, and returns early if one is not answered within the time after.
 func leaving(address string, after time.Duration) (Deliver, error) {
 	if u, err := url.Parse(address); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("the relay's address %q is not a URL like http://publish-outbox-orders", address)
@@ -131,14 +131,14 @@ func leaving(address string, after time.Duration) (Deliver, error) {
 func post(ctx context.Context, client *http.Client, address string, e event.Event) error {
 	request, err := httpbinding.NewRequest(ctx, address, e)
 	if err != nil {
-		return fmt.Errorf("make a poke: %w", err)
+		return fmt.Errorf("build a poke: %w", err)
 	}
 	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("poke the relay: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16)) // so that the connection is used again
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16)) // so that the connection is reused
 	if response.StatusCode >= http.StatusMultipleChoices {
 		return fmt.Errorf("poke the relay at %s: it answers %s", address, response.Status)
 	}

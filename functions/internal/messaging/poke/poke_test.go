@@ -20,8 +20,8 @@ import (
 	"example.com/orders/functions/internal/web/httpbinding"
 )
 
-// The proxy of the environment leads nowhere. Clients that heed it leave it out for loopback addresses only, and 0.0.0.0,
-// by which a listener of this machine is reached too, is none.
+// The environment's proxy leads nowhere. Clients that respect it skip it only for loopback addresses, and 0.0.0.0, which
+// also reaches a local listener, is not one.
 func init() {
 	if err := os.Setenv("HTTP_PROXY", "http://127.0.0.1:1"); err != nil {
 		panic(err)
@@ -73,24 +73,24 @@ func TestPokesThatComeMeanwhileBecomeOneMoreRound(t *testing.T) {
 func TestAPokeThatFailsIsNotTriedAgainAndNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("away")
-		answers, heard := []error{away, nil}, make(chan error, 10)
+		answers, reported := []error{away, nil}, make(chan error, 10)
 		p := poke.New("/s", func(context.Context, event.Event) error {
 			next := answers[0]
 			answers = answers[1:]
 			return next
-		}, func(err error) { heard <- err })
+		}, func(err error) { reported <- err })
 		run(t, p)
 
 		p.Poke(1)
 		synctest.Wait()
-		require.Len(t, heard, 1)
-		assert.ErrorIs(t, <-heard, away)
-		time.Sleep(time.Hour) // of the test's clock
-		assert.Empty(t, heard)
+		require.Len(t, reported, 1)
+		assert.ErrorIs(t, <-reported, away)
+		time.Sleep(time.Hour) // by the test's clock
+		assert.Empty(t, reported)
 
 		p.Poke(1)
 		synctest.Wait()
-		assert.NoError(t, <-heard)
+		assert.NoError(t, <-reported)
 	})
 }
 
@@ -143,7 +143,7 @@ func TestAPokeThatIsNotAnsweredHoldsUpTheNextForASecondOnly(t *testing.T) {
 	}
 	all.Wait()
 	for range bound {
-		<-got // maybe later than the second
+		<-got // maybe after the second
 	}
 	ended, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
