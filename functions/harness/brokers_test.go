@@ -32,8 +32,8 @@ func TestBrokersThatAreNoAddressesAreRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	for brokers, says := range map[string]string{
 		"PLAINTEXT://127.0.0.1:9092": "leave out PLAINTEXT://",
-		"127.0.0.1":                  `"127.0.0.1" is no address: give host:port`,
-		"127.0.0.1:9092,":            `"" is no address: give host:port`,
+		"127.0.0.1":                  `"127.0.0.1" is not an address: give host:port`,
+		"127.0.0.1:9092,":            `"" is not an address: give host:port`,
 	} {
 		for _, command := range []string{"up --addr " + porttest.Address(t), "audit", "deadletters list"} {
 			p := launch(t, []string{"KAFKA_BROKERS=" + brokers, "MYSQL_DSN=root@tcp(127.0.0.1:1)/"}, append(strings.Fields(command), "--data", t.TempDir())...)

@@ -130,7 +130,7 @@ func prepare(ctx context.Context, s *servers, wiring *knative.Wiring, log *slog.
 	go func() {
 		waiting, there := context.WithCancel(ctx)
 		defer there()
-		go kafka.TellWhy(waiting, s.brokers, log)
+		go kafka.LogDiagnosis(waiting, s.brokers, log)
 		topics <- kafka.EnsureTopics(ctx, s.brokers, wiring.Topics)
 	}()
 	applied, err := s.migrate(ctx)

@@ -19,7 +19,7 @@ import (
 	"example.com/orders/functions/internal/testkit/kafkatest"
 )
 
-// crowd is a probe that takes batches of events, and notes them.
+// crowd is a probe that takes batches of events, and records them.
 type crowd struct {
 	*probe
 
@@ -41,7 +41,7 @@ func (c *crowd) deliverAll(ctx context.Context, es []event.Event) []error {
 	return answers
 }
 
-// batched are the options of a source whose function takes batches of up to size events.
+// batched returns the options of a source whose function takes batches of up to size events.
 func batched(t *testing.T, c kafkatest.Cluster, topic string, f *crowd, size int) kafka.SourceOptions {
 	t.Helper()
 	o := options(t, c, topic, f.probe)
@@ -49,7 +49,7 @@ func batched(t *testing.T, c kafkatest.Cluster, topic string, f *crowd, size int
 	return o
 }
 
-// facts are events of as many keys, with the ids 000 and so on.
+// facts returns events with different keys and the ids 000 and so on.
 func facts(n int) (ids []string, batch []event.Event) {
 	for i := range n {
 		ids = append(ids, fmt.Sprintf("%03d", i))
@@ -106,7 +106,7 @@ func TestSourceOfBatchesHandsOverWhatWaitsOfAllPartitions(t *testing.T) {
 	start(t, o)
 	f.awaitBegun(t, ids[0])
 	publish(t, newProducer(t, c), batch[1:]...)
-	publish(t, newProducer(t, c), fact("last", ids[0], "x")) // behind the first
+	publish(t, newProducer(t, c), fact("last", ids[0], "x")) // behind the first one of its key
 	close(first.letGo)
 
 	f.awaitHandled(t, append(ids, "last")...)
@@ -187,11 +187,11 @@ func TestSourceOfBatchesDeliversAgainWhatWasUnderWay(t *testing.T) {
 	defer close(stuck.letGo)
 	died := &crowd{probe: newProbe(stuck.handle)}
 	o := batched(t, c, name, died, 64)
-	o.Drain = 1 // as good as none: what is under way is given up
+	o.Drain = 1 // nearly none: attempts in flight are abandoned
 	r := start(t, o)
 	died.awaitBegun(t, ids[20])
 	r.stop(t)
-	done := max(0, committed(t, c, o)) // -1 when nothing was committed
+	done := max(0, committed(t, c, o)) // -1 without a commit
 	assert.LessOrEqual(t, done, int64(20), "nothing behind what is unfinished")
 	f := &crowd{probe: newProbe(nil)}
 	o = batched(t, c, name, f, 64)

@@ -15,27 +15,27 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// ParseBrokers reads KAFKA_BROKERS: host:port, several with commas between them.
+// ParseBrokers reads KAFKA_BROKERS: one or more host:port, separated by commas.
 func ParseBrokers(text string) ([]string, error) {
 	var brokers []string
 	for _, entry := range strings.Split(text, ",") {
 		entry = strings.TrimSpace(entry)
 		if reason := misspelt(entry); reason != "" {
-			return nil, fmt.Errorf("KAFKA_BROKERS is %q, and %q %s: give host:port, several with commas between them", text, entry, reason)
+			return nil, fmt.Errorf("KAFKA_BROKERS is %q, and %q %s: give host:port, several separated by commas", text, entry, reason)
 		}
 		brokers = append(brokers, entry)
 	}
 	return brokers, nil
 }
 
-// misspelt is what is wrong with the address of a broker, empty when nothing is.
+// misspelt returns what is wrong with the address of a broker, or an empty text.
 func misspelt(address string) string {
 	if listener, _, ok := strings.Cut(address, "://"); ok {
-		return fmt.Sprintf("names a listener, which is for the broker's own settings: leave out %s://", listener)
+		return fmt.Sprintf("has a listener name, which belongs into the broker's own settings: leave out %s://", listener)
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return "is no address"
+		return "is not an address"
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
 		return "has no port from 1 to 65535"
@@ -46,12 +46,12 @@ func misspelt(address string) string {
 	return ""
 }
 
-// reachWithin bounds one look whether an address can be reached.
+// reachWithin bounds the check of one address.
 const reachWithin = 2 * time.Second
 
-// Diagnose looks why brokers cannot be worked with: an address of KAFKA_BROKERS, or one that a broker advertises, that
-// cannot be resolved or reached from here. Clients are told the advertised addresses by the first broker that answers, and
-// speak to no other ones after that. It takes some seconds at most, and returns nil when it finds nothing.
+// Diagnose returns why the brokers are unusable: an address of KAFKA_BROKERS, or one that a broker advertises, that cannot
+// be resolved or reached from here. Clients get the advertised addresses from the first broker that answers, and from then
+// on use no others. It takes some seconds at most, and returns nil if it finds no problem.
 func Diagnose(ctx context.Context, brokers []string) error {
 	answers := make([]error, len(brokers))
 	advertised := make([][]string, len(brokers))
@@ -63,7 +63,7 @@ func Diagnose(ctx context.Context, brokers []string) error {
 				return
 			}
 			if advertised[i], answers[i] = ask(address); answers[i] != nil {
-				answers[i] = fmt.Errorf("%s does not answer as a broker would, check the port, KAFKA_TLS and KAFKA_SASL_MECHANISM: %w", address, answers[i])
+				answers[i] = fmt.Errorf("%s does not answer like a broker, check the port, KAFKA_TLS and KAFKA_SASL_MECHANISM: %w", address, answers[i])
 			}
 		})
 	}
@@ -76,7 +76,7 @@ func Diagnose(ctx context.Context, brokers []string) error {
 	for i, address := range advertised[first] {
 		asking.Go(func() {
 			if err := touch(ctx, address); err != nil {
-				problems[i] = fmt.Errorf("the broker at %s advertises %s, %w: set its advertised.listeners to addresses that its clients reach", brokers[first], address, err)
+				problems[i] = fmt.Errorf("the broker at %s advertises %s, %w: set its advertised.listeners to addresses that its clients can reach", brokers[first], address, err)
 			}
 		})
 	}
@@ -84,7 +84,7 @@ func Diagnose(ctx context.Context, brokers []string) error {
 	return errors.Join(problems...)
 }
 
-// touch looks whether an address can be reached.
+// touch checks whether an address can be reached.
 func touch(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
@@ -117,23 +117,23 @@ func ask(address string) (advertised []string, err error) {
 	return advertised, nil
 }
 
-// tellEvery is how long the brokers have before they are looked at, the first time and again.
-const tellEvery = 2 * time.Second
+// diagnoseEvery is the interval between two diagnoses of the brokers.
+const diagnoseEvery = 2 * time.Second
 
-// TellWhy logs why the brokers cannot be worked with, each reason once, until ctx ends. It is for who waits for them.
-func TellWhy(ctx context.Context, brokers []string, log *slog.Logger) {
-	told := ""
+// LogDiagnosis logs why the brokers are unusable, each reason once, until ctx ends. Run it while waiting for the brokers.
+func LogDiagnosis(ctx context.Context, brokers []string, log *slog.Logger) {
+	logged := ""
 	for {
-		timer := time.NewTimer(tellEvery)
+		timer := time.NewTimer(diagnoseEvery)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		case <-timer.C:
 		}
-		if err := Diagnose(ctx, brokers); err != nil && err.Error() != told && ctx.Err() == nil {
-			told = err.Error()
-			log.Warn("Kafka cannot be reached, trying again", "reason", err)
+		if err := Diagnose(ctx, brokers); err != nil && err.Error() != logged && ctx.Err() == nil {
+			logged = err.Error()
+			log.Warn("cannot reach Kafka, retrying", "reason", err)
 		}
 	}
 }

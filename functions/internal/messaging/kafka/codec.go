@@ -14,9 +14,9 @@ import (
 	"example.com/orders/functions/internal/web/httpbinding"
 )
 
-// Encode makes the record of an event, in the binary mode of the Kafka binding of CloudEvents: the value is exactly
-// the event's data, the attributes are headers, the key is the extension partitionkey, and the topic is named like the
-// event's type. What breaks the rules of CloudEvents is an error, since no consumer could read it as an event.
+// Encode returns the record of an event, in the binary mode of the Kafka binding of CloudEvents: the value is exactly the
+// event's data, the attributes are headers, the key is the extension partitionkey, and the topic has the name of the event's
+// type. It fails for an event that violates CloudEvents, since no consumer could decode it.
 func Encode(ctx context.Context, e event.Event) (*sarama.ProducerMessage, error) {
 	if err := e.Validate(); err != nil {
 		return nil, fmt.Errorf("encode event %q: %w", e.ID(), err)
@@ -31,9 +31,9 @@ func Encode(ctx context.Context, e event.Event) (*sarama.ProducerMessage, error)
 // ForeignType is the type that Knative gives to a record that is not a CloudEvent.
 const ForeignType = "dev.knative.kafka.event"
 
-// Decode makes the event of a record as the KafkaSource namespace/name of Knative does: a CloudEvent keeps its
-// attributes; anything else becomes an event of ForeignType, with the record's place as its id. Either has the
-// extensions knativekafkapartition and knativekafkaoffset.
+// Decode returns the event of a record as Knative's KafkaSource namespace/name does: a CloudEvent keeps its attributes; any
+// other record becomes an event of ForeignType, with the record's position as its id. Both have the extensions
+// knativekafkapartition and knativekafkaoffset.
 func Decode(m *sarama.ConsumerMessage, namespace, name string) event.Event {
 	e, ok := decodeCloudEvent(m)
 	if !ok {
@@ -50,7 +50,7 @@ func decodeCloudEvent(m *sarama.ConsumerMessage) (event.Event, bool) {
 	if encoding == binding.EncodingUnknown {
 		return event.Event{}, false
 	}
-	if encoding == binding.EncodingStructured { // the SDK panics over some
+	if encoding == binding.EncodingStructured { // the SDK panics over some records
 		e, err := httpbinding.Structured(m.Value)
 		return e, err == nil
 	}
@@ -58,7 +58,7 @@ func decodeCloudEvent(m *sarama.ConsumerMessage) (event.Event, bool) {
 	if err != nil || e.Validate() != nil {
 		return event.Event{}, false
 	}
-	// The encoder of the SDK adds where the record was; KafkaSource says it by other names.
+	// The SDK's encoder adds the record's position; KafkaSource has other names for it.
 	for _, extension := range []string{"kafkaoffset", "kafkapartition", "kafkatopic"} {
 		e.SetExtension(extension, nil)
 	}
@@ -94,7 +94,7 @@ func foreign(m *sarama.ConsumerMessage, namespace, name string) event.Event {
 	return e
 }
 
-// alphanumeric keeps of a header's name what the name of a CloudEvents extension may have.
+// alphanumeric drops the characters of a header's name that the name of a CloudEvents extension may not have.
 func alphanumeric(name string) string {
 	return strings.Map(func(r rune) rune {
 		if (r >= 'a' && r <= 'z') || (r >= '0' && r <= '9') {

@@ -9,7 +9,7 @@ import (
 	"example.com/orders/functions/internal/messaging/kafka"
 )
 
-// BenchmarkEncode is what the relay does to an event before it is produced.
+// BenchmarkEncode measures the encoding of an event into a record.
 func BenchmarkEncode(b *testing.B) {
 	e := created()
 	b.ReportAllocs()
@@ -20,7 +20,7 @@ func BenchmarkEncode(b *testing.B) {
 	}
 }
 
-// BenchmarkDecode is what a source does to a record before it is delivered.
+// BenchmarkDecode measures the decoding of a record into an event.
 func BenchmarkDecode(b *testing.B) {
 	m, err := kafka.Encode(b.Context(), created())
 	require.NoError(b, err)

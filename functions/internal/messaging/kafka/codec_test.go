@@ -16,7 +16,7 @@ import (
 
 var noon = time.Date(2026, 11, 25, 12, 0, 0, 123456000, time.UTC)
 
-// created is an order.created as the outbox has it.
+// created is an order.created as it is in the outbox.
 func created() event.Event {
 	e := event.New()
 	e.SetID("7d4a#1")
@@ -33,7 +33,7 @@ func created() event.Event {
 	return e
 }
 
-// consumed is the record that a consumer reads for one that was produced.
+// consumed returns the record that a consumer reads for a produced one.
 func consumed(t *testing.T, m *sarama.ProducerMessage) *sarama.ConsumerMessage {
 	t.Helper()
 	record := &sarama.ConsumerMessage{Topic: m.Topic, Partition: 2, Offset: 41}

@@ -8,8 +8,8 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Committed returns how far a consumer group has come on each partition of a topic: the offset of the next record that it
-// has not handled, 0 where it has not committed anything yet.
+// Committed returns the committed offset of a consumer group on each partition of a topic, which is the offset of its next
+// record; 0 without a commit.
 func (r *Reader) Committed(group, topic string) (map[int32]int64, error) {
 	committed, err := r.Offsets(group, topic)
 	for partition, offset := range committed {
@@ -18,7 +18,7 @@ func (r *Reader) Committed(group, topic string) (map[int32]int64, error) {
 	return committed, err
 }
 
-// Offsets is Committed with -1 where the group has not committed anything yet.
+// Offsets is Committed with -1 without a commit.
 func (r *Reader) Offsets(group, topic string) (map[int32]int64, error) {
 	partitions, err := r.client.Partitions(topic)
 	if err != nil {
@@ -27,22 +27,22 @@ func (r *Reader) Offsets(group, topic string) (map[int32]int64, error) {
 	return groupOffsets(r.client, group, topic, partitions)
 }
 
-// groupOffsets returns what a consumer group has committed on partitions of a topic, -1 where it has nothing.
+// groupOffsets returns the committed offsets of a consumer group on partitions of a topic, -1 without a commit.
 func groupOffsets(client sarama.Client, group, topic string, partitions []int32) (map[int32]int64, error) {
 	admin, err := sarama.NewClusterAdminFromClient(client) // closing it would close the client
 	if err != nil {
 		return nil, fmt.Errorf("offsets of %s: %w", group, err)
 	}
 	answer, err := offsets(admin, group, map[string][]int32{topic: partitions})
-	// Some brokers say so of a group that nobody has joined yet; others answer with no offsets.
-	nobody := errors.Is(err, sarama.ErrGroupIDNotFound)
-	if err != nil && !nobody {
+	// Some brokers return this error for a group without members so far; others return no offsets.
+	missing := errors.Is(err, sarama.ErrGroupIDNotFound)
+	if err != nil && !missing {
 		return nil, fmt.Errorf("offsets of %s: %w", group, err)
 	}
 	committed := make(map[int32]int64, len(partitions))
 	for _, partition := range partitions {
 		committed[partition] = -1
-		if nobody {
+		if missing {
 			continue
 		}
 		block := answer.GetBlock(topic, partition)
@@ -57,14 +57,14 @@ func groupOffsets(client sarama.Client, group, topic string, partitions []int32)
 	return committed, nil
 }
 
-// A coordinator that has just got a group, as after the start of a broker, loads what the group has committed.
+// A coordinator that has just taken over a group, as after the start of a broker, still loads the group's offsets.
 const (
 	loadWithin = 5 * time.Second
 	loadLook   = 50 * time.Millisecond
 )
 
-// offsets asks for what a group has committed, again as long as its coordinator is loading. sarama does that by itself for
-// a coordinator that is not there or has moved.
+// offsets fetches a group's committed offsets, and retries while its coordinator loads them. sarama itself retries if the
+// coordinator is missing or has moved.
 func offsets(admin sarama.ClusterAdmin, group string, of map[string][]int32) (*sarama.OffsetFetchResponse, error) {
 	for end := time.Now().Add(loadWithin); ; time.Sleep(loadLook) {
 		answer, err := admin.ListConsumerGroupOffsets(group, of)

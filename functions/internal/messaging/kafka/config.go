@@ -1,5 +1,5 @@
-// Package kafka is what runs CloudEvents over Kafka here: the encoding of events as records and back, the producer of
-// the relay, and the local KafkaSource that the harness runs in place of Knative's.
+// Package kafka produces and consumes CloudEvents over Kafka: the codec between events and records, the producer of the
+// relay, and Source, which the harness runs instead of Knative's KafkaSource.
 package kafka
 
 import (
@@ -8,11 +8,12 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// config is what every client of ours starts from.
+// config is the base configuration of every client.
 func config(clientID string) *sarama.Config {
 	c := sarama.NewConfig()
 	c.ClientID = clientID
-	// Set, since sarama's default follows its release: the newest protocol that every broker from 3.x on speaks.
+	// Set explicitly, since sarama's default changes with its releases: the newest protocol that every broker from 3.x on
+	// supports.
 	c.Version = sarama.V3_6_0_0
 	c.Net.DialTimeout = 3 * time.Second
 	c.Net.ReadTimeout = 10 * time.Second
@@ -27,8 +28,8 @@ func config(clientID string) *sarama.Config {
 
 func producerConfig() *sarama.Config {
 	c := config("orders-relay")
-	// Murmur2 as Java's default partitioner, so that a key is on the same partition whoever produced it; sarama's own
-	// default is FNV-1a.
+	// Murmur2 as in Java's default partitioner, so that every producer puts a key on the same partition; sarama's default is
+	// FNV-1a.
 	c.Producer.Partitioner = sarama.NewMurmur2Partitioner
 	c.Producer.RequiredAcks = sarama.WaitForAll
 	c.Producer.Idempotent = true
@@ -36,28 +37,28 @@ func producerConfig() *sarama.Config {
 	c.Producer.Timeout = 5 * time.Second
 	c.Producer.Retry.Max = 3
 	c.Producer.Retry.Backoff = 100 * time.Millisecond
-	// The broker's limit decides, not the client's.
+	// The broker's limit applies, not the client's.
 	c.Producer.MaxMessageBytes = int(sarama.MaxRequestSize) / 4
 	c.Producer.Return.Successes = true
 	c.Producer.Return.Errors = true
 	return c
 }
 
-// consumerConfig is for members that need up to drain to give their partitions up.
+// consumerConfig is the configuration of group members that need up to drain to give up their partitions.
 func consumerConfig(clientID string, drain time.Duration) *sarama.Config {
 	c := config(clientID)
-	// A member that takes longer is thrown out of the group, and what it finished is delivered again.
+	// The group removes a member that takes longer, and its finished records are delivered again.
 	c.Consumer.Group.Rebalance.Timeout = drain + 10*time.Second
-	// The broker answers a member that joins only when all others have given up theirs.
+	// The broker answers a joining member only once all others have given up theirs.
 	c.Net.ReadTimeout = c.Consumer.Group.Rebalance.Timeout + 10*time.Second
 	c.Consumer.Offsets.Initial = sarama.OffsetOldest
 	c.Consumer.Offsets.AutoCommit.Interval = 500 * time.Millisecond
 	c.Consumer.Return.Errors = true
 	c.Consumer.Fetch.Min = 1
-	// A long poll: a source hears of a new record at once. It is also how long a source takes to end.
+	// A long poll: a source gets a new record at once. This is also how long a source takes to stop.
 	c.Consumer.MaxWaitTime = 250 * time.Millisecond
 	c.Consumer.MaxProcessingTime = time.Second
-	// A member hears of a rebalance, or that its broker is gone, by its heartbeat.
+	// A member learns from its heartbeat that the group rebalances, or that its broker is gone.
 	c.Consumer.Group.Heartbeat.Interval = time.Second
 	c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRange()}
 	return c

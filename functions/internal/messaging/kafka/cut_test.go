@@ -24,7 +24,7 @@ import (
 	"example.com/orders/knative"
 )
 
-// sized makes a topic and its dead-letter topic that take records of so many bytes.
+// sized creates a topic and its dead-letter topic with these record limits in bytes.
 func sized(t *testing.T, c kafkatest.Cluster, topic, letters string) string {
 	t.Helper()
 	name := c.Prefix + "order.created"
@@ -35,7 +35,7 @@ func sized(t *testing.T, c kafkatest.Cluster, topic, letters string) string {
 	return name
 }
 
-// declared is how large the records of order.created and of its dead letters may be by the wiring.
+// declared returns the record limits of order.created and of its dead letters in the wiring.
 func declared(t *testing.T) (topic, letters string) {
 	t.Helper()
 	w, err := knative.Load(knative.Base())
@@ -47,8 +47,8 @@ func declared(t *testing.T) (topic, letters string) {
 	return sizes["order.created"], sizes["order.created.dlq"]
 }
 
-// writeLargest writes the largest record that a topic takes; shape gives one with so many bytes to fill it up. It tries on
-// another topic with the same limit.
+// writeLargest writes the largest record that a topic takes; shape builds a record padded with so many bytes. It finds the
+// size on another topic with the same limit.
 func writeLargest(t *testing.T, c kafkatest.Cluster, topic, limit string, shape func(topic string, fill int) *sarama.ProducerMessage) {
 	t.Helper()
 	scratch := topic + ".scratch"
@@ -80,7 +80,7 @@ var identity = []sarama.RecordHeader{
 	attribute("ce_specversion", "1.0"), attribute("ce_id", "1"), attribute("ce_source", "/orders"), attribute("ce_type", "order.created"),
 }
 
-// filler is n headers of so many bytes each.
+// filler returns n headers of so many bytes each.
 func filler(n, size int) (headers []sarama.RecordHeader) {
 	for i := range n {
 		headers = append(headers, attribute(fmt.Sprintf("filler-%d", i), strings.Repeat("h", size)))
@@ -88,7 +88,7 @@ func filler(n, size int) (headers []sarama.RecordHeader) {
 	return headers
 }
 
-// largeRecords are the shapes of a record that is as large as its topic takes.
+// largeRecords has the shapes of a record that is as large as its topic allows.
 var largeRecords = map[string]func(topic string, fill int) *sarama.ProducerMessage{
 	"a value": func(topic string, fill int) *sarama.ProducerMessage {
 		return &sarama.ProducerMessage{Topic: topic, Key: sarama.StringEncoder("order-1"), Headers: identity, Value: sarama.ByteEncoder(make([]byte, fill))}
@@ -143,7 +143,7 @@ func TestDeadLetterThatIsTooLargeIsCutAndSaysSo(t *testing.T) {
 	for shape, record := range largeRecords {
 		t.Run(shape, func(t *testing.T) {
 			c := kafkatest.Start(t)
-			name := sized(t, c, "1048588", "1048588") // as topics that were there before
+			name := sized(t, c, "1048588", "1048588") // like topics of an earlier release
 			writeLargest(t, c, name, "1048588", record)
 			original := c.Records(t, name, 1)[0]
 			o := poisonous(t, c, name)
@@ -169,7 +169,7 @@ func TestDeadLetterThatIsTooLargeIsCutAndSaysSo(t *testing.T) {
 				assert.Greater(t, len(letter.Value), 500_000, "no more is cut than has to be, within a half")
 				assert.Equal(t, original.Key, letter.Key)
 			}
-			assert.Equal(t, map[string]int{"dead letter too large for its topic, to be cut: raise the topic's max.message.bytes": 1, "record set aside as a dead letter": 1}, book.all())
+			assert.Equal(t, map[string]int{"dead letter too large for its topic, cutting it: raise the topic's max.message.bytes": 1, "record set aside as a dead letter": 1}, book.all())
 			require.NoError(t, testutil.GatherAndCompare(o.Metrics.Registry, strings.NewReader(`
 # HELP orders_dead_letters_cut_total Dead letters without a part of their record, which was too large for the topic.
 # TYPE orders_dead_letters_cut_total counter

@@ -15,22 +15,22 @@ import (
 	"example.com/orders/functions/internal/observe/oneline"
 )
 
-// The headers that a dead letter has beside those of the original record. They read as extensions of a CloudEvent, so
-// that tools for CloudEvents show them.
+// The headers that a dead letter has in addition to those of the original record. They look like extensions of a CloudEvent,
+// so that CloudEvents tools show them.
 const (
 	HeaderConsumer  = "ce_consumer"            // the function that failed
-	HeaderTopic     = "ce_deadlettertopic"     // where the record was
+	HeaderTopic     = "ce_deadlettertopic"     // the position of the record
 	HeaderPartition = "ce_deadletterpartition" //
 	HeaderOffset    = "ce_deadletteroffset"    //
 	HeaderAttempts  = "ce_deadletterattempts"  // deliveries, the first included
-	HeaderError     = "ce_deadlettererror"     // what the last one ended with, on one line
-	HeaderTime      = "ce_deadlettertime"      // when it was set aside, RFC 3339
+	HeaderError     = "ce_deadlettererror"     // the error of the last one, on one line
+	HeaderTime      = "ce_deadlettertime"      // when the dead letter was written, RFC 3339
 	HeaderStatus    = "ce_knativeerrorcode"    // the status of the last delivery
-	HeaderCut       = "ce_deadlettercut"       // how much of the record is missing, when the topic took no more
+	HeaderCut       = "ce_deadlettercut"       // how much of the record is missing, if it was too large for the topic
 	maxErrorText    = 500
 )
 
-// failure is what is known of a record that is set aside.
+// failure describes why a record becomes a dead letter.
 type failure struct {
 	consumer string
 	attempts int
@@ -39,7 +39,7 @@ type failure struct {
 	at       time.Time
 }
 
-// reason is why the record was set aside, for the metrics.
+// reason returns the label of the failure in the metrics.
 func (f failure) reason() string {
 	switch {
 	case delivery.Judge(f.status) == delivery.Retry:
@@ -51,8 +51,8 @@ func (f failure) reason() string {
 	}
 }
 
-// deadLetter is the record that is written for one that failed: key, value and headers are untouched, and what is known
-// of the failure is added. Of a record that failed before, the older failure is replaced.
+// deadLetter returns the dead letter of a failed record: key, value and headers are unchanged, and headers that describe the
+// failure are added. They replace those of an earlier failure.
 func deadLetter(topic string, m *sarama.ConsumerMessage, f failure) *sarama.ProducerMessage {
 	added := []sarama.RecordHeader{
 		header(HeaderConsumer, f.consumer),
@@ -80,9 +80,9 @@ func deadLetter(topic string, m *sarama.ConsumerMessage, f failure) *sarama.Prod
 	return letter
 }
 
-// cutLetter is the dead letter of a record whose own was refused as too large. Of the record's key, headers and value at
-// most n bytes are left; HeaderCut says what is missing. The whole record is where the other headers say, for as long as its
-// topic keeps it.
+// cutLetter returns the dead letter of a record whose full dead letter is too large. It keeps at most n bytes of the
+// record's key, headers and value; HeaderCut says what is missing. The other headers say where the whole record is, for as
+// long as its topic keeps it.
 func cutLetter(topic string, m *sarama.ConsumerMessage, f failure, n int) *sarama.ProducerMessage {
 	cut := *m
 	if cut.Headers = smallest(m.Headers, n/2); len(m.Key) > n/4 {
@@ -98,8 +98,8 @@ func cutLetter(topic string, m *sarama.ConsumerMessage, f failure, n int) *saram
 	return letter
 }
 
-// smallest returns those headers that fit into n bytes together, the smallest first so that one large header costs none of
-// the others, in the order that they had.
+// smallest returns headers that fit into n bytes together, in their original order. It prefers small ones, so that one large
+// header does not displace the others.
 func smallest(headers []*sarama.RecordHeader, n int) []*sarama.RecordHeader {
 	size := func(h *sarama.RecordHeader) int { return len(h.Key) + len(h.Value) }
 	bySize := slices.SortedStableFunc(slices.Values(headers), func(a, b *sarama.RecordHeader) int { return cmp.Compare(size(a), size(b)) })
@@ -113,7 +113,7 @@ func smallest(headers []*sarama.RecordHeader, n int) []*sarama.RecordHeader {
 	return slices.DeleteFunc(slices.Clone(headers), func(h *sarama.RecordHeader) bool { return !left[h] })
 }
 
-// sizeOf is how many bytes there are of a record's key, headers and value.
+// sizeOf returns the size of a record's key, headers and value in bytes.
 func sizeOf(m *sarama.ConsumerMessage) int {
 	n := len(m.Key) + len(m.Value)
 	for _, h := range m.Headers {
@@ -126,7 +126,7 @@ func header(key, value string) sarama.RecordHeader {
 	return sarama.RecordHeader{Key: []byte(key), Value: []byte(value)}
 }
 
-// oneLine is the text of an error, bounded and without control characters.
+// oneLine returns the text of an error, bounded and without control characters.
 func oneLine(err error) string {
 	if err == nil {
 		return ""

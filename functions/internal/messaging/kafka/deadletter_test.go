@@ -18,7 +18,7 @@ import (
 	"example.com/orders/functions/internal/testkit/kafkatest"
 )
 
-// header is the value of the first header with a name, "" without one.
+// header returns the value of the first header with a name, "" without one.
 func header(m *sarama.ConsumerMessage, name string) string {
 	for _, h := range m.Headers {
 		if string(h.Key) == name {
@@ -46,7 +46,7 @@ func TestSourceSetsRecordsAsideByteForByte(t *testing.T) {
 		return delivery.Result(delivery.Poison(errors.New("never\nwill")))
 	})
 	o := options(t, c, name, p)
-	o.Spec.Ordered = true // so that the letters come in the order of the records
+	o.Spec.Ordered = true // so that the dead letters are in the order of the records
 	begin := time.Now().Add(-time.Second)
 	start(t, o)
 

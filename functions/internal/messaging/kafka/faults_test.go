@@ -44,9 +44,9 @@ func TestSourceLosesNothingWhileDeadLettersCannotBeWritten(t *testing.T) {
 	p.awaitHandled(t, "good")
 	r.stop(t)
 	assert.Contains(t, []int64{-1, 0}, committed(t, c, o), "not before the dead letter is acknowledged")
-	assert.Equal(t, 1, book.count("dead letter not written, trying again"), "one failure is told, not each")
+	assert.Equal(t, 1, book.count("dead letter not written, retrying"), "only the first failure is logged")
 
-	o.Drain = 10 * time.Second // the letter is in Kafka before the source has heard so
+	o.Drain = 10 * time.Second // the dead letter is in Kafka before the source gets the acknowledgement
 	r = start(t, o)
 	hits(t, fault, fault.Hits()+2)
 	fault.Remove()
@@ -73,14 +73,14 @@ func TestSourceComesBackWithItsBroker(t *testing.T) {
 	p.awaitHandled(t, "1")
 
 	b.stop()
-	require.Eventually(t, func() bool { return book.count("source lost its brokers, trying again") > 0 }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return book.count("source lost its brokers, reconnecting") > 0 }, patience, 10*time.Millisecond)
 	assert.False(t, r.source.Joined())
 	b.restart(t)
 	publish(t, producer, fact("2", "a", "x"))
 
 	p.awaitHandled(t, "2")
 	r.awaitJoined(t) // which takes the other partition too
-	assert.Equal(t, map[string]int{"source lost its brokers, trying again": 1, "source is back": 1}, book.all())
+	assert.Equal(t, map[string]int{"source lost its brokers, reconnecting": 1, "source reconnected": 1}, book.all())
 }
 
 func TestSourceStartsBeforeItsBroker(t *testing.T) {
@@ -94,7 +94,7 @@ func TestSourceStartsBeforeItsBroker(t *testing.T) {
 	book := newLogbook()
 	o.Log = slog.New(book)
 	start(t, o)
-	require.Eventually(t, func() bool { return book.count("source lost its brokers, trying again") > 0 }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return book.count("source lost its brokers, reconnecting") > 0 }, patience, 10*time.Millisecond)
 
 	b.restart(t)
 
@@ -147,12 +147,12 @@ func TestSourceDoesNotHurryWhenAClaimCannotBegin(t *testing.T) {
 	o.Log = slog.New(book)
 	begin := time.Now()
 	r := start(t, o)
-	hits(t, fault, 10) // two a try
+	hits(t, fault, 10) // two per attempt
 	assert.Greater(t, time.Since(begin), 100*time.Millisecond+200*time.Millisecond+400*time.Millisecond)
 	assert.False(t, r.source.Joined())
 	fault.Remove()
 	p.awaitHandled(t, "1")
-	assert.Equal(t, map[string]int{"source lost its brokers, trying again": 1, "source is back": 1}, book.all())
+	assert.Equal(t, map[string]int{"source lost its brokers, reconnecting": 1, "source reconnected": 1}, book.all())
 }
 
 func TestSourceFinishesWhatIsUnderWayBeforeItHandsOver(t *testing.T) {
@@ -172,7 +172,7 @@ func TestSourceFinishesWhatIsUnderWayBeforeItHandsOver(t *testing.T) {
 	defer cancel()
 	_, err := c.Fake.WaitGroupInfo(ctx, o.Spec.Group, func(info *kfake.GroupInfo) bool { return info.State == "PreparingRebalance" })
 	require.NoError(t, err)
-	// The first heartbeat tells the first member to give its partition up; by the third it is waiting for the slow one.
+	// The first heartbeat makes the first member give up its partition; by the third it waits for the slow one.
 	hits(t, joining, joining.Hits()+3)
 	assert.Equal(t, []string{"slow"}, p.deliveries())
 	close(slow.letGo)

@@ -45,7 +45,7 @@ func admin(t *testing.T, c kafkatest.Cluster) sarama.ClusterAdmin {
 	return a
 }
 
-// topic makes a topic and its dead-letter topic, each name after the prefix of the test.
+// topic creates a topic and its dead-letter topic, with the prefix of the test.
 func topic(t *testing.T, c kafkatest.Cluster, name string, partitions int32) string {
 	t.Helper()
 	full := c.Prefix + name
@@ -85,7 +85,7 @@ func publish(t *testing.T, p *kafka.Producer, batch ...event.Event) {
 	}
 }
 
-// broker is an in-process one that keeps its data and its port when it stops.
+// broker is an in-process broker that keeps its data and its port when it stops.
 type broker struct {
 	kafkatest.Cluster
 	dir  string
@@ -114,7 +114,7 @@ func (b *broker) restart(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// logbook is a slog.Handler that counts the messages at or above Info.
+// logbook is a slog.Handler that counts messages from level Info on.
 type logbook struct {
 	slog.Handler
 	mu     sync.Mutex

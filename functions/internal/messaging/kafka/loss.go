@@ -8,8 +8,8 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Loss is the records of a partition from one offset up to, and without, another that were removed before their consumer
-// had handled them: by the retention of the topic, or by somebody who deleted them.
+// Loss is a range of a partition, from From up to but not including To, whose records were removed before their consumer
+// handled them: by the topic's retention, or by an operator.
 type Loss struct {
 	Topic     string
 	Partition int32
@@ -17,14 +17,14 @@ type Loss struct {
 	From, To  int64
 }
 
-// errRemoved ends a session in which records were removed before they were read. The next one finds out which.
+// errRemoved ends a session in which records were removed before they were read. The next session determines which.
 var errRemoved = errors.New("records were removed before they were read")
 
-// resume finds out what it means that a claim does not begin with the offset that its group has committed, and goes on from
-// the oldest record. sarama begins there without a word when the committed offset is not in the topic any more.
+// resume handles a claim that does not begin at the committed offset of its group, and continues from the oldest record.
+// sarama does that silently if the topic no longer has the committed offset.
 //
-// Only the oldest offset of the partition tells a loss: a gap between two records that are there is none, since the markers
-// of transactions, and records that were compacted, leave gaps too.
+// Only the oldest offset of the partition indicates a loss. A gap between two existing records does not, since transaction
+// markers and compaction leave gaps, too.
 func (m *member) resume(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
 	if claim.InitialOffset() >= 0 {
 		return nil
@@ -47,9 +47,9 @@ func (m *member) resume(session sarama.ConsumerGroupSession, claim sarama.Consum
 	switch {
 	case at < 0:
 		if oldest > 0 {
-			log.Warn("group has no offset, or had none for longer than the brokers keep it: what was removed before the oldest record is not known to have been handled")
+			log.Warn("group has no committed offset, as at its first start or after the brokers' offset retention: records removed before the oldest one may not have been handled")
 		}
-		// Committed before the first record comes, so that it is known when that one is removed.
+		// Committed before the first record arrives, so that the removal of that record is noticed.
 		session.MarkOffset(topic, partition, oldest, "")
 	case at < oldest:
 		if err := s.lose(session.Context(), Loss{topic, partition, s.o.Spec.Sink, at, oldest}); err != nil {
@@ -58,13 +58,13 @@ func (m *member) resume(session sarama.ConsumerGroupSession, claim sarama.Consum
 		log.Error("records lost: they were removed before they were handled", "lost", oldest-at)
 		session.MarkOffset(topic, partition, oldest, "")
 	case at > newest:
-		log.Warn("committed offset is beyond the newest record: the topic was made anew, or its brokers have lost records", "newest_offset", newest)
-		session.ResetOffset(topic, partition, oldest, "") // or nothing would be committed up to it
+		log.Warn("committed offset is beyond the newest record: the topic was recreated, or its brokers have lost records", "newest_offset", newest)
+		session.ResetOffset(topic, partition, oldest, "") // otherwise no offset up to it would be committed
 	}
 	return nil
 }
 
-// lose records a loss, for good, before the source goes on.
+// lose stores a loss permanently before the source continues.
 func (s *Source) lose(ctx context.Context, l Loss) error {
 	if s.o.Lost != nil {
 		if err := s.o.Lost(ctx, l); err != nil {

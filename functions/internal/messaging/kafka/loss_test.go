@@ -21,11 +21,11 @@ import (
 
 const lost = "records lost: they were removed before they were handled"
 
-// losses keeps what a source says it has lost.
+// losses keeps the losses that a source reports.
 type losses struct {
 	mu  sync.Mutex
 	all []kafka.Loss
-	err error // what recording one ends with
+	err error // the error of recording one
 }
 
 func (l *losses) record(_ context.Context, loss kafka.Loss) error {
@@ -46,7 +46,7 @@ func (l *losses) list() []kafka.Loss {
 	return append([]kafka.Loss{}, l.all...)
 }
 
-// watched is options with what tells of losses: their record, the metrics and the log.
+// watched returns options with everything that reports losses: their record, the metrics and the log.
 func watched(t *testing.T, c kafkatest.Cluster, topic string, p *probe) (o kafka.SourceOptions, l *losses, book *logbook) {
 	t.Helper()
 	o, l, book = options(t, c, topic, p), &losses{}, newLogbook()
@@ -54,7 +54,7 @@ func watched(t *testing.T, c kafkatest.Cluster, topic string, p *probe) (o kafka
 	return o, l, book
 }
 
-// numbered are facts whose ids are numbers, with as many keys.
+// numbered returns facts with numbers as ids, and with as many keys.
 func numbered(from, to int, data string) (batch []event.Event) {
 	for n := from; n < to; n++ {
 		batch = append(batch, fact(strconv.Itoa(n), strconv.Itoa(n), data))
@@ -62,7 +62,7 @@ func numbered(from, to int, data string) (batch []event.Event) {
 	return batch
 }
 
-// remove deletes the records of partition 0 before an offset, as the retention of a topic does.
+// remove deletes the records of partition 0 before an offset, as a topic's retention does.
 func remove(t *testing.T, c kafkatest.Cluster, topic string, before int64) {
 	t.Helper()
 	require.NoError(t, admin(t, c).DeleteRecords(topic, map[int32]int64{0: before}))
@@ -106,7 +106,7 @@ func TestRecordsThatWereRemovedBeforeTheirConsumerCameAreTold(t *testing.T) {
 }
 
 func TestRecordsThatAreRemovedBeforeARunningConsumerReadsThemAreTold(t *testing.T) {
-	const all = 20_000 // of a kilobyte: more than a client reads ahead
+	const all = 20_000 // of a kilobyte each: more than a client reads ahead
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	producer := newProducer(t, c)
@@ -161,12 +161,12 @@ func TestSourceGoesOnOnlyWhenALossIsRecorded(t *testing.T) {
 	r.stop(t)
 	assert.Equal(t, []kafka.Loss{{Topic: name, Consumer: "reserve-stock", From: 1, To: 2}}, l.list())
 	assert.Equal(t, 1, book.count(lost))
-	assert.Equal(t, 1, book.count("source lost its brokers, trying again"), "with the reason")
+	assert.Equal(t, 1, book.count("source lost its brokers, reconnecting"), "with the reason")
 	assertLost(t, o.Metrics, name, "1")
 }
 
 // A partition without records has a committed offset from the first start on.
-func TestTheFirstRecordsOfAPartitionAreToldWhenTheyAreRemoved(t *testing.T) {
+func TestTheRemovalOfAPartitionsFirstRecordsIsReported(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	p := newProbe(nil)
@@ -196,10 +196,10 @@ func TestANewConsumerHasLostNothing(t *testing.T) {
 	p.awaitHandled(t, "2")
 	assert.Empty(t, l.list())
 	assert.Zero(t, book.count(lost))
-	assert.Equal(t, 1, book.count("group has no offset, or had none for longer than the brokers keep it: what was removed before the oldest record is not known to have been handled"))
+	assert.Equal(t, 1, book.count("group has no committed offset, as at its first start or after the brokers' offset retention: records removed before the oldest one may not have been handled"))
 }
 
-// Offsets that a transaction's marker has are no records, and their absence is no loss.
+// Offsets of transaction markers are not records, so their absence is not a loss.
 func TestGapsBetweenRecordsAreNoLoss(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
@@ -233,8 +233,8 @@ func TestGapsBetweenRecordsAreNoLoss(t *testing.T) {
 	assert.Empty(t, book.all())
 }
 
-// After a topic was made anew, or brokers that had not written everything down were killed.
-func TestAnOffsetBeyondTheNewestRecordIsToldAndCommitsGoOn(t *testing.T) {
+// After a topic was recreated, or brokers were killed before they had written everything.
+func TestAnOffsetBeyondTheNewestRecordIsReportedAndCommitsContinue(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	p := newProbe(nil)
@@ -251,10 +251,10 @@ func TestAnOffsetBeyondTheNewestRecordIsToldAndCommitsGoOn(t *testing.T) {
 	r.stop(t)
 	assert.EqualValues(t, 3, committed(t, c, o))
 	assert.Empty(t, l.list())
-	assert.Equal(t, map[string]int{"committed offset is beyond the newest record: the topic was made anew, or its brokers have lost records": 1}, book.all())
+	assert.Equal(t, map[string]int{"committed offset is beyond the newest record: the topic was recreated, or its brokers have lost records": 1}, book.all())
 }
 
-// commit makes an offset the one that a group goes on from in partition 0.
+// commit sets the committed offset of a group in partition 0.
 func commit(t *testing.T, c kafkatest.Cluster, o kafka.SourceOptions, offset int64) {
 	t.Helper()
 	config := sarama.NewConfig()

@@ -11,56 +11,55 @@ import (
 	"example.com/orders/functions/internal/messaging/failpoint"
 )
 
-// What a partition keeps in memory is bounded by what is unfinished, and never by how far the newest record is from the
-// lowest unfinished one: of a finished record nothing is kept.
+// The memory of a partition is bounded by its unfinished records, not by the distance between the newest record and the
+// lowest unfinished one: finished records are dropped.
 const (
 	// maxFresh and maxFreshBytes bound the records that have not failed: enough to keep the function busy.
 	maxFresh      = 1000
 	maxFreshBytes = 16 << 20
-	// maxHeld and maxHeldBytes bound the records that failed and are tried again, with those of their keys behind them.
-	// They are generous, so that the others go on: a key is an order, with a handful of facts a topic, so that it takes
-	// thousands of orders that fail at the same time, and not because the function cannot work, to fill them. Then reading
-	// stops: to go on would mean to drop records and to read them again later, for a fault that is of no single record
-	// any more.
+	// maxHeld and maxHeldBytes bound the records in retry, with the records of their keys behind them. They are generous, so
+	// that all other records go on: a key is an order with a few facts per topic, so it takes thousands of orders that fail
+	// at the same time, while the function itself works, to reach the bounds. Reading then stops: going on would mean to
+	// drop records and read them again later, for a fault that no longer concerns single records.
 	maxHeld      = 10_000
 	maxHeldBytes = 64 << 20
 )
 
-// partition works on the records of one partition: those of one key one after the other in the order of their offsets,
-// those of different keys at once, and commits the lowest offset that is not finished. After a crash what was finished
-// beyond it is delivered again; the inbox knows it for longer than a topic keeps a record.
+// partition processes the records of one partition: those of one key one at a time in order of offset, those of different
+// keys in parallel. It commits the lowest unfinished offset. After a crash the finished records beyond it are delivered
+// again, and the inbox, which remembers events for longer than a topic keeps them, absorbs the duplicates.
 type partition struct {
 	member  *member
 	session sarama.ConsumerGroupSession
-	// One token an attempt that is under way. Retries have their own, so that those that fail slowly take no place from
-	// the others.
+	// One token per attempt in flight. Retries have their own tokens, so that slow failures do not take the tokens of other
+	// records.
 	firsts, retries chan struct{}
-	room            chan struct{} // signalled when a record is finished, or held
+	room            chan struct{} // signalled when a record is finished or held
 	tasks           sync.WaitGroup
-	claim           context.Context //nolint:containedctx // it ends with the session, or before: nothing begins after that
+	claim           context.Context //nolint:containedctx // ends with the session or before: nothing begins after that
 	end             context.CancelFunc
 
 	mu         sync.Mutex
 	lanes      map[string]*lane // by key, those with an unfinished record
 	unfinished *list.List       // offsets, ascending
-	newest     int64            // the highest offset that was read
+	newest     int64            // the highest offset read so far
 	fresh      load
 	held       load
 }
 
-// lane is what orders the records of a key.
+// lane holds the records of one key in order.
 type lane struct {
-	waiting []record // behind the one whose turn it is
-	held    bool     // that one is tried again
+	waiting []record // behind the record whose turn it is
+	held    bool     // that record is in retry
 }
 
-// record is one that is not finished.
+// record is an unfinished record.
 type record struct {
 	*sarama.ConsumerMessage
 	place *list.Element
 }
 
-// load is how much some records are.
+// load is the number and the size of some records.
 type load struct{ records, bytes int }
 
 func (l *load) change(by int, records ...record) {
@@ -70,7 +69,7 @@ func (l *load) change(by int, records ...record) {
 	}
 }
 
-// task is a record whose turn in its key it is.
+// task is the next record of its key.
 type task struct {
 	partition *partition
 	record    record
@@ -89,7 +88,7 @@ func newPartition(m *member, session sarama.ConsumerGroupSession) *partition {
 	}
 }
 
-// full tells whether reading must stop until a record is finished, and whether that is for those that are held.
+// full returns whether reading must stop until a record is finished, and whether records in retry are the reason.
 func (p *partition) full() (full, held bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,8 +96,8 @@ func (p *partition) full() (full, held bool) {
 	return held || p.fresh.records >= maxFresh || p.fresh.bytes >= maxFreshBytes, held
 }
 
-// laneOf is what orders a record: its key, the whole partition when the source is ordered, and nothing when there is no
-// key.
+// laneOf returns the key that orders a record: its own key, one key for the whole partition if the source is ordered, and
+// none for a record without a key.
 func (p *partition) laneOf(m *sarama.ConsumerMessage) (key string, ordered bool) {
 	if p.member.source.o.Spec.Ordered {
 		return "", true
@@ -106,7 +105,7 @@ func (p *partition) laneOf(m *sarama.ConsumerMessage) (key string, ordered bool)
 	return string(m.Key), m.Key != nil
 }
 
-// add takes a record in: it waits behind those of its key, or is worked on at once.
+// add accepts a record: it waits behind those of its key, or starts at once.
 func (p *partition) add(m *sarama.ConsumerMessage) {
 	if t, now := p.queue(m); now {
 		p.tasks.Add(1)
@@ -114,7 +113,7 @@ func (p *partition) add(m *sarama.ConsumerMessage) {
 	}
 }
 
-// queue returns a record's task, and whether its turn has come.
+// queue returns a record's task, and whether it is next in its key.
 func (p *partition) queue(m *sarama.ConsumerMessage) (t task, now bool) {
 	key, ordered := p.laneOf(m)
 	p.mu.Lock()
@@ -142,7 +141,7 @@ func (p *partition) loadOf(l *lane) *load {
 	return &p.fresh
 }
 
-// begin lets a task run: by Submit, or each by itself.
+// begin starts a task: through Submit, or on its own.
 func (p *partition) begin(t task) {
 	if p.member.source.o.Submit != nil {
 		p.member.source.submit(t)
@@ -151,7 +150,7 @@ func (p *partition) begin(t task) {
 	go p.run(t, nil)
 }
 
-// run works on a task alone; failed is how a first attempt at it ended.
+// run works on a task alone; failed is the error of its first attempt.
 func (p *partition) run(t task, failed error) {
 	a := &alone{task: t, places: p.firsts}
 	if !a.enter() {
@@ -167,10 +166,10 @@ func (p *partition) run(t task, failed error) {
 	p.finish(t)
 }
 
-// over tells whether nothing may begin any more.
+// over returns whether nothing may begin any more.
 func (p *partition) over() bool { return p.claim.Err() != nil }
 
-// finish ends a task that is done: it marks the lowest offset that is not finished, and begins the next task of the key.
+// finish ends a task: it marks the lowest unfinished offset, and begins the next task of the key.
 func (p *partition) finish(t task) {
 	failpoint.Pass(p.member.work, failpoint.BeforeOffset)
 	if next, more := p.mark(t); more {
@@ -188,7 +187,7 @@ func (p *partition) mark(t task) (next task, more bool) {
 	if lowest {
 		offset := p.newest + 1
 		if front := p.unfinished.Front(); front != nil {
-			offset = front.Value.(int64) //nolint:forcetypeassert // nothing else is in it
+			offset = front.Value.(int64) //nolint:forcetypeassert // it holds nothing else
 		}
 		p.session.MarkOffset(t.record.Topic, t.record.Partition, offset, "")
 	}
@@ -202,12 +201,12 @@ func (p *partition) mark(t task) (next task, more bool) {
 		return task{}, false
 	}
 	r := t.lane.waiting[0]
-	t.lane.waiting[0] = record{} // let go of the record
+	t.lane.waiting[0] = record{} // release the record's memory
 	t.lane.waiting = t.lane.waiting[1:]
 	return task{p, r, t.key, t.lane}, true
 }
 
-// letGo ends that a lane is held.
+// letGo ends the hold of a lane.
 func (p *partition) letGo(l *lane) {
 	if l.held {
 		p.held.change(-1, l.waiting...)
@@ -216,7 +215,7 @@ func (p *partition) letGo(l *lane) {
 	}
 }
 
-// hold says that the record whose turn it is will be tried again, and that all behind it waits for that.
+// hold marks the lane's first record as in retry, and all records behind it as waiting for it.
 func (p *partition) hold(t task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -238,7 +237,7 @@ func (p *partition) signal() {
 	}
 }
 
-// finishAll waits until all that was read is finished, or done: it may not be in the topic any more.
+// finishAll waits until all records that were read are finished, or until done: the topic may no longer have them.
 func (p *partition) finishAll(done <-chan struct{}) {
 	finished := make(chan struct{})
 	go func() {
@@ -251,19 +250,19 @@ func (p *partition) finishAll(done <-chan struct{}) {
 	}
 }
 
-// drain lets nothing new begin, and waits for the attempts that are under way until they are given up.
+// drain lets nothing new begin, and waits until the attempts in flight have ended or are abandoned.
 func (p *partition) drain() {
 	p.end()
 	p.finishAll(p.member.work.Done())
 }
 
-// alone is a task that is worked on by itself. While an attempt is under way it has a place.
+// alone is a task outside of a batch. It holds a token while an attempt is in flight.
 type alone struct {
 	task
 	places chan struct{}
 }
 
-// enter takes a place, or tells that nothing may begin any more.
+// enter takes a token. It returns false if nothing may begin any more.
 func (a *alone) enter() bool {
 	select {
 	case a.places <- struct{}{}:
@@ -279,8 +278,8 @@ func (a *alone) enter() bool {
 
 func (a *alone) leave() { <-a.places }
 
-// sleep gives the place up for a while, and takes one of those for retries after it. It returns false when the claim has
-// ended, also while it waited for that place: another attempt would be one that begins after the end.
+// sleep returns the token for a while, and takes one for retries afterwards. It returns false if the claim has ended, also
+// while it waited for the token: no attempt may begin after that.
 func (a *alone) sleep(d time.Duration) bool {
 	a.leave()
 	timer := time.NewTimer(d)
@@ -290,9 +289,9 @@ func (a *alone) sleep(d time.Duration) bool {
 	case <-a.partition.claim.Done():
 	}
 	a.places = a.partition.retries
-	a.places <- struct{}{} // run leaves it again
+	a.places <- struct{}{} // run returns it again
 	return !a.partition.over()
 }
 
-// hold says that the task is tried again for its own sake: see partition.hold.
+// hold marks the task as in retry: see partition.hold.
 func (a *alone) hold() { a.partition.hold(a.task) }

@@ -24,16 +24,16 @@ import (
 
 var errNotYet = errors.New("not yet")
 
-// desk is one partition of a source at work, without a broker, in a bubble of package synctest.
+// desk runs one partition of a source without a broker, in a bubble of package synctest.
 type desk struct {
 	deliver func(ctx context.Context, id string) error
-	batches bool // the function takes several events at once
+	batches bool // the function takes batches
 	log     strings.Builder
 
 	mu      sync.Mutex
 	handled []string
 	marked  int64 // the newest offset that may be committed
-	read    int   // records that the source has taken
+	read    int   // the number of records that the source has taken
 
 	records chan *sarama.ConsumerMessage
 }
@@ -94,7 +94,7 @@ func (d *desk) give(records ...*sarama.ConsumerMessage) {
 	synctest.Wait()
 }
 
-// marks is a session that notes what may be committed.
+// marks is a session that records which offset may be committed.
 type marks struct {
 	session
 	desk *desk
@@ -138,7 +138,7 @@ func TestARecordThatFailsForHalfAnHourHoldsUpItsKeyAndNothingElse(t *testing.T) 
 					if n == others/2 {
 						d.give(entry(offset, "stuck", nil))
 						behind = strconv.Itoa(offset)
-						offset += 3 // as after markers of transactions, which are no records
+						offset += 3 // like gaps of transaction markers
 					}
 					r := entry(offset, strconv.Itoa(n), nil)
 					kept[n] = weak.Make(r)
@@ -234,7 +234,7 @@ func TestReadingStopsWhenTooMuchIsTriedAgain(t *testing.T) {
 				d.give(records...)
 				assert.GreaterOrEqual(t, d.read, c.expected)
 				assert.LessOrEqual(t, d.read, c.expected+maxFresh, "those that were read when the first failed may be more")
-				assert.Equal(t, 1, strings.Count(d.log.String(), "partition stands still"), "it is said, once")
+				assert.Equal(t, 1, strings.Count(d.log.String(), "partition paused"), "it is said, once")
 
 				time.Sleep(10 * time.Minute)
 				synctest.Wait()

@@ -10,8 +10,8 @@ import (
 	"example.com/orders/functions/internal/observe/health"
 )
 
-// Ping succeeds when one of the brokers, each host:port, answers within health.Within. A connection that is made is no answer:
-// the system takes it for a broker that hangs.
+// Ping succeeds if one of the brokers, each host:port, answers a request within health.Within. An accepted connection is not
+// enough: the operating system accepts it even for a broker that hangs.
 func Ping(ctx context.Context, brokers []string) error {
 	answers := make(chan error, len(brokers))
 	for _, broker := range brokers {
@@ -39,7 +39,7 @@ func pingOne(address string) error {
 	if err := broker.Open(c); err != nil {
 		return fmt.Errorf("connect to %s: %w", address, err)
 	}
-	defer func() { _ = broker.Close() }() // there is nothing to lose
+	defer func() { _ = broker.Close() }() // nothing depends on it
 	if _, err := broker.ApiVersions(&sarama.ApiVersionsRequest{}); err != nil {
 		return fmt.Errorf("ask %s: %w", address, err)
 	}

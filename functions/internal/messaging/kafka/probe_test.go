@@ -16,15 +16,15 @@ import (
 	"example.com/orders/knative"
 )
 
-// probe is a function that remembers what was delivered to it.
+// probe is a function that records its deliveries.
 type probe struct {
-	handle func(ctx context.Context, e event.Event, attempt int) error // nil handles everything
+	handle func(ctx context.Context, e event.Event, attempt int) error // nil handles every event
 
 	mu       sync.Mutex
-	changed  chan struct{} // closed and made anew at each change
-	begun    []string      // ids in the order of the deliveries
+	changed  chan struct{} // closed and replaced at each change
+	begun    []string      // ids in the order of delivery
 	at       []time.Time   // when those were
-	handled  []string      // ids in the order in which they were handled
+	handled  []string      // ids in the order of handling
 	attempts map[string]int
 	events   []event.Event
 	running  int
@@ -104,14 +104,14 @@ func (p *probe) awaitBegun(t *testing.T, ids ...string) {
 	})
 }
 
-// deliveries returns the ids in the order of the deliveries so far.
+// deliveries returns the ids delivered so far, in order.
 func (p *probe) deliveries() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.begun)
 }
 
-// options are those of a source that delivers a topic to a probe, retries twice at once and drains for long.
+// options returns the options of a source that delivers a topic to a probe, with two immediate retries and a long drain.
 func options(t *testing.T, c kafkatest.Cluster, topic string, p *probe) kafka.SourceOptions {
 	t.Helper()
 	return kafka.SourceOptions{
@@ -129,7 +129,7 @@ func options(t *testing.T, c kafkatest.Cluster, topic string, p *probe) kafka.So
 	}
 }
 
-// run is a source at work.
+// run is a running source.
 type run struct {
 	source *kafka.Source
 	cancel context.CancelFunc
@@ -163,13 +163,13 @@ func (r *run) awaitEnd(t *testing.T) {
 	}
 }
 
-// awaitJoined waits until the source is at work on all its partitions, the last of which may be behind the others.
+// awaitJoined waits until the source works on all its partitions; the last one may start later than the others.
 func (r *run) awaitJoined(t *testing.T) {
 	t.Helper()
 	require.Eventually(t, r.source.Joined, patience, 5*time.Millisecond)
 }
 
-// committed is the offset from which a group goes on in partition 0 of a topic, -1 when it has none.
+// committed returns the committed offset of a group in partition 0 of a topic, -1 without one.
 func committed(t *testing.T, c kafkatest.Cluster, o kafka.SourceOptions) int64 {
 	t.Helper()
 	answer, err := admin(t, c).ListConsumerGroupOffsets(o.Spec.Group, map[string][]int32{o.Spec.Topic: {0}})
@@ -180,7 +180,7 @@ func committed(t *testing.T, c kafkatest.Cluster, o kafka.SourceOptions) int64 {
 	return block.Offset
 }
 
-// size is how many records a topic of one partition has.
+// size returns the number of records in a topic of one partition.
 func size(t *testing.T, c kafkatest.Cluster, topic string) int64 {
 	t.Helper()
 	config := sarama.NewConfig()
@@ -193,7 +193,7 @@ func size(t *testing.T, c kafkatest.Cluster, topic string) int64 {
 	return newest
 }
 
-// hold is a handler that keeps the events of an id until it is let go or its ctx ends.
+// hold is a handler that blocks on the events of an id until it is released or its ctx ends.
 type hold struct {
 	id    string
 	letGo chan struct{}

@@ -13,8 +13,8 @@ import (
 	"example.com/orders/functions/internal/messaging/outbox"
 )
 
-// Producer sends records, waits for acks=all, and can be used by many goroutines. It connects at the first record, and
-// anew after a failure that was not a record's own: sarama's idempotent producer does not get over one reliably.
+// Producer produces records with acks=all. Many goroutines may use it. It connects at the first record, and reconnects after
+// every failure that is not about a record itself: sarama's idempotent producer does not recover reliably.
 type Producer struct {
 	brokers     []string
 	topicPrefix string
@@ -22,32 +22,32 @@ type Producer struct {
 
 	mu      sync.Mutex
 	current *connection
-	dialing *dial // nil when nobody is connecting
+	dialing *dial // nil unless a connection is being made
 	closed  bool
 }
 
-// dial is one try to connect, for all callers that wait for it.
+// dial is one attempt to connect, shared by all callers that wait for it.
 type dial struct {
 	done chan struct{}
 	err  error // read only after done is closed
 }
 
-// connection is a sarama producer and how many callers are using it: it is closed after the last one.
+// connection is a sarama producer and the number of its users: the last one closes it.
 type connection struct {
 	sarama.SyncProducer
 	users   int
 	retired bool
 }
 
-// NewProducer returns a producer to the brokers, each host:port. It does not connect yet. topicPrefix stands before the
-// names of the topics to which Publish sends.
+// NewProducer returns a producer to the brokers, each host:port. It does not connect yet. topicPrefix precedes the names of
+// the topics to which Publish sends.
 func NewProducer(brokers []string, topicPrefix string, log *slog.Logger) *Producer {
 	return &Producer{brokers: brokers, topicPrefix: topicPrefix, log: log}
 }
 
 var errClosed = errors.New("the producer is closed")
 
-// Publish sends events to the topics that are named like their types, after the prefix: see outbox.Publisher.
+// Publish sends events to the topics of their types, with the prefix: see outbox.Publisher.
 func (p *Producer) Publish(ctx context.Context, batch []event.Event) []outbox.Outcome {
 	outcomes := make([]outbox.Outcome, len(batch))
 	var messages []*sarama.ProducerMessage
@@ -65,18 +65,18 @@ func (p *Producer) Publish(ctx context.Context, batch []event.Event) []outbox.Ou
 	errs := p.Write(ctx, messages)
 	for i, err := range errs {
 		if refused(err) && len(messages) > 1 {
-			// The broker refuses a whole batch for one of its records, or for its sum: find out which one it is.
+			// The broker refuses a whole batch because of one record, or of their sum: find out which one it is.
 			err = p.Write(ctx, messages[i:i+1])[0]
 		}
 		outcomes[places[i]].Err = err
-		if err == nil { // after an error sarama may still be writing to the message
+		if err == nil { // after an error sarama may still write to the message
 			outcomes[places[i]].Partition, outcomes[places[i]].Offset = messages[i].Partition, messages[i].Offset
 		}
 	}
 	return outcomes
 }
 
-// Write sends records and waits for the broker's word on each, within ctx; the errors are those of outbox.Outcome.
+// Write sends records and waits for their acknowledgements, within ctx; the errors are those of outbox.Outcome.
 func (p *Producer) Write(ctx context.Context, messages []*sarama.ProducerMessage) []error {
 	errs := make([]error, len(messages))
 	if len(messages) == 0 {
@@ -94,8 +94,8 @@ func (p *Producer) Write(ctx context.Context, messages []*sarama.ProducerMessage
 	select {
 	case err = <-done:
 	case <-ctx.Done():
-		// sarama knows no ctx. What is under way may still be written: its fate is unknown. The caller must not look
-		// at the messages any more, since sarama may write to them; it does not for an error.
+		// sarama does not support ctx. Records in flight may still be written: their fate is unknown. The caller must no
+		// longer read the messages, since sarama may write to them; after an error it does not.
 		p.retire(c)
 		return fill(errs, fmt.Errorf("wait for the broker: %w", ctx.Err()))
 	}
@@ -111,7 +111,7 @@ func (p *Producer) Write(ctx context.Context, messages []*sarama.ProducerMessage
 	}
 }
 
-// sort puts the errors of a batch to their records.
+// sort assigns the errors of a batch to their records.
 func (p *Producer) sort(c *connection, messages []*sarama.ProducerMessage, failed sarama.ProducerErrors, errs []error) []error {
 	place := make(map[*sarama.ProducerMessage]int, len(messages))
 	for i, m := range messages {
@@ -129,7 +129,7 @@ func (p *Producer) sort(c *connection, messages []*sarama.ProducerMessage, faile
 	return errs
 }
 
-// classify tells a refusal of the record itself from everything else, after which it may be sent again.
+// classify distinguishes a refusal of the record itself from all other errors, after which the record may be sent again.
 func classify(err error) error {
 	switch {
 	case errors.Is(err, sarama.ErrMessageSizeTooLarge), errors.Is(err, sarama.ErrMessageSetSizeTooLarge):
@@ -143,7 +143,7 @@ func classify(err error) error {
 	}
 }
 
-// refused tells whether classify found that the broker does not take the record.
+// refused returns whether classify found that the broker does not take the record.
 func refused(err error) bool {
 	return errors.Is(err, outbox.ErrRefused) || errors.Is(err, outbox.ErrTooLarge)
 }
@@ -155,9 +155,9 @@ func fill(errs []error, err error) []error {
 	return errs
 }
 
-// acquire returns the connection, to be given back by release, and makes one when there is none. sarama knows no ctx
-// and may take long about a broker that does not answer: callers wait for it no longer than their ctx, and Close not at
-// all.
+// acquire returns the connection, which the caller gives back with release; it makes one if there is none. sarama does not
+// support ctx and may wait long for a broker that does not answer: callers wait no longer than their ctx, and Close does not
+// wait at all.
 func (p *Producer) acquire(ctx context.Context) (*connection, error) {
 	for {
 		if ctx.Err() != nil {
@@ -178,7 +178,7 @@ func (p *Producer) acquire(ctx context.Context) (*connection, error) {
 	}
 }
 
-// connection returns the current connection, or the try to make one.
+// connection returns the current connection, or the attempt to make one.
 func (p *Producer) connection() (*connection, *dial, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -214,7 +214,7 @@ func (p *Producer) connect(d *dial) {
 	}
 }
 
-// release gives a connection back, and closes it when it is retired and nobody uses it.
+// release gives a connection back, and closes it if it is retired and unused.
 func (p *Producer) release(c *connection) {
 	p.mu.Lock()
 	c.users--
@@ -225,7 +225,7 @@ func (p *Producer) release(c *connection) {
 	}
 }
 
-// retire makes sure that a connection is not used for anything new.
+// retire ensures that a connection gets no new users.
 func (p *Producer) retire(c *connection) {
 	p.mu.Lock()
 	if p.current == c {
@@ -245,7 +245,7 @@ func (p *Producer) shut(producer sarama.SyncProducer) {
 	}
 }
 
-// Close lets what is under way end, and refuses everything after it. It may be called twice.
+// Close lets records in flight finish, and refuses all later ones. It may be called twice.
 func (p *Producer) Close() error {
 	p.mu.Lock()
 	p.closed = true

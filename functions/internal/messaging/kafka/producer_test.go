@@ -32,7 +32,7 @@ func TestPublishChoosesPartitionsLikeJava(t *testing.T) {
 	c := kafkatest.Fake(t)
 	topic(t, c, "order.created", partitions)
 	p := newProducer(t, c)
-	// The hashes are those of the tests of org.apache.kafka.common.utils.Utils.murmur2.
+	// The hashes are from the tests of org.apache.kafka.common.utils.Utils.murmur2.
 	for key, hash := range map[string]int32{
 		"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536,
 		"a-little-bit-longer-string":                       -1486304829,
@@ -167,7 +167,7 @@ func TestPublishDoesNotBlameTheEventForTheBroker(t *testing.T) {
 	}
 }
 
-// mute is a broker that takes connections and never says a word.
+// mute is a broker that accepts connections and never answers.
 func mute(t *testing.T) (address string, connected <-chan struct{}) {
 	t.Helper()
 	var listener net.Listener
@@ -238,7 +238,7 @@ func TestPublishGivesUpOnABrokerThatFallsSilent(t *testing.T) {
 			return nil, nil, false
 		}
 		asleep = true
-		cancel() // not before the request is there: the next one is to be answered
+		cancel() // not before the request has arrived: the next one must be answered
 		c.Fake.SleepControl(func() { <-silence })
 		return nil, nil, false
 	})

@@ -9,21 +9,21 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Reader reads what topics hold, without a consumer group: it commits nothing and disturbs nobody.
+// Reader reads the records of topics without a consumer group: it commits nothing and affects no consumer.
 type Reader struct {
 	client   sarama.Client
 	consumer sarama.Consumer
 }
 
-// readerPatience is how long a broker may let the next record of a span wait.
+// readerPatience bounds the wait for the next record of a span.
 const readerPatience = 30 * time.Second
 
-// NewReader returns a reader of the topics at the brokers, each host:port. It connects when it reads.
+// NewReader returns a reader of the topics at the brokers, each host:port. It connects at the first read.
 func NewReader(brokers []string) (*Reader, error) {
 	c := config("orders-reader")
-	c.Metadata.AllowAutoTopicCreation = false // looking at a topic must not make it
+	c.Metadata.AllowAutoTopicCreation = false // reading about a topic must not create it
 	c.Consumer.Return.Errors = true
-	// What is read is there already: only the fetch beyond the end waits so long, before a span is done with.
+	// All records of a span exist already: only a fetch beyond the end waits this long before the span ends.
 	c.Consumer.MaxWaitTime = 100 * time.Millisecond
 	client, err := sarama.NewClient(brokers, c)
 	if err != nil {
@@ -36,15 +36,15 @@ func NewReader(brokers []string) (*Reader, error) {
 	return &Reader{client: client, consumer: consumer}, nil
 }
 
-// Span is the records of a partition from one offset up to, and without, another.
+// Span is the records of a partition from offset From up to, but not including, To.
 type Span struct {
 	Topic     string
 	Partition int32
 	From, To  int64
 }
 
-// Spans returns what each partition of a topic holds at this moment. A topic that is not there is an error that wraps
-// sarama.ErrUnknownTopicOrPartition.
+// Spans returns the current span of each partition of a topic. It returns an error that wraps
+// sarama.ErrUnknownTopicOrPartition if the topic does not exist.
 func (r *Reader) Spans(topic string) ([]Span, error) {
 	partitions, err := r.client.Partitions(topic)
 	if err != nil {
@@ -65,8 +65,8 @@ func (r *Reader) Spans(topic string) ([]Span, error) {
 	return spans, nil
 }
 
-// Read gives the records of a span to visit, in the order of their offsets, and ends at the first error of visit. It
-// fails when the next record does not come within half a minute.
+// Read calls visit with the records of a span in order of offset, and stops at its first error. It fails if the next record
+// does not arrive within half a minute.
 func (r *Reader) Read(ctx context.Context, span Span, visit func(*sarama.ConsumerMessage) error) error {
 	if span.From >= span.To {
 		return nil
@@ -75,7 +75,7 @@ func (r *Reader) Read(ctx context.Context, span Span, visit func(*sarama.Consume
 	if err != nil {
 		return fmt.Errorf("read %s/%d from offset %d: %w", span.Topic, span.Partition, span.From, err)
 	}
-	defer func() { _ = partition.Close() }() // reports the errors that were not read, and nothing is read after it
+	defer func() { _ = partition.Close() }() // it reports unread errors, which no longer matter
 	timer := time.NewTimer(readerPatience)
 	defer timer.Stop()
 	next := span.From
@@ -95,12 +95,12 @@ func (r *Reader) Read(ctx context.Context, span Span, visit func(*sarama.Consume
 		case err := <-partition.Errors():
 			return fmt.Errorf("read %s/%d at offset %d: %w", span.Topic, span.Partition, next, err.Err)
 		case <-timer.C:
-			return fmt.Errorf("read %s/%d: offset %d of %d did not come within %s", span.Topic, span.Partition, next, span.To, readerPatience)
+			return fmt.Errorf("read %s/%d: offset %d of %d did not arrive within %s", span.Topic, span.Partition, next, span.To, readerPatience)
 		case <-ctx.Done():
 			return fmt.Errorf("read %s/%d at offset %d: %w", span.Topic, span.Partition, next, ctx.Err())
 		}
 	}
 }
 
-// Close ends the connections.
+// Close closes the connections.
 func (r *Reader) Close() error { return errors.Join(r.consumer.Close(), r.client.Close()) }

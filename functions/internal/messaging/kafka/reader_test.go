@@ -25,7 +25,7 @@ func newReader(t *testing.T, c kafkatest.Cluster) *kafka.Reader {
 	return r
 }
 
-// values writes records with these values to a partition of a topic with one.
+// values writes records with these values to a topic with one partition.
 func values(t *testing.T, producer *kafka.Producer, topic string, values ...string) {
 	t.Helper()
 	var records []*sarama.ProducerMessage
@@ -68,7 +68,7 @@ func TestReaderDoesNotMakeTheTopicThatItLooksFor(t *testing.T) {
 	c := kafkatest.Start(t)
 	r := newReader(t, c)
 	for range 2 {
-		_, err := r.Spans(c.Prefix + "nobody.made.it")
+		_, err := r.Spans(c.Prefix + "missing")
 		assert.ErrorIs(t, err, sarama.ErrUnknownTopicOrPartition)
 	}
 }

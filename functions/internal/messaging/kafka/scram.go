@@ -17,21 +17,21 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// scram is the client's side of one authentication by SCRAM (RFC 5802, and RFC 7677 for SHA-256), without channel binding.
+// scram is the client's side of one SCRAM authentication (RFC 5802, and RFC 7677 for SHA-256), without channel binding.
 // Names and passwords are printable ASCII.
 type scram struct {
 	mechanism string
-	nonce     string // of the client; made by Begin when it is ""
+	nonce     string // of the client; Begin generates it if it is ""
 
 	hash            func() hash.Hash
 	password        string
 	bare            string // the first message, without its header
-	serverSignature []byte // expected once the proof is given
+	serverSignature []byte // expected after the proof
 	step            int
 	done            bool
 }
 
-// Begin takes the name and the password.
+// Begin sets the name and the password.
 func (s *scram) Begin(user, password, _ string) error {
 	switch s.mechanism {
 	case sarama.SASLTypeSCRAMSHA256:
@@ -39,7 +39,7 @@ func (s *scram) Begin(user, password, _ string) error {
 	case sarama.SASLTypeSCRAMSHA512:
 		s.hash = sha512.New
 	default:
-		return fmt.Errorf("there is no SCRAM mechanism %q", s.mechanism)
+		return fmt.Errorf("unknown SCRAM mechanism %q", s.mechanism)
 	}
 	if s.nonce == "" {
 		s.nonce = rand.Text()
@@ -49,7 +49,7 @@ func (s *scram) Begin(user, password, _ string) error {
 	return nil
 }
 
-// header says that there is no channel binding.
+// The header says that there is no channel binding.
 const header64, gs2Header = "biws", "n,,"
 
 // Step answers the server's message; the first is "".
@@ -63,11 +63,11 @@ func (s *scram) Step(challenge string) (string, error) {
 	case 3:
 		return "", s.verify(challenge)
 	default:
-		return "", errors.New("SCRAM is over")
+		return "", errors.New("the SCRAM exchange is over")
 	}
 }
 
-// Done tells whether the server has shown that it knows the password, too.
+// Done returns whether the server has proved that it knows the password, too.
 func (s *scram) Done() bool { return s.done }
 
 const (
@@ -79,14 +79,14 @@ func (s *scram) prove(first string) (string, error) {
 	fields := attributes(first)
 	salt, err := base64.StdEncoding.DecodeString(fields["s"])
 	if err != nil || len(salt) == 0 {
-		return "", fmt.Errorf("the server's first message of SCRAM has no salt: %q", first)
+		return "", fmt.Errorf("the server's first SCRAM message has no salt: %q", first)
 	}
 	iterations, err := strconv.Atoi(fields["i"])
 	if err != nil || iterations < fewestIterations || iterations > mostIterations {
-		return "", fmt.Errorf("the server asks for %q iterations of SCRAM: %d to %d are taken", fields["i"], fewestIterations, mostIterations)
+		return "", fmt.Errorf("the server asks for %q SCRAM iterations: allowed are %d to %d", fields["i"], fewestIterations, mostIterations)
 	}
 	if nonce := fields["r"]; !strings.HasPrefix(nonce, s.nonce) || nonce == s.nonce {
-		return "", errors.New("the server's nonce of SCRAM does not continue the client's")
+		return "", errors.New("the server's SCRAM nonce does not continue the client's")
 	}
 	salted, err := pbkdf2.Key(s.hash, s.password, salt, iterations, s.hash().Size())
 	if err != nil {
@@ -111,7 +111,7 @@ func (s *scram) verify(final string) error {
 	}
 	signature, err := base64.StdEncoding.DecodeString(fields["v"])
 	if err != nil || !hmac.Equal(signature, s.serverSignature) {
-		return errors.New("the server does not show that it knows the password")
+		return errors.New("the server did not prove that it knows the password")
 	}
 	s.done = true
 	return nil
@@ -123,7 +123,7 @@ func (s *scram) mac(key []byte, message string) []byte {
 	return h.Sum(nil)
 }
 
-// attributes are the values of a message by their letters.
+// attributes returns the values of a message by their letters.
 func attributes(message string) map[string]string {
 	values := map[string]string{}
 	for field := range strings.SplitSeq(message, ",") {

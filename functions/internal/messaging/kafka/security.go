@@ -10,19 +10,19 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// security is how the clients of this process show who they are, and hide what they say.
+// security is the authentication and encryption of this process's clients.
 type security struct {
 	tls                       bool
 	mechanism, user, password string
 }
 
-// secured is that of all clients: a process speaks to one cluster.
+// secured applies to all clients: a process uses one cluster.
 var secured atomic.Pointer[security]
 
-// Secure reads how to connect to the brokers, for all clients that this process makes from then on: KAFKA_TLS, true or
-// false (the default), by the certificates that the system trusts, to which SSL_CERT_DIR adds; and KAFKA_SASL_MECHANISM,
-// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, with KAFKA_SASL_USER and KAFKA_SASL_PASSWORD. A password travels by PLAIN as it
-// is, so that PLAIN without TLS is an error.
+// Secure sets how all clients that this process makes from then on connect to the brokers. It reads KAFKA_TLS, true or false
+// (the default); TLS trusts the system's certificates and those in SSL_CERT_DIR. It reads KAFKA_SASL_MECHANISM, which is
+// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, with KAFKA_SASL_USER and KAFKA_SASL_PASSWORD. PLAIN without TLS is an error, since
+// it would send the password unencrypted.
 func Secure(config map[string]string) error {
 	s := security{mechanism: config["KAFKA_SASL_MECHANISM"], user: config["KAFKA_SASL_USER"], password: config["KAFKA_SASL_PASSWORD"]}
 	if text := config["KAFKA_TLS"]; text != "" {
@@ -38,7 +38,7 @@ func Secure(config map[string]string) error {
 		}
 	case sarama.SASLTypePlaintext:
 		if !s.tls {
-			return errors.New("KAFKA_SASL_MECHANISM is PLAIN without KAFKA_TLS: the password would travel in the clear, set KAFKA_TLS=true or use SCRAM-SHA-512")
+			return errors.New("KAFKA_SASL_MECHANISM is PLAIN without KAFKA_TLS: the password would travel unencrypted, set KAFKA_TLS=true or use SCRAM-SHA-512")
 		}
 	case sarama.SASLTypeSCRAMSHA256, sarama.SASLTypeSCRAMSHA512:
 	default:
@@ -54,7 +54,7 @@ func Secure(config map[string]string) error {
 	return nil
 }
 
-// apply sets a client's configuration.
+// apply configures a client.
 func (s *security) apply(c *sarama.Config) {
 	if s == nil {
 		return
@@ -75,7 +75,7 @@ func (s *security) apply(c *sarama.Config) {
 	}
 }
 
-// printableASCII tells whether SASLprep (RFC 4013) leaves a text as it is.
+// printableASCII returns whether a text is printable ASCII, which SASLprep (RFC 4013) leaves as it is.
 func printableASCII(text string) bool {
 	for _, r := range text {
 		if r < ' ' || r > '~' {

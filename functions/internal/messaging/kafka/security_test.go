@@ -68,7 +68,7 @@ func TestEachMechanismLogsIn(t *testing.T) {
 	}
 }
 
-// certificate is one of 127.0.0.1, signed by itself.
+// certificate returns a self-signed certificate for 127.0.0.1.
 func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -90,7 +90,7 @@ func TestBrokersAreReachedByTLSWhenTheyAreTrusted(t *testing.T) {
 	own, trusted := certificate(t)
 	c := cluster(t, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{own}}), kfake.EnableSASL(), kfake.Superuser("PLAIN", "orders", "secret"))
 	secure(t, map[string]string{"KAFKA_TLS": "true", "KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USER": "orders", "KAFKA_SASL_PASSWORD": "secret"})
-	assert.Error(t, publish(t, c), "nobody has said that the certificate can be trusted")
+	assert.Error(t, publish(t, c), "the certificate is not trusted")
 
 	settings := producerConfig()
 	settings.Net.TLS.Config.RootCAs = trusted
@@ -108,7 +108,7 @@ func TestSecurityThatIsWrongIsSaid(t *testing.T) {
 	}{
 		"TLS that is no bool":         {map[string]string{"KAFKA_TLS": "on"}, `KAFKA_TLS is "on": give true or false`},
 		"an unknown mechanism":        {map[string]string{"KAFKA_SASL_MECHANISM": "GSSAPI"}, `KAFKA_SASL_MECHANISM is "GSSAPI"`},
-		"a password in the clear":     {map[string]string{"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USER": "u", "KAFKA_SASL_PASSWORD": "p"}, "in the clear"},
+		"a password in the clear":     {map[string]string{"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USER": "u", "KAFKA_SASL_PASSWORD": "p"}, "unencrypted"},
 		"no user":                     {map[string]string{"KAFKA_SASL_MECHANISM": "SCRAM-SHA-512", "KAFKA_SASL_PASSWORD": "p"}, "give KAFKA_SASL_USER and KAFKA_SASL_PASSWORD too"},
 		"no password":                 {map[string]string{"KAFKA_SASL_MECHANISM": "SCRAM-SHA-512", "KAFKA_SASL_USER": "u"}, "give KAFKA_SASL_USER and KAFKA_SASL_PASSWORD too"},
 		"a user of no mechanism":      {map[string]string{"KAFKA_SASL_USER": "u"}, "without KAFKA_SASL_MECHANISM"},
@@ -139,7 +139,7 @@ func TestSCRAMSpeaksAsTheStandard(t *testing.T) {
 
 func TestSCRAMTrustsNoServerThatDoesNotKnowThePassword(t *testing.T) {
 	for name, each := range map[string]struct{ first, final, says string }{
-		"another signature":  {"r=abcdef,s=c2FsdA==,i=4096", "v=AAAA", "does not show that it knows"},
+		"another signature":  {"r=abcdef,s=c2FsdA==,i=4096", "v=AAAA", "did not prove that it knows"},
 		"refused":            {"r=abcdef,s=c2FsdA==,i=4096", "e=invalid-proof", "invalid-proof"},
 		"too few iterations": {"r=abcdef,s=c2FsdA==,i=1", "", "iterations"},
 		"another nonce":      {"r=xyz,s=c2FsdA==,i=4096", "", "nonce"},

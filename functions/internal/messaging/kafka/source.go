@@ -22,36 +22,36 @@ import (
 	"example.com/orders/knative"
 )
 
-// Source is a KafkaSource of Knative acted out in this process: it delivers the records of a topic to a function as
-// CloudEvents, at least once. It is stronger than Knative's where DESIGN allows it: the order within a key is kept,
-// a dead letter is acknowledged before the record is committed, and it waits while the function cannot work.
+// Source is a KafkaSource in this process, in place of Knative's: it delivers the records of a topic to a function as
+// CloudEvents, at least once. It guarantees more than Knative's, and no function may rely on that: it keeps the order within
+// a key, it commits a record only after its dead letter is acknowledged, and it waits while the function cannot work.
 type Source struct {
 	o      SourceOptions
 	client sarama.Client // set by Run, before it joins
 	joined atomic.Bool
 }
 
-// SourceOptions is what a source works with.
+// SourceOptions configures a Source.
 type SourceOptions struct {
 	Brokers []string
 	Spec    knative.KafkaSource
 	// Deliver is the function's Handle; delivery.Status and delivery.Judge decide on its error.
 	Deliver func(context.Context, event.Event) error
-	// Submit is Deliver for a caller that does not wait: the function runs what comes at the same time as a batch, and calls
-	// done with its error. Each first attempt is one by it; an event whose ctx ends before its turn is not handled. Nil
-	// when the function takes no batches: then as many attempts as Spec has consumers are under way on a partition.
+	// Submit is Deliver for a caller that does not wait: the function handles concurrent events as a batch, and calls done
+	// with the error of each. All first attempts use it; an event that still waits when ctx ends is not handled. It is nil
+	// if the function takes no batches: then each partition has as many attempts in flight as Spec has consumers.
 	Submit func(ctx context.Context, done func(n int, err error), es ...event.Event)
-	// Ready tells whether the function can work now. It is asked after a failure only.
+	// Ready returns whether the function can work now. It is called only after a failure.
 	Ready func(context.Context) bool
-	// DeadLetters writes the records that are set aside.
+	// DeadLetters writes the dead letters.
 	DeadLetters *Producer
-	// Lost records that records were removed before they were handled; the source goes on after that only. Nil when
-	// the log and the metrics are enough.
+	// Lost records that records were removed before they were handled; the source continues only after that. It may be nil
+	// if the log and the metrics are enough.
 	Lost func(context.Context, Loss) error
-	// Metrics counts what is set aside or lost; nil when nobody looks.
+	// Metrics counts dead letters and lost records; it may be nil.
 	Metrics *metrics.Metrics
 	Log     *slog.Logger
-	// Drain is how long attempts that are under way may go on after Run's ctx has ended.
+	// Drain is how long attempts in flight may go on after Run's ctx has ended.
 	Drain time.Duration
 }
 
@@ -62,14 +62,14 @@ func NewSource(o SourceOptions) *Source {
 	return &Source{o: o}
 }
 
-// Joined tells whether the source is a member of its consumer group at this moment, and at work on its partitions.
+// Joined returns whether the source is a member of its consumer group now, and works on all its partitions.
 func (s *Source) Joined() bool { return s.joined.Load() }
 
-// Run consumes until ctx ends. It joins again, with growing waits, when the brokers are away, and logs the first
-// failure and the recovery only.
+// Run consumes until ctx ends. While the brokers are down it reconnects with backoff, and logs only the first failure and
+// the recovery.
 func (s *Source) Run(ctx context.Context) {
-	lost := &absence{brokers: s.o.Brokers, log: s.o.Log, wait: shortestWait}
-	group := s.connect(ctx, lost)
+	retry := &reconnect{brokers: s.o.Brokers, log: s.o.Log, backoff: shortestWait}
+	group := s.connect(ctx, retry)
 	if group == nil {
 		return
 	}
@@ -80,17 +80,17 @@ func (s *Source) Run(ctx context.Context) {
 		}
 	}()
 	for ctx.Err() == nil {
-		// Consume returns at every rebalance. The client stays the same through failures: a new one would be another
-		// member, and the group would wait for the old one until its session times out.
-		m := &member{source: s, joined: lost.over}
+		// Consume returns at every rebalance. Keep the client through failures: a new one would be another member, and the
+		// group would wait for the old one until its session times out.
+		m := &member{source: s, joined: retry.reset}
 		if err := errors.Join(group.Consume(ctx, []string{s.o.Spec.Topic}, m), m.err); err != nil {
-			lost.again(ctx, err)
+			retry.wait(ctx, err)
 		}
 	}
 }
 
-// connect returns the client of the consumer group, nil when ctx ended before there was one.
-func (s *Source) connect(ctx context.Context, lost *absence) sarama.ConsumerGroup {
+// connect returns the client of the consumer group, or nil if ctx ended first.
+func (s *Source) connect(ctx context.Context, retry *reconnect) sarama.ConsumerGroup {
 	for ctx.Err() == nil {
 		client, err := sarama.NewClient(s.o.Brokers, consumerConfig(s.o.Spec.Name, s.o.Drain))
 		if err == nil {
@@ -101,47 +101,47 @@ func (s *Source) connect(ctx context.Context, lost *absence) sarama.ConsumerGrou
 			}
 			err = errors.Join(err, client.Close())
 		}
-		lost.again(ctx, err)
+		retry.wait(ctx, err)
 	}
 	return nil
 }
 
 const shortestWait, longestWait = 100 * time.Millisecond, 5 * time.Second
 
-// absence is a time without a place in the group.
-type absence struct {
+// reconnect is the state of the source's attempts to rejoin its group.
+type reconnect struct {
 	brokers []string
 	log     *slog.Logger
-	away    bool
-	wait    time.Duration // before the next try
+	down    bool
+	backoff time.Duration // before the next attempt
 }
 
-// again waits before the next try.
-func (a *absence) again(ctx context.Context, err error) {
+// wait logs the first failure and waits before the next attempt.
+func (r *reconnect) wait(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	if !errors.Is(err, errRemoved) { // that is told of when the work goes on
-		if !a.away {
-			a.log.Warn("source lost its brokers, trying again", "error", errors.Join(err, Diagnose(ctx, a.brokers)))
+	if !errors.Is(err, errRemoved) { // reported when the source continues
+		if !r.down {
+			r.log.Warn("source lost its brokers, reconnecting", "error", errors.Join(err, Diagnose(ctx, r.brokers)))
 		}
-		a.away = true
+		r.down = true
 	}
-	timer := time.NewTimer(a.wait)
+	timer := time.NewTimer(r.backoff)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
 	}
-	a.wait = min(2*a.wait, longestWait)
+	r.backoff = min(2*r.backoff, longestWait)
 }
 
-// over is called when the source is at work.
-func (a *absence) over() {
-	if a.away {
-		a.log.Info("source is back")
+// reset is called once the source works again.
+func (r *reconnect) reset() {
+	if r.down {
+		r.log.Info("source reconnected")
 	}
-	a.away, a.wait = false, shortestWait
+	r.down, r.backoff = false, shortestWait
 }
 
 // member is the source in one session of its group.
@@ -153,7 +153,7 @@ type member struct {
 	stop   context.CancelFunc
 
 	mu  sync.Mutex
-	err error // why the session ended, when the group is not to be joined again at once
+	err error // why the session ended, if the group must not be rejoined at once
 }
 
 func (m *member) Setup(session sarama.ConsumerGroupSession) error {
@@ -171,8 +171,8 @@ func (m *member) atWork() {
 	m.source.joined.Store(true)
 }
 
-// Cleanup notes when the session ended since the work on a partition could not begin or go on: joining again at once
-// would make the whole group rebalance without end.
+// Cleanup remembers if the session ended because the work on a partition could not begin or continue: rejoining at once
+// would make the whole group rebalance endlessly.
 func (m *member) Cleanup(session sarama.ConsumerGroupSession) error {
 	m.stop()
 	m.source.joined.Store(false)
@@ -188,8 +188,8 @@ func (m *member) note(err error) {
 	m.err = errors.Join(m.err, err)
 }
 
-// ConsumeClaim works on one partition until the session ends. Attempts get a ctx that outlives the session by Drain, so
-// that those under way end well; what had not begun is left for the next owner.
+// ConsumeClaim works on one partition until the session ends. The ctx of attempts outlives the session by Drain, so that
+// attempts in flight can finish; records that have not begun are left for the next owner.
 func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
 	if err := m.resume(session, claim); err != nil {
 		m.note(err)
@@ -205,7 +205,7 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 		if full, held := p.full(); full {
 			if held && !said {
 				said = true
-				m.source.o.Log.Error("partition stands still: too many records are tried again, or wait behind those that are", "partition", claim.Partition())
+				m.source.o.Log.Error("partition paused: too many records are in retry, or wait behind one that is", "partition", claim.Partition())
 			}
 			select {
 			case <-p.room:
@@ -219,7 +219,7 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 					p.add(record)
 					continue
 				}
-				if session.Context().Err() == nil { // sarama ends a claim by itself for nothing else
+				if session.Context().Err() == nil { // sarama itself ends a claim only for this
 					m.note(errRemoved)
 					p.finishAll(done)
 				}
@@ -234,7 +234,7 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 	return nil
 }
 
-// submit makes the first attempt at a task.
+// submit makes the first attempt of a task.
 func (s *Source) submit(t task) {
 	ctx, e, end := tracing.Consume(tracing.WithAttempt(t.partition.claim, 1), s.o.Spec.Sink, s.event(t.record.ConsumerMessage))
 	s.o.Submit(ctx, func(_ int, err error) {
@@ -262,7 +262,7 @@ func (s *Source) attempt(ctx context.Context, e event.Event, n int) (err error) 
 	return s.o.Deliver(ctx, e)
 }
 
-// event is the event of a record, as the function gets it.
+// event returns the event of a record, as the function gets it.
 func (s *Source) event(record *sarama.ConsumerMessage) event.Event {
 	e := Decode(record, s.o.Spec.Namespace, s.o.Spec.Name)
 	for name, value := range s.o.Spec.Extensions {
@@ -271,10 +271,10 @@ func (s *Source) event(record *sarama.ConsumerMessage) event.Event {
 	return e
 }
 
-// process delivers a record until it is handled or set aside, and returns true then; false when work ended before.
-// failed is how the first attempt has ended, nil when there was none. Attempts are counted within one claim: who owns the
-// partition next, in this process or another, does not know of them and begins anew, as a KafkaSource of Knative does. That
-// puts a dead letter off, and holds up nothing but the record's key.
+// process delivers a record until it is handled or a dead letter, and then returns true; it returns false if work ended
+// first. failed is the error of the first attempt, nil if there was none. Attempts are counted within one claim: the next
+// owner of the partition, in this process or another, starts again from zero, like Knative's KafkaSource. That delays a dead
+// letter, and holds up only the record's key.
 func (s *Source) process(work context.Context, a *alone, failed error) bool {
 	record := a.record.ConsumerMessage
 	e := s.event(record)
@@ -296,7 +296,7 @@ func (s *Source) process(work context.Context, a *alone, failed error) bool {
 			return false // the failure may be the shutdown's own: the next owner delivers again
 		}
 		if verdict == delivery.Retry && !s.o.Ready(work) {
-			// The function cannot work now: not this event's fault, so not an attempt against it, the last one included.
+			// The function cannot work now. That is not the event's fault, so no attempt is counted, not even the last one.
 			if !s.await(work, log, a.sleep) {
 				return false
 			}
@@ -304,7 +304,7 @@ func (s *Source) process(work context.Context, a *alone, failed error) bool {
 		}
 		if verdict == delivery.Retry && attempts <= s.o.Spec.Delivery.Retry {
 			wait := s.o.Spec.Delivery.Backoff(attempts)
-			log.WarnContext(work, "delivery failed, to be tried again", "attempt", attempts, "status", status, "wait", wait, "error", err)
+			log.WarnContext(work, "delivery failed, will be retried", "attempt", attempts, "status", status, "wait", wait, "error", err)
 			a.hold()
 			if !a.sleep(wait) {
 				return false
@@ -319,7 +319,7 @@ func (s *Source) process(work context.Context, a *alone, failed error) bool {
 
 // await waits until the function can work again.
 func (s *Source) await(work context.Context, log *slog.Logger, sleep func(time.Duration) bool) bool {
-	log.DebugContext(work, "function cannot work, waiting for it")
+	log.DebugContext(work, "function is not ready, waiting for it")
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		if !sleep(wait) {
 			return false
@@ -330,15 +330,15 @@ func (s *Source) await(work context.Context, log *slog.Logger, sleep func(time.D
 	}
 }
 
-// setAside writes the dead letter, again and again until a broker has acknowledged it: only then is the record done. It
-// logs the first failure and the success only. A letter that is refused as too large is written with less and less of the
-// record, and says so.
+// setAside writes the dead letter, and retries until a broker has acknowledged it: only then is the record done. It logs
+// only the first failure and the success. If the dead letter is too large, it keeps less and less of the record, and says
+// so.
 func (s *Source) setAside(work context.Context, log *slog.Logger, a *alone, f failure) bool {
 	record, topic := a.record.ConsumerMessage, s.o.Spec.Delivery.DeadLetter
 	log = log.With("attempts", f.attempts, "status", f.status, "dead_letter", topic)
 	level := slog.LevelWarn
 	size := sizeOf(record)
-	left := size // of the record, in the letter
+	left := size // the bytes of the record in the dead letter
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		letter := deadLetter(topic, record, f)
 		if left < size {
@@ -359,12 +359,12 @@ func (s *Source) setAside(work context.Context, log *slog.Logger, a *alone, f fa
 		}
 		if errors.Is(err, outbox.ErrTooLarge) && left > 0 {
 			if left == size {
-				log.WarnContext(work, "dead letter too large for its topic, to be cut: raise the topic's max.message.bytes", "record_bytes", size, "error", err)
+				log.WarnContext(work, "dead letter too large for its topic, cutting it: raise the topic's max.message.bytes", "record_bytes", size, "error", err)
 			}
 			left /= 2
 			continue
 		}
-		log.Log(work, level, "dead letter not written, trying again", "error", err)
+		log.Log(work, level, "dead letter not written, retrying", "error", err)
 		level = slog.LevelDebug
 		a.hold()
 		if !a.sleep(wait) {

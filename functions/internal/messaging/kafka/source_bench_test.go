@@ -16,7 +16,7 @@ import (
 	"example.com/orders/knative"
 )
 
-// session is that of a member whose records come from nowhere.
+// session is the session of a member that has no broker.
 type session struct {
 	sarama.ConsumerGroupSession
 	ctx context.Context //nolint:containedctx // it is the session's
@@ -35,7 +35,7 @@ func (c claim) InitialOffset() int64                     { return 0 }
 func (c claim) Partition() int32                         { return 0 }
 func (c claim) Messages() <-chan *sarama.ConsumerMessage { return c.records }
 
-// BenchmarkSource is what a record costs between the client and the function, and the function nothing, one by one and
+// BenchmarkSource measures the cost per record between the client and a function that does nothing, one event at a time and
 // in batches.
 func BenchmarkSource(b *testing.B) {
 	const records = 1000
@@ -64,7 +64,7 @@ func BenchmarkSource(b *testing.B) {
 	}
 }
 
-// run works on records until the function has had all of them.
+// run delivers records until the function has had all of them.
 func run(b *testing.B, all []*sarama.ConsumerMessage, batched bool) {
 	b.Helper()
 	var had atomic.Int64

@@ -199,7 +199,7 @@ func TestSourceKeepsTheOrderOfAKeyWhileOthersOvertake(t *testing.T) {
 	assert.Equal(t, []string{"b1", "b2"}, of(p.deliveries(), "b"))
 }
 
-// of are the ids that begin with a key.
+// of returns the ids that begin with a key.
 func of(ids []string, key string) (some []string) {
 	for _, id := range ids {
 		if strings.HasPrefix(id, key) {
@@ -225,7 +225,7 @@ func TestSourceGivesItsPlaceUpBetweenAttempts(t *testing.T) {
 
 	p.awaitBegun(t, "a1")
 	p.awaitHandled(t, "b1", "c1")
-	r.stop(t) // and the wait of an hour holds up nobody
+	r.stop(t) // and the wait of an hour blocks nothing
 	assert.Equal(t, 1, p.attempts["a1"])
 	assert.Contains(t, []int64{-1, 0}, committed(t, c, o))
 }
@@ -343,17 +343,17 @@ func TestSourceLosesNothingWhenMembersComeAndGo(t *testing.T) {
 	producer := newProducer(t, c)
 	p := newProbe(nil)
 	members := make([]*run, 3)
-	heard := make([]atomic.Int64, len(members))
+	received := make([]atomic.Int64, len(members))
 	join := func(i int) {
 		o := options(t, c, name, p)
 		o.Deliver = func(ctx context.Context, e event.Event) error {
-			heard[i].Add(1)
+			received[i].Add(1)
 			return p.deliver(ctx, e)
 		}
 		members[i] = start(t, o)
 	}
 	published := 0
-	// load keeps publishing until done, not far ahead of the members.
+	// load publishes until done, not far ahead of the members.
 	load := func(what string, done func() bool) {
 		deadline := time.Now().Add(patience)
 		for !done() {
@@ -368,8 +368,8 @@ func TestSourceLosesNothingWhenMembersComeAndGo(t *testing.T) {
 		}
 	}
 	fresh := func(i int) func() bool {
-		before := heard[i].Load()
-		return func() bool { return heard[i].Load() > before }
+		before := received[i].Load()
+		return func() bool { return received[i].Load() > before }
 	}
 	join(0)
 	load("the first works", fresh(0))

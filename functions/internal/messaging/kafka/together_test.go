@@ -16,8 +16,8 @@ import (
 	"example.com/orders/knative"
 )
 
-// callsOf adds records to partitions, by their numbers, while the call for the first one lasts, and returns how many
-// events each call had. There is no broker, so that it is known what waits when that call ends.
+// callsOf adds records to the numbered partitions during the call for the first record, and returns the number of events of
+// each call. Without a broker the test knows which records wait when that call ends.
 func callsOf(t *testing.T, partitions int, records ...*sarama.ConsumerMessage) []int {
 	t.Helper()
 	var calls []int

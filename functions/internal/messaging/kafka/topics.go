@@ -13,10 +13,9 @@ import (
 	"example.com/orders/knative"
 )
 
-// EnsureTopics creates the topics that the cluster does not have, with their partitions and configuration, on at most
-// as many replicas as there are brokers, and waits until each partition has a leader. Topics that are there stay as
-// they are. It tries again while the cluster cannot be reached, within ctx; what the cluster refuses for good, such as a
-// configuration that it does not know, is an error at once.
+// EnsureTopics creates missing topics, with their partitions and configuration, on at most as many replicas as there are
+// brokers, and waits until each partition has a leader. Existing topics stay as they are. It retries within ctx while the
+// cluster is unreachable; an error that a retry cannot fix, such as an unknown setting, is returned at once.
 func EnsureTopics(ctx context.Context, brokers []string, topics []knative.Topic) error {
 	for {
 		err := administer(brokers, func(client sarama.Client, admin sarama.ClusterAdmin) error {
@@ -36,7 +35,7 @@ func EnsureTopics(ctx context.Context, brokers []string, topics []knative.Topic)
 	}
 }
 
-// refusedTopic tells whether a topic will not be created however often it is tried.
+// refusedTopic returns whether the creation of a topic fails for good.
 func refusedTopic(err error) bool {
 	for _, refusal := range []sarama.KError{
 		sarama.ErrInvalidTopic, sarama.ErrInvalidPartitions, sarama.ErrInvalidConfig, sarama.ErrPolicyViolation,
@@ -49,10 +48,10 @@ func refusedTopic(err error) bool {
 	return false
 }
 
-// administer gives do a client of the cluster and what administers it.
+// administer calls do with a client and an admin of the cluster.
 func administer(brokers []string, do func(sarama.Client, sarama.ClusterAdmin) error) error {
 	c := config("orders-topics")
-	c.Metadata.Full = true // the whole cluster's, for the number of brokers
+	c.Metadata.Full = true // for the number of brokers in the whole cluster
 	client, err := sarama.NewClient(brokers, c)
 	if err != nil {
 		return err
@@ -61,7 +60,7 @@ func administer(brokers []string, do func(sarama.Client, sarama.ClusterAdmin) er
 	if err != nil {
 		return errors.Join(err, client.Close())
 	}
-	defer func() { _ = admin.Close() }() // closes the client too; nothing is lost when it fails
+	defer func() { _ = admin.Close() }() // closes the client too; its error does not matter
 	return do(client, admin)
 }
 
@@ -108,11 +107,11 @@ func awaitLeaders(client sarama.Client, topics []knative.Topic) error {
 	return nil
 }
 
-// recordSize is the setting of a topic that bounds its records, in bytes.
+// recordSize is the topic setting that bounds records, in bytes.
 const recordSize = "max.message.bytes"
 
-// Undersized returns those topics that take smaller records than they are declared with, each with what it is declared
-// with: they were there before, made by an earlier release or by somebody else.
+// Undersized returns the topics whose record limit is smaller than declared, with their declaration: they existed before,
+// from an earlier release or made by hand.
 func Undersized(brokers []string, topics []knative.Topic) (small []knative.Topic, err error) {
 	declared := map[string]knative.Topic{}
 	var resources []*sarama.ConfigResource
@@ -137,12 +136,12 @@ func Undersized(brokers []string, topics []knative.Topic) (small []knative.Topic
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("compare the topics at %v with what is declared: %w", brokers, err)
+		return nil, fmt.Errorf("compare the topics at %v with their declarations: %w", brokers, err)
 	}
 	return small, nil
 }
 
-// Widen lets topics take records as large as they are declared with.
+// Widen raises the record limit of topics to the declared one.
 func Widen(brokers []string, topics []knative.Topic) error {
 	err := administer(brokers, func(_ sarama.Client, admin sarama.ClusterAdmin) error {
 		for _, t := range topics {
@@ -161,7 +160,7 @@ func Widen(brokers []string, topics []knative.Topic) error {
 	return nil
 }
 
-// WidenCommand is what an operator runs in the place of Widen, with the tools of Kafka.
+// WidenCommand returns the command of Kafka's tools that does the same as Widen.
 func WidenCommand(brokers []string, t knative.Topic) string {
 	return fmt.Sprintf("kafka-configs.sh --bootstrap-server %s --alter --entity-type topics --entity-name %s --add-config %s=%s",
 		strings.Join(brokers, ","), t.Name, recordSize, t.Config[recordSize])

@@ -43,7 +43,7 @@ func TestEnsureTopicsWaitsForTheBrokers(t *testing.T) {
 	go func() {
 		done <- kafka.EnsureTopics(t.Context(), []string{address}, []knative.Topic{{Name: "late", Partitions: 2, Replicas: 1}})
 	}()
-	// It has been refused at least once by the time that a try of our own was.
+	// It has been refused at least once by the time one of the test's own attempts was.
 	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	require.ErrorContains(t, kafka.EnsureTopics(short, []string{address}, nil), address)
