@@ -1,5 +1,5 @@
-// Package bulk makes the statement that inserts many rows out of the generated one that inserts a single row, so
-// that a query's text stands in one place: the .sql file.
+// Package bulk turns a generated single-row INSERT into one that inserts many rows, so that the text of a query is only in
+// its .sql file.
 package bulk
 
 import (
@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// Execer is the part of *sql.DB and *sql.Tx that runs a statement.
+// Execer is the method of *sql.DB and *sql.Tx that runs a statement.
 type Execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// Insert runs a generated single-row INSERT for many rows at once: the list of placeholders behind VALUES is repeated
-// for each row, and what follows it stays. It does nothing when there are no rows. The rows' arguments come from args,
-// in the order of the query's columns.
+// Insert runs a generated single-row INSERT for many rows at once: it repeats the list of placeholders after VALUES for each
+// row, and keeps the rest. Without rows it does nothing. args returns the arguments of a row, in the order of the query's
+// columns.
 func Insert[T any](ctx context.Context, db Execer, query string, rows []T, args func(T) []any) error {
 	if len(rows) == 0 {
 		return nil

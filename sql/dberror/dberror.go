@@ -1,5 +1,5 @@
-// Package dberror says what an error of the database means for whoever got it. Errors of the driver and of a server go
-// in; what to do about them comes out.
+// Package dberror classifies errors of the driver and of the server by what the caller should do: retry, treat a value as
+// poison, or answer a duplicate.
 package dberror
 
 import (
@@ -17,20 +17,20 @@ const (
 	serverShutdown     = 1053
 	tooManyConnections = 1040
 	queryInterrupted   = 1317
-	connectionKilled   = 1927 // by MariaDB
-	sessionKilled      = 3169 // by MySQL
-	sessionSilent      = 4031 // MySQL's word on a connection that it has closed for wait_timeout
+	connectionKilled   = 1927 // MariaDB
+	sessionKilled      = 3169 // MySQL
+	sessionSilent      = 4031 // MySQL, for a connection that it closed because of wait_timeout
 )
 
-// IsDuplicate tells whether an insert met a row with the same unique key.
+// IsDuplicate returns whether an insert found a row with the same unique key.
 func IsDuplicate(err error) bool { return number(err) == duplicateEntry }
 
-// IsLockWaitTimeout tells whether a statement gave up waiting for a row that another transaction holds.
+// IsLockWaitTimeout returns whether a statement gave up waiting for a row that another transaction holds.
 func IsLockWaitTimeout(err error) bool { return number(err) == lockWaitTimeout }
 
-// IsTransient tells whether the same transaction may succeed when it is run again from its start: a deadlock, a lock
-// that took too long, a lost or refused connection, a server that shuts down, has become read-only or has no room. It is
-// false when the caller's context has ended.
+// IsTransient returns whether the same transaction may succeed if it runs again from its start: after a deadlock, a lock
+// wait timeout, a lost or refused connection, or if the server shuts down, has become read-only or has no room. It returns
+// false once the caller's context has ended.
 func IsTransient(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false
@@ -48,10 +48,10 @@ func IsTransient(err error) bool {
 	}
 }
 
-// IsServer tells whether err is the answer of a server, and not a failure of the connection to it.
+// IsServer returns whether err is an answer of the server, and not a failure of the connection.
 func IsServer(err error) bool { return number(err) != 0 }
 
-// number is the server's error number, 0 when err does not come from the server.
+// number returns the server's error number, 0 if err does not come from the server.
 func number(err error) uint16 {
 	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		return e.Number

@@ -9,8 +9,8 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// isConnectionLoss tells whether err means that the connection broke or could not be made. After a commit that ends
-// so the outcome is unknown: only what makes a repeat harmless may run again.
+// isConnectionLoss returns whether the connection broke or could not be made. If this happens during a commit, its outcome
+// is unknown: the caller may repeat only what is harmless when repeated.
 func isConnectionLoss(err error) bool {
 	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

@@ -92,7 +92,7 @@ func TestErrorsOfARealServerAreKnown(t *testing.T) {
 	assert.True(t, dberror.IsTransient(away.PingContext(t.Context())))
 }
 
-// cut is a connection that breaks at one of its writes, counted from 1, with nothing written.
+// cut is a connection that breaks before one of its writes, counted from 1.
 type cut struct {
 	net.Conn
 	left int
@@ -120,7 +120,7 @@ func TestAConnectionThatBreaksWhileItIsMadeIsTransient(t *testing.T) {
 	server.DSN = config.FormatDSN()
 	db, err := server.Open("", 1)
 	require.NoError(t, err)
-	defer func() { _ = db.Close() }() // which breaks too
+	defer func() { _ = db.Close() }() // which breaks, too
 
 	for at = 1; ; at++ {
 		if err = db.PingContext(t.Context()); err == nil {
@@ -141,7 +141,7 @@ func TestAKilledConnectionIsTransient(t *testing.T) {
 			defer func() { _ = conn.Close() }()
 			var id int64
 			require.NoError(t, conn.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id))
-			// A transaction, since outside of one the pool itself takes another connection.
+			// In a transaction, since outside of one the pool itself would take another connection.
 			tx, err := conn.BeginTx(t.Context(), transaction.ReadCommitted)
 			require.NoError(t, err)
 			defer func() { _ = tx.Rollback() }()

@@ -7,11 +7,11 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// readOnly lists the errors of a server that takes no writes, as a primary that has become a replica: MySQL and MariaDB
-// have the same numbers. Another server may answer under the same address, so the connection is of no more use.
+// readOnly lists the errors of a server that takes no writes, such as a primary that has become a replica. MySQL and MariaDB
+// use the same numbers. Another server may have taken over the address, so the connection must be dropped.
 var readOnly = map[uint16]bool{
 	1036: true, // the table is read-only, by innodb_read_only or innodb_force_recovery
-	1047: true, // a node of a Galera cluster that is not ready; nobody sends it an unknown command, which is MySQL's meaning
+	1047: true, // a node of a Galera cluster that is not ready; MySQL's meaning, an unknown command, does not occur
 	1290: true, // read_only, super_read_only
 	1792: true, // transaction_read_only
 	1836: true, // innodb_read_only
@@ -19,10 +19,10 @@ var readOnly = map[uint16]bool{
 	3032: true, // offline_mode
 }
 
-// full lists the errors of a server that lacks room, on its disk or in memory. Errors of other numbers can mean it too, and
-// have the text of the operating system then.
+// full lists the errors of a server without room, on its disk or in memory. Errors with other numbers can mean it, too; they
+// contain the text of the operating system.
 var full = map[uint16]bool{
-	20:   true, // the disk, while it wrote a file of its own
+	20:   true, // the disk, while it wrote one of its own files
 	1021: true, // the disk
 	1037: true, // memory
 	1041: true, // memory
@@ -33,11 +33,11 @@ var full = map[uint16]bool{
 	3675: true, // the disk, when a table is created
 }
 
-// IsReadOnly tells whether the server takes no writes.
+// IsReadOnly returns whether the server takes no writes.
 func IsReadOnly(err error) bool { return readOnly[number(err)] }
 
-// IsFull tells whether the server has no room for a statement, which succeeds once somebody makes room: it says nothing
-// about what was to be written. No number of tries in a row changes it.
+// IsFull returns whether the server has no room for a statement. Immediate retries do not help; the statement succeeds once
+// there is room, so the error does not concern the value.
 func IsFull(err error) bool {
 	e, ok := errors.AsType[*mysql.MySQLError](err)
 	return ok && (full[e.Number] || strings.Contains(e.Message, "No space left on device") || strings.Contains(e.Message, "Disk quota exceeded"))

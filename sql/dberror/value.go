@@ -8,19 +8,18 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// Error numbers by which a server refuses a value and that have no SQLSTATE of class 22, data exception, on MySQL,
-// MariaDB or both.
+// badValues has the errors by which a server refuses a value although their SQLSTATE is not of class 22, data exception, on
+// MySQL, MariaDB or both.
 var badValues = []uint16{
-	1048,                                     // NULL in a column that takes none
+	1048,                                     // NULL in a NOT NULL column
 	1153,                                     // a packet larger than max_allowed_packet
 	1265,                                     // not a member of an ENUM
 	1267, 1270, 1271, 1300, 1366, 1977, 3854, // text that is not in the column's character set
 	1411, 1525, // not a time
-	4036, 4037, 4038, 4039, 4040, 4041, // not JSON, by MariaDB
+	4036, 4037, 4038, 4039, 4040, 4041, // not JSON, on MariaDB
 }
 
-// Errors of class 22 that arithmetic ends with. What comes out of it depends on what is stored as well as on the value, and
-// may be right the next time.
+// Arithmetic errors of class 22. The result depends on what is stored as well as on the value, so a retry may succeed.
 const (
 	divisionByZero   = 1365
 	timeOverflow     = 1441
@@ -33,14 +32,14 @@ const (
 	checkViolatedMariaDB = 4025
 )
 
-// checksOfValues are the CHECKs that look at nothing but the value that is stored. Those of the stock levels are not among
-// them: the levels result from what is stored and the value together, so that the same event may pass after a restock.
+// checksOfValues are the CHECKs that concern only the stored value. Those of the stock levels are not among them: a level
+// depends on what is stored, so the same event may pass after a restock.
 var checksOfValues = []string{"orders_total_amount", "order_items_unit_price", "order_items_quantity"}
 
 var checkName = regexp.MustCompile("^(?:Check constraint '|CONSTRAINT `)([^'`]*)['`]")
 
-// IsBadValue tells whether the server refused a value for what it is: too long, out of range, not in the column's
-// character set, not a time, not JSON. It will refuse the same value every time.
+// IsBadValue returns whether the server refused a value for what it is: too long, out of range, not in the column's
+// character set, not a time, not JSON. A retry would fail again.
 func IsBadValue(err error) bool {
 	e, ok := errors.AsType[*mysql.MySQLError](err)
 	if !ok {

@@ -1,7 +1,7 @@
-// Package embedded runs a private MySQL-compatible server for laptops and tests. A folder goes in; the address of a
-// MariaDB or MySQL server that keeps its data there comes out. The server is the machine's own or, on Debian and
-// Ubuntu, one fetched with apt into the user's cache. It listens on a unix socket only and ends with the program that
-// started it, also when that is killed.
+// Package embedded runs a private MySQL-compatible server for laptops and tests. Start takes a folder and returns a MariaDB
+// or MySQL server that keeps its data there. The program is the machine's own or, on Debian and Ubuntu, fetched with apt
+// into the user's cache. The server listens only on a unix socket and ends with the program that started it, even if that is
+// killed.
 package embedded
 
 import (
@@ -15,33 +15,33 @@ import (
 	"time"
 )
 
-// ErrNoServer tells that this machine has no usable server and that none could be fetched.
+// ErrNoServer means that this machine has no usable server and none could be fetched.
 var ErrNoServer = errors.New("no MySQL-compatible server: install MariaDB (10.6 or newer; apt-get install mariadb-server-core, " +
 	"brew install mariadb) or MySQL (8.0 or newer), or set MYSQL_DSN to a server that runs")
 
-// ErrInUse tells that another Start, here or in another process, has a server on the folder.
+// ErrInUse means that another Start, here or in another process, has a server on the folder.
 var ErrInUse = errors.New("the folder is in use by another program: stop that one or choose another folder")
 
 const (
-	startWithin    = 60 * time.Second // from launch to the first answer; recovery after a crash is part of it
+	startWithin    = 60 * time.Second // from launch to the first answer, including recovery after a crash
 	folderWithin   = 3 * time.Second  // a program on its way out still holds its folder
 	shutdownWithin = 10 * time.Second // from TERM to KILL
 )
 
-// Options say where a server lives. Only Dir is required.
+// Options configures a server. Only Dir is required.
 type Options struct {
-	// Dir keeps the server's data, log and, when its path is short and plain, socket. It is made Private, since root of the server
-	// has no password. There is one server per folder at a time.
+	// Dir keeps the server's data, its log and, if its path is short and plain, its socket. It is made Private, since the
+	// server's root has no password. A folder has one server at a time.
 	Dir string
-	// Cache is where a fetched server is kept; by default orders/mariadb in the user's cache folder.
+	// Cache is the folder of a fetched server; by default orders/mariadb in the user's cache folder.
 	Cache string
-	// Fast gives up durability for speed: no flush at commit, no doublewrite. A crash may lose or damage everything,
-	// so it is for tests and never for data that matters.
+	// Fast gives up durability for speed: no flush at commit, no doublewrite. A crash may lose or damage everything, so it
+	// is for tests only.
 	Fast bool
-	// RemoveOnExit removes Dir when the server has ended, also when this process is killed, and when Start fails on a
-	// folder that nobody else uses.
+	// RemoveOnExit removes Dir when the server has ended, also if this process is killed, and when Start fails on a folder
+	// that is not in use.
 	RemoveOnExit bool
-	// Progress takes one line about what takes long. It may be nil.
+	// Progress gets one line about each slow step. It may be nil.
 	Progress func(string)
 
 	folders []string // searched after PATH; nil means usualFolders
@@ -58,10 +58,10 @@ type Server struct {
 	stop    sync.Once
 }
 
-// Start returns a server that answers on Dir. On a new folder it first makes the system tables. A server that an
-// earlier, killed program left on the folder is ended first; a folder that a live program uses gives ErrInUse; a
-// machine without a server ErrNoServer. When the server ends before it answers, the error carries the end of its log.
-// ctx bounds the start, not the life of the server.
+// Start returns a running server on Dir. On a new folder it first creates the system tables. It ends a server that an
+// earlier, killed program left on the folder. It returns ErrInUse if a live program uses the folder, and ErrNoServer on a
+// machine without a server. If the server ends before it answers, the error has the end of its log. ctx bounds the start,
+// not the life of the server.
 func Start(ctx context.Context, o Options) (*Server, error) { return startAt(ctx, o, "") }
 
 // Again starts a server on the folder of one that has ended, at the same address.
@@ -69,7 +69,7 @@ func (s *Server) Again(ctx context.Context) (*Server, error) {
 	return startAt(ctx, s.options, s.socket)
 }
 
-// startAt starts a server that listens on a socket, or on one of its choice when that is empty.
+// startAt starts a server that listens on a socket; if that is empty, on one of its own choice.
 func startAt(ctx context.Context, o Options, socket string) (*Server, error) {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
@@ -85,7 +85,7 @@ func startAt(ctx context.Context, o Options, socket string) (*Server, error) {
 	return s, nil
 }
 
-// start takes over lock: it is released when the server has ended or could not be started.
+// start takes over lock and releases it when the server has ended or could not start.
 func (s *Server) start(ctx context.Context, o Options, lock *os.File) error {
 	var p places
 	abandon := func(err error) error {
@@ -130,7 +130,7 @@ func (s *Server) start(ctx context.Context, o Options, lock *os.File) error {
 	}
 	go s.await(lock, remove, p.outside)
 	if s.version, err = s.ready(ctx); err != nil {
-		// Before the folder goes: the log is the explanation.
+		// Before the folder is removed: the log explains the failure.
 		err = fmt.Errorf("%w\n%s", err, s.process.tail())
 		s.process.release()
 		<-s.done
@@ -139,10 +139,10 @@ func (s *Server) start(ctx context.Context, o Options, lock *os.File) error {
 	return nil
 }
 
-// await closes done when the server is gone and has left nothing behind.
+// await closes done when the server is gone and cleaned up.
 func (s *Server) await(lock *os.File, folders ...string) {
 	<-s.process.ended
-	// The supervisor may have been killed. Then its watch or, failing that, this ends the server.
+	// If the supervisor was killed, its watch ends the server or, failing that, this call does.
 	_ = endServers(context.Background(), s.dir)
 	for _, folder := range folders {
 		if folder != "" {
@@ -162,15 +162,14 @@ func (s *Server) Pid() int { return s.process.pid }
 // Version is the server's name and version, like "MariaDB 10.11.14".
 func (s *Server) Version() string { return s.version }
 
-// Log says where the server's log is, and how it ends.
+// Log returns where the server's log is, and its last lines.
 func (s *Server) Log() string { return s.process.tail() }
 
 // Done is closed when the server has ended, for whatever reason, and its folder is free again.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
-// Stop shuts the server down and returns when it has ended. A server that has not ended after ten seconds, or when ctx
-// ends, is killed and an error says so; what was committed is recovered at the next start. Stopping again, or stopping
-// a server that has ended by itself, does nothing.
+// Stop shuts the server down and returns when it has ended. It kills a server that has not ended after ten seconds, or when
+// ctx ends, and returns an error; the next start recovers what was committed. Stopping a server that has ended does nothing.
 func (s *Server) Stop(ctx context.Context) error {
 	var err error
 	s.stop.Do(func() { err = s.shutdown(ctx) })
@@ -198,7 +197,7 @@ func (s *Server) shutdown(ctx context.Context) error {
 	return nil
 }
 
-// claim makes dir this process's own: it exists, is locked, and no server of a former program works on it.
+// claim locks dir for this process: it exists, and no server of an earlier program uses it.
 func claim(ctx context.Context, dir string) (string, *os.File, error) {
 	for {
 		path, err := makeFolder(dir)
@@ -207,7 +206,7 @@ func claim(ctx context.Context, dir string) (string, *os.File, error) {
 		}
 		lock, err := lockFolder(ctx, path)
 		if errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
-			continue // a former server's RemoveOnExit has taken the folder away
+			continue // an earlier server's RemoveOnExit has removed the folder
 		}
 		if err != nil {
 			return "", nil, err
@@ -218,14 +217,14 @@ func claim(ctx context.Context, dir string) (string, *os.File, error) {
 		if named(lock) {
 			return path, lock, nil
 		}
-		// The same, after the lock was taken.
+		// The same after the lock was taken.
 		if err := lock.Close(); err != nil {
 			return "", nil, fmt.Errorf("give back a lock that is void: %w", err)
 		}
 	}
 }
 
-// makeFolder creates dir and returns its one true path, by which a server left on it is recognised.
+// makeFolder creates dir and returns its canonical path, by which a server left on it is recognised.
 func makeFolder(dir string) (string, error) {
 	if dir == "" {
 		return "", errors.New("Options.Dir is empty")
@@ -233,7 +232,7 @@ func makeFolder(dir string) (string, error) {
 	for {
 		path, err := Private(dir)
 		if errors.Is(err, os.ErrNotExist) {
-			continue // a former server's RemoveOnExit has taken it away meanwhile
+			continue // an earlier server's RemoveOnExit has removed it meanwhile
 		}
 		return path, err
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// childFolder makes the test binary a program that starts a server on the folder and waits to be killed.
-// childRemoves, when set, makes that server one that takes its folder with it.
+// childFolder makes the test binary a program that starts a server on the folder and waits to be killed. childRemoves makes
+// that server remove its folder when it ends.
 const (
 	childFolder  = "EMBEDDED_TEST_CHILD_FOLDER"
 	childRemoves = "EMBEDDED_TEST_CHILD_REMOVES"
@@ -110,13 +110,13 @@ func TestAServerThatWasKilledIsStartedAgainAtItsAddress(t *testing.T) {
 			t.Cleanup(func() { assert.NoError(t, again.Stop(context.Background())) })
 			assert.Equal(t, s.DSN(), again.DSN())
 			requireWritten(t, again)
-			require.NoError(t, s.Stop(t.Context()), "the one that has ended is nobody's any more")
+			require.NoError(t, s.Stop(t.Context()), "the server has ended already")
 			requireWritten(t, again)
 		})
 	}
 }
 
-// startChild runs a program of its own with a server on dir.
+// startChild runs a separate program with a server on dir.
 func startChild(t *testing.T, dir string, environment ...string) *exec.Cmd {
 	t.Helper()
 	child := exec.Command(os.Args[0])
@@ -137,8 +137,8 @@ func kill(t *testing.T, child *exec.Cmd) {
 	_ = child.Wait()
 }
 
-// killSupervisors kills the watch before the supervisor that has started it: the other way round the program, which sees
-// its supervisor end, could have the watch end the server.
+// killSupervisors kills the watch before the supervisor that started it: in the other order the program, which notices the
+// end of its supervisor, could make the watch end the server.
 func killSupervisors(dir string) {
 	processes := processesOn(dir)
 	slices.SortFunc(processes, func(a, b process) int { return b.pid - a.pid })
@@ -183,7 +183,7 @@ func TestStartEndsAServerThatNobodyEnds(t *testing.T) {
 	needsServer(t)
 	dir := t.TempDir()
 	child := startChild(t, dir)
-	// Stopped, it does nothing about its supervisor's end before its own.
+	// A stopped watch ignores the end of its supervisor until its own end.
 	require.NoError(t, child.Process.Signal(syscall.SIGSTOP))
 	killSupervisors(dir)
 	kill(t, child)
@@ -275,7 +275,7 @@ func TestAFolderThatGoesWhileItIsMadeIsMadeAgain(t *testing.T) {
 	var remover sync.WaitGroup
 	remover.Go(func() {
 		for ctx.Err() == nil {
-			_ = os.Remove(dir) // it is there or not
+			_ = os.Remove(dir) // it may not exist
 		}
 	})
 	for range 1000 {

@@ -14,9 +14,9 @@ import (
 
 const debianPackage = "mariadb-server-core"
 
-// fetched is the server in the cache, put there first if need be: the packages of Debian or Ubuntu are downloaded by
-// the machine's own apt and unpacked, without installing anything and without root. Programs that want it at the same
-// time wait for the one that fetches it.
+// fetched returns the server in the cache, and first fetches it if necessary: the machine's own apt downloads the packages
+// of Debian or Ubuntu, and they are unpacked, not installed, without root. Concurrent programs wait for the one that fetches
+// it.
 func fetched(ctx context.Context, o Options) (server, error) {
 	cache := o.Cache
 	if cache == "" {
@@ -60,18 +60,18 @@ func fetched(ctx context.Context, o Options) (server, error) {
 	return found, nil
 }
 
-// fetch fills root, which is complete when it is there at all.
+// fetch fills root, which exists only if it is complete.
 func fetch(ctx context.Context, cache, root string) error {
 	work, err := os.MkdirTemp(cache, "fetch-")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(work) }() // what is left is not used
-	// apt drops its rights to another user, who could not write to a folder of ours.
+	defer func() { _ = os.RemoveAll(work) }() // nothing uses the rest
+	// apt drops its rights to another user, who cannot write to this user's folder.
 	as := []string{"-q", "-o", "APT::Sandbox::User=root"}
 	err = download(ctx, work, as)
 	if err != nil {
-		// The machine's lists of packages are missing or old, and only root may renew them: make lists of our own.
+		// The machine's package lists are missing or old, and only root may update them: use separate lists.
 		for _, folder := range []string{"lists/partial", "cache/archives/partial"} {
 			if err := os.MkdirAll(filepath.Join(work, folder), 0o755); err != nil {
 				return err
@@ -101,7 +101,7 @@ func fetch(ctx context.Context, cache, root string) error {
 	return os.Rename(tree, root)
 }
 
-// download puts the package, and all that it needs and this machine does not have, into work.
+// download puts the package, and its dependencies that this machine does not have, into work.
 func download(ctx context.Context, work string, as []string) error {
 	plan, err := apt(ctx, work, append(as, "-s", "--no-install-recommends", "install", debianPackage)...)
 	if err != nil {

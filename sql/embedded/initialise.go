@@ -18,13 +18,13 @@ const (
 	logName       = "server.log"
 	madeByName    = "made-by"
 	socketName    = "mysql.sock"
-	// maxSocket is a length of a socket's path that every system takes: some allow 104 bytes.
+	// maxSocket is a socket path length that every system accepts: some allow only 104 bytes.
 	maxSocket = 90
-	// maxFolder leaves room for the names of schemas and tables in the 512 bytes that the servers have for a path.
+	// maxFolder leaves room for the names of schemas and tables in the servers' path limit of 512 bytes.
 	maxFolder = 350
 )
 
-// madeBy is the flavour of the server that has made the data in dir, empty when there is none yet.
+// madeBy returns the flavour of the server that created the data in dir, empty for a new folder.
 func madeBy(dir string) flavour {
 	text, err := os.ReadFile(filepath.Join(dir, dataName, madeByName))
 	if err != nil {
@@ -33,8 +33,8 @@ func madeBy(dir string) flavour {
 	return flavour(strings.TrimSpace(string(text)))
 }
 
-// initialise makes the system tables of a new folder: in a folder beside it that takes its place when it is complete,
-// so that one that was interrupted is begun again.
+// initialise creates the system tables of a new folder. It works in a temporary folder that replaces data when complete, so
+// that an interrupted run starts again.
 func initialise(ctx context.Context, s server, dir, temporary string) error {
 	if err := os.MkdirAll(filepath.Join(dir, temporaryName), 0o700); err != nil {
 		return fmt.Errorf("make the folder for the server's temporary tables: %w", err)
@@ -43,7 +43,7 @@ func initialise(ctx context.Context, s server, dir, temporary string) error {
 	if madeBy(dir) != "" {
 		return nil
 	}
-	// Data without the mark is not ours, or lost it in a crash of the machine: never remove what may be of value.
+	// Data without the mark is not ours, or lost the mark in a crash of the machine: never remove data of value.
 	if err := os.Remove(data); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%s was not made by this program: move it away or choose another folder: %w", data, err)
 	}
@@ -61,7 +61,7 @@ func initialise(ctx context.Context, s server, dir, temporary string) error {
 		if err := writeSystemTables(s, input); err != nil {
 			return err
 		}
-		defer func() { _ = os.Remove(input) }() // it is written anew when it is needed
+		defer func() { _ = os.Remove(input) }() // it is written again when needed
 		command = append(command, "--bootstrap", "--log-warnings=0", "--max-allowed-packet=8M", "--net-buffer-length=16K",
 			logFileSize, "--innodb-flush-log-at-trx-commit=0")
 	} else {
@@ -92,7 +92,7 @@ func initialise(ctx context.Context, s server, dir, temporary string) error {
 	return nil
 }
 
-// writeSystemTables writes what mariadb-install-db feeds to the server, without the help tables.
+// writeSystemTables writes the SQL that mariadb-install-db feeds to the server, without the help tables.
 func writeSystemTables(s server, path string) error {
 	var text strings.Builder
 	text.WriteString("CREATE DATABASE IF NOT EXISTS mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\nSET @skip_auth_anonymous=1;\n")
@@ -114,19 +114,19 @@ func writeSystemTables(s server, path string) error {
 	return nil
 }
 
-// logFileSize is the same at every start: servers before 10.9 do not take another one for the same data.
+// logFileSize is the same at every start: servers before 10.9 reject another one for existing data.
 const logFileSize = "--innodb-log-file-size=48M"
 
-// commonArguments are those of every run on a data folder.
+// commonArguments returns the arguments of every run on a data folder.
 func commonArguments(s server, data, temporary string) []string {
 	arguments := []string{
 		"--no-defaults", "--basedir=" + s.base, "--datadir=" + data,
-		// Not the machine's: a server that starts removes the temporary tables of others from there.
+		// Not the machine's: a starting server removes other servers' temporary tables there.
 		"--tmpdir=" + temporary,
 		"--lc-messages-dir=" + s.share, "--character-sets-dir=" + filepath.Join(s.share, "charsets"),
 	}
 	if os.Geteuid() == 0 {
-		arguments = append(arguments, "--user=root") // a server refuses to run as root unless it is told to
+		arguments = append(arguments, "--user=root") // otherwise a server refuses to run as root
 	}
 	if s.flavour == mysqld {
 		arguments = append(arguments, "--secure-file-priv=NULL")
@@ -134,14 +134,14 @@ func commonArguments(s server, data, temporary string) []string {
 	return arguments
 }
 
-// serverArguments are those of a server that serves.
+// serverArguments returns the arguments of a serving server.
 func serverArguments(s server, dir string, p places, fast bool) []string {
 	arguments := append(commonArguments(s, filepath.Join(dir, dataName), p.temporary),
 		"--socket="+p.socket, "--pid-file="+filepath.Join(dir, "server.pid"),
 		"--skip-networking", "--skip-name-resolve", "--character-set-server=utf8mb4", "--max-connections=300",
 		"--performance-schema=OFF")
 	if s.flavour == mariadb {
-		// Without skip-ssl the server of 11.4 and later makes keys at every start, which takes seconds.
+		// Without skip-ssl, servers from 11.4 on generate keys at every start, which takes seconds.
 		arguments = append(arguments, "--skip-log-bin", "--skip-ssl", logFileSize)
 	} else {
 		arguments = append(arguments, "--disable-log-bin", "--mysqlx=OFF")
@@ -152,16 +152,16 @@ func serverArguments(s server, dir string, p places, fast bool) []string {
 	return append(arguments, "--innodb-buffer-pool-size=128M", "--innodb-flush-log-at-trx-commit=1")
 }
 
-// places is where a server has what need not be in its folder.
+// places has the locations of what need not be in the server's folder.
 type places struct {
 	socket    string
 	temporary string // for its temporary tables
-	outside   string // a folder with what could not be in dir, to be removed after the server; empty when there is none
+	outside   string // a folder for what does not fit into dir, removed after the server; may be empty
 }
 
-// place chooses the places: in dir, or in a folder of its own under temporary, when the path of dir is too long for a
-// socket or has characters with a meaning where it would stand. The socket of a server that has ended is given to have the
-// next one at the same place; it is empty otherwise. The folder may have been made when place fails.
+// place chooses the locations: in dir, or in a new folder under temporary if the path of dir is too long for a socket or has
+// special characters. socket is the path of a server that has ended, so that the next one gets the same; it is empty
+// otherwise. The folder may exist even if place fails.
 func place(dir, temporary, socket string) (p places, err error) {
 	if len(dir) > maxFolder {
 		return p, fmt.Errorf("the path has %d bytes: choose a folder whose path has at most %d", len(dir), maxFolder)
@@ -197,10 +197,10 @@ func makeOutside(temporary, socket string) (folder string, err error) {
 	return os.MkdirTemp(temporary, "orders-")
 }
 
-// separator stands between the folders of the server's tmpdir, which is a list.
+// separator separates the folders of the server's tmpdir, which is a list.
 const separator = ":"
 
-// fits tells whether a socket can have the path, and a DSN too: it ends the name of the user at its last @.
+// fits returns whether path is usable for a socket, and in a DSN, which ends the user name at its last @.
 func fits(path string) bool {
 	return len(path) <= maxSocket && !strings.ContainsAny(path, "@"+separator)
 }
@@ -211,7 +211,7 @@ func (s *Server) ready(ctx context.Context) (string, error) {
 	defer cancel()
 	c := mysql.NewConfig()
 	c.User, c.Net, c.Addr = "root", "unix", s.socket
-	c.Logger = &mysql.NopLogger{} // refused connections are what is waited for
+	c.Logger = &mysql.NopLogger{} // refused connections are expected here
 	connector, err := mysql.NewConnector(c)
 	if err != nil {
 		return "", err

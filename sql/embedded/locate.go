@@ -17,7 +17,7 @@ var usualFolders = []string{
 	"/usr/local/opt/mariadb/bin", "/usr/local/opt/mysql/bin",
 }
 
-// flavour is which of the two servers it is; a data folder of one is of no use to the other.
+// flavour is MariaDB or MySQL; neither can use the other's data folder.
 type flavour string
 
 const (
@@ -31,10 +31,10 @@ type server struct {
 	path      string
 	base      string // of the installation
 	share     string // its messages, character sets and the SQL of its system tables
-	libraries string // LD_LIBRARY_PATH of one that was unpacked and not installed
+	libraries string // LD_LIBRARY_PATH of an unpacked server
 }
 
-// locate finds a server on this machine, of the given flavour if that is not empty, or else fetches one.
+// locate finds a server on this machine, of the given flavour unless it is empty, or fetches one.
 func locate(ctx context.Context, o Options, wanted flavour) (server, error) {
 	folders := o.folders
 	if folders == nil {
@@ -57,7 +57,7 @@ func locate(ctx context.Context, o Options, wanted flavour) (server, error) {
 	return fetched(ctx, o)
 }
 
-// installed is the server in a folder of programs.
+// installed returns the server in a folder of programs.
 func installed(folder string, f flavour) (server, bool) {
 	program := map[flavour]string{mariadb: "mariadbd", mysqld: "mysqld"}[f]
 	path, err := exec.LookPath(filepath.Join(folder, program))
@@ -69,15 +69,15 @@ func installed(folder string, f flavour) (server, bool) {
 		return server{}, false
 	}
 	if strings.HasSuffix(resolved, "mariadbd") {
-		f = mariadb // mysqld is another name of it on some systems
+		f = mariadb // on some systems mysqld is another name of it
 	}
 	return complete(server{flavour: f, path: resolved, base: filepath.Dir(filepath.Dir(resolved))})
 }
 
-// complete finds what a server needs beside its program.
+// complete finds the files that a server needs besides its program.
 func complete(s server) (server, bool) {
 	shares := []string{filepath.Join(s.base, "share/mysql"), filepath.Join(s.base, "share/mariadb"), filepath.Join(s.base, "share")}
-	// Oracle's own packages put the release into the name, like share/mysql-8.4.
+	// Oracle's own packages add the release to the name, like share/mysql-8.4.
 	if versioned, err := filepath.Glob(filepath.Join(s.base, "share/mysql-[0-9]*")); err == nil {
 		shares = append(shares, versioned...)
 	}
@@ -96,8 +96,8 @@ func complete(s server) (server, bool) {
 	return s, false
 }
 
-// systemTables is the path of a script of MariaDB's system tables, under its new name or its old one; empty when there
-// is none.
+// systemTables returns the path of a script of MariaDB's system tables, under its new or its old name; empty if it does not
+// exist.
 func systemTables(share, name string) string {
 	for _, prefix := range []string{"mariadb_", "mysql_"} {
 		path := filepath.Join(share, prefix+name+".sql")
@@ -108,7 +108,7 @@ func systemTables(share, name string) string {
 	return ""
 }
 
-// unpacked is the server in a tree of unpacked Debian packages.
+// unpacked returns the server in a tree of unpacked Debian packages.
 func unpacked(root string) (server, error) {
 	s := server{flavour: mariadb, path: filepath.Join(root, "usr/sbin/mariadbd"), base: filepath.Join(root, "usr")}
 	libraries, err := filepath.Glob(filepath.Join(root, "usr/lib/*-linux-gnu*"))

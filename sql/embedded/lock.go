@@ -12,7 +12,7 @@ import (
 
 const pollEvery = 10 * time.Millisecond
 
-// poll asks until the answer is yes; it returns ctx's error when that ends first.
+// poll waits until yes returns true; it returns ctx's error if that ends first.
 func poll(ctx context.Context, yes func() bool) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -26,18 +26,18 @@ func poll(ctx context.Context, yes func() bool) error {
 	return nil
 }
 
-// lockFile waits for the only lock on the file at path, which is created. Closing the file, or the end of this process
-// however it comes, gives it back. waiting is called once when somebody else has it.
+// lockFile waits for an exclusive lock on the file at path, which it creates. The lock ends when the file is closed or this
+// process ends. waiting is called once if another process has it.
 func lockFile(ctx context.Context, path string, waiting func()) (*os.File, error) {
 	var file *os.File
 	var failed error
-	told := false
+	said := false
 	err := poll(ctx, func() bool {
 		if file, failed = tryLock(path); file != nil || failed != nil {
 			return true
 		}
-		if !told {
-			told = true
+		if !said {
+			said = true
 			waiting()
 		}
 		return false
@@ -48,7 +48,7 @@ func lockFile(ctx context.Context, path string, waiting func()) (*os.File, error
 	return file, nil
 }
 
-// tryLock returns nil and no error when somebody else has the lock.
+// tryLock returns nil without an error if another process has the lock.
 func tryLock(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -61,7 +61,7 @@ func tryLock(path string) (*os.File, error) {
 		}
 		return nil, err
 	}
-	// The holder before us may have removed the file: a lock on a file without a name keeps nobody out.
+	// The previous owner may have removed the file: a lock on a removed file excludes no other process.
 	if !named(file) {
 		_ = file.Close()
 		return nil, nil
@@ -69,7 +69,7 @@ func tryLock(path string) (*os.File, error) {
 	return file, nil
 }
 
-// named tells whether the path that file was opened by still leads to it.
+// named returns whether the path of an open file still leads to it.
 func named(file *os.File) bool {
 	held, err := file.Stat()
 	if err != nil {
@@ -79,7 +79,7 @@ func named(file *os.File) bool {
 	return err == nil && os.SameFile(held, now)
 }
 
-// lockFolder makes this process the only one with a server on dir.
+// lockFolder makes this the only process with a server on dir.
 func lockFolder(ctx context.Context, dir string) (*os.File, error) {
 	bounded, cancel := context.WithTimeout(ctx, folderWithin)
 	defer cancel()

@@ -10,11 +10,11 @@ import (
 	"syscall"
 )
 
-// lockName is the file by which a folder is known as one of ours: a server's, and the harness's around it.
+// lockName is the file that marks a folder as belonging to a server of this package, or to the harness around it.
 const lockName = "lock"
 
-// Private makes path a folder that nobody but this user can enter, and returns its one true path. A folder that is there is
-// made so when it is this user's and either empty or one of ours; any other is left as it is and refused, with what to do.
+// Private ensures that only this user can enter the folder path, and returns its canonical path. It changes an existing
+// folder if it belongs to this user and is empty or marked; it refuses any other and says what to do.
 func Private(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -36,7 +36,7 @@ func Private(path string) (string, error) {
 	return path, closeToOthers(path)
 }
 
-// closeToOthers takes all rights from others, and makes sure that they have left nothing inside.
+// closeToOthers removes all rights of others, and checks that they have left no files inside.
 func closeToOthers(path string) (err error) {
 	folder, err := os.Open(path)
 	if err != nil {

@@ -20,7 +20,7 @@ func modeOf(t *testing.T, path string) fs.FileMode {
 	return info.Mode() & (fs.ModePerm | fs.ModeSticky)
 }
 
-// open777 makes a folder that everybody can enter, with files in it.
+// open777 creates a folder that everybody can enter, with files in it.
 func open777(t *testing.T, files ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "folder")
@@ -32,7 +32,7 @@ func open777(t *testing.T, files ...string) string {
 	return path
 }
 
-// give gives a file to another user, which only root can.
+// give gives a file to another user, which only root can do.
 func give(t *testing.T, path string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -117,7 +117,7 @@ func TestFolderInWhichAnotherUserHasPutSomethingIsRefused(t *testing.T) {
 	}
 }
 
-// TestServerKeepsItsFilesToItself starts one by a program that shares everything it writes.
+// TestServerKeepsItsFilesToItself starts a server from a program with a permissive umask.
 func TestServerKeepsItsFilesToItself(t *testing.T) {
 	needsServer(t)
 	before := syscall.Umask(0)

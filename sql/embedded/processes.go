@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// process is a server on one of our folders, or the supervisor of one.
+// process is a server on one of our folders, or its supervisor.
 type process struct {
 	pid        int
 	supervisor bool
 }
 
-// processesOn lists this user's processes that work on dir. They are known by their command line, which says
-// --no-defaults and names a data folder inside dir: a stale process id can never point at a stranger.
+// processesOn lists this user's processes that work on dir. It recognises them by their command line, which has
+// --no-defaults and a data folder inside dir, so that a reused process id never matches.
 func processesOn(dir string) []process {
 	var found []process
 	for pid, line := range commandLines() {
@@ -32,8 +32,7 @@ func processesOn(dir string) []process {
 	return found
 }
 
-// commandLines gives the command line of each of this user's processes, arguments joined by a space. Dead processes
-// that nobody has waited for have none.
+// commandLines returns the command line of each of this user's processes, arguments joined by a space. Zombies have none.
 func commandLines() map[int]string {
 	lines := map[int]string{}
 	entries, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -78,7 +77,7 @@ func psLines() map[int]string {
 	return lines
 }
 
-// signalServers signals the servers on dir, not their supervisors: those end with them and tidy up.
+// signalServers signals the servers on dir, not their supervisors: those end with them and clean up.
 func signalServers(dir string, signal syscall.Signal) {
 	for _, p := range processesOn(dir) {
 		if !p.supervisor {
@@ -87,8 +86,8 @@ func signalServers(dir string, signal syscall.Signal) {
 	}
 }
 
-// endServers returns when no server and no supervisor works on dir any more. One that is on its way out is waited for;
-// one that nobody ends is asked to shut down and, failing that, killed.
+// endServers returns when no server and no supervisor works on dir any more. It waits for one that is shutting down; it asks
+// any other to shut down and, failing that, kills it.
 func endServers(ctx context.Context, dir string) error {
 	steps := []struct {
 		patience time.Duration

@@ -18,10 +18,10 @@ import (
 //go:embed supervise.sh
 var superviseScript string
 
-// supervisorName stands in the command line of every supervisor and tells it from the server it runs.
+// supervisorName is in the command line of every supervisor, and distinguishes it from its server.
 const supervisorName = "orders-database-supervisor"
 
-// order is what a supervisor is told to run.
+// order is the command of a supervisor.
 type order struct {
 	command   []string
 	libraries string        // LD_LIBRARY_PATH of the command, empty to leave it alone
@@ -32,7 +32,7 @@ type order struct {
 	outside   string        // removed after the command, unless empty
 }
 
-// supervised is a command under a supervisor, which ends it when this process ends or lets go of it.
+// supervised is a command under a supervisor, which ends it when this process ends or releases it.
 type supervised struct {
 	pid      int // of the command
 	log      string
@@ -42,8 +42,8 @@ type supervised struct {
 	err      error         // how the command ended; valid after ended
 }
 
-// supervise starts the command. Nothing of it keeps this process's standard output or error open, and in a session of
-// its own it gets no signal that a terminal sends to this process.
+// supervise starts the command. It does not keep this process's standard output or error open, and runs in its own session,
+// so that it gets no signals from this process's terminal.
 func supervise(o order) (*supervised, error) {
 	log, err := os.OpenFile(o.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -61,9 +61,9 @@ func supervise(o order) (*supervised, error) {
 	}
 	cmd := exec.Command("/bin/sh", append(arguments, o.command...)...)
 	cmd.Dir = "/"
-	// The script needs rm and sleep, whatever PATH this process was given.
+	// The script needs rm and sleep, whatever this process's PATH is.
 	cmd.Env = append(os.Environ(), "PATH="+strings.TrimPrefix(os.Getenv("PATH")+":/usr/bin:/bin", ":"),
-		"UMASK=0600", "UMASK_DIR=0700") // by which the server makes files and folders
+		"UMASK=0600", "UMASK_DIR=0700") // for the files and folders that the server creates
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{pidWriter}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -96,7 +96,7 @@ func supervise(o order) (*supervised, error) {
 // release lets the supervisor end the command; it does not wait for that.
 func (s *supervised) release() { s.letGo.Do(func() { _ = s.lifeline.Close() }) }
 
-// tail is the end of what the command has said, for an error message.
+// tail returns the end of the command's output, for an error message.
 func (s *supervised) tail() string {
 	const lines = 15
 	text, err := os.ReadFile(s.log)

@@ -12,7 +12,7 @@ import (
 
 func TestServerThatLosesItsFirstSignalIsNotWaitedFor(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
-	// As a server that is starting: the signal that comes then has no effect.
+	// Like a starting server: a signal at that time has no effect.
 	s, err := supervise(order{
 		command: []string{"/bin/sh", "-c", `trap 'trap "exit 0" TERM' TERM; echo started; while :; do sleep 0.05; done`},
 		input:   os.DevNull, log: log, grace: time.Minute,

@@ -27,7 +27,7 @@ type ListReservationLogBetweenRow struct {
 	Status        ReservationLogStatus
 }
 
-// ListReservationLogBetween reads what was done for the orders of a range of ids, without the first and with the last.
+// ListReservationLogBetween reads the log of a range of order ids, without the first and including the last.
 func (q *Queries) ListReservationLogBetween(ctx context.Context, arg ListReservationLogBetweenParams) ([]ListReservationLogBetweenRow, error) {
 	rows, err := q.db.QueryContext(ctx, listReservationLogBetween, arg.AfterID, arg.LastID)
 	if err != nil {
@@ -73,7 +73,7 @@ type ListReservationsBetweenRow struct {
 	UpdatedAt time.Time
 }
 
-// ListReservationsBetween reads the reservations of the orders of a range of ids, without the first and with the last.
+// ListReservationsBetween reads the reservations of a range of order ids, without the first and including the last.
 func (q *Queries) ListReservationsBetween(ctx context.Context, arg ListReservationsBetweenParams) ([]ListReservationsBetweenRow, error) {
 	rows, err := q.db.QueryContext(ctx, listReservationsBetween, arg.AfterID, arg.LastID)
 	if err != nil {
@@ -117,7 +117,7 @@ type WalkStockLogRow struct {
 	Delta int64
 }
 
-// WalkStockLog walks through the changes of the stocked levels in the order of their ids.
+// WalkStockLog pages through the changes of the stocked levels in order of id.
 func (q *Queries) WalkStockLog(ctx context.Context, arg WalkStockLogParams) ([]WalkStockLogRow, error) {
 	rows, err := q.db.QueryContext(ctx, walkStockLog, arg.ID, arg.Limit)
 	if err != nil {

@@ -21,7 +21,7 @@ type GetReservationRow struct {
 	UpdatedAt time.Time
 }
 
-// GetReservation tells what became of an order's stock.
+// GetReservation reads the reservation of an order.
 func (q *Queries) GetReservation(ctx context.Context, orderID string) (GetReservationRow, error) {
 	row := q.db.QueryRowContext(ctx, getReservation, orderID)
 	var i GetReservationRow

@@ -23,7 +23,7 @@ type AdjustStockParams struct {
 	Sku       string
 }
 
-// AdjustStock changes the units that are free; it affects no row when too few would remain.
+// AdjustStock changes the available units; it affects no row if too few would remain.
 func (q *Queries) AdjustStock(ctx context.Context, arg AdjustStockParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, adjustStock,
 		arg.Delta,
@@ -48,8 +48,8 @@ type EnsureStockParams struct {
 	UpdatedAt time.Time
 }
 
-// EnsureStock makes sure that the SKU has a row, and affects one row when it had none; either way the row stays
-// locked until the transaction ends.
+// EnsureStock inserts the SKU's row if it is missing, and then affects one row; in any case the row stays locked until the
+// transaction ends.
 func (q *Queries) EnsureStock(ctx context.Context, arg EnsureStockParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, ensureStock, arg.Sku, arg.UpdatedAt)
 	if err != nil {
@@ -97,7 +97,7 @@ type GetStockLogByKeyRow struct {
 	CorrelationID  string
 }
 
-// GetStockLogByKey finds the change that an idempotency key made.
+// GetStockLogByKey finds the change with an idempotency key.
 func (q *Queries) GetStockLogByKey(ctx context.Context, idempotencyKeyHash []byte) (GetStockLogByKeyRow, error) {
 	row := q.db.QueryRowContext(ctx, getStockLogByKey, idempotencyKeyHash)
 	var i GetStockLogByKeyRow
@@ -132,7 +132,7 @@ type InsertStockLogParams struct {
 	CreatedAt          time.Time
 }
 
-// InsertStockLog records a change of the stocked level; error 1062 means that its idempotency key was used before.
+// InsertStockLog logs a change of the stocked level; error 1062 means that its idempotency key was used before.
 func (q *Queries) InsertStockLog(ctx context.Context, arg InsertStockLogParams) error {
 	_, err := q.db.ExecContext(ctx, insertStockLog,
 		arg.Sku,
@@ -166,7 +166,7 @@ type ListStockRow struct {
 	Version      int64
 }
 
-// ListStock pages through the levels in the order of their SKUs.
+// ListStock pages through the levels in order of SKU.
 func (q *Queries) ListStock(ctx context.Context, arg ListStockParams) ([]ListStockRow, error) {
 	rows, err := q.db.QueryContext(ctx, listStock, arg.AfterSku, arg.Limit)
 	if err != nil {
@@ -206,7 +206,7 @@ type LockStockRow struct {
 	Version      int64
 }
 
-// LockStock reads one SKU and keeps its row until the transaction ends.
+// LockStock reads one SKU and locks its row until the transaction ends.
 func (q *Queries) LockStock(ctx context.Context, sku string) (LockStockRow, error) {
 	row := q.db.QueryRowContext(ctx, lockStock, sku)
 	var i LockStockRow
@@ -231,8 +231,8 @@ type LockStocksRow struct {
 	Version      int64
 }
 
-// LockStocks reads SKUs and keeps their rows, taken in the order of the SKUs, until the transaction ends. The index is
-// forced here and wherever rows are locked by a list: a small table would be scanned, and wait for the rows of others.
+// LockStocks reads SKUs and locks their rows, in order of SKU, until the transaction ends. The index is forced here and
+// wherever rows are locked by a list: on a small table the server would scan, and wait for the rows of others.
 func (q *Queries) LockStocks(ctx context.Context, skus []string) ([]LockStocksRow, error) {
 	query := lockStocks
 	var queryParams []interface{}
@@ -284,7 +284,7 @@ type ReturnStockParams struct {
 	Sku       string
 }
 
-// ReturnStock moves units from reserved to free; it affects no row when fewer are reserved.
+// ReturnStock moves units from reserved to available; it affects no row if fewer are reserved.
 func (q *Queries) ReturnStock(ctx context.Context, arg ReturnStockParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, returnStock,
 		arg.Quantity,
@@ -314,7 +314,7 @@ type SetLevelParams struct {
 	UpdatedAt    time.Time
 }
 
-// SetLevel writes the level of a SKU whose row is locked; SetLevels writes many by one statement.
+// SetLevel writes the level of a SKU whose row is locked; SetLevels writes many with one statement.
 func (q *Queries) SetLevel(ctx context.Context, arg SetLevelParams) error {
 	_, err := q.db.ExecContext(ctx, setLevel,
 		arg.Sku,

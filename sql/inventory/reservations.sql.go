@@ -15,7 +15,7 @@ const deleteReservationLog = `-- name: DeleteReservationLog :execrows
 DELETE FROM reservation_log WHERE order_id = ?
 `
 
-// DeleteReservationLog forgets the log of an order.
+// DeleteReservationLog deletes the log of an order.
 func (q *Queries) DeleteReservationLog(ctx context.Context, orderID string) (int64, error) {
 	result, err := q.db.ExecContext(ctx, deleteReservationLog, orderID)
 	if err != nil {
@@ -39,7 +39,7 @@ type InsertReservationLogParams struct {
 	CreatedAt     time.Time
 }
 
-// InsertReservationLog records what an event did to one SKU; InsertReservationLogs records many by one statement.
+// InsertReservationLog logs the effect of an event on one SKU; InsertReservationLogs logs many with one statement.
 func (q *Queries) InsertReservationLog(ctx context.Context, arg InsertReservationLogParams) error {
 	_, err := q.db.ExecContext(ctx, insertReservationLog,
 		arg.Source,
@@ -63,7 +63,7 @@ type ListHeldRow struct {
 	Quantity int64
 }
 
-// ListHeld sums up what the log holds for an order, by SKU in order.
+// ListHeld sums what the log holds for an order, in order of SKU.
 func (q *Queries) ListHeld(ctx context.Context, orderID string) ([]ListHeldRow, error) {
 	rows, err := q.db.QueryContext(ctx, listHeld, orderID)
 	if err != nil {
@@ -102,7 +102,7 @@ type ListReservationsRow struct {
 	UpdatedAt time.Time
 }
 
-// ListReservations walks through the orders in the order of their ids.
+// ListReservations pages through the orders in order of id.
 func (q *Queries) ListReservations(ctx context.Context, arg ListReservationsParams) ([]ListReservationsRow, error) {
 	rows, err := q.db.QueryContext(ctx, listReservations, arg.AfterOrderID, arg.Limit)
 	if err != nil {
@@ -136,7 +136,7 @@ type LockReservationRow struct {
 	Version int
 }
 
-// LockReservation reads the order's row and keeps it until the transaction ends.
+// LockReservation reads the order's row and locks it until the transaction ends.
 func (q *Queries) LockReservation(ctx context.Context, orderID string) (LockReservationRow, error) {
 	row := q.db.QueryRowContext(ctx, lockReservation, orderID)
 	var i LockReservationRow
@@ -153,7 +153,7 @@ type LockReservationsRow struct {
 	Status  ReservationsStatus
 }
 
-// LockReservations reads the rows of several orders, and keeps them until the transaction ends.
+// LockReservations reads the rows of several orders and locks them until the transaction ends.
 func (q *Queries) LockReservations(ctx context.Context, orderIds []string) ([]LockReservationsRow, error) {
 	query := lockReservations
 	var queryParams []interface{}
@@ -199,8 +199,8 @@ type OpenReservationParams struct {
 	UpdatedAt time.Time
 }
 
-// OpenReservation makes sure that the order has its row, and affects one row when it had none; either way the
-// row stays locked until the transaction ends. OpenReservations opens many by one statement.
+// OpenReservation inserts the order's row if it is missing, and then affects one row; in any case the row stays locked until
+// the transaction ends. OpenReservations opens many with one statement.
 func (q *Queries) OpenReservation(ctx context.Context, arg OpenReservationParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, openReservation, arg.OrderID, arg.CreatedAt, arg.UpdatedAt)
 	if err != nil {
@@ -220,7 +220,7 @@ type SetFirstReservationsParams struct {
 	OrderIds  []string
 }
 
-// SetFirstReservations writes what became of the stock of several orders that have one fact each now.
+// SetFirstReservations writes the status of the reservations of several orders, each with its first fact.
 func (q *Queries) SetFirstReservations(ctx context.Context, arg SetFirstReservationsParams) error {
 	query := setFirstReservations
 	var queryParams []interface{}
@@ -249,7 +249,7 @@ type SetReservationParams struct {
 	OrderID   string
 }
 
-// SetReservation writes what became of the order's stock, and how many facts of it there are now.
+// SetReservation writes the status of an order's reservation, and the number of its facts.
 func (q *Queries) SetReservation(ctx context.Context, arg SetReservationParams) error {
 	_, err := q.db.ExecContext(ctx, setReservation,
 		arg.Status,

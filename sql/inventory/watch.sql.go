@@ -24,7 +24,7 @@ type WatchStockRow struct {
 	Reserved  int64
 }
 
-// WatchStock counts the SKUs, those that are sold out and those of which at most so many units are free, and the units.
+// WatchStock counts the SKUs, the sold-out ones, the ones with at most some available units, and the units.
 func (q *Queries) WatchStock(ctx context.Context, few int64) (WatchStockRow, error) {
 	row := q.db.QueryRowContext(ctx, watchStock, few)
 	var i WatchStockRow

@@ -32,7 +32,7 @@ type WalkEventsRow struct {
 	KafkaOffset    *int64
 }
 
-// WalkEvents walks through the whole outbox in the order of its ids, without the payloads.
+// WalkEvents pages through the whole outbox in order of id, without the payloads.
 func (q *Queries) WalkEvents(ctx context.Context, arg WalkEventsParams) ([]WalkEventsRow, error) {
 	rows, err := q.db.QueryContext(ctx, walkEvents, arg.ID, arg.Limit)
 	if err != nil {

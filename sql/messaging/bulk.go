@@ -9,28 +9,28 @@ import (
 	"example.com/orders/sql/bulk"
 )
 
-// InsertEvents stores several events to be sent by one statement.
+// InsertEvents stores several events to be sent, with one statement.
 func (q *Queries) InsertEvents(ctx context.Context, events []InsertEventParams) error {
 	return bulk.Insert(ctx, q.db, insertEvent, events, func(e InsertEventParams) []any {
 		return []any{e.Shard, e.AggregateType, e.AggregateID, e.Type, e.Payload, e.Headers, e.CreatedAt}
 	})
 }
 
-// InsertAllWaiting notes by one statement that rows wait for their next attempt.
+// InsertAllWaiting marks rows as waiting for their next attempt, with one statement.
 func (q *Queries) InsertAllWaiting(ctx context.Context, rows []InsertWaitingParams) error {
 	return bulk.Insert(ctx, q.db, insertWaiting, rows, func(w InsertWaitingParams) []any { return []any{w.ID, w.AggregateID} })
 }
 
-// Sent is where in its topic an outbox row has come to stand.
+// Sent is the position in its topic of a published outbox row.
 type Sent struct {
 	ID        int64
 	Partition int32
 	Offset    int64
 }
 
-// markSent is written by hand since sqlc does not parse JSON_TABLE. The straight join and the forced index make every
-// server look the rows up by their primary key, however few there are, and lock no others: in a scan it would wait for
-// the rows of every open transaction.
+// markSent is handwritten since sqlc does not parse JSON_TABLE. The straight join and the forced index make every server
+// look up the rows by primary key, however few there are, and lock no others: a scan would wait for the rows of every open
+// transaction.
 const markSent = `-- name: MarkSent :exec
 UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
     id BIGINT PATH '$[0]', kafka_partition INT PATH '$[1]', kafka_offset BIGINT PATH '$[2]')) s
@@ -38,12 +38,12 @@ UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
 SET o.status = 'SENT', o.sent_at = ?, o.next_attempt_at = NULL,
     o.kafka_partition = s.kafka_partition, o.kafka_offset = s.kafka_offset`
 
-// MarkSent marks rows as acknowledged by the broker, all by one statement.
+// MarkSent marks rows as acknowledged by the broker, with one statement.
 func (q *Queries) MarkSent(ctx context.Context, at time.Time, sent []Sent) error {
 	switch len(sent) {
 	case 0:
 		return nil
-	case 1: // in a third of the time
+	case 1: // takes a third of the time
 		partition := int(sent[0].Partition)
 		return q.MarkOneSent(ctx, MarkOneSentParams{SentAt: &at, KafkaPartition: &partition, KafkaOffset: &sent[0].Offset, ID: sent[0].ID})
 	}
@@ -59,7 +59,7 @@ func (q *Queries) MarkSent(ctx context.Context, at time.Time, sent []Sent) error
 	return err
 }
 
-// InsertAllHandled records several events as handled by one statement.
+// InsertAllHandled records several events as handled, with one statement.
 func (q *Queries) InsertAllHandled(ctx context.Context, events []InsertHandledParams) error {
 	return bulk.Insert(ctx, q.db, insertHandled, events, func(e InsertHandledParams) []any {
 		return []any{e.Consumer, e.Source, e.EventID, e.ProcessedAt}

@@ -19,7 +19,7 @@ type FirstEventFromRow struct {
 	CreatedAt time.Time
 }
 
-// FirstEventFrom returns the first id in the outbox that is not below an id, and when that row was stored.
+// FirstEventFrom returns the first id in the outbox from an id on, and when that row was stored.
 func (q *Queries) FirstEventFrom(ctx context.Context, id int64) (FirstEventFromRow, error) {
 	row := q.db.QueryRowContext(ctx, firstEventFrom, id)
 	var i FirstEventFromRow
@@ -70,8 +70,8 @@ type ListEventsOfRow struct {
 	KafkaOffset    *int64
 }
 
-// ListEventsOf lists the events of one aggregate, of whose shard the rows from an id on are looked at: an index by
-// aggregate would be paid for by every event that is stored, for the few that somebody looks at.
+// ListEventsOf lists the events of one aggregate by scanning its shard from an id on: every stored event would pay for an
+// index by aggregate, which few lookups need.
 func (q *Queries) ListEventsOf(ctx context.Context, arg ListEventsOfParams) ([]ListEventsOfRow, error) {
 	rows, err := q.db.QueryContext(ctx, listEventsOf,
 		arg.Shard,
@@ -126,7 +126,7 @@ type ListHandledBetweenParams struct {
 	Limit  int32
 }
 
-// ListHandledBetween lists who has handled the events of a range of ids, without its end.
+// ListHandledBetween lists the consumers that have handled the events of a range of ids, without its end.
 func (q *Queries) ListHandledBetween(ctx context.Context, arg ListHandledBetweenParams) ([]Inbox, error) {
 	rows, err := q.db.QueryContext(ctx, listHandledBetween, arg.FromID, arg.ToID, arg.Limit)
 	if err != nil {

@@ -20,7 +20,7 @@ type DeleteHandledBeforeParams struct {
 	Limit       int32
 }
 
-// DeleteHandledBefore forgets a bounded number of events that were handled before a time, oldest first.
+// DeleteHandledBefore deletes a bounded number of records of events handled before a time, oldest first.
 func (q *Queries) DeleteHandledBefore(ctx context.Context, arg DeleteHandledBeforeParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, deleteHandledBefore, arg.ProcessedAt, arg.Limit)
 	if err != nil {
@@ -41,8 +41,8 @@ type InsertHandledParams struct {
 	ProcessedAt time.Time
 }
 
-// InsertHandled records that a consumer handles an event that it has not handled before: error 1062 means that it has.
-// InsertAllHandled records many by one statement.
+// InsertHandled records that a consumer handles an event for the first time: error 1062 means that it is a duplicate.
+// InsertAllHandled records many with one statement.
 func (q *Queries) InsertHandled(ctx context.Context, arg InsertHandledParams) error {
 	_, err := q.db.ExecContext(ctx, insertHandled,
 		arg.Consumer,
@@ -67,7 +67,7 @@ type ListHandledRow struct {
 	EventID string
 }
 
-// ListHandled lists which of some events a consumer has handled; an id may be there from several sources.
+// ListHandled lists which of some events a consumer has handled; an id may occur with several sources.
 func (q *Queries) ListHandled(ctx context.Context, arg ListHandledParams) ([]ListHandledRow, error) {
 	query := listHandled
 	var queryParams []interface{}

@@ -1,5 +1,5 @@
-// Package messaging is the outbox and the inbox that orders and inventory each have: the queries over them, generated from queries/ by sqlc,
-// and their migrations.
+// Package messaging has the outbox and inbox tables of orders and of inventory: the queries, generated from queries/ by
+// sqlc, and the migrations.
 package messaging
 
 import "embed"

@@ -28,7 +28,7 @@ SET status = 'DISCARDED'
 WHERE id = ? AND status = 'ERROR' AND next_attempt_at IS NULL
 `
 
-// Discard gives a parked row up. It affects no row in any other state: a relay may be sending it.
+// Discard gives up a parked row. It affects no row in any other state, since a relay may be sending it.
 func (q *Queries) Discard(ctx context.Context, id int64) (int64, error) {
 	result, err := q.db.ExecContext(ctx, discard, id)
 	if err != nil {
@@ -57,7 +57,7 @@ type GetStateRow struct {
 	AgeSeconds    int64
 }
 
-// GetState returns what an operator needs to know of one row.
+// GetState reads the state of one row for an operator.
 func (q *Queries) GetState(ctx context.Context, id int64) (GetStateRow, error) {
 	row := q.db.QueryRowContext(ctx, getState, id)
 	var i GetStateRow
@@ -85,7 +85,7 @@ type GetStoredRow struct {
 	Headers string
 }
 
-// GetStored returns the event of one row as it is stored.
+// GetStored reads the stored event of one row.
 func (q *Queries) GetStored(ctx context.Context, id int64) (GetStoredRow, error) {
 	row := q.db.QueryRowContext(ctx, getStored, id)
 	var i GetStoredRow
@@ -99,7 +99,7 @@ SELECT o.id, o.aggregate_id FROM outbox o WHERE o.id = ?
 ON DUPLICATE KEY UPDATE outbox_waiting.id = outbox_waiting.id
 `
 
-// InsertRequeued notes that a row which was made due again waits.
+// InsertRequeued marks a requeued row as waiting.
 func (q *Queries) InsertRequeued(ctx context.Context, id int64) error {
 	_, err := q.db.ExecContext(ctx, insertRequeued, id)
 	return err
@@ -134,9 +134,9 @@ type ListByStatusRow struct {
 	AgeSeconds    int64
 }
 
-// ListByStatus lists the rows of a shard that are in a status and have no next attempt, from the oldest on, after an id, with
-// their age in seconds; of those in ERROR that are the parked ones. It is by shard, since rows of all shards would have to
-// be sorted, and a million may wait.
+// ListByStatus lists the rows of a shard with a status and without a next attempt, oldest first, after an id, with their age
+// in seconds; in ERROR these are the parked rows. It works per shard, since rows of all shards would have to be sorted, and
+// there may be a million.
 func (q *Queries) ListByStatus(ctx context.Context, arg ListByStatusParams) ([]ListByStatusRow, error) {
 	rows, err := q.db.QueryContext(ctx, listByStatus,
 		arg.Shard,
@@ -207,8 +207,8 @@ type ListWaitingRow struct {
 	AgeSeconds    int64
 }
 
-// ListWaiting lists the refused rows of a shard that have a next attempt, from the oldest on, after an id, with their age in
-// seconds. The index has them in the order of their attempts: their ids are sorted first, and nothing else is.
+// ListWaiting lists the refused rows of a shard with a next attempt, oldest first, after an id, with their age in seconds.
+// The index orders them by attempt: the inner query sorts only their ids.
 func (q *Queries) ListWaiting(ctx context.Context, arg ListWaitingParams) ([]ListWaitingRow, error) {
 	rows, err := q.db.QueryContext(ctx, listWaiting, arg.Shard, arg.ID, arg.Limit)
 	if err != nil {
@@ -249,8 +249,7 @@ SET status = 'ERROR', attempts = 0, next_attempt_at = NOW(6)
 WHERE id = ? AND (status = 'DISCARDED' OR status = 'ERROR' AND next_attempt_at IS NULL)
 `
 
-// Requeue makes a parked row, or one that was given up, due again as if it had never been refused. It affects no row in
-// any other state.
+// Requeue makes a parked or discarded row due again as if it had never been refused. It affects no row in any other state.
 func (q *Queries) Requeue(ctx context.Context, id int64) (int64, error) {
 	result, err := q.db.ExecContext(ctx, requeue, id)
 	if err != nil {

@@ -15,7 +15,7 @@ const claimShards = `-- name: ClaimShards :many
 SELECT shard FROM outbox_shards FORCE INDEX (PRIMARY) WHERE shard IN (/*SLICE:shards*/?) ORDER BY shard FOR UPDATE SKIP LOCKED
 `
 
-// ClaimShards takes those of some shards that no other relay has, until the transaction ends.
+// ClaimShards locks those of some shards that no other relay has locked, until the transaction ends.
 func (q *Queries) ClaimShards(ctx context.Context, shards []uint8) ([]uint8, error) {
 	query := claimShards
 	var queryParams []interface{}
@@ -60,7 +60,7 @@ type DeleteSentRangeParams struct {
 	SentBefore *time.Time
 }
 
-// DeleteSentRange removes the rows of a range of ids that were sent before a time.
+// DeleteSentRange deletes the rows of a range of ids that were sent before a time.
 func (q *Queries) DeleteSentRange(ctx context.Context, arg DeleteSentRangeParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, deleteSentRange, arg.FirstID, arg.LastID, arg.SentBefore)
 	if err != nil {
@@ -73,7 +73,7 @@ const deleteWaiting = `-- name: DeleteWaiting :exec
 DELETE FROM outbox_waiting WHERE id = ?
 `
 
-// DeleteWaiting forgets a row that does not wait any more.
+// DeleteWaiting unmarks a row that no longer waits.
 func (q *Queries) DeleteWaiting(ctx context.Context, id int64) error {
 	_, err := q.db.ExecContext(ctx, deleteWaiting, id)
 	return err
@@ -102,7 +102,7 @@ type HoldBackParams struct {
 	ID            int64
 }
 
-// HoldBack lets a row wait for the next attempt of the one that holds it back. It counts no attempt.
+// HoldBack makes a row wait for the next attempt of the row that holds it back. It counts no attempt.
 func (q *Queries) HoldBack(ctx context.Context, arg HoldBackParams) error {
 	_, err := q.db.ExecContext(ctx, holdBack, arg.NextAttemptAt, arg.ID)
 	return err
@@ -123,7 +123,7 @@ type InsertEventParams struct {
 	CreatedAt     time.Time
 }
 
-// InsertEvent stores one event to be sent; InsertEvents stores many by one statement.
+// InsertEvent stores one event to be sent; InsertEvents stores many with one statement.
 func (q *Queries) InsertEvent(ctx context.Context, arg InsertEventParams) error {
 	_, err := q.db.ExecContext(ctx, insertEvent,
 		arg.Shard,
@@ -147,7 +147,7 @@ type InsertWaitingParams struct {
 	AggregateID string
 }
 
-// InsertWaiting notes that a row waits for its next attempt; InsertAllWaiting notes many by one statement.
+// InsertWaiting marks a row as waiting for its next attempt; InsertAllWaiting marks many with one statement.
 func (q *Queries) InsertWaiting(ctx context.Context, arg InsertWaitingParams) error {
 	_, err := q.db.ExecContext(ctx, insertWaiting, arg.ID, arg.AggregateID)
 	return err
@@ -169,7 +169,7 @@ type LastOfRangeRow struct {
 	CreatedAt time.Time
 }
 
-// LastOfRange returns the id that ends a run of so many rows from an id on, and when that row was stored.
+// LastOfRange returns the last id of a run of rows from an id on, and when that row was stored.
 func (q *Queries) LastOfRange(ctx context.Context, arg LastOfRangeParams) (LastOfRangeRow, error) {
 	row := q.db.QueryRowContext(ctx, lastOfRange, arg.ID, arg.Limit)
 	var i LastOfRangeRow
@@ -203,10 +203,9 @@ type ListDueRow struct {
 	HeldUntil   *time.Time
 }
 
-// ListDue lists the rows of a shard whose next attempt is due, the one first that has been due for longest, each with the
-// next attempt of the row that holds it back: the first one of its aggregate that waits. Parked rows have no next attempt.
-// The status is part of the order since the rows are in that of the index then: one that is new has a next attempt only if
-// somebody gave it one by hand.
+// ListDue lists the rows of a shard whose next attempt is due, longest due first, each with the next attempt of the row that
+// holds it back: the first waiting row of its aggregate. Parked rows have no next attempt. The order includes the status, so
+// that it is the order of the index: a new row has a next attempt only if it was set by hand.
 func (q *Queries) ListDue(ctx context.Context, arg ListDueParams) ([]ListDueRow, error) {
 	rows, err := q.db.QueryContext(ctx, listDue, arg.Shard, arg.Limit)
 	if err != nil {
@@ -250,7 +249,7 @@ type ListHoldersRow struct {
 	NextAttemptAt *time.Time
 }
 
-// ListHolders lists the rows of some aggregates that wait for their next attempt and hold back what is new of them.
+// ListHolders lists the waiting rows of some aggregates, which hold back the new rows of these.
 func (q *Queries) ListHolders(ctx context.Context, aggregateIds []string) ([]ListHoldersRow, error) {
 	query := listHolders
 	var queryParams []interface{}
@@ -309,8 +308,8 @@ type ListNewRow struct {
 	Waits       int64
 }
 
-// ListNew lists the new rows of a shard in the order in which they were written, from after an id on. Each says whether
-// the shard has rows with a next attempt as well, at the same moment.
+// ListNew lists the new rows of a shard in the order in which they were written, after an id. Each row says whether the
+// shard also has rows with a next attempt at that moment.
 func (q *Queries) ListNew(ctx context.Context, arg ListNewParams) ([]ListNewRow, error) {
 	rows, err := q.db.QueryContext(ctx, listNew,
 		arg.Shard,
@@ -363,9 +362,9 @@ WHERE s.shard IN (/*SLICE:shards*/?) AND (
 ORDER BY s.shard
 `
 
-// ListPendingShards finds those of some shards with rows that are new or whose next attempt is due. The search for what is due
-// gives each shard: in one that takes it from the other table MySQL would pass over the parked rows. It asks for a single row
-// and not for EXISTS, which MariaDB turns into a scan of the whole outbox.
+// ListPendingShards returns those of some shards that have new rows, or rows whose next attempt is due. The search for due
+// rows names each shard: if it took the shard from the other table, MySQL would scan the parked rows. It selects a single
+// row instead of EXISTS, which MariaDB turns into a scan of the whole outbox.
 func (q *Queries) ListPendingShards(ctx context.Context, shards []uint8) ([]uint8, error) {
 	query := listPendingShards
 	var queryParams []interface{}
@@ -432,7 +431,7 @@ type ParkParams struct {
 	ID        int64
 }
 
-// Park counts the last attempt against a row: it stays visible, holds back nothing and waits for an operator.
+// Park counts the last attempt of a row: it stays visible, holds back nothing and waits for an operator.
 func (q *Queries) Park(ctx context.Context, arg ParkParams) error {
 	_, err := q.db.ExecContext(ctx, park, arg.LastError, arg.ID)
 	return err
@@ -450,8 +449,8 @@ type RecordRefusalParams struct {
 	ID         int64
 }
 
-// RecordRefusal counts an attempt against a row that the broker refused; the next one is due after a wait in
-// microseconds, on the database's clock.
+// RecordRefusal counts an attempt of a row that the broker refused; the next one is due after a wait in microseconds, on the
+// database's clock.
 func (q *Queries) RecordRefusal(ctx context.Context, arg RecordRefusalParams) error {
 	_, err := q.db.ExecContext(ctx, recordRefusal, arg.LastError, arg.WaitMicros, arg.ID)
 	return err

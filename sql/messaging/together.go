@@ -8,8 +8,8 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// ClaimShard is ClaimShards for one shard, and ListNew for it after that, in one round trip. When another relay has the
-// shard claimed is false, and the list is to be forgotten.
+// ClaimShard is ClaimShards for one shard followed by its ListNew, in one round trip. claimed is false if another relay has
+// the shard; then ignore the list.
 func (q *Queries) ClaimShard(ctx context.Context, list ListNewParams) (claimed bool, rows []ListNewRow, err error) {
 	claim := transaction.QueryIn(claimShards, "shards", []uint8{list.Shard})
 	err = transaction.QueryTogether(ctx, q.db, []transaction.Query{claim, list.query()}, func(n int, answer *sql.Rows) (err error) {
@@ -23,7 +23,7 @@ func (q *Queries) ClaimShard(ctx context.Context, list ListNewParams) (claimed b
 	return claimed, rows, err
 }
 
-// ListNewOfEach is ListNew for several shards in one round trip; there is one list for each of lists.
+// ListNewOfEach is ListNew for several shards in one round trip; it returns one list for each of lists.
 func (q *Queries) ListNewOfEach(ctx context.Context, lists []ListNewParams) ([][]ListNewRow, error) {
 	if len(lists) == 0 {
 		return nil, nil
@@ -39,7 +39,7 @@ func (q *Queries) ListNewOfEach(ctx context.Context, lists []ListNewParams) ([][
 	return pages, err
 }
 
-// ListDueWithHolders is ListDue, and ListHolders for some aggregates after that, in one round trip.
+// ListDueWithHolders is ListDue followed by ListHolders for some aggregates, in one round trip.
 func (q *Queries) ListDueWithHolders(ctx context.Context, list ListDueParams, aggregates []string) (due []ListDueRow, holders []ListHoldersRow, err error) {
 	queries := []transaction.Query{{Text: listDue, Args: []any{list.Shard, list.Limit}}}
 	if n := len(aggregates); n > 0 {

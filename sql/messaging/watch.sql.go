@@ -23,9 +23,9 @@ type CountByStatusParams struct {
 	Limit  int32
 }
 
-// CountByStatus counts the rows that are in a status and have no next attempt, up to a limit; of those in ERROR that are the
-// parked ones. Like the two below it goes by the shards, whose index has no other rows in it; it is forced since MySQL would
-// look for the first of few by walking through all that was sent.
+// CountByStatus counts the rows with a status and without a next attempt, up to a limit; in ERROR these are the parked rows.
+// Like the two queries below it works per shard, so that the index has no other rows in between. The index is forced since
+// MySQL would find the first of few rows by scanning all sent ones.
 func (q *Queries) CountByStatus(ctx context.Context, arg CountByStatusParams) (int64, error) {
 	row := q.db.QueryRowContext(ctx, countByStatus, arg.Status, arg.Limit)
 	var count int64
@@ -40,8 +40,8 @@ SELECT CAST(COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND,
 FROM outbox_shards s
 `
 
-// OldestByStatus returns the age in microseconds of the oldest of those rows, 0 when there is none. The shard is part of the
-// order since MySQL would sort them all otherwise, for the first of each shard.
+// OldestByStatus returns the age in microseconds of the oldest of those rows, 0 without one. The order includes the shard,
+// since MySQL would otherwise sort all rows to find the first of each shard.
 func (q *Queries) OldestByStatus(ctx context.Context, status OutboxStatus) (int64, error) {
 	row := q.db.QueryRowContext(ctx, oldestByStatus, status)
 	var age_micros int64
@@ -70,9 +70,9 @@ type WatchWaitingRow struct {
 	AgeMicros int64
 }
 
-// WatchWaiting counts the refused rows of some shards that have a next attempt, up to a limit, with the age in microseconds
-// of the one that was stored first of them, 0 when there is none. It names the shards: in a join with their table MySQL would
-// pass over the parked rows.
+// WatchWaiting counts the refused rows of some shards with a next attempt, up to a limit, and returns the age in
+// microseconds of the one stored first, 0 without one. It names the shards: in a join with their table MySQL would scan the
+// parked rows.
 func (q *Queries) WatchWaiting(ctx context.Context, arg WatchWaitingParams) (WatchWaitingRow, error) {
 	query := watchWaiting
 	var queryParams []interface{}

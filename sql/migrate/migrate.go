@@ -1,5 +1,4 @@
-// Package migrate brings the schemas of a server to their newest version. What goes in is the server; what comes out
-// is what was applied.
+// Package migrate creates the schemas of a server and applies their migrations.
 package migrate
 
 import (
@@ -22,15 +21,15 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// Applied is a migration that was run.
+// Applied is a migration that Up has run.
 type Applied struct {
 	Schema  string
 	Version int64
 	Name    string
 }
 
-// a set is a list of migrations with a version table of its own. The tables that several schemas have alike are a
-// set that is applied to each of them.
+// set is a list of migrations with its own version table. The tables that several schemas share are a set that is applied to
+// each of them.
 type set struct {
 	table string
 	files embed.FS
@@ -50,11 +49,11 @@ func sets(name string) []set {
 	return all
 }
 
-// MySQL commits each statement of a migration by itself. So that one whose program was killed goes on at the next Up,
-// every statement of a migration can be run again: CREATE TABLE IF NOT EXISTS, ON DUPLICATE KEY UPDATE, MODIFY.
+// MySQL commits each statement of a migration separately. Every statement can be repeated (CREATE TABLE IF NOT EXISTS, ON
+// DUPLICATE KEY UPDATE, MODIFY), so that the next Up continues a migration whose process was killed.
 
-// Up creates what is missing and applies, schema by schema, the migrations that a server does not have yet. Two that
-// run at once do the work once: the second waits for the first by the server's named lock, within ctx.
+// Up creates missing schemas and applies pending migrations, schema by schema. Of two concurrent calls one does the work:
+// the other waits for it at a named lock of the server, within ctx.
 func Up(ctx context.Context, server schema.Server) ([]Applied, error) {
 	admin, err := server.Open("", 1)
 	if err != nil {
@@ -74,7 +73,7 @@ func Up(ctx context.Context, server schema.Server) ([]Applied, error) {
 
 	var applied []Applied
 	for _, name := range schema.All {
-		// The name is one of ours behind a checked prefix: nothing to quote but the back-ticks themselves.
+		// The name is one of All after a checked prefix, so back-ticks are enough quoting.
 		if _, err := lock.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS `"+server.Prefix+name+"` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"); err != nil {
 			return applied, fmt.Errorf("create schema %s: %w", server.Prefix+name, err)
 		}
@@ -90,7 +89,7 @@ func Up(ctx context.Context, server schema.Server) ([]Applied, error) {
 // acquire takes a named lock of the server on its connection; the lock ends with the connection.
 func acquire(ctx context.Context, conn *sql.Conn, name string) (release func(), err error) {
 	for {
-		// Two seconds at a time, so that a ctx that ends is noticed.
+		// In steps of two seconds, to notice the end of ctx.
 		var got sql.NullInt64
 		if err := conn.QueryRowContext(ctx, "SELECT GET_LOCK(?, 2)", name).Scan(&got); err != nil {
 			return nil, fmt.Errorf("wait for another migration to end: %w", err)
@@ -100,7 +99,7 @@ func acquire(ctx context.Context, conn *sql.Conn, name string) (release func(), 
 		}
 	}
 	return func() {
-		// Best effort: closing the connection frees the lock too.
+		// Best effort: closing the connection releases the lock, too.
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "DO RELEASE_LOCK(?)", name)
 	}, nil
 }
@@ -141,10 +140,10 @@ func up(ctx context.Context, server schema.Server, name string) ([]Applied, erro
 	return applied, nil
 }
 
-// resume gives the table of versions its first row when a program was killed between making the table and that row.
+// resume inserts the first row of the version table if a process was killed after creating the table and before that row.
 func resume(ctx context.Context, db *sql.DB, store database.Store) error {
 	if _, err := store.GetLatestVersion(ctx, db); !errors.Is(err, database.ErrVersionNotFound) {
-		return nil // there is a version; or no table yet, or no server, which goose finds out too
+		return nil // there is a version; or no table or no server, which goose will report
 	}
 	if err := store.Insert(ctx, db, database.InsertRequest{Version: 0}); err != nil {
 		return fmt.Errorf("begin the table of versions %s: %w", store.Tablename(), err)

@@ -166,7 +166,7 @@ func TestUpSaysWhyItCannotUseAServer(t *testing.T) {
 		says   string
 	}{
 		"a database in the DSN": {schema.Server{DSN: "root@tcp(127.0.0.1:1)/orders"}, "leave it out"},
-		"nobody listens":        {schema.Server{DSN: "root@tcp(127.0.0.1:1)/"}, "connect to the database server"},
+		"connection refused":    {schema.Server{DSN: "root@tcp(127.0.0.1:1)/"}, "connect to the database server"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -176,8 +176,7 @@ func TestUpSaysWhyItCannotUseAServer(t *testing.T) {
 	}
 }
 
-// A CHECK that looks at the value alone makes an event poison; one that looks at a level, which other events change too,
-// lets it be tried again.
+// A CHECK on the value alone makes an event poison. A CHECK on a level, which other events change too, allows a retry.
 func TestEveryCheckIsOfAValueOrOfALevel(t *testing.T) {
 	server := servertest.Empty(t)
 	_, err := migrate.Up(t.Context(), server)

@@ -26,8 +26,7 @@ type ListNotificationsBetweenRow struct {
 	Status       NotificationsStatus
 }
 
-// ListNotificationsBetween reads what the customers of the orders of a range of ids were told, without the first and with
-// the last.
+// ListNotificationsBetween reads the notifications of a range of order ids, without the first and including the last.
 func (q *Queries) ListNotificationsBetween(ctx context.Context, arg ListNotificationsBetweenParams) ([]ListNotificationsBetweenRow, error) {
 	rows, err := q.db.QueryContext(ctx, listNotificationsBetween, arg.AfterID, arg.LastID)
 	if err != nil {

@@ -8,19 +8,19 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// OpenConversations makes sure by one statement that several orders have their rows.
+// OpenConversations ensures with one statement that several orders have their rows.
 func (q *Queries) OpenConversations(ctx context.Context, orderIDs []string) error {
 	return bulk.Insert(ctx, q.db, openConversation, orderIDs, func(id string) []any { return []any{id} })
 }
 
-// UpsertNotifications claims or suppresses the notifications of several events by one statement.
+// UpsertNotifications claims or suppresses the notifications of several events with one statement.
 func (q *Queries) UpsertNotifications(ctx context.Context, rows []UpsertNotificationParams) error {
 	return bulk.Insert(ctx, q.db, upsertNotification, rows, func(n UpsertNotificationParams) []any {
 		return []any{n.Source, n.EventID, n.OrderID, n.OrderVersion, n.Type, n.CustomerEmail, n.Status, n.CreatedAt}
 	})
 }
 
-// LockConversationsAndListNotifications is LockConversations, and then ListNotifications, in one round trip.
+// LockConversationsAndListNotifications is LockConversations followed by ListNotifications, in one round trip.
 func (q *Queries) LockConversationsAndListNotifications(ctx context.Context, orderIDs []string) (locked []LockConversationsRow, known []ListNotificationsRow, err error) {
 	both := []transaction.Query{
 		transaction.QueryIn(lockConversations, "order_ids", orderIDs), transaction.QueryIn(listNotifications, "order_ids", orderIDs),

@@ -26,7 +26,7 @@ type ListNotificationsOfRow struct {
 	SentAt       *time.Time
 }
 
-// ListNotificationsOf lists what the customer of an order was told.
+// ListNotificationsOf lists the notifications of an order.
 func (q *Queries) ListNotificationsOf(ctx context.Context, orderID string) ([]ListNotificationsOfRow, error) {
 	rows, err := q.db.QueryContext(ctx, listNotificationsOf, orderID)
 	if err != nil {

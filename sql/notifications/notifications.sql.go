@@ -23,8 +23,8 @@ type ClaimConversationsParams struct {
 	OrderIds    []string
 }
 
-// ClaimConversations marks that a delivery tells the customers of some orders, for so many microseconds of the database's
-// clock.
+// ClaimConversations claims some orders for a delivery that notifies their customers, for a number of microseconds on the
+// database's clock.
 func (q *Queries) ClaimConversations(ctx context.Context, arg ClaimConversationsParams) error {
 	query := claimConversations
 	var queryParams []interface{}
@@ -53,8 +53,8 @@ type EndConversationsParams struct {
 	Claim    *string
 }
 
-// EndConversations gives a claim back, and keeps the version of the orders that their customers now know of. It changes no
-// row whose claim was lost.
+// EndConversations releases a claim and stores the version of the orders that their customers now know. It changes no row
+// whose claim was lost.
 func (q *Queries) EndConversations(ctx context.Context, arg EndConversationsParams) error {
 	query := endConversations
 	var queryParams []interface{}
@@ -85,7 +85,7 @@ type ListNotificationsRow struct {
 	Status       NotificationsStatus
 }
 
-// ListNotifications reads what became of the notifications about some orders, a few each.
+// ListNotifications reads the state of the notifications about some orders, a few per order.
 func (q *Queries) ListNotifications(ctx context.Context, orderIds []string) ([]ListNotificationsRow, error) {
 	query := listNotifications
 	var queryParams []interface{}
@@ -137,8 +137,8 @@ type LockConversationsRow struct {
 	Busy    int64
 }
 
-// LockConversations reads the newest version of each order that its customer knows of, and whether a delivery is telling the
-// customer right now. The rows are taken in the order of the ids.
+// LockConversations reads the newest version of each order that its customer knows, and whether a delivery is notifying the
+// customer now. It locks the rows in order of id.
 func (q *Queries) LockConversations(ctx context.Context, orderIds []string) ([]LockConversationsRow, error) {
 	query := lockConversations
 	var queryParams []interface{}
@@ -188,7 +188,7 @@ type MarkNotificationsSentParams struct {
 	Source   string
 }
 
-// MarkNotificationsSent records that the customers were told of some events.
+// MarkNotificationsSent marks the notifications of some events as sent.
 func (q *Queries) MarkNotificationsSent(ctx context.Context, arg MarkNotificationsSentParams) error {
 	query := markNotificationsSent
 	var queryParams []interface{}
@@ -212,8 +212,8 @@ VALUES (?, 0)
 ON DUPLICATE KEY UPDATE order_id = order_id
 `
 
-// OpenConversation makes sure that the order has its row; the row stays locked until the transaction ends.
-// OpenConversations makes sure of many rows by one statement.
+// OpenConversation inserts the order's row if it is missing; the row stays locked until the transaction ends.
+// OpenConversations opens many with one statement.
 func (q *Queries) OpenConversation(ctx context.Context, orderID string) error {
 	_, err := q.db.ExecContext(ctx, openConversation, orderID)
 	return err
@@ -229,7 +229,7 @@ type ReleaseConversationsParams struct {
 	Claim    *string
 }
 
-// ReleaseConversations gives a claim back after sends that failed.
+// ReleaseConversations releases a claim after failed sends.
 func (q *Queries) ReleaseConversations(ctx context.Context, arg ReleaseConversationsParams) error {
 	query := releaseConversations
 	var queryParams []interface{}
@@ -264,7 +264,7 @@ type UpsertNotificationParams struct {
 }
 
 // UpsertNotification claims an event's notification, or marks it as suppressed, and counts the attempt. UpsertNotifications
-// does so for many by one statement.
+// does so for many with one statement.
 func (q *Queries) UpsertNotification(ctx context.Context, arg UpsertNotificationParams) error {
 	_, err := q.db.ExecContext(ctx, upsertNotification,
 		arg.Source,

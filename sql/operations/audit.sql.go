@@ -33,8 +33,8 @@ type ListReplayedRow struct {
 	EventID        string
 }
 
-// ListReplayed walks through the letters of which the newest that was done is a replay that their consumer has handled, in
-// the order of the actions' ids.
+// ListReplayed pages through the dead letters whose newest completed action is a replay that their consumer has handled, in
+// order of action id.
 func (q *Queries) ListReplayed(ctx context.Context, arg ListReplayedParams) ([]ListReplayedRow, error) {
 	rows, err := q.db.QueryContext(ctx, listReplayed, arg.ID, arg.Limit)
 	if err != nil {

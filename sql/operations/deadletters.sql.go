@@ -28,7 +28,7 @@ type InsertLetterActionParams struct {
 	Actor          string
 }
 
-// InsertLetterAction records what is done about a letter, at the time of the database.
+// InsertLetterAction records an action on a dead letter, at the database's time.
 func (q *Queries) InsertLetterAction(ctx context.Context, arg InsertLetterActionParams) error {
 	_, err := q.db.ExecContext(ctx, insertLetterAction,
 		arg.Topic,
@@ -60,8 +60,7 @@ type ListLetterActionsParams struct {
 	LastOffset     int64
 }
 
-// ListLetterActions lists the actions about the letters of a partition, those of a range of offsets with both its ends,
-// from the oldest action on.
+// ListLetterActions lists the actions on the dead letters of a partition, for an inclusive range of offsets, oldest first.
 func (q *Queries) ListLetterActions(ctx context.Context, arg ListLetterActionsParams) ([]DeadLetterAction, error) {
 	rows, err := q.db.QueryContext(ctx, listLetterActions,
 		arg.Topic,

@@ -31,7 +31,7 @@ type ListLostSinceRow struct {
 	At             time.Time
 }
 
-// ListLostSince lists the losses after a time, from the oldest on.
+// ListLostSince lists the losses after a time, oldest first.
 func (q *Queries) ListLostSince(ctx context.Context, arg ListLostSinceParams) ([]ListLostSinceRow, error) {
 	rows, err := q.db.QueryContext(ctx, listLostSince, arg.At, arg.Limit)
 	if err != nil {
@@ -77,8 +77,8 @@ type RecordLostParams struct {
 	At             time.Time
 }
 
-// RecordLost notes that records of a partition were removed before a consumer had handled them. A consumer that finds so
-// again, since it ended before it went on, adds nothing but what was removed meanwhile.
+// RecordLost records that records of a partition were removed before a consumer had handled them. If the consumer finds the
+// same loss again, because it ended before it continued, only what was removed meanwhile is added.
 func (q *Queries) RecordLost(ctx context.Context, arg RecordLostParams) error {
 	_, err := q.db.ExecContext(ctx, recordLost,
 		arg.Topic,

@@ -1,4 +1,5 @@
-// Package operations is the schema in which what operators did is recorded: its queries, generated from queries/ by sqlc, and its migrations.
+// Package operations is the schema that records what operators did: its queries, generated from queries/ by sqlc, and its
+// migrations.
 package operations
 
 import "embed"

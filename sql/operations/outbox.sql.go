@@ -21,8 +21,7 @@ type InsertOutboxActionParams struct {
 	Actor      string
 }
 
-// InsertOutboxAction records what is about to be done to a row, at the time of the database, and returns the action's
-// id.
+// InsertOutboxAction records an action on a row before it is done, at the database's time, and returns the action's id.
 func (q *Queries) InsertOutboxAction(ctx context.Context, arg InsertOutboxActionParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, insertOutboxAction,
 		arg.SchemaName,
@@ -49,7 +48,7 @@ type ListOutboxActionsParams struct {
 	RowID      *int64
 }
 
-// ListOutboxActions lists the actions about one row, from the oldest on.
+// ListOutboxActions lists the actions on one row, oldest first.
 func (q *Queries) ListOutboxActions(ctx context.Context, arg ListOutboxActionsParams) ([]OutboxAction, error) {
 	rows, err := q.db.QueryContext(ctx, listOutboxActions, arg.SchemaName, arg.RowID)
 	if err != nil {
@@ -91,7 +90,7 @@ type SetOutboxOutcomeParams struct {
 	ID      int64
 }
 
-// SetOutboxOutcome records what came of an action.
+// SetOutboxOutcome records the outcome of an action.
 func (q *Queries) SetOutboxOutcome(ctx context.Context, arg SetOutboxOutcomeParams) error {
 	_, err := q.db.ExecContext(ctx, setOutboxOutcome, arg.Outcome, arg.ID)
 	return err

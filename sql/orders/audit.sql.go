@@ -27,7 +27,7 @@ type ListItemsBetweenRow struct {
 	Quantity  int64
 }
 
-// ListItemsBetween reads the lines of the orders of a range of ids, without the first and with the last.
+// ListItemsBetween reads the lines of a range of order ids, without the first and including the last.
 func (q *Queries) ListItemsBetween(ctx context.Context, arg ListItemsBetweenParams) ([]ListItemsBetweenRow, error) {
 	rows, err := q.db.QueryContext(ctx, listItemsBetween, arg.AfterID, arg.LastID)
 	if err != nil {
@@ -67,7 +67,7 @@ type ListKeysUsedTwiceRow struct {
 	OrdersMade         int64
 }
 
-// ListKeysUsedTwice finds idempotency keys that made more than one order.
+// ListKeysUsedTwice finds idempotency keys with more than one order.
 func (q *Queries) ListKeysUsedTwice(ctx context.Context, limit int32) ([]ListKeysUsedTwiceRow, error) {
 	rows, err := q.db.QueryContext(ctx, listKeysUsedTwice, limit)
 	if err != nil {
@@ -110,7 +110,7 @@ type WalkOrdersRow struct {
 	UpdatedAt   time.Time
 }
 
-// WalkOrders walks through all orders in the order of their ids.
+// WalkOrders pages through all orders in order of id.
 func (q *Queries) WalkOrders(ctx context.Context, arg WalkOrdersParams) ([]WalkOrdersRow, error) {
 	rows, err := q.db.QueryContext(ctx, walkOrders, arg.AfterID, arg.Limit)
 	if err != nil {

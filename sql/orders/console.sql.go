@@ -13,7 +13,7 @@ const getFlow = `-- name: GetFlow :one
 SELECT correlation_id FROM orders WHERE id = ?
 `
 
-// GetFlow tells which flow an order belongs to.
+// GetFlow returns the correlation id of an order's flow.
 func (q *Queries) GetFlow(ctx context.Context, id string) (string, error) {
 	row := q.db.QueryRowContext(ctx, getFlow, id)
 	var correlation_id string

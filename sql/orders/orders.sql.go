@@ -56,7 +56,7 @@ type GetOrderByKeyRow struct {
 	CreatedAt   time.Time
 }
 
-// GetOrderByKey finds the order that an idempotency key made.
+// GetOrderByKey finds the order of an idempotency key.
 func (q *Queries) GetOrderByKey(ctx context.Context, idempotencyKeyHash []byte) (GetOrderByKeyRow, error) {
 	row := q.db.QueryRowContext(ctx, getOrderByKey, idempotencyKeyHash)
 	var i GetOrderByKeyRow
@@ -76,7 +76,7 @@ type InsertItemParams struct {
 	Quantity  int64
 }
 
-// InsertItem stores one line of an order; InsertItems stores many by one statement.
+// InsertItem stores one line of an order; InsertItems stores many with one statement.
 func (q *Queries) InsertItem(ctx context.Context, arg InsertItemParams) error {
 	_, err := q.db.ExecContext(ctx, insertItem,
 		arg.OrderID,
@@ -136,7 +136,7 @@ type ListItemsRow struct {
 	Quantity  int64
 }
 
-// ListItems reads the lines of orders, in the order in which they were given.
+// ListItems reads the lines of orders, in the order of the request.
 func (q *Queries) ListItems(ctx context.Context, orderIds []string) ([]ListItemsRow, error) {
 	query := listItems
 	var queryParams []interface{}
@@ -197,7 +197,7 @@ type ListOrdersRow struct {
 	UpdatedAt     time.Time
 }
 
-// ListOrders pages through all orders, newest first; ids are ordered by time.
+// ListOrders pages through all orders, newest first; ids sort by time.
 func (q *Queries) ListOrders(ctx context.Context, arg ListOrdersParams) ([]ListOrdersRow, error) {
 	rows, err := q.db.QueryContext(ctx, listOrders, arg.BeforeID, arg.Limit)
 	if err != nil {
@@ -254,7 +254,7 @@ type ListOrdersByStatusRow struct {
 	UpdatedAt     time.Time
 }
 
-// ListOrdersByStatus pages through the orders of one status, newest first. The index is forced since MariaDB would walk to
+// ListOrdersByStatus pages through the orders of one status, newest first. The index is forced since MariaDB would scan to
 // each page from the newest order on.
 func (q *Queries) ListOrdersByStatus(ctx context.Context, arg ListOrdersByStatusParams) ([]ListOrdersByStatusRow, error) {
 	rows, err := q.db.QueryContext(ctx, listOrdersByStatus, arg.Status, arg.BeforeID, arg.Limit)
@@ -298,7 +298,7 @@ type ListPendingBeforeParams struct {
 	Limit int32
 }
 
-// ListPendingBefore lists the oldest pending orders with an id below a bound; ids are ordered by time.
+// ListPendingBefore lists the oldest pending orders with an id below a bound; ids sort by time.
 func (q *Queries) ListPendingBefore(ctx context.Context, arg ListPendingBeforeParams) ([]string, error) {
 	rows, err := q.db.QueryContext(ctx, listPendingBefore, arg.ID, arg.Limit)
 	if err != nil {
@@ -337,8 +337,7 @@ type LockOrdersRow struct {
 	FailureReason *string
 }
 
-// LockOrders reads what a change of status needs, and keeps the orders' rows, taken in the order of their ids, until the
-// transaction ends.
+// LockOrders reads what a change of status needs, and locks the orders' rows, in order of id, until the transaction ends.
 func (q *Queries) LockOrders(ctx context.Context, ids []string) ([]LockOrdersRow, error) {
 	query := lockOrders
 	var queryParams []interface{}
@@ -393,7 +392,7 @@ type SetStatusesParams struct {
 	Ids           []string
 }
 
-// SetStatuses moves orders whose rows are locked on by one fact each.
+// SetStatuses changes the status of locked orders, each with one fact.
 func (q *Queries) SetStatuses(ctx context.Context, arg SetStatusesParams) error {
 	query := setStatuses
 	var queryParams []interface{}

@@ -14,7 +14,7 @@ SELECT CAST(COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND, p.created_at, NOW(6))), 0) A
 FROM (SELECT o.created_at FROM orders o FORCE INDEX (orders_status) WHERE o.status = 'PENDING' ORDER BY o.id LIMIT 1) p
 `
 
-// OldestPending returns the age in microseconds of the oldest order that is pending, 0 when there is none.
+// OldestPending returns the age in microseconds of the oldest pending order, 0 without one.
 func (q *Queries) OldestPending(ctx context.Context) (int64, error) {
 	row := q.db.QueryRowContext(ctx, oldestPending)
 	var age_micros int64
@@ -31,7 +31,7 @@ type TallyStatusesRow struct {
 	Orders int64
 }
 
-// TallyStatuses counts the orders of each status that there is, by the index of the statuses alone.
+// TallyStatuses counts the orders of each existing status, from the index of the statuses alone.
 func (q *Queries) TallyStatuses(ctx context.Context) ([]TallyStatusesRow, error) {
 	rows, err := q.db.QueryContext(ctx, tallyStatuses)
 	if err != nil {

@@ -9,9 +9,8 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// The driver writes values into the text of a statement and escapes their bytes. That is safe only while the server reads
-// the text as UTF-8: in gbk the backslash before a quote can be the second byte of a character, and then the quote ends the
-// value.
+// The driver writes escaped values into the text of a statement. That is safe only while the server reads the text as UTF-8:
+// in gbk the backslash before a quote can be the second byte of a character, and then the quote ends the value.
 const (
 	charset   = "utf8mb4"
 	collation = "utf8mb4_general_ci"
@@ -24,8 +23,8 @@ var (
 	literal       = regexp.MustCompile(`^('[^'\\]*'|[\w.+-]+)$`)
 )
 
-// refuseUnsafe fails for a DSN that would make the server read statements differently from how the driver writes them. c is
-// the driver's reading of the DSN.
+// refuseUnsafe fails for a DSN that makes the server read statements differently from how the driver writes them. c is the
+// parsed DSN.
 func refuseUnsafe(dsn string, c *mysql.Config) error {
 	_, parameters, _ := strings.Cut(dsn[strings.LastIndexByte(dsn, '/'):], "?")
 	for parameter := range strings.SplitSeq(parameters, "&") {
@@ -54,9 +53,9 @@ func refuseUnsafe(dsn string, c *mysql.Config) error {
 	return nil
 }
 
-// sessionVariables returns the variables that a DSN sets, overridden by those that a session needs. The character set is
-// among them although the driver asks for it in the handshake: the server's init_connect may change it, and a server with
-// skip-character-set-client-handshake ignores what clients ask for.
+// sessionVariables returns the variables that a DSN sets, overridden by those that a session needs. They include the
+// character set although the driver requests it in the handshake: the server's init_connect may change it, and a server with
+// skip-character-set-client-handshake ignores what clients request.
 func sessionVariables(c *mysql.Config, needed map[string]string) map[string]string {
 	all := map[string]string{}
 	for name, value := range c.Params {

@@ -49,11 +49,12 @@ func TestOpenRefusesWhatInterpolationIsUnsafeWith(t *testing.T) {
 	}
 }
 
-// breakouts are values that end their quotes where the server reads GBK, or takes a backslash as it stands. The first is
-// a mail address by RFC 5322.
+// breakouts are values that end their quotes if the server reads GBK, or takes a backslash literally. The first is a valid
+// mail address by RFC 5322.
 var breakouts = []string{"世'||1#@example.com", "\xbf' OR 1=1 -- @example.com", "\xbf\x5c' OR 1=1 -- ", `\' OR 1=1 -- `, "' OR '1'='1"}
 
-// TestValueStaysAValueWhateverTheServerPrefers connects to servers that would have the session read otherwise.
+// TestValueStaysAValueWhateverTheServerPrefers connects to servers whose settings would make the session read values
+// differently.
 func TestValueStaysAValueWhateverTheServerPrefers(t *testing.T) {
 	server := servertest.Empty(t)
 	db := servertest.Table(t, server, "customers (email VARBINARY(254) NOT NULL)")

@@ -1,5 +1,5 @@
-// Package schema names the MySQL schemas of the services and connects to them. What goes in is the server's DSN;
-// what comes out is a pool whose connections all have the session settings that the queries rely on.
+// Package schema names the MySQL schemas of the services and opens connection pools to them. All connections have the
+// session settings that the queries rely on.
 package schema
 
 import (
@@ -15,7 +15,7 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// The schemas, one a service, and one in which what operators did is recorded. No service reads another's.
+// The schemas: one per service, and one for the records of operators' actions. No service reads another service's schema.
 const (
 	Orders        = "orders"
 	Inventory     = "inventory"
@@ -26,29 +26,29 @@ const (
 // All lists the schemas.
 var All = []string{Orders, Inventory, Notifications, Operations}
 
-// WithOutbox lists the schemas that have the tables of sql/messaging: an outbox, which takes a relay, and an inbox.
+// WithOutbox lists the schemas with the tables of sql/messaging: an inbox, and an outbox, which needs a relay.
 var WithOutbox = []string{Orders, Inventory}
 
-// lockWait bounds how long a statement waits for a row that another transaction holds, in seconds. It is short since a
-// group of orders or events waits with the one that is held up.
+// lockWait bounds how long a statement waits for a row that another transaction holds, in seconds. It is short since a whole
+// batch waits with the order or event that is blocked.
 const lockWait = "2"
 
-// Server is a MySQL-compatible server and the prefix of the schemas' names on it.
+// Server is a MySQL-compatible server, and the prefix of the schema names on it.
 type Server struct {
-	// DSN is in the form of go-sql-driver/mysql, and names no database: "user:password@tcp(host:3306)/".
+	// DSN has the format of go-sql-driver/mysql, without a database: "user:password@tcp(host:3306)/".
 	DSN string
-	// Prefix stands before every schema's name: tests and tenants share a server by it. At most 32 of [a-z0-9_].
+	// Prefix precedes every schema name, so that tests and tenants can share a server. At most 32 of [a-z0-9_].
 	Prefix string
-	// Idle is how long the server lets a connection be silent before it closes it and with it ends its transaction;
-	// in whole seconds, zero for the server's own setting.
+	// Idle is how long the server keeps an idle connection; closing it rolls back its transaction. In whole seconds; zero
+	// means the server's own setting.
 	Idle time.Duration
 }
 
 var validPrefix = regexp.MustCompile(`^[a-z0-9_]{0,32}$`)
 
-// Config returns the driver's configuration of a connection to a schema; an empty name connects to no schema.
-// Times are UTC whatever the zone of the server or of this machine, statements are strict, and the affected count
-// of an update counts the rows that changed.
+// Config returns the driver's configuration of a connection to a schema; an empty name selects no schema. Times are UTC
+// whatever the time zone of the server or of this machine, SQL is strict, and the affected count of an update counts changed
+// rows.
 func (s Server) Config(name string) (*mysql.Config, error) {
 	c, err := mysql.ParseDSN(s.DSN)
 	if err != nil {
@@ -67,14 +67,14 @@ func (s Server) Config(name string) (*mysql.Config, error) {
 		c.DBName = s.Prefix + name
 	}
 	c.ParseTime, c.Loc = true, time.UTC
-	// As the columns have them: by a time with nanoseconds MariaDB looks nothing up in an index.
+	// Columns have microseconds: MariaDB does not use an index to look up a time with nanoseconds.
 	if err := c.Apply(mysql.TimeTruncate(time.Microsecond)); err != nil {
 		return nil, fmt.Errorf("cut times to microseconds: %w", err)
 	}
 	c.ClientFoundRows = false
-	// What the driver would write to standard error it returns too: a database that is away must not fill the log.
+	// The driver also returns the errors that it would print: a database that is down must not fill the log.
 	c.Logger = &mysql.NopLogger{}
-	// One round trip a statement instead of three: nothing is prepared for a single use.
+	// One round trip per statement instead of three: no statement is prepared for a single use.
 	c.InterpolateParams = true
 	needed := map[string]string{
 		"time_zone":                "'+00:00'",
@@ -97,7 +97,7 @@ func (s Server) Config(name string) (*mysql.Config, error) {
 	return c, nil
 }
 
-// Connector returns what opens connections to a schema: see transaction.NewConnector.
+// Connector returns a connector to a schema: see transaction.NewConnector.
 func (s Server) Connector(name string) (driver.Connector, error) {
 	c, err := s.Config(name)
 	if err != nil {
@@ -111,8 +111,7 @@ func (s Server) Connector(name string) (driver.Connector, error) {
 	return transaction.NewConnector(inner), nil
 }
 
-// Open returns a pool of at most maxOpen connections to a schema. It does not connect: the first statement does, or
-// Ping.
+// Open returns a pool of at most maxOpen connections to a schema. It does not connect; the first statement or a Ping does.
 func (s Server) Open(name string, maxOpen int) (*sql.DB, error) {
 	connector, err := s.Connector(name)
 	if err != nil {
@@ -121,7 +120,7 @@ func (s Server) Open(name string, maxOpen int) (*sql.DB, error) {
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(maxOpen)
 	db.SetMaxIdleConns(maxOpen)
-	// Shorter than what servers and load balancers allow, so that a connection is renewed before it is cut.
+	// Shorter than the limits of servers and load balancers, so that the pool renews a connection before it is cut.
 	db.SetConnMaxLifetime(5 * time.Minute)
 	idle := time.Minute
 	if s.Idle > 0 {

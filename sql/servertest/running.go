@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// AwaitRunning returns once n sessions of the schema of db are at a statement with text in it, such as the name that
-// sqlc writes into each. Where the row that the statement needs is held, they wait for it, and come again when the server
-// gives them up after some seconds: until all of them are at it at once may take several times that.
+// AwaitRunning returns once n sessions of the schema of db run a statement with text in it, such as the name that sqlc
+// writes into each. Sessions that wait for a locked row time out after some seconds and retry, so it may take several times
+// that until all of them run it at once.
 func AwaitRunning(t testing.TB, db *sql.DB, text string, n int) {
 	t.Helper()
 	look := time.NewTicker(2 * time.Millisecond)
@@ -29,7 +29,7 @@ func AwaitRunning(t testing.TB, db *sql.DB, text string, n int) {
 		if running == n {
 			return
 		}
-		require.True(t, time.Now().Before(deadline), "%d of %d sessions are at %s", running, n, text)
+		require.True(t, time.Now().Before(deadline), "%d of %d sessions run %s", running, n, text)
 		<-look.C
 	}
 }

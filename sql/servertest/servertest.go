@@ -1,5 +1,5 @@
-// Package servertest gives tests a database server: that of MYSQL_DSN, or a private one that lives as long as the test
-// binary. Where there is neither the test fails with what to install or set; with -short it is skipped.
+// Package servertest gives tests a database server: the one of MYSQL_DSN, or a private one that ends with the test binary.
+// Without either the test fails and says what to install or set; with -short it is skipped.
 package servertest
 
 import (
@@ -18,7 +18,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// private starts the server of this test binary at its first use. It ends, with its folder, when the binary does.
+// private starts the server of this test binary at its first use. The server and its folder go when the binary ends.
 var private = sync.OnceValues(func() (dsn string, err error) {
 	dir, err := os.MkdirTemp("", "orders-test-")
 	if err != nil {
@@ -34,8 +34,7 @@ var private = sync.OnceValues(func() (dsn string, err error) {
 	return server.DSN(), nil
 })
 
-// Empty returns a server and a prefix under which there are no schemas yet; those that the test makes are dropped when
-// it ends.
+// Empty returns a server and a prefix without schemas; those that the test creates are dropped at its end.
 func Empty(t testing.TB) schema.Server {
 	t.Helper()
 	if dsn := os.Getenv("MYSQL_DSN"); dsn != "" && !testing.Short() {
@@ -44,7 +43,7 @@ func Empty(t testing.TB) schema.Server {
 	return Private(t)
 }
 
-// Private is Empty on the private server of this test binary, for what nobody should do to a server that others use.
+// Private is Empty on the private server of this test binary, for tests that would disturb other users of a server.
 func Private(t testing.TB) schema.Server {
 	t.Helper()
 	if testing.Short() {
@@ -62,8 +61,7 @@ func empty(t testing.TB, dsn string) schema.Server {
 	return s
 }
 
-// Table makes a schema of a server with one table, of which it gets the name and the columns, and returns a pool of
-// connections to it.
+// Table creates a schema with one table, given its name and columns, and returns a connection pool.
 func Table(t testing.TB, s schema.Server, table string) *sql.DB {
 	t.Helper()
 	admin, err := s.Open("", 1)
@@ -84,7 +82,7 @@ type Execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// Exec runs a statement, and returns how many rows it changed.
+// Exec runs a statement and returns the number of changed rows.
 func Exec(t testing.TB, db Execer, statement string, args ...any) int64 {
 	t.Helper()
 	result, err := db.ExecContext(t.Context(), statement, args...)

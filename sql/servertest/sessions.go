@@ -12,11 +12,11 @@ import (
 // Session is a connection as the server sees it.
 type Session struct {
 	ID int64
-	// Statement is what it is at, empty when it is idle.
+	// Statement is the running statement, empty when idle.
 	Statement string
 }
 
-// Sessions returns the sessions of the schema of db but for the one that asks. It may be called on any goroutine.
+// Sessions returns the sessions of the schema of db, without its own. Any goroutine may call it.
 func Sessions(ctx context.Context, db *sql.DB) ([]Session, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -26,8 +26,7 @@ func Sessions(ctx context.Context, db *sql.DB) ([]Session, error) {
 	return sessions(ctx, conn)
 }
 
-// Cut ends the sessions of the schema of db that are wanted, and returns how many it has ended. It may be called on any
-// goroutine.
+// Cut kills the wanted sessions of the schema of db, and returns their number. Any goroutine may call it.
 func Cut(ctx context.Context, db *sql.DB, wanted func(Session) bool) (ended int, err error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -55,8 +54,8 @@ func Cut(ctx context.Context, db *sql.DB, wanted func(Session) bool) (ended int,
 	return ended, nil
 }
 
-// sessions shows the processes. The tables that list them do not do: innodb_trx stays as it is for as long as somebody
-// asks, and processlist fails on MySQL while any session of the server is at a statement with binary data.
+// sessions reads SHOW PROCESSLIST. The tables with sessions are unusable: innodb_trx is cached while it is queried often,
+// and processlist fails on MySQL while any session runs a statement with binary data.
 func sessions(ctx context.Context, conn *sql.Conn) (all []Session, err error) {
 	var own int64
 	var schema sql.NullString

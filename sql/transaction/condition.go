@@ -15,30 +15,30 @@ import (
 	"example.com/orders/sql/dberror"
 )
 
-// fullFor is how long a server that had no room counts as one that has none: nobody can ask it, and the next write tells.
+// fullFor is how long a server is assumed to be full after an error: it cannot be asked, and only the next write shows.
 const fullFor = 2 * time.Second
 
-// condition is what the sessions of a pool have learned about their server.
+// condition is what the sessions of a pool know about their server.
 type condition struct {
-	// generation is that of the sessions that may be used: it grows when one of them finds that its server takes no writes.
+	// generation is the generation of usable sessions: it grows when a session finds that its server takes no writes.
 	generation atomic.Int64
 	lastFull   atomic.Pointer[noRoom]
 }
 
-// noRoom is when a statement met a server that is full, and what the server said.
+// noRoom is the time and the error of the last statement that found the server full.
 type noRoom struct {
 	at  time.Time
 	err error
 }
 
-// learn notes what an error says about the connection and the server, and returns the error of the statement.
+// learn records what an error says about the connection and the server, and returns the error of the statement.
 func (s *session) learn(err error) error {
 	switch {
 	case dberror.IsReadOnly(err):
-		// Those that were opened since may have reached another server.
+		// Sessions opened since then may have reached another server.
 		s.pool.generation.CompareAndSwap(s.generation, s.generation+1)
 		if !s.inside {
-			// Nothing was done: database/sql may try again on another connection.
+			// The statement had no effect: database/sql may try it on another connection.
 			return fmt.Errorf("%w: %w", driver.ErrBadConn, err)
 		}
 	case dberror.IsFull(err):
@@ -47,10 +47,10 @@ func (s *session) learn(err error) error {
 	return err
 }
 
-// left tells whether the pool has left the server of this connection.
+// left returns whether the pool has abandoned the server of this connection.
 func (s *session) left() bool { return s.generation != s.pool.generation.Load() }
 
-// ResetSession is called before a connection of the pool is used again.
+// ResetSession is called before the pool reuses a connection.
 func (s *session) ResetSession(ctx context.Context) error {
 	if s.left() {
 		return driver.ErrBadConn
@@ -58,17 +58,17 @@ func (s *session) ResetSession(ctx context.Context) error {
 	return s.Session.ResetSession(ctx)
 }
 
-// Ping succeeds when the server would take a write of the user of db, as far as it can be known without one: a replica
-// refuses to begin a transaction that writes, and a server that had no room a moment ago is taken to have none.
+// Ping succeeds if the server would take a write of the user of db, as far as this can be known without one: a replica
+// refuses to begin a write transaction, and a server that was full a moment ago counts as full.
 func Ping(ctx context.Context, db *sql.DB) error {
 	err := db.PingContext(ctx)
 	if errors.Is(err, driver.ErrBadConn) {
-		err = db.PingContext(ctx) // by a connection that is not of the time before, which database/sql leaves to its caller
+		err = db.PingContext(ctx) // on a connection of the current generation
 	}
 	return err
 }
 
-// Ping is asked by the function of this name.
+// Ping is called by the function Ping.
 func (s *session) Ping(ctx context.Context) error {
 	if last := s.pool.lastFull.Load(); last != nil && time.Since(last.at) < fullFor {
 		return last.err

@@ -18,9 +18,8 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// demoted is a server that can take no writes of one user, like a primary that becomes a replica. Privileges are those
-// that a connection had when it was opened, so promote lets new connections write and no old ones: to a pool that is as if
-// they reached another server.
+// demoted is a server that refuses the writes of one user, like a primary that becomes a replica. A connection keeps the
+// privileges of the time it was opened, so promote lets only new connections write, as if they reached another server.
 type demoted struct {
 	t    *testing.T
 	root *sql.DB
@@ -30,7 +29,7 @@ type demoted struct {
 
 func newDemoted(t *testing.T, connections int) *demoted {
 	t.Helper()
-	server := servertest.Private(t) // while a server is demoted no transaction of others begins
+	server := servertest.Private(t) // during a demotion no other transaction can begin
 	open(t, server)
 	d := &demoted{t: t, user: strings.TrimSuffix(server.Prefix, "_")}
 	var err error
@@ -154,5 +153,5 @@ func TestAServerWithoutRoomIsFullForAWhile(t *testing.T) {
 	assert.True(t, dberror.IsTransient(err))
 
 	assert.ErrorContains(t, transaction.Ping(t.Context(), db), "1114")
-	assert.Eventually(t, func() bool { return transaction.Ping(t.Context(), db) == nil }, time.Minute, 10*time.Millisecond, "the next write tells")
+	assert.Eventually(t, func() bool { return transaction.Ping(t.Context(), db) == nil }, time.Minute, 10*time.Millisecond, "the next write shows")
 }

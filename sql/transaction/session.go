@@ -13,7 +13,7 @@ import (
 	"example.com/orders/sql/dberror"
 )
 
-// Session is what the driver's connection can do and database/sql asks for.
+// Session has the methods of the driver's connection that database/sql uses.
 type Session interface {
 	driver.Conn
 	driver.ConnBeginTx
@@ -26,10 +26,10 @@ type Session interface {
 	driver.Pinger
 }
 
-// NewConnector returns what opens connections at READ COMMITTED by a connector of the MySQL driver: each is a Session whose
-// transactions begin together with their first statement, and in which statements can wait (see Tx.Deferred). The driver by
-// itself takes two round trips to begin a transaction, one of them for the level. Its MultiStatements must be on: a Session
-// and QueryTogether put several statements into one text, and nobody else does.
+// NewConnector wraps a connector of the MySQL driver. Its connections are at READ COMMITTED; a transaction begins together
+// with its first statement, and statements can be deferred (see Tx.Deferred). The driver alone needs two round trips to
+// begin a transaction, one of them for the level. inner needs MultiStatements: only a Session and QueryTogether put several
+// statements into one text.
 func NewConnector(inner driver.Connector) driver.Connector { return connector{inner, &condition{}} }
 
 type connector struct {
@@ -38,14 +38,14 @@ type connector struct {
 	pool *condition
 }
 
-// unsent is the text of the driver's error, which has no name, when a connection broke before anything of a packet was sent.
-// Everywhere but in Connect the driver itself makes driver.ErrBadConn of it.
+// unsent is the text of the driver's unexported error for a connection that broke before any byte of a packet was sent.
+// Except in Connect the driver itself turns it into driver.ErrBadConn.
 const unsent = "bad connection"
 
-// Connect opens a connection at READ COMMITTED. The level has a statement of its own: MariaDB 10.11 does not know the
-// variable by which the driver could set it.
+// Connect opens a connection at READ COMMITTED. The level needs its own statement: MariaDB 10.11 does not know the variable
+// with which the driver could set it.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	generation := c.pool.generation.Load() // before there is a server that may change
+	generation := c.pool.generation.Load() // before the server can change
 	conn, err := c.Connector.Connect(ctx)
 	if err != nil {
 		if err.Error() == unsent {
@@ -67,13 +67,13 @@ type session struct {
 	Session
 	pool       *condition
 	generation int64
-	inside     bool        // a transaction of ours
-	begun      bool        // the server has heard of it
-	waiting    []statement // of it
+	inside     bool        // in a transaction of this package
+	begun      bool        // the server has begun it
+	waiting    []statement // its deferred statements
 	broken     bool        // it could not be ended
 }
 
-// together is what stands between statements of one text.
+// together separates the statements of one text.
 const together = ";\n"
 
 type statement struct {
@@ -81,11 +81,11 @@ type statement struct {
 	args []driver.NamedValue
 }
 
-// begin is the statement that begins a transaction: a replica refuses it, before anything is done that a transaction which
-// cannot commit should not do, such as publishing.
+// begin is the statement that begins a transaction. A replica refuses it, before the transaction does anything that needs
+// the commit, such as publishing.
 const begin = "START TRANSACTION READ WRITE"
 
-// name is that of the query in sql, or the statement's first words.
+// name returns the name of the query in sql, or the statement's first words.
 func (s statement) name() string {
 	if name, ok := strings.CutPrefix(s.text, "-- name: "); ok {
 		name, _, _ = strings.Cut(name, " ")
@@ -95,7 +95,7 @@ func (s statement) name() string {
 	return strings.Join(words[:min(len(words), 3)], " ")
 }
 
-// BeginTx begins a transaction at the level of the session without a word to the server, and any other as the driver does.
+// BeginTx begins a transaction at the session's level without a round trip, and any other as the driver does.
 func (s *session) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
 	level := sql.IsolationLevel(o.Isolation)
 	if o.ReadOnly || (level != sql.LevelDefault && level != sql.LevelReadCommitted) {
@@ -105,16 +105,16 @@ func (s *session) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, e
 	return ending{s}, nil
 }
 
-// IsValid tells whether the connection may be used again.
+// IsValid returns whether the connection may be reused.
 func (s *session) IsValid() bool { return !s.broken && !s.left() && s.Session.IsValid() }
 
-// Close closes the connection. That a server which is gone is not told of it is no failure.
+// Close closes the connection. If the server is gone, that is not an error.
 func (s *session) Close() error {
 	_ = s.Session.Close()
 	return nil
 }
 
-// ExecContext runs a statement, or lets it wait.
+// ExecContext runs a statement, or defers it.
 func (s *session) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (result driver.Result, err error) {
 	if s.inside && ctx.Value(deferredKey{}) != nil {
 		s.waiting = append(s.waiting, statement{text, args})
@@ -127,7 +127,7 @@ func (s *session) ExecContext(ctx context.Context, text string, args []driver.Na
 	return result, err
 }
 
-// QueryContext runs a statement that answers with rows.
+// QueryContext runs a query.
 func (s *session) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (rows driver.Rows, err error) {
 	err = s.send(ctx, statement{text, args}, func(all statement) error {
 		rows, err = s.Session.QueryContext(ctx, all.text, all.args)
@@ -136,7 +136,7 @@ func (s *session) QueryContext(ctx context.Context, text string, args []driver.N
 	return rows, err
 }
 
-// PrepareContext prepares a statement, before which those that wait must have run.
+// PrepareContext prepares a statement after running the deferred ones.
 func (s *session) PrepareContext(ctx context.Context, text string) (driver.Stmt, error) {
 	if err := s.each(ctx, s.due()); err != nil {
 		return nil, err
@@ -144,8 +144,8 @@ func (s *session) PrepareContext(ctx context.Context, text string) (driver.Stmt,
 	return s.Session.PrepareContext(ctx, text)
 }
 
-// send runs a statement together with what must come before it: the begin of its transaction, and the statements that
-// wait. When the driver does not take them as one text, which is longer than it may send, they run one by one.
+// send runs a statement together with what must precede it: the begin of its transaction, and deferred statements. If the
+// text is too long for the driver, they run one at a time.
 func (s *session) send(ctx context.Context, last statement, run func(statement) error) error {
 	all := s.due()
 	if len(all) == 0 {
@@ -161,8 +161,7 @@ func (s *session) send(ctx context.Context, last statement, run func(statement) 
 	return run(last)
 }
 
-// oneOf adds to an error of the server which statements it may be about, when there are several: its caller knows only
-// the last of them.
+// oneOf adds the names of all statements that an error of the server may concern: the caller knows only the last one.
 func oneOf(all []statement, err error) error {
 	if !dberror.IsServer(err) {
 		return err
@@ -179,7 +178,7 @@ func oneOf(all []statement, err error) error {
 	return fmt.Errorf("%w (in one of %s)", err, strings.Join(names, ", "))
 }
 
-// join makes one text of statements.
+// join joins statements into one text.
 func join(statements []statement) (all statement) {
 	texts, args := make([]string, len(statements)), 0
 	for i, one := range statements {
@@ -193,7 +192,7 @@ func join(statements []statement) (all statement) {
 	return all
 }
 
-// due hands over what must be sent before anything else: once, whoever asks sends it.
+// due returns the statements that must be sent first, and forgets them: the caller sends them.
 func (s *session) due() []statement {
 	all := s.waiting
 	if s.inside && !s.begun {
@@ -215,17 +214,17 @@ func (s *session) each(ctx context.Context, all []statement) error {
 // ending ends the transaction of a session.
 type ending struct{ session *session }
 
-// Commit commits. After an error of the server nothing is committed: it comes from a statement that waited, or from the
-// commit itself. After any other the outcome is unknown.
+// Commit commits. After an error of the server nothing is committed: the error is that of a deferred statement or of the
+// commit. After any other error the outcome is unknown.
 func (t ending) Commit() error {
 	s := t.session
 	if !s.begun && len(s.waiting) == 0 {
 		s.inside = false
 		return nil
 	}
-	// Without a deadline, as the driver does it, but within its timeouts.
+	// Without a deadline, like the driver, but within its timeouts.
 	if _, err := s.ExecContext(context.Background(), "COMMIT", nil); err != nil {
-		_ = t.Rollback() // it tells the pool by IsValid when it fails
+		_ = t.Rollback() // if it fails, IsValid reports it to the pool
 		return settled(err)
 	}
 	s.inside = false
@@ -245,7 +244,7 @@ func (t ending) Rollback() error {
 	return settled(err)
 }
 
-// settled is an error of the end of a transaction: database/sql must not take it as leave to try that again.
+// settled wraps an error of a transaction's end, so that database/sql does not try again.
 func settled(err error) error {
 	if errors.Is(err, driver.ErrBadConn) {
 		return mysql.ErrInvalidConn

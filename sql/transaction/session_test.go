@@ -25,7 +25,7 @@ func open(t *testing.T, server schema.Server) *sql.DB {
 
 func TestSessionHasTheSettingsThatTheQueriesRelyOn(t *testing.T) {
 	server := servertest.Empty(t)
-	// What a DSN says otherwise does not count.
+	// The DSN's other settings have no effect.
 	server.DSN += "?clientFoundRows=true&loc=Asia%2FTokyo&parseTime=false&time_zone=%27%2B05%3A00%27&sql_mode=%27%27"
 	server.Idle = 7 * time.Second
 	db := open(t, server)
@@ -83,7 +83,7 @@ func TestReadCommittedSeesWhatOthersCommit(t *testing.T) {
 	require.Equal(t, "old", name(tx))
 	servertest.Exec(t, db, "UPDATE facts SET name = 'new' WHERE id = 1")
 	assert.Equal(t, "new", name(tx))
-	// And no gap is locked: another may insert where this one has looked.
+	// And no gap is locked: another transaction may insert into the range that this one has read.
 	var ids int
 	require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM (SELECT id FROM facts WHERE id >= 1 FOR UPDATE) l").Scan(&ids))
 	servertest.Exec(t, db, "INSERT INTO facts (id) VALUES (2)")
@@ -98,8 +98,8 @@ func TestASilentConnectionIsClosedByTheServer(t *testing.T) {
 	defer func() { _ = tx.Rollback() }()
 	servertest.Exec(t, tx, "INSERT INTO facts (id) VALUES (1)")
 
-	// The insert waits for the row of the silent transaction, until the server has ended that one: on a slow machine longer
-	// than a statement waits for a row.
+	// The insert waits for the row of the idle transaction until the server has ended that one: on a slow machine longer
+	// than the lock wait timeout.
 	for err = errors.New("not yet"); err != nil; {
 		_, err = db.ExecContext(t.Context(), "INSERT INTO facts (id) VALUES (1)")
 		require.True(t, err == nil || dberror.IsLockWaitTimeout(err), "%v", err)
@@ -115,19 +115,19 @@ func count(t *testing.T, db *sql.DB) (n int) {
 	return n
 }
 
-// later executes a statement that is to wait.
+// later executes a statement that must be deferred.
 func later(t *testing.T, tx *transaction.Tx, query string, args ...any) {
 	t.Helper()
 	result, err := tx.Deferred().ExecContext(t.Context(), query, args...)
 	require.NoError(t, err)
 	_, err = result.RowsAffected()
-	require.Error(t, err, "nobody knows yet")
+	require.Error(t, err, "not known yet")
 }
 
 // errUndo rolls a transaction back.
 var errUndo = errors.New("undo")
 
-// What a transaction does first also begins it: whatever that is, it is undone with the rest.
+// The first statement of a transaction also begins it: whatever it is, a rollback undoes it.
 func TestATransactionBeginsWithItsFirstStatement(t *testing.T) {
 	insert := func(t *testing.T, tx *transaction.Tx) {
 		t.Helper()
@@ -191,13 +191,13 @@ func TestATransactionBeginsWithItsFirstStatement(t *testing.T) {
 			t.Helper()
 			_, err := tx.ExecContext(t.Context(), "INSERT INTO nowhere (id) VALUES (?)", 1)
 			require.ErrorContains(t, err, "nowhere")
-			_, err = tx.QueryContext(t.Context(), "SELECT id FROM nowhere") //nolint:rowserrcheck,sqlclosecheck // there are none
+			_, err = tx.QueryContext(t.Context(), "SELECT id FROM nowhere") //nolint:rowserrcheck,sqlclosecheck // there are no rows
 			require.ErrorContains(t, err, "nowhere")
 			insert(t, tx)
 		},
 		"a question that fails": func(t *testing.T, tx *transaction.Tx) {
 			t.Helper()
-			_, err := tx.QueryContext(t.Context(), "SELECT id FROM nowhere") //nolint:rowserrcheck,sqlclosecheck // there are none
+			_, err := tx.QueryContext(t.Context(), "SELECT id FROM nowhere") //nolint:rowserrcheck,sqlclosecheck // there are no rows
 			require.ErrorContains(t, err, "nowhere")
 			insert(t, tx)
 		},
@@ -208,12 +208,12 @@ func TestATransactionBeginsWithItsFirstStatement(t *testing.T) {
 			for end, want := range map[error]int{errUndo: 0, nil: 2} {
 				require.ErrorIs(t, transaction.Once(t.Context(), db, func(_ context.Context, tx *transaction.Tx) error {
 					work(t, tx)
-					assert.Zero(t, count(t, db), "nobody sees it before the commit")
+					assert.Zero(t, count(t, db), "invisible before the commit")
 					return end
 				}), end)
 				assert.Equal(t, want, count(t, db))
 				servertest.Exec(t, db, "DELETE FROM facts WHERE id = 2")
-				servertest.Exec(t, db, "DELETE FROM facts WHERE id = 1") // outside of a transaction
+				servertest.Exec(t, db, "DELETE FROM facts WHERE id = 1") // outside of the transaction
 				assert.Zero(t, count(t, db))
 			}
 		})
@@ -306,7 +306,7 @@ func TestAStatementThatWaitedAndFailsCommitsNothing(t *testing.T) {
 
 			assert.True(t, dberror.IsDuplicate(err))
 			assert.Equal(t, 1, count(t, others))
-			servertest.Exec(t, db, "INSERT INTO facts (id) VALUES (0)") // by the same connection, which is in no transaction
+			servertest.Exec(t, db, "INSERT INTO facts (id) VALUES (0)") // on the same connection, which is in no transaction
 			assert.Equal(t, 2, count(t, others))
 		})
 	}
@@ -347,8 +347,8 @@ func TestTheErrorOfStatementsThatGoTogetherNamesThem(t *testing.T) {
 	assert.NotContains(t, err.Error(), "in one of", "it is that of its caller")
 }
 
-// Longer than the driver sends at once, the statements go one by one, and one that is too long by itself fails alone.
-func TestStatementsThatAreTooLongTogetherAreSentOneByOne(t *testing.T) {
+// If they are longer than the driver sends at once, statements go one at a time, and one that is too long alone fails alone.
+func TestStatementsTooLongForOneTextAreSentOneAtATime(t *testing.T) {
 	server := servertest.Empty(t)
 	server.DSN += "?maxAllowedPacket=600"
 	db := open(t, server)

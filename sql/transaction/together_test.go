@@ -13,7 +13,7 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// ids reads the rows of a query for ids.
+// ids reads the ids from the rows of a query.
 func ids(t *testing.T, rows *sql.Rows) (all []int) {
 	t.Helper()
 	for rows.Next() {
@@ -36,7 +36,7 @@ func TestQueriesAreAskedTogether(t *testing.T) {
 		answers := map[int][]int{}
 		require.NoError(t, transaction.QueryTogether(t.Context(), tx, []transaction.Query{above(2), above(9), above(0), above(3)}, func(n int, rows *sql.Rows) error {
 			if n == 2 {
-				assert.True(t, rows.Next(), "nobody need read all of them")
+				assert.True(t, rows.Next(), "the rest may stay unread")
 			} else {
 				answers[n] = ids(t, rows)
 			}
@@ -52,7 +52,7 @@ func TestQueriesAreAskedTogether(t *testing.T) {
 		}
 		unreadable := errors.New("unreadable")
 		require.ErrorIs(t, transaction.QueryTogether(t.Context(), tx, []transaction.Query{above(0), above(1)}, func(int, *sql.Rows) error { return unreadable }), unreadable)
-		return nil // the connection goes on
+		return nil // the connection stays usable
 	}))
 	assert.Equal(t, 4, count(t, db))
 }

@@ -1,13 +1,13 @@
--- WalkStockLog walks through the changes of the stocked levels in the order of their ids.
+-- WalkStockLog pages through the changes of the stocked levels in order of id.
 -- name: WalkStockLog :many
 SELECT id, sku, delta FROM stock_log WHERE id > ? ORDER BY id LIMIT ?;
 
--- ListReservationsBetween reads the reservations of the orders of a range of ids, without the first and with the last.
+-- ListReservationsBetween reads the reservations of a range of order ids, without the first and including the last.
 -- name: ListReservationsBetween :many
 SELECT order_id, version, created_at, updated_at
 FROM reservations WHERE order_id > sqlc.arg(after_id) AND order_id <= sqlc.arg(last_id) ORDER BY order_id;
 
--- ListReservationLogBetween reads what was done for the orders of a range of ids, without the first and with the last.
+-- ListReservationLogBetween reads the log of a range of order ids, without the first and including the last.
 -- name: ListReservationLogBetween :many
 SELECT order_id, sku, delta_reserved, status
 FROM reservation_log WHERE order_id > sqlc.arg(after_id) AND order_id <= sqlc.arg(last_id) ORDER BY order_id;

@@ -1,4 +1,4 @@
--- FirstEventFrom returns the first id in the outbox that is not below an id, and when that row was stored.
+-- FirstEventFrom returns the first id in the outbox from an id on, and when that row was stored.
 -- name: FirstEventFrom :one
 SELECT id, created_at FROM outbox WHERE id >= ? ORDER BY id LIMIT 1;
 
@@ -6,8 +6,8 @@ SELECT id, created_at FROM outbox WHERE id >= ? ORDER BY id LIMIT 1;
 -- name: LastEvent :one
 SELECT id FROM outbox ORDER BY id DESC LIMIT 1;
 
--- ListEventsOf lists the events of one aggregate, of whose shard the rows from an id on are looked at: an index by
--- aggregate would be paid for by every event that is stored, for the few that somebody looks at.
+-- ListEventsOf lists the events of one aggregate by scanning its shard from an id on: every stored event would pay for an
+-- index by aggregate, which few lookups need.
 -- name: ListEventsOf :many
 SELECT id, type, payload, headers, status, created_at, sent_at, attempts, next_attempt_at, last_error, kafka_partition, kafka_offset
 FROM outbox FORCE INDEX (outbox_due)
@@ -16,7 +16,7 @@ WHERE shard = sqlc.arg(shard) AND status IN ('NEW', 'SENT', 'ERROR', 'DISCARDED'
 ORDER BY id
 LIMIT ?;
 
--- ListHandledBetween lists who has handled the events of a range of ids, without its end.
+-- ListHandledBetween lists the consumers that have handled the events of a range of ids, without its end.
 -- name: ListHandledBetween :many
 SELECT consumer, source, event_id, processed_at
 FROM inbox WHERE event_id >= sqlc.arg(from_id) AND event_id < sqlc.arg(to_id)

@@ -1,11 +1,11 @@
--- InsertEvent stores one event to be sent; InsertEvents stores many by one statement.
+-- InsertEvent stores one event to be sent; InsertEvents stores many with one statement.
 -- name: InsertEvent :exec
 INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
--- ListPendingShards finds those of some shards with rows that are new or whose next attempt is due. The search for what is due
--- gives each shard: in one that takes it from the other table MySQL would pass over the parked rows. It asks for a single row
--- and not for EXISTS, which MariaDB turns into a scan of the whole outbox.
+-- ListPendingShards returns those of some shards that have new rows, or rows whose next attempt is due. The search for due
+-- rows names each shard: if it took the shard from the other table, MySQL would scan the parked rows. It selects a single
+-- row instead of EXISTS, which MariaDB turns into a scan of the whole outbox.
 -- name: ListPendingShards :many
 SELECT s.shard FROM outbox_shards s
 WHERE s.shard IN (sqlc.slice(shards)) AND (
@@ -26,14 +26,13 @@ ORDER BY s.shard;
 -- name: MarkOneSent :exec
 UPDATE outbox SET status = 'SENT', sent_at = ?, next_attempt_at = NULL, kafka_partition = ?, kafka_offset = ? WHERE id = ?;
 
--- ClaimShards takes those of some shards that no other relay has, until the transaction ends.
+-- ClaimShards locks those of some shards that no other relay has locked, until the transaction ends.
 -- name: ClaimShards :many
 SELECT shard FROM outbox_shards FORCE INDEX (PRIMARY) WHERE shard IN (sqlc.slice(shards)) ORDER BY shard FOR UPDATE SKIP LOCKED;
 
--- ListDue lists the rows of a shard whose next attempt is due, the one first that has been due for longest, each with the
--- next attempt of the row that holds it back: the first one of its aggregate that waits. Parked rows have no next attempt.
--- The status is part of the order since the rows are in that of the index then: one that is new has a next attempt only if
--- somebody gave it one by hand.
+-- ListDue lists the rows of a shard whose next attempt is due, longest due first, each with the next attempt of the row that
+-- holds it back: the first waiting row of its aggregate. Parked rows have no next attempt. The order includes the status, so
+-- that it is the order of the index: a new row has a next attempt only if it was set by hand.
 -- name: ListDue :many
 SELECT o.id, o.aggregate_id, o.type, o.payload, o.headers, o.attempts,
   (SELECT e.next_attempt_at FROM outbox_waiting w FORCE INDEX (outbox_waiting_aggregate) STRAIGHT_JOIN outbox e ON e.id = w.id
@@ -44,15 +43,15 @@ WHERE o.shard = ? AND o.status IN ('NEW', 'ERROR') AND o.next_attempt_at <= NOW(
 ORDER BY o.status, o.next_attempt_at, o.id
 LIMIT ?;
 
--- ListHolders lists the rows of some aggregates that wait for their next attempt and hold back what is new of them.
+-- ListHolders lists the waiting rows of some aggregates, which hold back the new rows of these.
 -- name: ListHolders :many
 SELECT w.aggregate_id, e.next_attempt_at
 FROM outbox_waiting w FORCE INDEX (outbox_waiting_aggregate) STRAIGHT_JOIN outbox e ON e.id = w.id
 WHERE w.aggregate_id IN (sqlc.slice(aggregate_ids)) AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL
 ORDER BY w.aggregate_id, w.id;
 
--- ListNew lists the new rows of a shard in the order in which they were written, from after an id on. Each says whether
--- the shard has rows with a next attempt as well, at the same moment.
+-- ListNew lists the new rows of a shard in the order in which they were written, after an id. Each row says whether the
+-- shard also has rows with a next attempt at that moment.
 -- name: ListNew :many
 SELECT n.id, n.aggregate_id, n.type, n.payload, n.headers,
   CAST((SELECT w.id FROM outbox w FORCE INDEX (outbox_due)
@@ -62,29 +61,29 @@ WHERE n.shard = sqlc.arg(shard) AND n.status = 'NEW' AND n.next_attempt_at IS NU
 ORDER BY n.id
 LIMIT ?;
 
--- RecordRefusal counts an attempt against a row that the broker refused; the next one is due after a wait in
--- microseconds, on the database's clock.
+-- RecordRefusal counts an attempt of a row that the broker refused; the next one is due after a wait in microseconds, on the
+-- database's clock.
 -- name: RecordRefusal :exec
 UPDATE outbox
 SET status = 'ERROR', attempts = attempts + 1, last_error = ?, next_attempt_at = TIMESTAMPADD(MICROSECOND, sqlc.arg(wait_micros), NOW(6))
 WHERE id = ?;
 
--- Park counts the last attempt against a row: it stays visible, holds back nothing and waits for an operator.
+-- Park counts the last attempt of a row: it stays visible, holds back nothing and waits for an operator.
 -- name: Park :exec
 UPDATE outbox
 SET status = 'ERROR', attempts = attempts + 1, last_error = ?, next_attempt_at = NULL
 WHERE id = ?;
 
--- InsertWaiting notes that a row waits for its next attempt; InsertAllWaiting notes many by one statement.
+-- InsertWaiting marks a row as waiting for its next attempt; InsertAllWaiting marks many with one statement.
 -- name: InsertWaiting :exec
 INSERT INTO outbox_waiting (id, aggregate_id) VALUES (?, ?)
 ON DUPLICATE KEY UPDATE outbox_waiting.id = outbox_waiting.id;
 
--- DeleteWaiting forgets a row that does not wait any more.
+-- DeleteWaiting unmarks a row that no longer waits.
 -- name: DeleteWaiting :exec
 DELETE FROM outbox_waiting WHERE id = ?;
 
--- HoldBack lets a row wait for the next attempt of the one that holds it back. It counts no attempt.
+-- HoldBack makes a row wait for the next attempt of the row that holds it back. It counts no attempt.
 -- name: HoldBack :exec
 UPDATE outbox
 SET status = 'ERROR', last_error = COALESCE(last_error, 'held back by an earlier event of its aggregate'), next_attempt_at = ?
@@ -94,13 +93,13 @@ WHERE id = ?;
 -- name: FirstEvent :one
 SELECT id FROM outbox ORDER BY id LIMIT 1;
 
--- LastOfRange returns the id that ends a run of so many rows from an id on, and when that row was stored.
+-- LastOfRange returns the last id of a run of rows from an id on, and when that row was stored.
 -- name: LastOfRange :one
 SELECT r.id, r.created_at FROM (
   SELECT o.id, o.created_at FROM outbox o WHERE o.id >= ? ORDER BY o.id LIMIT ?
 ) r ORDER BY r.id DESC LIMIT 1;
 
--- DeleteSentRange removes the rows of a range of ids that were sent before a time.
+-- DeleteSentRange deletes the rows of a range of ids that were sent before a time.
 -- name: DeleteSentRange :execrows
 DELETE FROM outbox
 WHERE id BETWEEN sqlc.arg(first_id) AND sqlc.arg(last_id) AND status = 'SENT' AND sent_at < sqlc.arg(sent_before);

@@ -1,5 +1,5 @@
--- ListReplayed walks through the letters of which the newest that was done is a replay that their consumer has handled, in
--- the order of the actions' ids.
+-- ListReplayed pages through the dead letters whose newest completed action is a replay that their consumer has handled, in
+-- order of action id.
 -- name: ListReplayed :many
 SELECT a.id, a.topic, a.kafka_partition, a.kafka_offset, a.consumer, a.event_source, a.event_id
 FROM dead_letter_actions a

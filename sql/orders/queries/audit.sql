@@ -1,14 +1,14 @@
--- WalkOrders walks through all orders in the order of their ids.
+-- WalkOrders pages through all orders in order of id.
 -- name: WalkOrders :many
 SELECT id, status, total_amount, version, created_at, updated_at
 FROM orders WHERE id > sqlc.arg(after_id) ORDER BY id LIMIT ?;
 
--- ListItemsBetween reads the lines of the orders of a range of ids, without the first and with the last.
+-- ListItemsBetween reads the lines of a range of order ids, without the first and including the last.
 -- name: ListItemsBetween :many
 SELECT order_id, sku, unit_price, quantity
 FROM order_items WHERE order_id > sqlc.arg(after_id) AND order_id <= sqlc.arg(last_id) ORDER BY order_id, id;
 
--- ListKeysUsedTwice finds idempotency keys that made more than one order.
+-- ListKeysUsedTwice finds idempotency keys with more than one order.
 -- name: ListKeysUsedTwice :many
 SELECT idempotency_key_hash, COUNT(*) AS orders_made
 FROM orders WHERE idempotency_key_hash IS NOT NULL

@@ -1,3 +1,3 @@
--- GetFlow tells which flow an order belongs to.
+-- GetFlow returns the correlation id of an order's flow.
 -- name: GetFlow :one
 SELECT correlation_id FROM orders WHERE id = ?;
