@@ -10,13 +10,13 @@ import (
 	"example.com/orders/events/strictjson"
 )
 
-// Bounds of what travels, the same for requests and events.
+// Bounds of the data, the same for requests and events.
 const (
 	MaxLines     = 100
 	MaxQuantity  = 1_000_000              // units on one line
-	MaxReserved  = MaxLines * MaxQuantity // units of one SKU on one order
+	MaxReserved  = MaxLines * MaxQuantity // units of one SKU in one order
 	MaxUnitPrice = 1_000_000_000_000      // minor units
-	MaxTotal     = 1<<53 - 1              // minor units; above it JSON clients that read numbers as float64 are off
+	MaxTotal     = 1<<53 - 1              // minor units; JSON clients that read numbers as float64 lose precision above it
 	MaxEmail     = 254                    // octets, RFC 5321
 )
 
@@ -26,40 +26,35 @@ const (
 	maxCorrelationID = 128
 )
 
-// ValidOrderID says whether s is the canonical text of a UUID, in lower case, so
-// that one order has one spelling.
+// ValidOrderID returns whether s is a UUID in canonical form and lower case, so that an order id has one spelling.
 func ValidOrderID(s string) bool {
 	return fits(s, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx")
 }
 
-// ValidSKU says whether s is 1 to 64 of [A-Za-z0-9._-], and neither "." nor "..", which
-// a path does not keep.
+// ValidSKU returns whether s is 1 to 64 of [A-Za-z0-9._-], and neither "." nor "..", which URL paths drop.
 func ValidSKU(s string) bool { return validStoredSKU(s) && s != "." && s != ".." }
 
-// validStoredSKU is the rule under which orders were accepted before ValidSKU left out
-// the two names of dots.
+// validStoredSKU is the older rule of ValidSKU, which allowed "." and "..": stored orders may have them.
 func validStoredSKU(s string) bool {
 	return madeOf(s, maxSKU, func(b byte) bool { return alphanumeric(b) || b == '.' || b == '_' || b == '-' })
 }
 
-// ValidCorrelationID says whether s is 1 to 128 of [A-Za-z0-9._:-], which is what a
-// client may choose.
+// ValidCorrelationID returns whether a client may send s as a correlation id: 1 to 128 of [A-Za-z0-9._:-].
 func ValidCorrelationID(s string) bool {
 	return madeOf(s, maxCorrelationID, func(b byte) bool {
 		return alphanumeric(b) || b == '.' || b == '_' || b == ':' || b == '-'
 	})
 }
 
-// validReason says whether s is 1 to 64 of [a-z0-9_]. The set of reasons is open, so
-// that a new one is no new version.
+// validReason returns whether s is 1 to 64 of [a-z0-9_]. The set of reasons is open, so a new reason needs no new version.
 func validReason(s string) bool {
 	return madeOf(s, maxReason, func(b byte) bool {
 		return 'a' <= b && b <= 'z' || '0' <= b && b <= '9' || b == '_'
 	})
 }
 
-// validText says whether s is a String of the CloudEvents specification: Unicode without
-// control characters, surrogates and noncharacters.
+// validText returns whether s is a String of the CloudEvents specification: Unicode without control characters, surrogates
+// and noncharacters.
 func validText(s string) bool {
 	for _, r := range s {
 		if unicode.IsControl(r) || unicode.Is(unicode.Noncharacter_Code_Point, r) {
@@ -82,8 +77,8 @@ func madeOf(s string, most int, allowed func(byte) bool) bool {
 	return 0 < len(s) && len(s) <= most
 }
 
-// fits says whether s has the shape of pattern, in which x stands for a lower-case
-// hexadecimal digit and every other byte for itself.
+// fits returns whether s matches pattern, in which x stands for a lower-case hexadecimal digit and every other byte for
+// itself.
 func fits(s, pattern string) bool {
 	if len(s) != len(pattern) {
 		return false
@@ -97,21 +92,20 @@ func fits(s, pattern string) bool {
 	return true
 }
 
-// wireTime is t as it travels: UTC, whole microseconds, which is what DATETIME(6) holds.
+// wireTime returns t in the precision of events: UTC, whole microseconds as in DATETIME(6).
 func wireTime(t time.Time) time.Time {
 	return t.UTC().Truncate(time.Microsecond)
 }
 
-// validTime leaves out the zero time and years that RFC 3339 or DATETIME cannot write.
+// validTime refuses the zero time and years that RFC 3339 or DATETIME cannot express.
 func validTime(t time.Time) bool {
 	return t.Year() >= 1970 && t.Year() <= 9999
 }
 
-// rfc3339 is what time.Parse does not hold to: it lets a comma, a one-digit hour and
-// an offset of 24 hours pass.
+// rfc3339 checks what time.Parse accepts although RFC 3339 does not: a comma, a one-digit hour and an offset of 24 hours.
 var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
-// readCreatedAt reads the RFC 3339 time of a fact and returns it as it travels.
+// readCreatedAt reads the RFC 3339 time of a fact and returns its wireTime.
 func readCreatedAt(o *strictjson.Object) time.Time {
 	const name = "createdAt"
 	s := o.String(name)
@@ -123,13 +117,12 @@ func readCreatedAt(o *strictjson.Object) time.Time {
 	return wireTime(t)
 }
 
-// checks gathers what is out of bounds in data that has the right shape. Writer and
-// reader share them, so a writer never emits what a reader would refuse.
+// checks collects the bounds that well-formed data violates. Producers and consumers share them, so that no producer emits
+// what a consumer refuses.
 type checks struct {
 	violations strictjson.Violations
-	// command holds e-mail addresses and SKUs to what new orders may have. A fact may be
-	// about an order that was accepted when less was refused: it must stay readable, and
-	// the facts that follow from it must still be emitted.
+	// command applies the stricter bounds of new orders to e-mail addresses and SKUs. A fact may be about an order that was
+	// accepted under older bounds: it must stay readable, and its successors must still be emitted.
 	command bool
 }
 
@@ -153,8 +146,8 @@ func (c *checks) orderID(s string) {
 func (c *checks) email(s string) {
 	switch {
 	case c.command && !validEmail(s):
-		c.fail("customerEmail", fmt.Sprintf("must be an address that every relay can send to: name@example.com, bare, in ASCII "+
-			"(a domain of other letters in its xn-- form), of at most %d octets", MaxEmail))
+		c.fail("customerEmail", fmt.Sprintf("must be an address that every relay accepts: name@example.com, bare, in ASCII "+
+			"(other domains in their xn-- form), of at most %d octets", MaxEmail))
 	case !validStoredEmail(s):
 		c.fail("customerEmail", fmt.Sprintf("must be a bare e-mail address of at most %d octets", MaxEmail))
 	}
@@ -180,7 +173,7 @@ func (c *checks) total(amount int64) bool {
 	return within
 }
 
-// items returns the Total of the items, and whether they are within bounds and have one.
+// items returns the Total of the items, and whether all of them, and the total, are within bounds.
 func (c *checks) items(items []Item) (int64, bool) {
 	before := len(c.violations)
 	if !c.count("items", len(items)) {
@@ -196,7 +189,7 @@ func (c *checks) items(items []Item) (int64, bool) {
 	}
 	total, err := Total(items)
 	if err != nil {
-		c.fail("items", fmt.Sprintf("must sum up to %d minor units at most", int64(MaxTotal)))
+		c.fail("items", fmt.Sprintf("must sum up to at most %d minor units", int64(MaxTotal)))
 	}
 	return total, err == nil
 }
@@ -224,7 +217,7 @@ func (c *checks) shortages(shortages []Shortage) {
 	}
 }
 
-// count returns false for a list whose entries are not worth a look.
+// count returns false for a list whose length is out of bounds, so that its entries are not checked.
 func (c *checks) count(field string, n int) bool {
 	if n < 1 || n > MaxLines {
 		c.fail(field, fmt.Sprintf("must have 1 to %d entries", MaxLines))
@@ -238,14 +231,14 @@ func (c *checks) sku(field string, i int, sku string) {
 	case !validStoredSKU(sku):
 		c.fail(entry(field, i, "sku"), fmt.Sprintf("must be 1 to %d of A-Z, a-z, 0-9, '.', '_' and '-'", maxSKU))
 	case c.command && !ValidSKU(sku):
-		c.fail(entry(field, i, "sku"), "must not be . or .., which a path does not keep")
+		c.fail(entry(field, i, "sku"), "must not be . or .., which URL paths drop")
 	}
 }
 
-// once is sku for lists that hold one entry per SKU.
+// once is sku for lists with one entry per SKU.
 func (c *checks) once(field string, i int, sku string, seen map[string]bool) {
 	if c.sku(field, i, sku); seen[sku] && sku != "" {
-		c.fail(entry(field, i, "sku"), "must stand once only")
+		c.fail(entry(field, i, "sku"), "must appear only once")
 	}
 	seen[sku] = true
 }

@@ -7,7 +7,7 @@ import (
 	"example.com/orders/events/strictjson"
 )
 
-// Types of the commands and of what is answered to them. They travel over HTTP only.
+// Types of the commands and of their answers. They travel over HTTP only.
 const (
 	OrderCreateType         = "order.create"
 	OrderAcceptedType       = "order.accepted"
@@ -16,14 +16,14 @@ const (
 	OrderCancelRefusedType  = "order.cancel.refused"
 )
 
-// CreateOrder asks for an order.
+// CreateOrder is the command to create an order.
 type CreateOrder struct {
 	CustomerEmail string `json:"customerEmail"`
 	Items         []Item `json:"items"`
 }
 
-// ParseCreateOrder reads the body of POST /api/orders, which is also the data of
-// order.create. The error is strictjson.Violations and names every bad field.
+// ParseCreateOrder reads the body of POST /api/orders, which is also the data of order.create. Its error is
+// strictjson.Violations and names every bad field.
 func ParseCreateOrder(data []byte) (CreateOrder, error) {
 	o, err := strictjson.Parse(data)
 	if err != nil {
@@ -36,7 +36,7 @@ func ParseCreateOrder(data []byte) (CreateOrder, error) {
 	return c, nil
 }
 
-// Validate checks every bound, the total's too; it returns strictjson.Violations.
+// Validate checks all bounds, including the total's; it returns strictjson.Violations.
 func (c CreateOrder) Validate() error {
 	bounds := checks{command: true}
 	bounds.email(c.CustomerEmail)
@@ -44,9 +44,8 @@ func (c CreateOrder) Validate() error {
 	return bounds.err()
 }
 
-// Fingerprint is the SHA-256 of the decoded content: two requests that differ only in
-// white space, in the order of fields or in escapes have the same one. The order of
-// the lines counts.
+// Fingerprint returns the SHA-256 of the decoded content: requests that differ only in white space, in the order of fields
+// or in escapes have the same one. The order of the lines matters.
 func (c CreateOrder) Fingerprint() [sha256.Size]byte {
 	b := appendText(nil, c.CustomerEmail)
 	for _, item := range c.Items {
@@ -57,17 +56,17 @@ func (c CreateOrder) Fingerprint() [sha256.Size]byte {
 	return sha256.Sum256(b)
 }
 
-// appendText puts the length first, so that no two contents run together alike.
+// appendText puts the length first, so that different contents never concatenate to the same bytes.
 func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// CancelOrder asks for an order to be canceled.
+// CancelOrder is the command to cancel an order.
 type CancelOrder struct {
 	OrderID string `json:"orderId"`
 }
 
-// ParseCancelOrder reads the data of order.cancel. The error is strictjson.Violations.
+// ParseCancelOrder reads the data of order.cancel. Its error is strictjson.Violations.
 func ParseCancelOrder(data []byte) (CancelOrder, error) {
 	o, err := strictjson.Parse(data)
 	if err != nil {
@@ -82,8 +81,8 @@ func ParseCancelOrder(data []byte) (CancelOrder, error) {
 	return c, nil
 }
 
-// OrderAnswer is what a command is answered with: the data of order.accepted and of
-// order.cancel.accepted, and the body of their HTTP counterparts.
+// OrderAnswer is the answer to a command: the data of order.accepted and order.cancel.accepted, and the body of their HTTP
+// counterparts.
 type OrderAnswer struct {
 	OrderID string `json:"orderId"`
 	Status  string `json:"status"`

@@ -26,7 +26,7 @@ func TestParseCreateOrderNamesEveryBadField(t *testing.T) {
 	tests := map[string]struct {
 		body   string
 		fields []string
-		goOnly bool // not JSON, or what a JSON Schema cannot say
+		goOnly bool // not JSON, or a rule that a JSON Schema cannot express
 	}{
 		"empty":                 {"", []string{""}, true},
 		"an array":              {"[" + body("["+line+"]") + "]", []string{""}, false},

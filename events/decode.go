@@ -12,24 +12,22 @@ import (
 	"example.com/orders/events/strictjson"
 )
 
-// ErrUnknownVersion is wrapped by Decode for data of a version that this reader does
-// not know: it was deployed before the reader that does.
+// ErrUnknownVersion means that this consumer does not know the version of the data: it is older than the producer.
 var ErrUnknownVersion = errors.New("unknown version")
 
-// MaxEventID is the longest id of a fact, in characters: consumers record it.
+// MaxEventID is the length of the longest id of a fact, in characters: consumers store it.
 const MaxEventID = 128
 
-// Decode reads the data of e, which must be the fact T told by T's source, in the version of T, with
-// exactly its fields, within bounds and about the order that e's subject names. Every
-// error is permanent: the same event will never be read. What is wrong with the data
-// itself is reported as strictjson.Violations.
+// Decode reads the data of e, which must be a fact T from T's source, in T's version, with exactly its fields, within bounds
+// and about the order in e's subject. Every error is permanent: a retry fails again. Faults of the data itself are
+// strictjson.Violations.
 func Decode[T Data](e event.Event) (T, error) {
 	var fact T
 	d, err := decode(fact, e)
 	if err != nil {
 		return fact, fmt.Errorf("decode %s %q: %w", fact.Type(), e.ID(), err)
 	}
-	return d.(T), nil //nolint:forcetypeassert // decode returns what it is given the type of
+	return d.(T), nil //nolint:forcetypeassert // decode returns the type that it is given
 }
 
 func decode(want Data, e event.Event) (Data, error) {
@@ -37,7 +35,7 @@ func decode(want Data, e event.Event) (Data, error) {
 		return nil, fmt.Errorf("type is %q", e.Type())
 	}
 	if e.Source() != want.Source() {
-		return nil, fmt.Errorf("source is %q: only %s tells this", e.Source(), want.Source())
+		return nil, fmt.Errorf("source is %q: only %s emits this", e.Source(), want.Source())
 	}
 	if err := checkAttributes(e); err != nil {
 		return nil, err
@@ -49,7 +47,7 @@ func decode(want Data, e event.Event) (Data, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The version comes first: another one makes every other complaint meaningless.
+	// Check the version first: in another version all other complaints are meaningless.
 	switch version := o.Int("version"); version {
 	case int64(want.Version()):
 	case 0:
@@ -73,10 +71,9 @@ func decode(want Data, e event.Event) (Data, error) {
 	return d, nil
 }
 
-// checkAttributes refuses an id that consumers could not record, and text in any
-// attribute that no CloudEvent may have. Type, source, subject and data schema are
-// compared with what they must be, and need no bounds of their own; a correlation id
-// that is merely unusual is stood for by its hash, see CauseOf.
+// checkAttributes refuses an id that consumers cannot store, and text that CloudEvents allows in no attribute. Type, source,
+// subject and data schema need no bounds, since they are compared with fixed values; CauseOf replaces an unusual correlation
+// id by its hash.
 func checkAttributes(e event.Event) error {
 	if utf8.RuneCountInString(e.ID()) > MaxEventID {
 		return fmt.Errorf("id is longer than %d characters", MaxEventID)
@@ -97,8 +94,7 @@ func checkAttributes(e event.Event) error {
 	return fmt.Errorf("%s must be UTF-8 without control characters and noncharacters", strings.Join(bad, ", "))
 }
 
-// judge adds what is out of bounds to what o has found of the wrong shape and
-// returns all of it.
+// judge adds the violated bounds to the violations of o and returns all of them.
 func judge(o *strictjson.Object, bounds error) error {
 	var violations strictjson.Violations
 	if errors.As(bounds, &violations) {

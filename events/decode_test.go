@@ -27,8 +27,7 @@ func fieldsOf(t testing.TB, err error) []string {
 	return fields
 }
 
-// Each field of each golden document, the lists' entries too, is spoiled in every
-// way that any field can be.
+// Each field of each golden document, including the lists' entries, is spoiled in every way that a field can be.
 func TestDecoderAndSchemaRefuseEverySpoiledField(t *testing.T) {
 	spoil := map[string]func(object map[string]any, name string){
 		"missing":        func(o map[string]any, name string) { delete(o, name) },
@@ -62,7 +61,7 @@ func TestDecoderAndSchemaRefuseEverySpoiledField(t *testing.T) {
 	}
 }
 
-// pathsOf lists the fields of a document, those of the entries of its lists as "list.field".
+// pathsOf lists the fields of a document, those of list entries as "list.field".
 func pathsOf(t *testing.T, data []byte) []string {
 	t.Helper()
 	var document map[string]any
@@ -95,8 +94,8 @@ func TestDecoderRefusesWhatIsOutOfBounds(t *testing.T) {
 	tests := map[string]struct {
 		typ, old, new string
 		field         string
-		sum           bool // the total is then not the sum either
-		goOnly        bool // a JSON Schema cannot say it
+		sum           bool // then the total is not the sum either
+		goOnly        bool // a JSON Schema cannot express it
 	}{
 		"order id in upper case":        {typ: created, old: orderID, new: strings.ToUpper(orderID), field: "orderId"},
 		"order id in braces":            {typ: created, old: orderID, new: "{" + orderID + "}", field: "orderId"},
@@ -228,7 +227,7 @@ func TestDecodeRefusesAttributesThatDoNotFitTheData(t *testing.T) {
 	}
 }
 
-// setAttribute sets the id, or an extension past the checks of the SDK: records have any bytes in their headers.
+// setAttribute sets the id, or an extension without the checks of the SDK: headers of records may have any bytes.
 func setAttribute(e *event.Event, name, value string) {
 	context := e.Context.(*event.EventContextV1)
 	if name == "id" {

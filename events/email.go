@@ -7,11 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// emailPattern and localPattern match what <input type=email> accepts, with a dot in the
-// domain and none at either end of the local part. The schema of order.create has the
-// same patterns. Only ASCII matches, so that no letter is invisible or looks like
-// another: browsers turn a domain of other letters into its xn-- form, and a local part
-// of other letters needs SMTPUTF8, which most relays lack.
+// emailPattern and localPattern match what <input type=email> accepts, with a dot in the domain and no dot at either end of
+// the local part. The schema of order.create has the same patterns. Only ASCII matches, so that no letter is invisible or
+// looks like another: browsers turn other domains into their xn-- form, and a non-ASCII local part needs SMTPUTF8, which
+// most relays lack.
 const (
 	atom         = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 	label        = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -22,15 +21,13 @@ const (
 
 var email, local = regexp.MustCompile(emailPattern), regexp.MustCompile(localPattern)
 
-// validEmail says whether every relay can send to s: a bare ASCII address whose domain
-// is a host name of at least two labels.
+// validEmail returns whether every relay accepts s: a bare ASCII address whose domain is a host name of at least two labels.
 func validEmail(s string) bool {
 	return len(s) <= MaxEmail && email.MatchString(s) && local.MatchString(s)
 }
 
-// validStoredEmail is the rule under which orders were accepted before validEmail: a
-// bare address, without a display name, brackets, a quoted or commented local part, or
-// anything that could end a header line.
+// validStoredEmail is the older rule of validEmail, for stored orders: a bare address, without a display name, brackets, a
+// quoted or commented local part, or anything that could end a header line.
 func validStoredEmail(s string) bool {
 	if s == "" || len(s) > MaxEmail || !utf8.ValidString(s) {
 		return false

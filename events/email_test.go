@@ -46,9 +46,9 @@ func TestOrdersAreTakenFromAddressesThatEveryRelayCanSendTo(t *testing.T) {
 	}
 }
 
-// oldAddresses are addresses that were accepted before and that some relay cannot send to.
+// oldAddresses are addresses that were accepted before and that some relays refuse.
 var oldAddresses = map[string]string{
-	"a domain of other letters":   "info@müller.de",
+	"other domains":   "info@müller.de",
 	"a name of other letters":     "jürgen@example.com",
 	"all of other letters":        "用户@例子.世界",
 	"a letter that looks alike":   "аlice@example.com", // Cyrillic а
@@ -126,7 +126,7 @@ func TestOrdersOfSKUsThatArePathsAreRefused(t *testing.T) {
 	}
 }
 
-// TestFactsAboutOldOrdersAreEmittedAndRead follows an order that was accepted under the rules before to its end.
+// TestFactsAboutOldOrdersAreEmittedAndRead follows an order that was accepted under the older rules to its end.
 func TestFactsAboutOldOrdersAreEmittedAndRead(t *testing.T) {
 	for name, email := range oldAddresses {
 		facts := []events.Data{

@@ -1,7 +1,5 @@
-// Package events is what the services tell one another: the facts, the commands and
-// their answers. Typed data goes in and CloudEvents come out, and the other way
-// round; both ways hold the same bounds, and what breaks them is refused with every
-// violation named. README.md is the catalogue.
+// Package events has the events between the services: facts, commands and their answers. It converts typed data to
+// CloudEvents and back, checks the same bounds in both directions, and names every violation. README.md is the catalogue.
 package events
 
 import (
@@ -24,16 +22,16 @@ import (
 //go:embed schemas/*.json
 var schemas embed.FS
 
-// maxTracestate is the length that the W3C asks everybody to pass on.
+// maxTracestate is the length of a tracestate that the W3C asks every system to propagate.
 const maxTracestate = 512
 
-// Data is the data of a fact. The types of this package are all there are.
+// Data is the data of a fact. Only the types of this package implement it.
 type Data interface {
 	// Type is the CloudEvents type, which is also the topic and the eventType.
 	Type() string
-	// Version counts the shapes that this type's data has had.
+	// Version is the version of this type's data.
 	Version() int
-	// Source names the service that tells the fact.
+	// Source names the service that emits the fact.
 	Source() string
 	// Subject is the order id.
 	Subject() string
@@ -41,7 +39,7 @@ type Data interface {
 	Validate() error
 
 	read(*strictjson.Object) Data
-	// settled returns the data with its times as they travel.
+	// settled returns the data with its times in wireTime.
 	settled() Data
 }
 
@@ -80,23 +78,23 @@ func SourceOf(eventType string) string {
 func Schemas() fs.FS {
 	sub, err := fs.Sub(schemas, "schemas")
 	if err != nil {
-		panic(err) // only a name that is no path makes Sub fail
+		panic(err) // Sub fails only for an invalid path
 	}
 	return sub
 }
 
-// Cause is where an event comes from: the flow that it belongs to and the event or
-// request that it answers. Every part may be empty.
+// Cause is the origin of an event: the flow that it belongs to, and the event or request that caused it. Every part may be
+// empty.
 type Cause struct {
 	CorrelationID string // 1 to 128 printable ASCII characters
-	CausationID   string // the id of the causing event, bounded alike
-	Traceparent   string // W3C trace context; one that is not well-formed is not passed on
+	CausationID   string // the id of the causing event, with the same bounds
+	Traceparent   string // W3C trace context; a malformed one is dropped
 	Tracestate    string
 }
 
-// CauseOf continues the flow of e: its correlation id, or its id when it has none,
-// and e itself as the cause. An id that is too long or not printable ASCII is stood
-// for by its SHA-256, so that a foreign event cannot make ours unstorable.
+// CauseOf returns the cause for events that e causes: the correlation id of e, or its id without one, and e itself as the
+// cause. It replaces an id that is too long or not printable ASCII by its SHA-256, so that the ids of a foreign event can
+// always be stored.
 func CauseOf(e event.Event) Cause {
 	correlation := attribute(e, "correlationid")
 	if correlation == "" {
@@ -110,9 +108,8 @@ func CauseOf(e event.Event) Cause {
 	}
 }
 
-// New makes the nth fact (from 1) that d's source tells about d's order, as of at.
-// It fails on data out of bounds, on n < 1, on a time that cannot be written and on
-// ids in cause that are not within their bounds.
+// New returns the nth fact (from 1) that d's source emits about d's order, with the time at. It fails for data out of
+// bounds, n < 1, a time that cannot be written, and ids in cause out of their bounds.
 func New(d Data, n int, at time.Time, cause Cause) (event.Event, error) {
 	e, err := build(d.settled(), n, wireTime(at), cause)
 	if err != nil {
@@ -161,8 +158,7 @@ func build(d Data, n int, at time.Time, cause Cause) (event.Event, error) {
 	return e, e.Validate()
 }
 
-// encode writes eventType and version ahead of the fields of d: they come from the
-// Go type, so that no value can contradict it.
+// encode writes eventType and version ahead of the fields of d. They come from the Go type, so no value can contradict it.
 func encode(d Data) ([]byte, error) {
 	fields, err := json.Marshal(d)
 	if err != nil {
@@ -186,7 +182,7 @@ func schemaURI(d Data) string {
 	return fmt.Sprintf("https://example.com/orders/schemas/%s.v%d.json", d.Type(), d.Version())
 }
 
-// extensions returns those of e, to be read only: the method of the event copies them.
+// extensions returns the extensions of e for reading only: the method of the event copies them.
 func extensions(e event.Event) map[string]any {
 	if v1, ok := e.Context.(*event.EventContextV1); ok {
 		return v1.Extensions
@@ -208,7 +204,7 @@ func setUnlessEmpty(e *event.Event, name, s string) {
 	}
 }
 
-// portable returns id itself when it is empty or can travel and be stored as it is.
+// portable returns id itself if it is empty or can be sent and stored as it is.
 func portable(id string) string {
 	if id == "" || madeOf(id, maxCorrelationID, printable) {
 		return id
@@ -219,8 +215,7 @@ func portable(id string) string {
 
 func printable(b byte) bool { return '!' <= b && b <= '~' }
 
-// validTraceparent holds to version 00 of the W3C trace context, in which ids of
-// only zeros mean that there is no trace.
+// validTraceparent accepts version 00 of the W3C trace context, in which ids of only zeros mean that there is no trace.
 func validTraceparent(s string) bool {
 	return fits(s, "00-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx") &&
 		strings.Trim(s[3:35], "0") != "" && strings.Trim(s[36:52], "0") != ""

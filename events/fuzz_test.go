@@ -10,8 +10,7 @@ import (
 	"example.com/orders/events"
 )
 
-// What is read is within bounds, follows the published schema and reads the same
-// after it was written again.
+// What was read is within bounds, conforms to the published schema, and reads the same after it was written again.
 func FuzzParseCreateOrder(f *testing.F) {
 	schema := schemaOf(f, events.OrderCreateType)
 	f.Add(golden(f, events.OrderCreateType))

@@ -24,7 +24,7 @@ const orderID = "f7a10c52-6f0e-7b3a-9d41-2b8c5e90d3f6"
 
 var createdAt = time.Date(2025, 8, 12, 10, 23, 1, 0, time.UTC)
 
-// samples holds one fact of each type, as the golden files tell it.
+// samples has one fact of each type, as in the golden files.
 var samples = map[string]events.Data{
 	events.OrderCreatedType: events.OrderCreated{
 		OrderID: orderID, CustomerEmail: "alice@example.com",
@@ -73,7 +73,7 @@ var readers = map[string]func(event.Event) (events.Data, error){
 
 func reader[T events.Data](e event.Event) (events.Data, error) { return events.Decode[T](e) }
 
-// factOf makes an event of the golden fact of a type, with other data when given.
+// factOf returns the golden fact of a type as an event, with other data if given.
 func factOf(t testing.TB, typ string, data []byte) event.Event {
 	t.Helper()
 	e, err := events.New(samples[typ], 1, createdAt, events.Cause{})
@@ -163,7 +163,7 @@ func TestGoldenFilesFollowTheirSchema(t *testing.T) {
 	}
 }
 
-// The wire format was agreed before this code was written, with these two examples.
+// The wire format was agreed with these two examples before the code existed.
 func TestWireFormatIsTheAgreedOne(t *testing.T) {
 	agreed := map[string]string{
 		events.OrderCreatedType: `{

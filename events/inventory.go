@@ -16,40 +16,38 @@ const (
 	InventoryReleasedType = "inventory.released"
 )
 
-// Why a reservation was rejected. ReasonUnknownSKU is given when any SKU is unknown,
-// whatever else is short.
+// Reasons of a rejected reservation. ReasonUnknownSKU applies if any SKU is unknown, whatever else is short.
 const (
 	ReasonOutOfStock = "out_of_stock"
 	ReasonUnknownSKU = "unknown_sku"
 )
 
-// Why stock was released: what became of its order.
+// Reasons of a release: the end of the order.
 const (
 	ReasonCanceled = "canceled"
 	ReasonFailed   = "failed"
 )
 
-// Quantity is the units of one SKU that were reserved or released, summed over the
-// lines of the order.
+// Quantity is the reserved or released units of one SKU, summed over the lines of the order.
 type Quantity struct {
 	SKU      string `json:"sku"`
 	Quantity int64  `json:"quantity"` // 1 to MaxReserved
 }
 
-// Shortage is one SKU of which an order asked for more than there was.
+// Shortage is a SKU of which an order wants more units than are available.
 type Shortage struct {
 	SKU       string `json:"sku"`
 	Requested int64  `json:"requested"` // units, summed over the lines of the order
-	Available int64  `json:"available"` // units as they were under the lock, 0 for an unknown SKU
+	Available int64  `json:"available"` // units under the lock, 0 for an unknown SKU
 }
 
-// InventoryReserved says that all units of an order are set aside.
+// InventoryReserved says that all units of an order are reserved.
 type InventoryReserved struct {
 	OrderID      string     `json:"orderId"`
 	Reservations []Quantity `json:"reservations"` // one per SKU
 }
 
-// InventoryRejected says that nothing was set aside for an order.
+// InventoryRejected says that nothing was reserved for an order.
 type InventoryRejected struct {
 	OrderID   string     `json:"orderId"`
 	Reason    string     `json:"reason"`    // ReasonOutOfStock or ReasonUnknownSKU
@@ -80,7 +78,7 @@ func (InventoryReleased) Version() int      { return 1 }
 func (InventoryReleased) Source() string    { return InventorySource }
 func (d InventoryReleased) Subject() string { return d.OrderID }
 
-// Validate checks every bound, and that each SKU stands once.
+// Validate checks all bounds, and that each SKU appears once.
 func (d InventoryReserved) Validate() error {
 	var c checks
 	c.orderID(d.OrderID)
@@ -88,7 +86,7 @@ func (d InventoryReserved) Validate() error {
 	return c.err()
 }
 
-// Validate checks every bound, and that each SKU stands once.
+// Validate checks all bounds, and that each SKU appears once.
 func (d InventoryRejected) Validate() error {
 	var c checks
 	c.orderID(d.OrderID)
@@ -98,7 +96,7 @@ func (d InventoryRejected) Validate() error {
 	return c.err()
 }
 
-// Validate checks every bound, and that each SKU stands once.
+// Validate checks all bounds, and that each SKU appears once.
 func (d InventoryReleased) Validate() error {
 	var c checks
 	c.orderID(d.OrderID)
@@ -146,8 +144,7 @@ func readQuantities(o *strictjson.Object, name string) []Quantity {
 	return quantities
 }
 
-// readShortages returns nil for no entries, since an optional list that is empty is
-// written by leaving it out.
+// readShortages returns nil for no entries, since an empty optional list is left out.
 func readShortages(entries []*strictjson.Object) []Shortage {
 	var shortages []Shortage
 	for _, entry := range entries {

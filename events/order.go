@@ -28,22 +28,21 @@ const (
 	StatusCanceled  = "CANCELED"
 )
 
-// ReasonTimeout is why an order failed that no answer reached in time.
+// ReasonTimeout is the reason of an order that was still pending after the saga timeout.
 const ReasonTimeout = "timeout"
 
 // ErrTotalOverflow is returned by Total for a sum above MaxTotal.
 var ErrTotalOverflow = errors.New("the total exceeds 2^53-1")
 
-// Item is one line of an order. A SKU may stand on several lines, at different prices.
+// Item is one line of an order. Several lines may have the same SKU, at different prices.
 type Item struct {
 	SKU       string `json:"sku"`
 	Quantity  int64  `json:"quantity"`  // 1 to MaxQuantity
 	UnitPrice int64  `json:"unitPrice"` // minor units, 0 to MaxUnitPrice
 }
 
-// Total returns the sum of all lines in minor units; ErrTotalOverflow if it exceeds
-// MaxTotal. Quantities and prices are taken to be within their bounds or at least
-// not negative.
+// Total returns the sum of all lines in minor units; ErrTotalOverflow if it exceeds MaxTotal. Quantities and prices must not
+// be negative, and are normally within their bounds.
 func Total(items []Item) (int64, error) {
 	var total uint64
 	for _, item := range items {
@@ -57,7 +56,7 @@ func Total(items []Item) (int64, error) {
 	return int64(total), nil
 }
 
-// OrderCreated says that an order was accepted; it is PENDING from now on.
+// OrderCreated says that an order was accepted and is PENDING.
 type OrderCreated struct {
 	OrderID       string    `json:"orderId"`
 	CustomerEmail string    `json:"customerEmail"`
@@ -66,7 +65,7 @@ type OrderCreated struct {
 	CreatedAt     time.Time `json:"createdAt"`
 }
 
-// OrderConfirmed says that the stock of an order is held and the order stands.
+// OrderConfirmed says that the stock of an order is reserved and the order is confirmed.
 type OrderConfirmed struct {
 	OrderID       string    `json:"orderId"`
 	CustomerEmail string    `json:"customerEmail"`
@@ -78,12 +77,12 @@ type OrderConfirmed struct {
 type OrderFailed struct {
 	OrderID       string     `json:"orderId"`
 	CustomerEmail string     `json:"customerEmail"`
-	Reason        string     `json:"reason"`              // that of the rejection, or ReasonTimeout
-	Shortages     []Shortage `json:"shortages,omitempty"` // what was short, when stock was the reason
+	Reason        string     `json:"reason"`              // the reason of the rejection, or ReasonTimeout
+	Shortages     []Shortage `json:"shortages,omitempty"` // the short SKUs, if stock was the reason
 	CreatedAt     time.Time  `json:"createdAt"`
 }
 
-// OrderCanceled says that the customer withdrew an order.
+// OrderCanceled says that the customer canceled an order.
 type OrderCanceled struct {
 	OrderID        string    `json:"orderId"`
 	CustomerEmail  string    `json:"customerEmail"`
@@ -111,7 +110,7 @@ func (OrderCanceled) Version() int      { return 1 }
 func (OrderCanceled) Source() string    { return OrdersSource }
 func (d OrderCanceled) Subject() string { return d.OrderID }
 
-// Validate checks every bound, and that the items sum up to the total.
+// Validate checks all bounds, and that the items sum up to the total.
 func (d OrderCreated) Validate() error {
 	var c checks
 	c.orderID(d.OrderID)
@@ -124,7 +123,7 @@ func (d OrderCreated) Validate() error {
 	return c.err()
 }
 
-// Validate checks every bound.
+// Validate checks all bounds.
 func (d OrderConfirmed) Validate() error {
 	var c checks
 	c.orderID(d.OrderID)
@@ -134,7 +133,7 @@ func (d OrderConfirmed) Validate() error {
 	return c.err()
 }
 
-// Validate checks every bound. An order that timed out has no shortages.
+// Validate checks all bounds. An order that timed out has no shortages.
 func (d OrderFailed) Validate() error {
 	var c checks
 	c.orderID(d.OrderID)
@@ -147,7 +146,7 @@ func (d OrderFailed) Validate() error {
 	return c.err()
 }
 
-// Validate checks every bound, and that the order was one that can be canceled.
+// Validate checks all bounds, and that the order had a status that can be canceled.
 func (d OrderCanceled) Validate() error {
 	var c checks
 	c.orderID(d.OrderID)

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a document, far above what an order of 100 lines needs (depth 3,
-// about 400 values): hostile input must not cost more than its own size.
+// Bounds of a document, far above the needs of an order with 100 lines (depth 3, about 400 values): hostile input must not
+// cost more than its size.
 const (
 	maxDepth  = 16
 	maxValues = 2048
@@ -29,21 +29,20 @@ const (
 
 type value struct {
 	kind   kind
-	text   string // a text decoded, a number as its literal
+	text   string // a decoded text, or the literal of a number
 	object *Object
 	array  []value
 }
 
-// Parse reads data, which must be exactly one JSON object in valid UTF-8. Broken
-// syntax, trailing data, another type, a depth over 16, more than 2,048 values and
-// fields given twice are Violations: such a document has no one meaning, so its
-// fields are not judged.
+// Parse reads data, which must be exactly one JSON object in valid UTF-8. Broken syntax, trailing data, another type, a
+// depth over 16, more than 2,048 values and duplicate fields are Violations. Such a document is ambiguous, so its fields are
+// not checked.
 func Parse(data []byte) (*Object, error) {
 	if !utf8.Valid(data) {
 		return nil, refuse("is not valid UTF-8")
 	}
 	if !json.Valid(data) {
-		// Valid does not say what is wrong; a second look costs only the refused.
+		// Valid does not say what is wrong; only refused documents pay for the second pass.
 		err := json.Unmarshal(data, new(json.RawMessage))
 		return nil, refuse("is not valid JSON: " + err.Error())
 	}
@@ -63,9 +62,8 @@ func refuse(detail string) Violations {
 	return Violations{{Detail: detail}}
 }
 
-// parser walks a source whose syntax is known to be valid, so it looks only for
-// where each value ends. Its methods return false when the walk must stop, with
-// the reason among the violations.
+// parser walks a source whose syntax is valid, so it only looks for the end of each value. Its methods return false if the
+// walk must stop, with the reason among the violations.
 type parser struct {
 	source string
 	at     int
@@ -127,7 +125,7 @@ func (p *parser) object(depth int) (value, bool) {
 		p.path = append(p.path, clip(name)...)
 		for i := range o.members {
 			if o.members[i].name == name {
-				p.doc.add(string(p.path), "is given twice")
+				p.doc.add(string(p.path), "appears twice")
 			}
 		}
 		v, ok := p.value(depth + 1)
@@ -157,8 +155,7 @@ func (p *parser) array(depth int) (value, bool) {
 	return value{kind: array, array: elements}, true
 }
 
-// next steps over the opening bracket or the comma to the next element, or over
-// the end and returns false.
+// next steps over the opening bracket or the comma to the next element, or over the end, and then returns false.
 func (p *parser) next(end byte) bool {
 	p.space()
 	if p.source[p.at] == end {
@@ -180,8 +177,7 @@ func (p *parser) space() {
 	}
 }
 
-// text reads a string literal; one without escapes is a part of the source and
-// costs no copy.
+// text reads a string literal; one without escapes is a slice of the source, without a copy.
 func (p *parser) text() (string, bool) {
 	p.at++ // the opening quote
 	start := p.at
@@ -205,15 +201,13 @@ func (p *parser) text() (string, bool) {
 	}
 }
 
-// Unquote returns the text of a string literal whose syntax is known to be valid,
-// and false for one that holds half of a surrogate pair.
+// Unquote returns the text of a valid string literal, and false for one with half of a surrogate pair.
 func Unquote(literal string) (string, bool) {
 	return unescape(literal[1 : len(literal)-1])
 }
 
-// unescape decodes the inside of a valid string literal. encoding/json would turn
-// half of a surrogate pair into U+FFFD, so that two documents read alike; here it
-// is refused.
+// unescape decodes the inside of a valid string literal. It refuses half of a surrogate pair, which encoding/json would turn
+// into U+FFFD, so that two different documents would read the same.
 func unescape(raw string) (string, bool) {
 	b := make([]byte, 0, len(raw))
 	for i := 0; i < len(raw); i++ {
@@ -254,14 +248,14 @@ func unescape(raw string) (string, bool) {
 	return string(b), true
 }
 
-// hex4 reads the four hexadecimal digits that the syntax guarantees.
+// hex4 reads four hexadecimal digits, which the syntax guarantees.
 func hex4(s string) rune {
 	n, _ := strconv.ParseUint(s[:4], 16, 32)
 	return rune(n)
 }
 
-// clip shortens a name that came with the document, so that a path stays short,
-// and shows the empty name, since an empty path means the object itself.
+// clip shortens a name from the document, so that a path stays short, and shows the empty name, since an empty path means
+// the object itself.
 func clip(name string) string {
 	if name == "" {
 		return `""`

@@ -1,9 +1,7 @@
-// Package strictjson reads one JSON object strictly. Bytes of an HTTP body or of
-// an event's data go in; typed fields come out, or every violation at once.
+// Package strictjson reads one JSON object strictly: it returns typed fields, or every violation at once.
 //
-// A reader names each field that it knows and calls Done at the end; whatever it
-// did not name is refused. Names match exactly, with their case, which is what
-// encoding/json does not offer.
+// A reader names each field that it knows and calls Done at the end, which refuses all other fields. Names match exactly and
+// case-sensitively, which encoding/json does not offer.
 package strictjson
 
 import (
@@ -12,11 +10,11 @@ import (
 	"strings"
 )
 
-// maxViolations bounds the list, so that a hostile document cannot make an
-// answer many times its own size. It holds three bad fields for each of 100 lines.
+// maxViolations bounds the list, so that a hostile document cannot cause an answer of many times its size. It holds three
+// bad fields for each of 100 lines.
 const maxViolations = 500
 
-// Violation is one thing wrong with a document.
+// Violation is one fault of a document.
 type Violation struct {
 	// Field is a path such as "items[0].quantity", or "" for the document itself.
 	Field string `json:"field"`
@@ -24,7 +22,7 @@ type Violation struct {
 	Detail string `json:"detail"`
 }
 
-// Violations is everything wrong with a document, as an error.
+// Violations has all faults of a document, as an error.
 type Violations []Violation
 
 // Error joins the violations into one line.
@@ -64,8 +62,7 @@ type document struct {
 	opened     []*Object
 }
 
-// String returns a required string; a violation and "" when it is missing, null
-// or of another type.
+// String returns a required string. If it is missing, null or of another type, it adds a violation and returns "".
 func (o *Object) String(name string) string {
 	v, ok := o.required(name)
 	if !ok {
@@ -74,8 +71,7 @@ func (o *Object) String(name string) string {
 	return o.text(name, v)
 }
 
-// OptionalString returns "" when the field is absent. Null is refused: an
-// optional field is left out, never null.
+// OptionalString returns "" if the field is absent. It refuses null: an optional field is left out, never null.
 func (o *Object) OptionalString(name string) string {
 	v, ok := o.find(name)
 	if !ok {
@@ -84,9 +80,8 @@ func (o *Object) OptionalString(name string) string {
 	return o.text(name, v)
 }
 
-// Int returns a required integer within int64, in any notation: to JSON Schema, and
-// to many a writer of JSON, 1299, 1299.0 and 1.299e3 are one. 12.99 and "1299" are
-// refused.
+// Int returns a required integer within int64, in any notation: 1299, 1299.0 and 1.299e3 are the same in JSON Schema, and to
+// many JSON writers. It refuses 12.99 and "1299".
 func (o *Object) Int(name string) int64 {
 	v, ok := o.required(name)
 	if !ok {
@@ -103,14 +98,14 @@ func (o *Object) Int(name string) int64 {
 	return n
 }
 
-// maxNumber and maxExponent bound the literal of a number, in bytes: what it takes to
-// work one out grows with its exponent.
+// maxNumber and maxExponent bound the literal of a number, in bytes, since the cost of evaluating it grows with its
+// exponent.
 const (
 	maxNumber   = 64
 	maxExponent = 4
 )
 
-// integer reads the literal of a number; detail says why it is no integer.
+// integer reads the literal of a number; detail says why it is not an integer.
 func integer(literal string) (n int64, detail string) {
 	if n, err := strconv.ParseInt(literal, 10, 64); err == nil {
 		return n, ""
@@ -119,7 +114,7 @@ func integer(literal string) (n int64, detail string) {
 	if len(literal) > maxNumber || len(exponent) > maxExponent {
 		return 0, "is out of range"
 	}
-	exact, _ := new(big.Rat).SetString(literal) // the syntax of JSON is a part of its own
+	exact, _ := new(big.Rat).SetString(literal) // JSON's syntax is a subset of the one of Rat
 	switch {
 	case !exact.IsInt():
 		return 0, "must be an integer"
@@ -130,8 +125,8 @@ func integer(literal string) (n int64, detail string) {
 	}
 }
 
-// Object returns a required object. When there is none it returns an empty one,
-// so that a reader needs no branch: what is missing inside is not reported again.
+// Object returns a required object, or an empty one if there is none, so that a reader needs no branch: the fields missing
+// inside are not reported again.
 func (o *Object) Object(name string) *Object {
 	v, ok := o.required(name)
 	if ok && v.kind == object {
@@ -141,8 +136,8 @@ func (o *Object) Object(name string) *Object {
 	return &Object{doc: o.doc, path: join(o.path, name)}
 }
 
-// Objects returns a required array of objects, one entry per element; an element
-// of another type is a violation and comes back empty.
+// Objects returns a required array of objects, one entry per element; an element of another type is a violation and becomes
+// an empty object.
 func (o *Object) Objects(name string) []*Object {
 	v, ok := o.required(name)
 	if !ok {
@@ -151,7 +146,7 @@ func (o *Object) Objects(name string) []*Object {
 	return o.objects(name, v)
 }
 
-// OptionalObjects is Objects for a field that may be absent. Null is refused.
+// OptionalObjects is Objects for a field that may be absent. It refuses null.
 func (o *Object) OptionalObjects(name string) []*Object {
 	v, ok := o.find(name)
 	if !ok {
@@ -160,15 +155,14 @@ func (o *Object) OptionalObjects(name string) []*Object {
 	return o.objects(name, v)
 }
 
-// Fail adds a violation of the field name of this object, or of the object itself
-// when name is "". Called on the root it takes a whole path. The first violation
-// of a field stands, and covers everything inside that field.
+// Fail adds a violation of the field name of this object, or of the object itself if name is "". On the root it accepts a
+// whole path. Only the first violation of a field counts, and it hides those inside the field.
 func (o *Object) Fail(name, detail string) {
 	o.doc.add(join(o.path, name), detail)
 }
 
-// Done refuses every field that was not read, in the root and in each object
-// handed out, and returns all Violations, or nil. It is called once, on the root.
+// Done refuses every field that was not read, in the root and in each object that was returned, and returns all Violations,
+// or nil. Call it once, on the root.
 func (o *Object) Done() error {
 	for _, opened := range o.doc.opened {
 		for _, m := range opened.members {
@@ -248,7 +242,7 @@ func (d *document) add(field, detail string) {
 	d.violations = append(d.violations, Violation{Field: field, Detail: detail})
 }
 
-// covers says whether inner is outer or lies inside it.
+// covers returns whether inner is outer or lies inside it.
 func covers(outer, inner string) bool {
 	if !strings.HasPrefix(inner, outer) {
 		return false

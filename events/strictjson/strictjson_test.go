@@ -21,7 +21,7 @@ func parse(t *testing.T, document string) *strictjson.Object {
 func TestParseRefusesWhatIsNotOneObject(t *testing.T) {
 	tests := map[string]struct {
 		document string
-		want     string // part of the violations
+		want     string // part of the expected violations
 	}{
 		"nothing":              {"", "not valid JSON"},
 		"white space":          {" \n", "not valid JSON"},
@@ -37,9 +37,9 @@ func TestParseRefusesWhatIsNotOneObject(t *testing.T) {
 		"half a surrogate":     {`{"a":"\ud800"}`, "a holds half of a surrogate pair"},
 		"surrogate and letter": {`{"a":"\ud83dx"}`, "a holds half of a surrogate pair"},
 		"two first surrogates": {`{"a":"\ud83d\ud83d"}`, "a holds half of a surrogate pair"},
-		"a field twice":        {`{"a":1,"b":2,"a":1}`, "a is given twice"},
-		"twice by an escape":   {`{"a":1,"\u0061":1}`, "a is given twice"},
-		"twice deep inside":    {`{"a":[{},{"b":{"c":1,"c":2}}]}`, "a[1].b.c is given twice"},
+		"a field twice":        {`{"a":1,"b":2,"a":1}`, "a appears twice"},
+		"twice by an escape":   {`{"a":1,"\u0061":1}`, "a appears twice"},
+		"twice deep inside":    {`{"a":[{},{"b":{"c":1,"c":2}}]}`, "a[1].b.c appears twice"},
 		"17 levels":            {strings.Repeat(`{"a":`, 16) + `{}` + strings.Repeat(`}`, 16), "nested deeper than 16"},
 		"a million brackets":   {`{"a":` + strings.Repeat("[", 1e6), "not valid JSON"},
 		"9,000 levels":         {`{"a":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`, "nested deeper than 16"},

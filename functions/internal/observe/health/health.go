@@ -1,5 +1,5 @@
-// Package health asks whether the things that a program depends on work. What asks one of them goes in; an answer within a
-// bound comes out for everybody who wants to know, whatever hangs.
+// Package health checks whether the dependencies of a program work. Concurrent callers share one check of a dependency, and
+// every answer comes within a bound, even if the dependency hangs.
 package health
 
 import (
@@ -12,25 +12,25 @@ import (
 // Within bounds the wait for an answer.
 const Within = 2 * time.Second
 
-// ErrHangs is the answer of what has not given one within Within.
+// ErrHangs means that a dependency did not answer within Within.
 var ErrHangs = errors.New("gives no answer within " + Within.String())
 
-// failureKept is how long a failure answers for itself: many who wait for a thing that is away ask it often.
+// failureKept is how long a failure is cached: many callers ask often about a dependency that is down.
 const failureKept = 100 * time.Millisecond
 
-// Check asks one thing, once for all who want to know at the same time.
+// Check checks one dependency, once for all concurrent callers.
 type Check struct {
-	// Ask returns nil when the thing works.
+	// Ask returns nil if the dependency works.
 	Ask func(context.Context) error
-	// Kept is how long it is taken to work after it said so. With zero it is asked after everybody who wants to know:
-	// whoever saw it fail is not told that it worked before.
+	// Kept is how long a success is cached. With zero a caller gets no check that began before its call: a caller that saw a
+	// failure is not answered with an older success.
 	Kept time.Duration
 
 	mu     sync.Mutex
 	latest *answer
 }
 
-// answer is what comes of asking once.
+// answer is the result of one check.
 type answer struct {
 	begun time.Time
 	given chan struct{} // closed when err and at are set
@@ -38,7 +38,7 @@ type answer struct {
 	at    time.Time
 }
 
-// Err is nil when the thing works, and ErrHangs when it does not say so in time.
+// Err returns nil if the dependency works, and ErrHangs if it does not answer in time.
 func (c *Check) Err(ctx context.Context) error {
 	wanted := time.Now()
 	timer := time.NewTimer(Within)
@@ -58,7 +58,7 @@ func (c *Check) Err(ctx context.Context) error {
 	}
 }
 
-// asked returns the answer that is good, or that is waited for already, or asks for a new one.
+// asked returns a fresh answer, or the pending check, or starts a new one.
 func (c *Check) asked() *answer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,7 +68,7 @@ func (c *Check) asked() *answer {
 	a := &answer{begun: time.Now(), given: make(chan struct{})}
 	c.latest = a
 	go func() {
-		// Not that of one who asked: the answer is for all.
+		// Not the ctx of one caller: the answer is for all.
 		ctx, cancel := context.WithTimeout(context.Background(), Within)
 		defer cancel()
 		a.err = c.Ask(ctx)
@@ -81,7 +81,7 @@ func (c *Check) asked() *answer {
 	return a
 }
 
-// stale tells whether an answer was given, and too long ago.
+// stale returns whether an answer was given too long ago.
 func (a *answer) stale(kept time.Duration) bool {
 	select {
 	case <-a.given:
@@ -94,13 +94,13 @@ func (a *answer) stale(kept time.Duration) bool {
 	return time.Since(a.at) >= kept
 }
 
-// All asks several things at once and returns why those that do not work do not, within half a second more than Within.
+// All runs several checks at once and returns the errors of those that fail, within half a second more than Within.
 func All(ctx context.Context, things map[string]func(context.Context) error) map[string]error {
 	type one struct {
 		name string
 		err  error
 	}
-	answers := make(chan one, len(things)) // with room for those that nobody waits for any more
+	answers := make(chan one, len(things)) // with room for answers that come too late
 	failed := map[string]error{}
 	for name, ask := range things {
 		failed[name] = ErrHangs
@@ -122,9 +122,9 @@ func All(ctx context.Context, things map[string]func(context.Context) error) map
 	return failed
 }
 
-// Pause is how long to wait before something is read anew that took so long: at least every, and so many times as long as the
-// reading, which takes no more than its share of the time then. One that failed has spent its time waiting and is tried
-// again soon: what is well again is not taken to be in trouble for long.
+// Pause returns the wait before a reading that took this long is repeated: at least every, and at least times the duration,
+// which bounds its share of the time. A failed reading spent its time waiting and is repeated soon, so that a recovery is
+// noticed quickly.
 func Pause(every time.Duration, times int, took time.Duration, err error) time.Duration {
 	if err != nil {
 		return every

@@ -18,7 +18,7 @@ import (
 
 var errAway = errors.New("away")
 
-// hang waits for release, whatever becomes of its ctx, as a driver does that knows none.
+// hang blocks until release, whatever happens to its ctx, like a driver that ignores it.
 func hang(release <-chan struct{}) func(context.Context) error {
 	return func(context.Context) error {
 		<-release
@@ -55,7 +55,7 @@ func TestAThingIsAskedOnceForAllWhoAskBeforeIt(t *testing.T) {
 		release := make(chan struct{})
 		c := health.Check{Ask: func(ctx context.Context) error {
 			if asked.Add(1) > 1 {
-				return errAway // it fails while it is asked for the first time
+				return errAway // it fails during the first check
 			}
 			return hang(release)(ctx)
 		}}

@@ -5,11 +5,10 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Consumer is a function that handles a topic.
+// Consumer is a function that consumes a topic.
 type Consumer struct{ Topic, Function string }
 
-// DeadLetters returns how many records of each consumer were set aside since the process began, without asking anything
-// else that is measured.
+// DeadLetters returns the number of dead letters of each consumer since the process began, without gathering other metrics.
 func (m *Metrics) DeadLetters() map[Consumer]int {
 	if m == nil {
 		return map[Consumer]int{}
@@ -17,7 +16,7 @@ func (m *Metrics) DeadLetters() map[Consumer]int {
 	return byConsumer(m.deadLetters)
 }
 
-// Lost returns how many records of each consumer were lost since the process began, likewise.
+// Lost returns the number of lost records of each consumer since the process began, likewise.
 func (m *Metrics) Lost() map[Consumer]int {
 	if m == nil {
 		return map[Consumer]int{}
@@ -35,7 +34,7 @@ func byConsumer(counters prometheus.Collector) map[Consumer]int {
 	for metric := range collected {
 		var written dto.Metric
 		if err := metric.Write(&written); err != nil {
-			continue // a counter always can
+			continue // it is always a counter
 		}
 		labels := map[string]string{}
 		for _, label := range written.GetLabel() {

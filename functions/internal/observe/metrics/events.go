@@ -4,14 +4,14 @@ import (
 	"time"
 )
 
-// The reasons of a dead letter that are always there; the others are rejected_3xx and rejected_4xx, by the status that
-// the consumer answered.
+// The reasons of dead letters that always exist as labels; the others are rejected_3xx and rejected_4xx, by the status of
+// the consumer's answer.
 const (
-	Poison    = "poison"    // the consumer said that it never will succeed
+	Poison    = "poison"    // the consumer said that it can never succeed
 	Exhausted = "exhausted" // it failed until the last retry
 )
 
-// AddConsumer makes the counters of a consumer of a topic.
+// AddConsumer creates the counters of a consumer of a topic.
 func (m *Metrics) AddConsumer(topic, consumer string) {
 	if m == nil {
 		return
@@ -23,7 +23,7 @@ func (m *Metrics) AddConsumer(topic, consumer string) {
 	m.lost.WithLabelValues(topic, consumer)
 }
 
-// CountDeadLetter counts a record of a topic that was set aside since the consumer failed.
+// CountDeadLetter counts a dead letter of a consumer of a topic.
 func (m *Metrics) CountDeadLetter(topic, consumer, reason string) {
 	if m == nil {
 		return
@@ -31,7 +31,7 @@ func (m *Metrics) CountDeadLetter(topic, consumer, reason string) {
 	m.deadLetters.WithLabelValues(topic, consumer, reason).Inc()
 }
 
-// CountCutLetter counts a dead letter, counted by CountDeadLetter too, that lacks a part of its record.
+// CountCutLetter counts a dead letter without a part of its record; CountDeadLetter counts it as well.
 func (m *Metrics) CountCutLetter(topic, consumer string) {
 	if m == nil {
 		return
@@ -47,7 +47,7 @@ func (m *Metrics) CountLost(topic, consumer string, records int) {
 	m.lost.WithLabelValues(topic, consumer).Add(float64(records))
 }
 
-// CountRetry counts a delivery to a consumer that comes after one that failed.
+// CountRetry counts a delivery to a consumer after a failed one.
 func (m *Metrics) CountRetry(topic, consumer string) {
 	if m == nil {
 		return
@@ -55,18 +55,18 @@ func (m *Metrics) CountRetry(topic, consumer string) {
 	m.retries.WithLabelValues(topic, consumer).Inc()
 }
 
-// Outcome is what a function did with an event.
+// Outcome is the result of a function's handling of an event.
 type Outcome string
 
 // The outcomes.
 const (
 	Handled   Outcome = "handled"
-	Duplicate Outcome = "duplicate" // it was handled before: absorbed
-	Retried   Outcome = "retried"   // it failed and is delivered again
-	Poisoned  Outcome = "poisoned"  // it never will succeed
+	Duplicate Outcome = "duplicate" // handled before: absorbed
+	Retried   Outcome = "retried"   // failed, and will be delivered again
+	Poisoned  Outcome = "poisoned"  // can never succeed
 )
 
-// AddFunction makes the counters of a function.
+// AddFunction creates the counters of a function.
 func (m *Metrics) AddFunction(function string) {
 	if m == nil {
 		return
@@ -77,7 +77,7 @@ func (m *Metrics) AddFunction(function string) {
 	m.steps.WithLabelValues(function)
 }
 
-// CountEvent counts an event that a function was given, and how long it took over it.
+// CountEvent counts an event that a function handled, and the time it took.
 func (m *Metrics) CountEvent(function string, o Outcome, took time.Duration) {
 	if m == nil {
 		return

@@ -9,11 +9,11 @@ import (
 	"github.com/felixge/httpsnoop"
 )
 
-// methods are those that have a label of their own: a client can send any.
+// methods are the HTTP methods with their own label: a client can send any text.
 var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
 
-// Requests counts the requests to next, which is a ServeMux or contains one: the route of a request is the pattern that
-// it matched innermost, of which there are few, and not its path.
+// Requests counts the requests to next, which is a ServeMux or contains one. The route of a request is the innermost pattern
+// that it matched, of which there are few, not its path.
 func (m *Metrics) Requests(next http.Handler) http.Handler {
 	if m == nil {
 		return next
@@ -33,7 +33,7 @@ func (m *Metrics) Requests(next http.Handler) http.Handler {
 	})
 }
 
-// Route is the pattern that a request has matched, without its method: "none" for one that was not routed yet.
+// Route returns the pattern that a request has matched, without its method: "none" before routing.
 func Route(r *http.Request) string {
 	route := r.Pattern
 	if _, path, found := strings.Cut(route, " "); found {

@@ -1,5 +1,4 @@
-// Package metrics counts what the system does. Whoever does something is given a Metrics and tells it; what comes out
-// is the text that Prometheus scrapes.
+// Package metrics counts events, batches, requests and orders, and serves the counts to Prometheus.
 package metrics
 
 import (
@@ -10,11 +9,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Metrics is all that one process counts. Its methods may be called on nil, and count nothing then: who counts does not
-// have to know whether anybody looks. Counters that are known by name are made at zero by the Add methods: an alert on an
-// increase does not see the first count of a counter that was not there before.
+// Metrics has all metrics of a process. Its methods do nothing on nil, so that callers need not know whether there are
+// metrics. The Add methods create counters with known labels at zero: otherwise an alert on an increase would miss the first
+// count.
 type Metrics struct {
-	// Registry takes more collectors, such as those that ask a database when they are scraped.
+	// Registry takes more collectors, such as those that query a database when they are scraped.
 	Registry *prometheus.Registry
 
 	deadLetters *prometheus.CounterVec
@@ -37,13 +36,13 @@ type Metrics struct {
 }
 
 var (
-	// short are the upper bounds, in seconds, of what a request or a step takes.
+	// short has the upper bounds of buckets, in seconds, for requests and steps.
 	short = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
-	// long are those of what an order takes: at most the time after which it expires.
+	// long has those for orders: up to the time after which an order expires.
 	long = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900}
 )
 
-// New returns metrics that are all zero, with those of the process and of Go beside them.
+// New returns metrics at zero, with those of the process and of Go.
 func New() *Metrics {
 	m := &Metrics{Registry: prometheus.NewRegistry()}
 	m.deadLetters = m.counter("orders_dead_letters_total",
@@ -55,7 +54,7 @@ func New() *Metrics {
 	m.retries = m.counter("orders_delivery_retries_total",
 		"Deliveries of a record that came after one that failed.", "topic", "consumer")
 	m.handled = m.counter("orders_function_events_total",
-		"Events by what a function did with them: handled, duplicate (absorbed), retried (failed, to come again), poisoned.", "function", "outcome")
+		"Events by what a function did with them: handled, duplicate (absorbed), retried (failed, to be delivered again), poisoned.", "function", "outcome")
 	m.steps = m.histogram("orders_function_duration_seconds",
 		"How long a function took over an event, its transaction included.", short, "function")
 	m.batches = m.counter("orders_relay_batches_total",
@@ -65,10 +64,10 @@ func New() *Metrics {
 	m.relaying = m.histogram("orders_relay_batch_duration_seconds",
 		"How long a relay took over a batch: claim, publish, mark, commit.", short, "schema")
 	m.facts = m.counter("orders_facts_total",
-		"Facts that were told: events that the broker has acknowledged.", "type")
+		"Facts emitted: events that the broker has acknowledged.", "type")
 	m.money = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "orders_confirmed_amount_total",
-		Help: "The money of all orders that were confirmed, in minor units of the currency.",
+		Help: "Total amount of all confirmed orders, in minor units of the currency.",
 	})
 	m.final = m.histogram("orders_final_latency_seconds",
 		"From the acceptance of an order to the end of its saga, by its status then.", long, "status")

@@ -16,7 +16,7 @@ import (
 	"example.com/orders/functions/internal/observe/metrics"
 )
 
-// scrape reads what Prometheus would.
+// scrape reads the metrics like Prometheus.
 func scrape(t *testing.T, m *metrics.Metrics) string {
 	t.Helper()
 	w := httptest.NewRecorder()

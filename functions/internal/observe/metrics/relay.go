@@ -10,21 +10,21 @@ import (
 	"example.com/orders/events"
 )
 
-// Batch is what became of the stored events of one batch.
+// Batch is the result of one batch of stored events.
 type Batch struct {
 	Sent []event.Event // acknowledged by the broker
-	// Refused and Unknown count the others: those that the broker does not take, and those of which it said nothing.
+	// Refused and Unknown count the other events: refused by the broker, and of unknown fate.
 	Refused, Unknown int
 }
 
-// statuses are the ends of a saga, by the fact that tells of them. A cancellation is not among them: when it comes is up
-// to the customer.
+// statuses maps the facts that end a saga to the status of the order. Cancellations are not included: their time depends on
+// the customer.
 var statuses = map[string]string{
 	events.OrderConfirmedType: "CONFIRMED",
 	events.OrderFailedType:    "FAILED",
 }
 
-// AddRelay makes the counters of the relay of a schema, and those of all facts.
+// AddRelay creates the counters of the relay of a schema, and those of all facts.
 func (m *Metrics) AddRelay(schema string) {
 	if m == nil {
 		return
@@ -42,8 +42,8 @@ func (m *Metrics) AddRelay(schema string) {
 	}
 }
 
-// CountBatch counts a batch of the relay of a schema, whose marks are committed, and the facts that it told. A fact that
-// is told again, since the mark of the first time was lost, counts twice.
+// CountBatch counts a batch of the relay of a schema, after the commit of its marks, and the facts that it emitted. A
+// duplicate, sent again because its mark was lost, counts twice.
 func (m *Metrics) CountBatch(schema string, b Batch, took time.Duration) {
 	if m == nil {
 		return
@@ -68,7 +68,7 @@ func (m *Metrics) CountBatch(schema string, b Batch, took time.Duration) {
 	}
 }
 
-// acceptedAt is when an order was accepted, to the millisecond: the time in its id, a UUIDv7 (RFC 9562, section 5.7).
+// acceptedAt returns the time of an order's acceptance in milliseconds, from its id, a UUIDv7 (RFC 9562, section 5.7).
 func acceptedAt(orderID string) (time.Time, bool) {
 	id, err := uuid.Parse(orderID)
 	if err != nil || id.Version() != 7 {

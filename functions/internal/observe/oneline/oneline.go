@@ -1,4 +1,4 @@
-// Package oneline makes text that anybody may have written fit to be stored in a column and shown on a terminal.
+// Package oneline makes untrusted text fit to be stored in a column and shown on a terminal.
 package oneline
 
 import (
@@ -6,8 +6,8 @@ import (
 	"unicode"
 )
 
-// Of returns at most n bytes of text, whole characters only, with a space for each that does not print: no line breaks,
-// and nothing that would steer a terminal.
+// Of returns at most n bytes of text, in whole characters, with a space for each unprintable one: no line breaks and no
+// terminal control sequences.
 func Of(text string, n int) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

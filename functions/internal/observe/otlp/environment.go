@@ -12,13 +12,13 @@ import (
 	"strings"
 )
 
-// Endpoint is the variable that names where spans go, as OpenTelemetry has it. Its other variables hold as well: those
-// for traces alone, such as OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME (orders
-// when it is not set), OTEL_TRACES_SAMPLER and so on.
+// Endpoint is OpenTelemetry's variable for the destination of spans. Its other variables are honoured as well: those for
+// traces alone, such as OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME (default: orders),
+// OTEL_TRACES_SAMPLER and so on.
 const Endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
-// isOn tells whether spans are exported: by an endpoint or by OTEL_TRACES_EXPORTER=otlp, which by itself means the
-// collector of this machine. OTEL_SDK_DISABLED=true and OTEL_TRACES_EXPORTER=none turn it off.
+// isOn returns whether spans are exported: an endpoint turns it on, and so does OTEL_TRACES_EXPORTER=otlp, which alone means
+// the collector of this machine. OTEL_SDK_DISABLED=true and OTEL_TRACES_EXPORTER=none turn it off.
 func isOn(environ map[string]string) (bool, error) {
 	switch disabled := strings.TrimSpace(environ["OTEL_SDK_DISABLED"]); strings.ToLower(disabled) {
 	case "", "false":
@@ -40,7 +40,7 @@ func isOn(environ map[string]string) (bool, error) {
 	}
 }
 
-// setting returns the variable of the exporter that holds for traces, and its value; both are empty when there is none.
+// setting returns the exporter variable that applies to traces, and its value; both are empty without one.
 func setting(environ map[string]string, what string) (name, value string) {
 	for _, prefix := range []string{"OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"} {
 		if value := strings.TrimSpace(environ[prefix+what]); value != "" {
@@ -50,7 +50,7 @@ func setting(environ map[string]string, what string) (name, value string) {
 	return "", ""
 }
 
-// validate refuses what OpenTelemetry would pass over, or panic about. Values that may be secret are not in its errors.
+// validate refuses values that OpenTelemetry would ignore or panic about. Its errors do not contain possibly secret values.
 func validate(environ map[string]string) error {
 	var errs []error
 	refuse := func(name, form string) { errs = append(errs, fmt.Errorf("%s: give %s", name, form)) }
@@ -102,7 +102,7 @@ func validate(environ map[string]string) error {
 
 const pairsForm = "name=value,name=value, the values percent-encoded"
 
-// isEndpoint accepts what the exporter takes all of: it drops a user, a password and a query.
+// isEndpoint accepts URLs that the exporter uses completely: it would drop a user, a password and a query.
 func isEndpoint(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil && u.RawQuery == ""

@@ -114,7 +114,7 @@ func TestSpansGoWhereTheEnvironmentSays(t *testing.T) {
 		"what is for traces decides":  {map[string]string{otlp.Endpoint: "grpc://nowhere", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": server.URL + "/mine"}, "/mine"},
 		"all that there is to be set": {map[string]string{otlp.Endpoint: server.URL + "/", "OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip", "OTEL_EXPORTER_OTLP_TIMEOUT": "1000", "OTEL_EXPORTER_OTLP_HEADERS": "a=b%20c,d=", "OTEL_EXPORTER_OTLP_INSECURE": "True", "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "1.0", "OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_RESOURCE_ATTRIBUTES": "a=b,c=d", "OTEL_SPAN_LINK_COUNT_LIMIT": "-1"}, "/v1/traces"},
 	}
-	if listener, err := net.Listen("tcp", "127.0.0.1:4318"); err == nil { // nobody else is the collector of this machine
+	if listener, err := net.Listen("tcp", "127.0.0.1:4318"); err == nil { // if this machine has no other collector
 		local := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}}
 		local.Start()
 		defer local.Close()

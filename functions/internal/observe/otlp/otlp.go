@@ -1,5 +1,5 @@
-// Package otlp makes the spans of a process and sends them to an OpenTelemetry collector. The environment and the
-// requests to the process go in; spans come out, by OTLP over HTTP.
+// Package otlp creates spans for the requests to a process and exports them to an OpenTelemetry collector, by OTLP over
+// HTTP. The environment configures it.
 package otlp
 
 import (
@@ -20,12 +20,12 @@ import (
 	"example.com/orders/functions/internal/observe/tracing"
 )
 
-// local is where spans go by OpenTelemetry's own default.
+// local is OpenTelemetry's default destination of spans.
 const local = "http://localhost:4318/v1/traces"
 
-// Start exports spans by OTLP over HTTP when the environment asks for it, and does nothing else. Spans go through the
-// proxy of the environment, since a collector may be outside. stop sends what is left, within its ctx. What cannot be
-// exported is told to the log and costs nobody else anything.
+// Start exports spans by OTLP over HTTP if the environment asks for it; otherwise it does nothing. Spans go through the
+// proxy of the environment, since a collector may be outside. stop flushes the remaining spans, within its ctx. Export
+// failures are only logged.
 func Start(ctx context.Context, environ map[string]string, log *slog.Logger) (stop func(context.Context) error, err error) {
 	if on, err := isOn(environ); err != nil || !on {
 		return func(context.Context) error { return nil }, err
@@ -58,8 +58,8 @@ func Start(ctx context.Context, environ map[string]string, log *slog.Logger) (st
 // propagator is the W3C trace context.
 var propagator propagation.TraceContext
 
-// Handler begins a span for each request, as the child of the trace that the request names, and none for those by which
-// others watch. Without an endpoint it only takes the request's trace on.
+// Handler begins a span for each request, as a child of the trace that the request names; requests of monitoring get none.
+// Without an endpoint it only continues the request's trace.
 func Handler(next http.Handler) http.Handler {
 	provider := tracing.Provider()
 	if provider == nil {
@@ -76,7 +76,7 @@ func Handler(next http.Handler) http.Handler {
 		}))
 }
 
-// name is the method with the route, once that is known.
+// name returns the method and, once it is known, the route.
 func name(_ string, r *http.Request) string {
 	switch {
 	case r.Pattern == "":

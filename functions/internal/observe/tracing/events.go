@@ -13,7 +13,7 @@ import (
 
 type event = ce.Event
 
-// attributes are those that the conventions of OpenTelemetry have for messages and CloudEvents, and the order's own.
+// attributes are those of OpenTelemetry's conventions for messages and CloudEvents, and the project's own.
 func attributes(e event) []attribute.KeyValue {
 	return []attribute.KeyValue{
 		attribute.String("messaging.system", "kafka"),
@@ -26,8 +26,8 @@ func attributes(e event) []attribute.KeyValue {
 	}
 }
 
-// Consume begins the handling of an event by a function, as the child of what made the event. What is done in the
-// returned ctx, and what the returned event causes, comes below it. A trace that ctx has already is linked.
+// Consume begins a span for the handling of an event by a function, as a child of the span that emitted the event. Spans in
+// the returned ctx, and those that the returned event causes, are its children. A trace that ctx has already is linked.
 func Consume(ctx context.Context, consumer string, e event) (handling context.Context, delivered event, end func(error)) {
 	outer := trace.SpanContextFromContext(ctx)
 	t := current.Load()
@@ -42,7 +42,7 @@ func Consume(ctx context.Context, consumer string, e event) (handling context.Co
 	if n := Attempt(ctx); n > 0 {
 		options = append(options, trace.WithAttributes(attribute.Int("delivery.attempt", n)))
 	}
-	parent := ctx // an event without a trace is part of the one in which it comes
+	parent := ctx // an event without a trace belongs to the trace of its delivery
 	inner := Of(ctx, e)
 	if maker := trace.SpanContextFromContext(inner); maker.IsValid() {
 		parent = inner
@@ -60,7 +60,8 @@ func Consume(ctx context.Context, consumer string, e event) (handling context.Co
 	return handling, delivered, ending(span)
 }
 
-// Publish begins the sending of events, each as the child of what made it. end takes the outcome of one of them.
+// Publish begins a span for the publishing of each event, as a child of the span that emitted it. end takes the outcome of
+// one of them.
 func Publish(ctx context.Context, es []event) (end func(i int, err error)) {
 	t := current.Load()
 	if t == nil {
@@ -70,7 +71,7 @@ func Publish(ctx context.Context, es []event) (end func(i int, err error)) {
 	for i, e := range es {
 		parent := Of(ctx, e)
 		if !trace.SpanContextFromContext(parent).IsValid() {
-			spans[i] = trace.SpanFromContext(parent) // one that does nothing
+			spans[i] = trace.SpanFromContext(parent) // a span that does nothing
 			continue
 		}
 		_, spans[i] = t.Start(parent, "publish "+e.Type(), trace.WithSpanKind(trace.SpanKindProducer),
@@ -80,11 +81,11 @@ func Publish(ctx context.Context, es []event) (end func(i int, err error)) {
 	return func(i int, err error) { ending(spans[i])(err) }
 }
 
-// companions is the key of the links to the traces of a group.
+// companions is the key of the links to the traces of a batch.
 type companions struct{}
 
-// Lead returns ctx for work that is done for several events at once: its spans come below the first event's, and are
-// linked to the others.
+// Lead returns ctx for the work on a batch of events: its spans are children of the first event's span, with links to the
+// others.
 func Lead(ctx context.Context, es []event) context.Context {
 	if current.Load() == nil || len(es) == 0 {
 		return ctx

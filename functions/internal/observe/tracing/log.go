@@ -7,7 +7,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Log adds what a ctx knows to each line of a log: the trace, and the attempt at which an event is being delivered.
+// Log adds the trace of a ctx, and the attempt of a delivery, to each line of a log.
 func Log(next slog.Handler) slog.Handler { return logHandler{next} }
 
 type logHandler struct{ slog.Handler }
@@ -27,10 +27,10 @@ func (l logHandler) Handle(ctx context.Context, r slog.Record) error {
 	return l.Handler.Handle(ctx, r)
 }
 
-// WithAttrs keeps the handler around the one with attributes, and so does WithGroup.
+// WithAttrs returns a handler with attributes that still adds these values.
 func (l logHandler) WithAttrs(attributes []slog.Attr) slog.Handler {
 	return logHandler{l.Handler.WithAttrs(attributes)}
 }
 
-// WithGroup returns the handler of a group.
+// WithGroup does the same for a group.
 func (l logHandler) WithGroup(name string) slog.Handler { return logHandler{l.Handler.WithGroup(name)} }

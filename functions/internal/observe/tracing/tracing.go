@@ -1,6 +1,6 @@
-// Package tracing follows an order through the system. Requests and events come in with the trace that they belong to,
-// by the distributed-tracing extension of CloudEvents; spans come out, when the process makes them by a provider (see
-// otlp). Without one nothing is made: a trace that somebody else has begun is passed on, and named in the log.
+// Package tracing propagates the trace of an order through requests and events, in the distributed-tracing extension of
+// CloudEvents. With a provider (see otlp) it also creates spans. Without one it only passes traces on and adds them to the
+// log.
 package tracing
 
 import (
@@ -14,22 +14,22 @@ import (
 	"example.com/orders/events"
 )
 
-// tracer makes the spans of this process.
+// tracer creates the spans of this process.
 type tracer struct {
 	trace.Tracer
 	provider trace.TracerProvider
 }
 
-// current is nil when nothing is traced.
+// current is nil without tracing.
 var current atomic.Pointer[tracer]
 
-// Use makes spans by a provider until end.
+// Use creates spans with a provider until end.
 func Use(provider trace.TracerProvider) (end func()) {
 	before := current.Swap(&tracer{provider.Tracer("example.com/orders"), provider})
 	return func() { current.Store(before) }
 }
 
-// Provider is the provider in use, nil when nothing is traced.
+// Provider returns the provider in use, nil without tracing.
 func Provider() trace.TracerProvider {
 	if t := current.Load(); t != nil {
 		return t.provider
@@ -40,8 +40,8 @@ func Provider() trace.TracerProvider {
 // propagator is the W3C trace context.
 var propagator propagation.TraceContext
 
-// Of returns ctx in the trace of an event: the span that made the event is the parent of what begins in it. In the ctx
-// of an event without a trace there is none.
+// Of returns ctx in the trace of an event: the span that emitted the event is the parent of spans in it. For an event
+// without a trace, ctx has none.
 func Of(ctx context.Context, e event) context.Context {
 	cause := events.CauseOf(e)
 	if cause.Traceparent == "" {
@@ -50,13 +50,12 @@ func Of(ctx context.Context, e event) context.Context {
 		}
 		return ctx
 	}
-	// Extract keeps the span of ctx when the trace context cannot be read.
+	// Extract keeps the span of ctx if it cannot read the trace context.
 	outside := trace.ContextWithSpanContext(ctx, trace.SpanContext{})
 	return propagator.Extract(outside, propagation.MapCarrier{"traceparent": cause.Traceparent, "tracestate": cause.Tracestate})
 }
 
-// Cause puts the trace of ctx into a cause, so that what it leads to belongs to the trace. Without a trace in ctx the
-// cause stays as it is.
+// Cause adds the trace of ctx to a cause. Without a trace in ctx the cause stays as it is.
 func Cause(ctx context.Context, cause events.Cause) events.Cause {
 	if !trace.SpanContextFromContext(ctx).IsValid() {
 		return cause
@@ -67,10 +66,10 @@ func Cause(ctx context.Context, cause events.Cause) events.Cause {
 	return cause
 }
 
-// nothing ends a span that there is not.
+// nothing is the end of a span that does not exist.
 func nothing(error) {}
 
-// Span begins a step of the trace of ctx, and none outside of a trace. end takes the step's error.
+// Span begins a span in the trace of ctx; without a trace it does nothing. end takes the step's error.
 func Span(ctx context.Context, name string) (spanned context.Context, end func(error)) {
 	t := current.Load()
 	if t == nil || !trace.SpanContextFromContext(ctx).IsValid() {

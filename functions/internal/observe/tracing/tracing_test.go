@@ -27,7 +27,7 @@ const (
 	traceparent = "00-" + traceID + "-" + spanID + "-01"
 )
 
-// created is a fact of a trace.
+// created is a fact with a trace.
 func created(t *testing.T, traceparent string) event.Event {
 	t.Helper()
 	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)

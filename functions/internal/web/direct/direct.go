@@ -1,6 +1,6 @@
-// Package direct reaches what is beside this program over HTTP: itself, and the functions and sinks of its cluster. What
-// comes out goes straight there, whatever HTTP_PROXY says: a proxy is for the world outside. It does not know the names
-// of a cluster, and has no business with the events.
+// Package direct has the HTTP transport for calls within the deployment: to this process, and to the functions and sinks of
+// its cluster. It ignores HTTP_PROXY: a proxy is for the outside, does not know the names of a cluster, and must not see the
+// events.
 package direct
 
 import "net/http"

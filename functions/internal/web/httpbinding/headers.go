@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// prefix is that of headers that are attributes. Header names mind no letter case.
+// prefix begins the headers that are attributes. Header names are case-insensitive.
 const prefix = "ce-"
 
-// fromHeaders returns the attributes of an event in binary mode. Headers that are attributes are checked in every mode.
+// fromHeaders returns the attributes of an event in binary mode. Attribute headers are checked in both modes.
 func fromHeaders(header http.Header) (map[string]any, error) {
 	attributes := map[string]any{}
 	for name, values := range header {
@@ -42,8 +42,8 @@ func fromHeaders(header http.Header) (map[string]any, error) {
 	return attributes, nil
 }
 
-// decode undoes the encoding of a header value: a quoted string, as older versions of the binding had it, and then one
-// round of percent-encoding. A quote or a percent sign that begins neither is itself, since Knative's KafkaSource encodes
+// decode decodes a header value: a quoted string, as in older versions of the binding, and then one round of
+// percent-encoding. A quote or a percent sign that begins neither stays as it is, since Knative's KafkaSource encodes
 // nothing.
 func decode(value string) string {
 	value = unquote(value)
@@ -59,7 +59,7 @@ func decode(value string) string {
 	return text.String()
 }
 
-// unhex reads the byte that s begins with if that is percent-encoded.
+// unhex reads a percent-encoded byte at the start of s.
 func unhex(s string) (byte, bool) {
 	if len(s) < 3 || s[0] != '%' {
 		return 0, false
@@ -77,7 +77,7 @@ func upper(c byte) byte {
 	return c
 }
 
-// unquote undoes a quoted string of RFC 7230, 3.2.6; what is none stays as it is.
+// unquote decodes a quoted string of RFC 7230, 3.2.6; other values stay as they are.
 func unquote(value string) string {
 	inner, begins := strings.CutPrefix(value, `"`)
 	inner, ends := strings.CutSuffix(inner, `"`)
@@ -99,7 +99,7 @@ func unquote(value string) string {
 	return text.String()
 }
 
-// encode percent-encodes what a header value may not hold, and what would be taken for an encoding.
+// encode percent-encodes the characters that a header value may not have, or that would be read as an encoding.
 func encode(text string) string {
 	var value strings.Builder
 	for i := range len(text) {
@@ -112,5 +112,5 @@ func encode(text string) string {
 	return value.String()
 }
 
-// headerOf is the header of an attribute.
+// headerOf returns the header of an attribute.
 func headerOf(attribute string) string { return textproto.CanonicalMIMEHeaderKey(prefix + attribute) }

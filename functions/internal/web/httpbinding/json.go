@@ -15,7 +15,7 @@ import (
 	"example.com/orders/events/strictjson"
 )
 
-// Structured returns an event in structured mode, in the JSON format, whatever it has come by.
+// Structured reads an event in structured mode, in the JSON format.
 func Structured(body []byte) (event.Event, error) {
 	c, err := fromJSON(body)
 	if err != nil {
@@ -24,9 +24,9 @@ func Structured(body []byte) (event.Event, error) {
 	return c.event()
 }
 
-// fromJSON reads an event in the JSON format. The SDK takes the value of data_base64, when it comes
-// before specversion, with the white space in front of it, cuts the first and the last byte off for quotes, and panics
-// over one that is a digit; it takes of two members with one name either, and U+FFFD for what is not UTF-8.
+// fromJSON reads an event in the JSON format. The SDK's reader has faults: if data_base64 comes before specversion, it keeps
+// the white space before the value, cuts off the first and last byte as quotes, and panics over a value of one digit; it
+// accepts duplicate members, and replaces invalid UTF-8 by U+FFFD.
 func fromJSON(body []byte) (content, error) {
 	all, err := members(body)
 	if err != nil {
@@ -85,14 +85,14 @@ func members(object []byte) (map[string]json.RawMessage, error) {
 			return nil, fmt.Errorf("the body is not JSON: %w", err)
 		}
 		if _, twice := all[name]; twice {
-			return nil, fmt.Errorf("%q is there twice", name)
+			return nil, fmt.Errorf("%q appears twice", name)
 		}
 		all[name] = value
 	}
 	return all, nil
 }
 
-// attributeOf is the value of an attribute; null stands for one that is not there.
+// attributeOf returns the value of an attribute; null means absent.
 func attributeOf(value json.RawMessage) (any, error) {
 	switch value[0] {
 	case '"':
@@ -110,7 +110,7 @@ func attributeOf(value json.RawMessage) (any, error) {
 	}
 }
 
-// textOf is the text of a JSON string.
+// textOf returns the text of a JSON string.
 func textOf(value json.RawMessage) (string, error) {
 	if value[0] != '"' {
 		return "", errors.New("must be a string")
@@ -122,8 +122,8 @@ func textOf(value json.RawMessage) (string, error) {
 	return text, nil
 }
 
-// dataOf is the data in a member of JSON: as it stands when the content type is JSON, which it is without one, else the
-// text of a string.
+// dataOf returns the data in a JSON member: unchanged if the content type is JSON, which is the default, else the text of a
+// string.
 func dataOf(value json.RawMessage, contentType string) ([]byte, error) {
 	media, _, _ := strings.Cut(strings.ToLower(contentType), ";")
 	if media = strings.TrimSpace(media); media == "" || strings.HasSuffix(media, "/json") || strings.HasSuffix(media, "+json") {

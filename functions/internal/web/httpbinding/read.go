@@ -1,8 +1,8 @@
-// Package httpbinding carries CloudEvents over HTTP, by the HTTP protocol binding and the JSON format of CloudEvents. A
-// request goes in and an event comes out, the same one in binary and in structured mode; events go out in binary mode.
+// Package httpbinding reads and writes CloudEvents over HTTP, by the HTTP protocol binding and the JSON format of
+// CloudEvents. It reads binary and structured mode, with the same result, and writes binary mode.
 //
-// The SDK's own reader takes a body of any size, does not decode header values, panics over some requests, in goroutines
-// of its own, and its writer does not encode header values.
+// The SDK's reader takes a body of any size, does not decode header values, and panics over some requests, in its own
+// goroutines; the SDK's writer does not encode header values.
 package httpbinding
 
 import (
@@ -21,9 +21,8 @@ import (
 	"example.com/orders/functions/internal/web/rest"
 )
 
-// Read reads the event of a POST whose body has at most so many bytes. The error is a *rest.Problem: 400 for a bad event,
-// 415 for what is no event in binary or structured mode, and those of rest.ReadBody. An event without a trace of its own
-// belongs to that of its request.
+// Read reads the event of a POST with a body of at most most bytes. Its error is a *rest.Problem: 400 for an invalid event,
+// 415 for a request in neither mode, and those of rest.ReadBody. An event without a trace joins the trace of its request.
 func Read(w http.ResponseWriter, r *http.Request, most int64) (event.Event, error) {
 	if r.Method != http.MethodPost {
 		return event.Event{}, rest.NotAllowed(http.MethodPost)(w, r)
@@ -37,7 +36,7 @@ func Read(w http.ResponseWriter, r *http.Request, most int64) (event.Event, erro
 	case rest.IsMedia(contentType, event.ApplicationCloudEventsJSON):
 		read = fromJSON
 	case isMode(contentType, "application/cloudevents-batch"):
-		return event.Event{}, rest.NewProblem(http.StatusUnsupportedMediaType, "send one CloudEvent a request: batches are not taken")
+		return event.Event{}, rest.NewProblem(http.StatusUnsupportedMediaType, "send one CloudEvent per request: batches are not supported")
 	case isMode(contentType, "application/cloudevents"), versionOf(headers) == nil:
 		return event.Event{}, rest.NewProblem(http.StatusUnsupportedMediaType,
 			"send a CloudEvent: with ce-id, ce-source, ce-type and ce-specversion headers (binary mode), or as Content-Type: "+event.ApplicationCloudEventsJSON)
@@ -58,21 +57,21 @@ func Read(w http.ResponseWriter, r *http.Request, most int64) (event.Event, erro
 	return e, nil
 }
 
-// isMode tells whether a content type is that of a mode of HTTP events, in whatever format. Its parameters may be broken.
+// isMode returns whether a content type belongs to a mode of HTTP events, in whatever format. Its parameters may be broken.
 func isMode(contentType, mode string) bool {
 	media, _, _ := strings.Cut(contentType, ";")
 	media, _, _ = strings.Cut(media, "+")
 	return strings.EqualFold(strings.TrimSpace(media), mode)
 }
 
-// content is an event as either mode has it.
+// content is an event as parsed from either mode.
 type content struct {
-	attributes map[string]any // strings, and of extensions in JSON also bool and int32
+	attributes map[string]any // strings; in JSON extensions also bool and int32
 	data       []byte
-	base64     bool // the data came as base64
+	base64     bool // the data was base64
 }
 
-// belongTo gives an event without a trace that of its request.
+// belongTo adds the trace of the request to an event without one.
 func (c content) belongTo(r *http.Request) {
 	cause := rest.Cause(r, "")
 	if _, traced := c.attributes["traceparent"]; traced || cause.Traceparent == "" || checkText(cause.Traceparent+cause.Tracestate) != nil {
@@ -84,13 +83,13 @@ func (c content) belongTo(r *http.Request) {
 	}
 }
 
-// versionOf is nil for a version of CloudEvents that the SDK does not know.
+// versionOf returns nil for a CloudEvents version that the SDK does not know.
 func versionOf(attributes map[string]any) spec.Version {
 	name, _ := attributes["specversion"].(string)
 	return spec.VS.Version(name)
 }
 
-// event makes the event, of which all that CloudEvents asks for holds.
+// event returns a valid CloudEvent.
 func (c content) event() (event.Event, error) {
 	version := versionOf(c.attributes)
 	if version == nil {
@@ -123,14 +122,14 @@ func (c content) event() (event.Event, error) {
 	return e, nil
 }
 
-// validName tells whether an attribute may have a name: lower-case letters and digits. What is data is no attribute.
+// validName returns whether an attribute may have a name: lower-case letters and digits, but not "data".
 func validName(name string) bool {
 	return name != "" && name != "data" && !strings.ContainsFunc(name, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
 	})
 }
 
-// checkText refuses what no attribute of a CloudEvent may hold.
+// checkText refuses text that CloudEvents allows in no attribute.
 func checkText(s string) error {
 	if !utf8.ValidString(s) {
 		return errors.New("is not UTF-8")

@@ -21,7 +21,7 @@ import (
 
 const most = 1000
 
-// binary are the headers of an event in binary mode; more are set or, without a value, left out.
+// binary returns the headers of an event in binary mode; more sets headers, and an empty value removes one.
 func binary(more ...string) http.Header {
 	header := http.Header{}
 	for _, pairs := range [][]string{
@@ -36,12 +36,12 @@ func binary(more ...string) http.Header {
 	return header
 }
 
-// structured are the headers of an event in structured mode.
+// structured returns the headers of an event in structured mode.
 func structured(parameters ...string) http.Header {
 	return http.Header{"Content-Type": {event.ApplicationCloudEventsJSON + strings.Join(parameters, "")}}
 }
 
-// envelope is an event in structured mode with more members.
+// envelope returns an event in structured mode with more members.
 func envelope(more string) string {
 	return `{"specversion":"1.0","id":"1","source":"/shop","type":"t"` + more + `}`
 }
@@ -231,7 +231,7 @@ func TestWhatIsNoEventIsRefusedWithTheReason(t *testing.T) {
 		"not UTF-8":                   {request{structured(), envelope(",\"subject\":\"\xff\"")}, 400, "not UTF-8"},
 		"no version":                  {request{structured(), "{}"}, 400, "specversion"},
 		"another version in JSON":     {request{structured(), strings.Replace(envelope(""), "1.0", "2.0", 1)}, 400, "specversion"},
-		"a member twice":              {inJSON(`,"id":"1"`), 400, `"id" is there twice`},
+		"a member twice":              {inJSON(`,"id":"1"`), 400, `"id" appears twice`},
 		"a member in another case":    {inJSON(`,"Stage":"x"`), 400, "a to z"},
 		"a name with an underscore":   {inJSON(`,"my_stage":"x"`), 400, "a to z"},
 		"an id that is a number":      {request{structured(), strings.Replace(envelope(""), `"id":"1"`, `"id":1`, 1)}, 400, "id: must be a string"},
@@ -249,7 +249,7 @@ func TestWhatIsNoEventIsRefusedWithTheReason(t *testing.T) {
 		"an object as a text":         {inJSON(`,"datacontenttype":"text/plain","data":{}`), 400, "data: must be a string"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if name == "an extension twice" { // only the first of what twice adds
+			if name == "an extension twice" { // only the first of the two
 				taken(t, c.header, c.body)
 				c.header.Add("Ce-Stage", "3")
 				c.status, c.says = 400, "ce-stage once"
@@ -271,7 +271,7 @@ func TestEventsArePosted(t *testing.T) {
 	}
 }
 
-// endless is a body without an end, that counts what is read of it.
+// endless is a body without an end that counts how much is read.
 type endless struct{ read int }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -302,7 +302,7 @@ func TestABodyIsReadUpToItsBound(t *testing.T) {
 	assert.NotContains(t, problem.Detail, "10.0.0.7")
 }
 
-// failing is a connection that is lost.
+// failing is a lost connection.
 type failing struct{}
 
 func (failing) Read([]byte) (int, error) {
@@ -336,7 +336,7 @@ func TestAnEventThatBreaksTheRulesIsNotSent(t *testing.T) {
 	assert.Empty(t, w.Header())
 }
 
-// Whatever an attribute holds, it is the same at the other end, in both modes, or is refused in both.
+// An attribute arrives unchanged in both modes, or both refuse it.
 func FuzzAttributes(f *testing.F) {
 	for _, text := range []string{"a b", "50%", "%41", `"`, `"\"`, "€", "\x00", "\xff", "\u0085", "%C0%A0", " "} {
 		f.Add(text, text)
@@ -352,7 +352,7 @@ func FuzzAttributes(f *testing.F) {
 			return
 		}
 		inBinary, err := httpbinding.Read(httptest.NewRecorder(), r, most)
-		asJSON, _ := json.Marshal(e) // a string encodes
+		asJSON, _ := json.Marshal(e) // encoding a string cannot fail
 		if err != nil {
 			return
 		}
@@ -363,7 +363,7 @@ func FuzzAttributes(f *testing.F) {
 	})
 }
 
-// Whatever is sent in structured mode, it is an event or the sender's mistake.
+// Any structured request is either an event or the sender's mistake.
 func FuzzStructured(f *testing.F) {
 	for _, more := range []string{"", `,"data_base64":1`, `,"data_base64": "YQ=="`, `,"data":{"a":[1]}`, `,"time":"2026-11-25T12:00:00Z"`, `,"n":5`} {
 		f.Add([]byte(envelope(more)))

@@ -11,7 +11,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/types"
 )
 
-// NewRequest returns a POST of an event in binary mode. It fails for an event that breaks the rules of CloudEvents.
+// NewRequest returns a POST of an event in binary mode. It fails for an invalid CloudEvent.
 func NewRequest(ctx context.Context, url string, e event.Event) (*http.Request, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(e.Data()))
 	if err != nil {
@@ -20,13 +20,13 @@ func NewRequest(ctx context.Context, url string, e event.Event) (*http.Request, 
 	return r, intoHeaders(r.Header, e)
 }
 
-// WriteResponse answers with an event in binary mode. Nothing is written for one that breaks the rules of CloudEvents.
+// WriteResponse answers with an event in binary mode. It fails for an invalid CloudEvent, and then writes nothing.
 func WriteResponse(w http.ResponseWriter, status int, e event.Event) error {
 	if err := intoHeaders(w.Header(), e); err != nil {
 		return err
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(e.Data()) // it fails only when the client is gone
+	_, _ = w.Write(e.Data()) // it fails only if the client is gone
 	return nil
 }
 

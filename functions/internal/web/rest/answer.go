@@ -12,28 +12,28 @@ import (
 	"example.com/orders/sql/dberror"
 )
 
-// requestTimeout bounds the work on a request. A client whose idempotency key is in use by a request that is still
-// open waits so long at most.
+// requestTimeout bounds the work on a request. It is also how long a client waits if another open request uses its
+// idempotency key.
 const requestTimeout = 10 * time.Second
 
-// JSON sends v with a status.
+// JSON answers v with a status.
 func JSON(w http.ResponseWriter, status int, v any) error {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false) // an & in a link stays one
+	encoder.SetEscapeHTML(false) // keep an & in links
 	if err := encoder.Encode(v); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes()) // it fails only when the client is gone
+	_, _ = w.Write(body.Bytes()) // it fails only if the client is gone
 	return nil
 }
 
-// Handler answers requests with what handle writes, or with the problem that its error is: a *Problem as it is; 503
-// with Retry-After for an error that a repeat may get over; 400 for a value that the database refuses for what it is; 500
-// for any other. All but the first leave an entry in the log.
+// Handler answers requests with what handle writes, or with the problem for its error: a *Problem as it is; 503 with
+// Retry-After if a retry may succeed; 400 for a value that the database refuses for what it is; 500 for any other. It logs
+// all but the first.
 func Handler(log func() *slog.Logger, handle func(w http.ResponseWriter, r *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
@@ -58,17 +58,17 @@ func classify(err error) *Problem {
 		return Unavailable("the request was not carried out, or its outcome is not known: send it again with the same " + KeyHeader)
 	}
 	if dberror.IsBadValue(err) {
-		return NewProblem(http.StatusBadRequest, "the request has a value that cannot be stored: too long, out of range or of characters that are not taken")
+		return NewProblem(http.StatusBadRequest, "the request has a value that cannot be stored: too long, out of range or with invalid characters")
 	}
 	return NewProblem(http.StatusInternalServerError, "something broke on the server; its log has the reason under the correlation id")
 }
 
-// NotFound answers a path that there is not.
+// NotFound answers an unknown path.
 func NotFound(http.ResponseWriter, *http.Request) error {
 	return NewProblem(http.StatusNotFound, "there is nothing at this path")
 }
 
-// NotAllowed answers a method that a path does not have; allow lists those that it has.
+// NotAllowed answers a method that a path does not support; allow lists the supported ones.
 func NotAllowed(allow string) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Allow", allow)

@@ -1,5 +1,5 @@
-// Package rest is what the HTTP functions share: bounded bodies, correlation ids and idempotency keys come in, JSON
-// and problem details go out.
+// Package rest is the common part of the HTTP functions: bounded bodies, correlation ids, idempotency keys, JSON answers and
+// problem details.
 package rest
 
 import (
@@ -12,14 +12,14 @@ import (
 	"example.com/orders/events/strictjson"
 )
 
-// Problem is a problem details object of RFC 9457. Its type is about:blank: the title is that of the status.
+// Problem is a problem details object of RFC 9457. Its type is about:blank, and its title is that of the status.
 type Problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
 	Status int    `json:"status"`
-	// Detail says what was wrong with this request, and what to do.
+	// Detail says what is wrong with this request, and what to do.
 	Detail string `json:"detail,omitempty"`
-	// Errors names every field of the body that was refused.
+	// Errors names every refused field of the body.
 	Errors strictjson.Violations `json:"errors,omitempty"`
 
 	retryAfter time.Duration
@@ -30,15 +30,14 @@ func NewProblem(status int, detail string) *Problem {
 	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
 }
 
-// Unavailable returns the 503 of a request that may succeed when it is sent again after a second.
+// Unavailable returns the 503 of a request that may succeed if it is sent again after a second.
 func Unavailable(detail string) *Problem {
 	p := NewProblem(http.StatusServiceUnavailable, detail)
 	p.retryAfter = time.Second
 	return p
 }
 
-// Invalid returns the 400 of a request whose content was refused; err names the fields when it is a
-// strictjson.Violations.
+// Invalid returns the 400 of a request with invalid content; err names the fields if it is a strictjson.Violations.
 func Invalid(err error) *Problem {
 	p := NewProblem(http.StatusBadRequest, "")
 	if violations, ok := errors.AsType[strictjson.Violations](err); ok {
@@ -50,10 +49,10 @@ func Invalid(err error) *Problem {
 	return p
 }
 
-// Error makes a problem an error, so that what decides on it need not be what writes it.
+// Error makes a problem an error, so that a function can return it without writing it.
 func (p *Problem) Error() string { return p.Title + ": " + p.Detail }
 
-// write sends the problem.
+// write writes the problem.
 func (p *Problem) write(w http.ResponseWriter) {
 	header := w.Header()
 	header.Set("Content-Type", "application/problem+json")
@@ -62,5 +61,5 @@ func (p *Problem) write(w http.ResponseWriter) {
 		header.Set("Retry-After", strconv.Itoa(int(p.retryAfter.Seconds())))
 	}
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // it fails only when the client is gone
+	_ = json.NewEncoder(w).Encode(p) // it fails only if the client is gone
 }

@@ -19,10 +19,10 @@ import (
 // MaxBody is the size of the largest body that an API reads, in bytes.
 const MaxBody = 1 << 20
 
-// bodyTimeout is how long a body may take to arrive.
+// bodyTimeout bounds the arrival of a body.
 const bodyTimeout = 10 * time.Second
 
-// Body reads the body of a request that must have the media type application/json. The error is a *Problem: 415 for
+// Body reads the body of a request, which must have the media type application/json. Its error is a *Problem: 415 for
 // another media type, and those of ReadBody.
 func Body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if !IsJSON(r.Header.Get("Content-Type")) {
@@ -31,8 +31,8 @@ func Body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return ReadBody(w, r, MaxBody)
 }
 
-// ReadBody reads a body of at most so many bytes. The error is a *Problem: 415 for one that is compressed, 413 for one that
-// is larger, 408 for one that does not arrive in time, 400 for one that breaks off.
+// ReadBody reads a body of at most most bytes. Its error is a *Problem: 415 for a compressed body, 413 for a larger one, 408
+// for one that does not arrive in time, 400 for one that breaks off.
 func ReadBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
 	for _, coding := range strings.Split(strings.Join(r.Header.Values("Content-Encoding"), ","), ",") {
 		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
@@ -42,7 +42,7 @@ func ReadBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error
 	if r.ContentLength > most {
 		return nil, tooLarge(most)
 	}
-	// A writer that has no connection, as in a test, leaves the request without a deadline.
+	// A writer without a connection, as in a test, supports no deadline.
 	connection := http.NewResponseController(w)
 	_ = connection.SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
@@ -52,11 +52,11 @@ func ReadBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error
 		return nil, tooLarge(most)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, NewProblem(http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive within %s", bodyTimeout))
-	case err != nil: // its text may name addresses
+	case err != nil: // its text may contain addresses
 		return nil, NewProblem(http.StatusBadRequest, "the body could not be read: it broke off, or its transfer encoding is broken")
 	}
-	// From now on, and without a body from the start, the server reads on to see whether the client goes, which ends the
-	// request's context: that it is silent must not.
+	// From now on, and without a body from the start, the server reads on to notice when the client disconnects, which ends
+	// the request's context. A silent client must not look like that.
 	_ = connection.SetReadDeadline(time.Time{})
 	return body, nil
 }
@@ -65,22 +65,22 @@ func tooLarge(most int64) *Problem {
 	return NewProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", most))
 }
 
-// IsJSON tells whether a content type is application/json, in UTF-8 if it says so.
+// IsJSON returns whether a content type is application/json, with charset UTF-8 if any.
 func IsJSON(contentType string) bool { return IsMedia(contentType, "application/json") }
 
-// IsMedia tells whether a content type is a media type, in UTF-8 if it says so.
+// IsMedia returns whether a content type is a media type, with charset UTF-8 if any.
 func IsMedia(contentType, want string) bool {
 	media, parameters, err := mime.ParseMediaType(contentType)
 	charset, named := parameters["charset"]
 	return err == nil && media == want && (!named || strings.EqualFold(charset, "utf-8"))
 }
 
-// CorrelationHeader is the header by which a client names the flow that its request belongs to.
+// CorrelationHeader is the header with which a client names the flow of its request.
 const CorrelationHeader = "X-Correlation-ID"
 
-// Correlation returns the correlation id of the request, or a new one when it has none or one that is not 1 to 128 of
-// A-Z, a-z, 0-9, '.', '_', ':' and '-', and puts it into the answer's headers. The answer says when an id that the
-// client sent was replaced. given tells whether the client's own id is used.
+// Correlation returns the correlation id of the request and sets it in the answer's headers. It makes a new one if the
+// request has none, or one that is not 1 to 128 of A-Z, a-z, 0-9, '.', '_', ':' and '-'; the answer says if a client's id
+// was replaced. given is whether the client's own id is used.
 func Correlation(w http.ResponseWriter, r *http.Request, newID func() string) (id string, given bool) {
 	sent := r.Header.Get(CorrelationHeader)
 	id, given = sent, events.ValidCorrelationID(sent)
@@ -94,7 +94,7 @@ func Correlation(w http.ResponseWriter, r *http.Request, newID func() string) (i
 	return id, given
 }
 
-// Cause returns the cause of what a request leads to: its flow and its trace. No event caused it.
+// Cause returns the cause of a request's events: its flow and its trace. No event caused them.
 func Cause(r *http.Request, correlationID string) events.Cause {
 	return tracing.Cause(r.Context(), events.Cause{
 		CorrelationID: correlationID,
@@ -107,14 +107,14 @@ func Cause(r *http.Request, correlationID string) events.Cause {
 // (draft-ietf-httpapi-idempotency-key-header).
 const KeyHeader = "Idempotency-Key"
 
-// ReplayedHeader marks an answer that was given before.
+// ReplayedHeader marks the repetition of an earlier answer.
 const ReplayedHeader = "Idempotency-Replayed"
 
 // maxKey is the length of the longest idempotency key, in characters.
 const maxKey = 255
 
-// IdempotencyKey returns the request's idempotency key, empty when there is none. Both the draft's form, a quoted
-// string of RFC 8941, and the bare text are taken, and are the same key. The error is a *Problem with status 400.
+// IdempotencyKey returns the request's idempotency key, empty without one. The quoted string of the draft (RFC 8941) and the
+// bare text are the same key. Its error is a *Problem with status 400.
 func IdempotencyKey(r *http.Request) (string, error) {
 	switch values := r.Header.Values(KeyHeader); len(values) {
 	case 0:
@@ -126,7 +126,7 @@ func IdempotencyKey(r *http.Request) (string, error) {
 	}
 }
 
-// ParseIdempotencyKey reads the text of a key, in either form. The error is a *Problem with status 400.
+// ParseIdempotencyKey reads a key in either form. Its error is a *Problem with status 400.
 func ParseIdempotencyKey(text string) (string, error) {
 	key, ok := parseKey(text)
 	if !ok {
@@ -166,14 +166,15 @@ func parseKey(text string) (string, bool) {
 	return key.String(), key.Len() >= 1 && key.Len() <= maxKey
 }
 
-// Anonymous is the principal of every request until there is a login.
+// Anonymous is the principal of every request, since there is no login.
 const Anonymous = "anonymous"
 
-// KeyHash is what is stored of an idempotency key. The same key of another method, path or principal is another key.
+// KeyHash returns the hash of an idempotency key, as it is stored. The same key with another method, path or principal is
+// another key.
 func KeyHash(method, path, principal, key string) []byte {
 	h := sha256.New()
 	for _, part := range []string{method, path, principal, key} {
-		// The length first, so that no two lists of parts run together alike.
+		// The length first, so that different lists of parts never concatenate to the same bytes.
 		_, _ = h.Write(binary.AppendUvarint(nil, uint64(len(part)))) // a hash never fails
 		_, _ = io.WriteString(h, part)
 	}

@@ -174,7 +174,7 @@ func TestHandlerTurnsErrorsIntoProblems(t *testing.T) {
 		"a value that the database refuses": {
 			err:    fmt.Errorf("insert: %w", &mysql.MySQLError{Number: 1366, Message: "Incorrect string value"}),
 			status: http.StatusBadRequest, logged: true,
-			detail: "the request has a value that cannot be stored: too long, out of range or of characters that are not taken",
+			detail: "the request has a value that cannot be stored: too long, out of range or with invalid characters",
 		},
 		"anything else, without its reason": {
 			err:    errors.New("secret"),

@@ -18,7 +18,7 @@ import (
 	"example.com/orders/functions/internal/web/rest"
 )
 
-// lines is a listener whose only connection is in memory, so that the test's clock is that of its deadlines.
+// lines is a listener with one connection in memory, whose deadlines follow the test's clock.
 type lines struct{ accept chan net.Conn }
 
 func (l lines) Accept() (net.Conn, error) {
