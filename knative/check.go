@@ -20,20 +20,20 @@ const (
 	maxScale        = "autoscaling.knative.dev/max-scale"
 	clusterLabel    = "strimzi.io/cluster"
 	policyLabel     = "pod-security.kubernetes.io/enforce"
-	// deadLetterSuffix makes the name of a topic's dead-letter topic.
+	// deadLetterSuffix ends the name of a topic's dead-letter topic.
 	deadLetterSuffix = ".dlq"
-	// deadLetterRoom is how many bytes more than its topic a dead-letter topic must take: what is added to the record, the
-	// last answer's text included, is a few thousand at most.
+	// deadLetterRoom is how many bytes more than its topic a dead-letter topic must take: the added headers, including the
+	// text of the last answer, are at most a few thousand bytes.
 	deadLetterRoom = 1 << 16
 )
 
-// checker collects what breaks a rule, so that one run names everything.
+// checker collects violations of the rules, so that one run names all of them.
 type checker struct {
 	wiring   *Wiring
 	problems []error
 }
 
-// require notes a problem, unless ok.
+// require adds a problem, unless ok.
 func (c *checker) require(ok bool, h header, format string, args ...any) {
 	if !ok {
 		c.problems = append(c.problems, fmt.Errorf("%s %s: %s", h.Kind, h.Metadata.Name, fmt.Sprintf(format, args...)))
@@ -45,7 +45,7 @@ func (b *base) check() (*Wiring, error) {
 	c.names(b)
 	for _, n := range b.namespaces {
 		c.require(n.Metadata.Name == b.namespace, n, "%s puts everything into %s: give both one name", kustomizationFile, b.namespace)
-		c.require(n.Metadata.Labels[policyLabel] == "restricted", n, "label %s is %q: give restricted, which all pods keep to", policyLabel, n.Metadata.Labels[policyLabel])
+		c.require(n.Metadata.Labels[policyLabel] == "restricted", n, "label %s is %q: give restricted, which all pods meet", policyLabel, n.Metadata.Labels[policyLabel])
 	}
 	for _, t := range b.topics {
 		c.topic(t)
@@ -105,7 +105,7 @@ func (c *checker) names(b *base) {
 }
 
 func (c *checker) topic(m topicManifest) {
-	c.require(m.Metadata.Labels[clusterLabel] != "", m.header, "label %s is missing: name the Kafka cluster, or no operator makes the topic", clusterLabel)
+	c.require(m.Metadata.Labels[clusterLabel] != "", m.header, "label %s is missing: name the Kafka cluster, or no operator creates the topic", clusterLabel)
 	c.require(m.Spec.Partitions > 0, m.header, "partitions is %d: give 1 or more", m.Spec.Partitions)
 	c.require(m.Spec.Replicas > 0, m.header, "replicas is %d: give 1 or more", m.Spec.Replicas)
 	_, err := retention(m.Spec.Config)
@@ -117,7 +117,7 @@ func (c *checker) topic(m topicManifest) {
 	})
 }
 
-// retention is how long a topic keeps a record.
+// retention returns how long a topic keeps a record.
 func retention(config map[string]string) (time.Duration, error) {
 	text := config["retention.ms"]
 	ms, err := strconv.ParseInt(text, 10, 64)
@@ -127,21 +127,21 @@ func retention(config map[string]string) (time.Duration, error) {
 	return time.Duration(ms) * time.Millisecond, nil
 }
 
-// maxMessageBytes is how large a record a topic takes.
+// maxMessageBytes returns the size of the largest record that a topic takes.
 func maxMessageBytes(config map[string]string) (int, error) {
 	text := config["max.message.bytes"]
 	n, err := strconv.Atoi(text)
 	if err != nil || n <= 0 || n > math.MaxInt32 {
-		return 0, fmt.Errorf("max.message.bytes is %q: give the bytes, since its dead letters must be allowed more", text)
+		return 0, fmt.Errorf("max.message.bytes is %q: give the bytes, since its dead-letter topic must take more", text)
 	}
 	return n, nil
 }
 
-// roomForDeadLetters holds that what a topic takes fits into its dead letters with what is added to it.
+// roomForDeadLetters checks that the largest record of a topic fits into its dead-letter topic with the added headers.
 func (c *checker) roomForDeadLetters(h header, topic string) {
 	limits := map[string]int{}
 	for _, t := range c.wiring.Topics {
-		limits[t.Name], _ = maxMessageBytes(t.Config) // what cannot be read was named with its topic
+		limits[t.Name], _ = maxMessageBytes(t.Config) // an unreadable limit was reported with its topic
 	}
 	least := limits[topic] + deadLetterRoom
 	c.require(limits[topic+deadLetterSuffix] >= least, h, "%s takes records of %d bytes: give it a max.message.bytes of %d or more, so that every record of %s fits as a dead letter",
@@ -157,7 +157,7 @@ func (c *checker) service(m serviceManifest) {
 	most, errMost := strconv.Atoi(template.Metadata.Annotations[maxScale])
 	c.require(errLeast == nil && errMost == nil && 0 <= least && least <= most && most > 0, m.header, "the scale has no bounds: set the annotations %s and %s of the template", minScale, maxScale)
 	c.require(template.Spec.ContainerConcurrency > 0, m.header, "containerConcurrency is missing: bound the requests that one instance handles at once")
-	c.require(template.Spec.TimeoutSeconds >= 1, m.header, "timeoutSeconds is missing: a pod that hangs is waited for so long before it is replaced, by default for 300 s")
+	c.require(template.Spec.TimeoutSeconds >= 1, m.header, "timeoutSeconds is missing: Knative waits this long before it replaces a pod that hangs, by default 300 s")
 	if len(template.Spec.Containers) != 1 {
 		c.require(false, m.header, "it has %d containers: give one", len(template.Spec.Containers))
 		return
@@ -170,7 +170,7 @@ func (c *checker) service(m serviceManifest) {
 	c.secure(m.header, one.SecurityContext)
 	env := c.env(m.header, one.Env)
 	c.require(env["LISTEN_ADDRESS"] == ":8080", m.header, "LISTEN_ADDRESS is %q: give :8080, since an image that func has not built listens on loopback, where no probe reaches it", env["LISTEN_ADDRESS"])
-	delete(env, "LISTEN_ADDRESS") // the place of deployment's business, as the probes are
+	delete(env, "LISTEN_ADDRESS") // it belongs to the environment, like the probes
 	c.wiring.Services = append(c.wiring.Services, Service{
 		Name: m.Metadata.Name, Function: labels[functionLabel], Public: !local, Env: env, Needs: needs(one.Env),
 	})
@@ -182,17 +182,17 @@ func (c *checker) resources(h header, r resources) {
 	}
 }
 
-// secure holds what the pod security policy "restricted" asks of a container.
+// secure checks the requirements of the pod security policy "restricted" on a container.
 func (c *checker) secure(h header, s securityContext) {
 	c.require(s.AllowPrivilegeEscalation != nil && !*s.AllowPrivilegeEscalation && s.RunAsNonRoot && slices.Equal(s.Capabilities.Drop, []string{"ALL"}) && s.SeccompProfile.Type == "RuntimeDefault",
-		h, "securityContext must have allowPrivilegeEscalation: false, runAsNonRoot: true, capabilities: {drop: [ALL]} and seccompProfile: {type: RuntimeDefault}, or no pod is let in")
+		h, "securityContext must have allowPrivilegeEscalation: false, runAsNonRoot: true, capabilities: {drop: [ALL]} and seccompProfile: {type: RuntimeDefault}, or no pod is admitted")
 	c.require(s.ReadOnlyRootFilesystem, h, "securityContext must have readOnlyRootFilesystem: true: functions write no files")
 }
 
 func (c *checker) job(m jobManifest) {
 	pod := m.Spec.Template.Spec
 	c.require(pod.RestartPolicy == "OnFailure", m.header, "restartPolicy is %q: give OnFailure, since the database may come later", pod.RestartPolicy)
-	c.require(m.Spec.TTLSecondsAfterFinished > 0, m.header, "ttlSecondsAfterFinished is missing: a Job that stays cannot be applied again with another image")
+	c.require(m.Spec.TTLSecondsAfterFinished > 0, m.header, "ttlSecondsAfterFinished is missing: an existing Job cannot be applied again with another image")
 	for _, one := range pod.Containers {
 		c.require(one.Image != "", m.header, "image is missing: name it")
 		c.resources(m.header, one.Resources)
@@ -201,7 +201,7 @@ func (c *checker) job(m jobManifest) {
 	}
 }
 
-// pokes holds that OUTBOX_POKE_URL leads to a Service that relays.
+// pokes checks that OUTBOX_POKE_URL is the URL of a Service that relays.
 func (c *checker) pokes(b *base) {
 	for _, m := range b.services {
 		for _, s := range c.wiring.Services {
@@ -217,14 +217,14 @@ func (c *checker) pokes(b *base) {
 	}
 }
 
-// env is the literal values, after a look at all variables.
+// env checks all variables and returns the literal values.
 func (c *checker) env(h header, variables []variable) map[string]string {
 	env, seen := map[string]string{}, map[string]bool{}
 	for _, v := range variables {
-		c.require(!seen[v.Name], h, "env %s is given twice: leave one", v.Name)
+		c.require(!seen[v.Name], h, "env %s appears twice: remove one", v.Name)
 		seen[v.Name] = true
 		if v.Value != nil {
-			c.require(v.ValueFrom == nil, h, "env %s has both value and valueFrom: leave one", v.Name)
+			c.require(v.ValueFrom == nil, h, "env %s has both value and valueFrom: remove one", v.Name)
 			env[v.Name] = *v.Value
 			continue
 		}
@@ -239,7 +239,7 @@ func (c *checker) env(h header, variables []variable) map[string]string {
 	return env
 }
 
-// needs names the variables whose Secret or ConfigMap must be there.
+// needs names the variables whose Secret or ConfigMap must exist.
 func needs(variables []variable) (names []string) {
 	for _, v := range variables {
 		if v.ValueFrom == nil {
@@ -272,15 +272,15 @@ func (c *checker) source(m sourceManifest, namespace string) {
 	c.require(c.hasTopic(topic+deadLetterSuffix), h, "dead-letter topic %q is not declared: add a KafkaTopic", topic+deadLetterSuffix)
 	c.roomForDeadLetters(h, topic)
 	c.toService(h, spec.Sink)
-	c.require(spec.ConsumerGroup == sink+"."+topic, h, "consumerGroup is %q: give %s.%s, since a random or shared group loses its place", spec.ConsumerGroup, sink, topic)
+	c.require(spec.ConsumerGroup == sink+"."+topic, h, "consumerGroup is %q: give %s.%s, since a random group loses its offsets and a shared one splits the events", spec.ConsumerGroup, sink, topic)
 	for _, other := range c.wiring.Sources {
-		c.require(other.Group != spec.ConsumerGroup, h, "consumerGroup %s is that of KafkaSource %s too: each would get only some of the events", spec.ConsumerGroup, other.Name)
+		c.require(other.Group != spec.ConsumerGroup, h, "consumerGroup %s also belongs to KafkaSource %s: each would get only some of the events", spec.ConsumerGroup, other.Name)
 	}
 	c.require(len(spec.BootstrapServers) > 0, h, "bootstrapServers is missing: name the brokers")
 	c.require(spec.Consumers >= 1, h, "consumers is %d: give 1 or more", spec.Consumers)
 	c.require(spec.InitialOffset == "earliest", h, "initialOffset is %q: give earliest, or events from before the first start are never handled", spec.InitialOffset)
 	c.require(spec.Ordering == "ordered" || spec.Ordering == "unordered", h, "ordering is %q: give unordered, or ordered where an event must block its partition", spec.Ordering)
-	c.require(spec.CEOverrides.Extensions["consumer"] == sink, h, "ceOverrides.extensions.consumer is %q: give %s, or a dead letter does not say who failed", spec.CEOverrides.Extensions["consumer"], sink)
+	c.require(spec.CEOverrides.Extensions["consumer"] == sink, h, "ceOverrides.extensions.consumer is %q: give %s, or a dead letter does not say which function failed", spec.CEOverrides.Extensions["consumer"], sink)
 	c.require(m.Metadata.Labels[keyTypeLabel] == "string", h, "label %s must be string: keys are order ids", keyTypeLabel)
 	c.wiring.Sources = append(c.wiring.Sources, KafkaSource{
 		Name: m.Metadata.Name, Namespace: namespace, Group: spec.ConsumerGroup, Topic: topic,
@@ -291,7 +291,7 @@ func (c *checker) source(m sourceManifest, namespace string) {
 
 func (c *checker) delivery(h header, topic string, m *deliveryManifest) Delivery {
 	if m == nil || m.Retry == nil || m.BackoffPolicy == "" || m.BackoffDelay == "" || m.Timeout == "" || m.DeadLetterSink == nil {
-		c.require(false, h, "delivery is not complete: give retry, backoffPolicy, backoffDelay, timeout and deadLetterSink, since what is left out has no default")
+		c.require(false, h, "delivery is not complete: give retry, backoffPolicy, backoffDelay, timeout and deadLetterSink, since none has a default")
 		return Delivery{}
 	}
 	c.require(*m.Retry >= 0, h, "delivery.retry is %d: give 0 or more", *m.Retry)
@@ -305,7 +305,7 @@ func (c *checker) delivery(h header, topic string, m *deliveryManifest) Delivery
 	ref := m.DeadLetterSink.Ref
 	at := slices.IndexFunc(c.wiring.Sinks, func(s KafkaSink) bool { return s.Name == ref.Name })
 	if ref.APIVersion+" "+ref.Kind != kindSink || at < 0 {
-		c.require(false, h, "deadLetterSink refers to %s %s %s, which is not there: refer to a KafkaSink (%s) of the base", ref.APIVersion, ref.Kind, ref.Name, kindSink)
+		c.require(false, h, "deadLetterSink refers to %s %s %s, which does not exist: refer to a KafkaSink (%s) of the base", ref.APIVersion, ref.Kind, ref.Name, kindSink)
 		return d
 	}
 	d.DeadLetter = c.wiring.Sinks[at].Topic
@@ -313,10 +313,10 @@ func (c *checker) delivery(h header, topic string, m *deliveryManifest) Delivery
 	return d
 }
 
-// sixFields reads what PingSource reads when seconds are given.
+// sixFields parses schedules like PingSource when seconds are given.
 var sixFields = cron.NewParser(cron.Second | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow)
 
-// ParseSchedule reads the schedule of a PingSource: six fields, seconds first.
+// ParseSchedule parses the schedule of a PingSource: six fields, seconds first.
 func ParseSchedule(text string) (cron.Schedule, error) { return sixFields.Parse(text) }
 
 func (c *checker) ping(m pingManifest, namespace string) {
@@ -332,7 +332,7 @@ func (c *checker) ping(m pingManifest, namespace string) {
 
 func (c *checker) toService(h header, to destination) {
 	known := slices.ContainsFunc(c.wiring.Services, func(s Service) bool { return s.Name == to.Ref.Name })
-	c.require(known && to.Ref.APIVersion+" "+to.Ref.Kind == kindService, h, "sink refers to %s %s %s, which is not there: refer to a Service (%s) of the base", to.Ref.APIVersion, to.Ref.Kind, to.Ref.Name, kindService)
+	c.require(known && to.Ref.APIVersion+" "+to.Ref.Kind == kindService, h, "sink refers to %s %s %s, which does not exist: refer to a Service (%s) of the base", to.Ref.APIVersion, to.Ref.Kind, to.Ref.Name, kindService)
 }
 
 func (c *checker) hasTopic(name string) bool {

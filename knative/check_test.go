@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// edited is the base with the first occurrence of old in one file replaced.
+// edited returns the base with the first occurrence of old in one file replaced.
 func edited(t *testing.T, file, old, replacement string) fs.FS {
 	t.Helper()
 	files := fstest.MapFS{}
@@ -64,28 +64,28 @@ func TestLoadRefusesBrokenManifests(t *testing.T) {
 		"no concurrency":              {reserve, "containerConcurrency: 32", "containerConcurrency: 0", "bound the requests"},
 		"no timeout of requests":      {reserve, "      timeoutSeconds: 30\n", "", "timeoutSeconds is missing"},
 		"address on loopback":         {reserve, "value: :8080", "value: 127.0.0.1:8080", "give :8080"},
-		"privileges to gain":          {reserve, "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "or no pod is let in"},
-		"root":                        {reserve, "runAsNonRoot: true", "runAsNonRoot: false", "or no pod is let in"},
-		"capabilities":                {reserve, "drop: [ALL]", "drop: [NET_RAW]", "or no pod is let in"},
-		"no seccomp profile":          {reserve, "type: RuntimeDefault", "type: Unconfined", "or no pod is let in"},
+		"privileges to gain":          {reserve, "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "or no pod is admitted"},
+		"root":                        {reserve, "runAsNonRoot: true", "runAsNonRoot: false", "or no pod is admitted"},
+		"capabilities":                {reserve, "drop: [ALL]", "drop: [NET_RAW]", "or no pod is admitted"},
+		"no seccomp profile":          {reserve, "type: RuntimeDefault", "type: Unconfined", "or no pod is admitted"},
 		"files that can be written":   {reserve, "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "functions write no files"},
 		"no image":                    {reserve, "image: example.com/orders/reserve-stock", "image: \"\"", "image is missing"},
 		"no readiness probe":          {reserve, "/health/readiness", "/", "readinessProbe must get /health/readiness"},
 		"no liveness probe":           {reserve, "/health/liveness", "/", "livenessProbe must get /health/liveness"},
 		"no resources":                {reserve, "memory: 256Mi", "memory: \"\"", "resources must give cpu and memory"},
 		"second container":            {reserve, "      containers:\n", "      containers:\n        - image: sidecar\n", "it has 2 containers: give one"},
-		"variable given twice":        {relay, "name: OUTBOX_RETENTION", "name: OUTBOX_SCHEMA", "env OUTBOX_SCHEMA is given twice"},
+		"variable given twice":        {relay, "name: OUTBOX_RETENTION", "name: OUTBOX_SCHEMA", "env OUTBOX_SCHEMA appears twice"},
 		"variable without value":      {relay, "              value: orders\n", "", "env OUTBOX_SCHEMA has no value"},
 		"secret without key":          {relay, "                  key: dsn\n", "", "env MYSQL_DSN has no value"},
 		"value and reference at once": {relay, "              valueFrom:", "              value: x\n              valueFrom:", "has both value and valueFrom"},
 
 		"namespace of its own":    {topics, "name: order.created\n", "name: order.created\n  namespace: shop\n", "it is in the namespace shop"},
-		"poke to nobody":          {reserve, "http://publish-outbox-inventory.orders", "http://publish-outbox.orders", "of a Service that relays an outbox"},
+		"poke of a missing relay": {reserve, "http://publish-outbox-inventory.orders", "http://publish-outbox.orders", "of a Service that relays an outbox"},
 		"poke to no relay":        {reserve, "http://publish-outbox-inventory.orders", "http://notify.orders", "of a Service that relays an outbox"},
 		"job that is not retried": {"migrate.yaml", "restartPolicy: OnFailure", "restartPolicy: Never", "give OnFailure"},
 		"job that stays":          {"migrate.yaml", "  ttlSecondsAfterFinished: 3600\n", "", "ttlSecondsAfterFinished is missing"},
 		"job of no image":         {"migrate.yaml", "image: example.com/orders/harness", "image: \"\"", "image is missing"},
-		"job of root":             {"migrate.yaml", "runAsNonRoot: true", "runAsNonRoot: false", "or no pod is let in"},
+		"job of root":             {"migrate.yaml", "runAsNonRoot: true", "runAsNonRoot: false", "or no pod is admitted"},
 		"namespace of any pods":   {"namespace.yaml", "enforce: restricted", "enforce: baseline", "give restricted"},
 		"job of no memory":        {"migrate.yaml", "memory: 256Mi", "memory: \"\"", "resources must give cpu and memory"},
 
@@ -99,16 +99,16 @@ func TestLoadRefusesBrokenManifests(t *testing.T) {
 		"several topics":               {reserve, "    - order.created\n", "    - order.created\n    - order.failed\n", "give one KafkaSource to each topic"},
 		"undeclared topic":             {topics, "name: order.created\n", "name: order.made\n", `topic "order.created" is not declared`},
 		"undeclared dead-letter topic": {topics, "name: order.created.dlq", "name: order.made.dlq", `dead-letter topic "order.created.dlq" is not declared`},
-		"unknown function":             {reserve, "kind: Service\n      name: reserve-stock", "kind: Service\n      name: take-stock", "sink refers to serving.knative.dev/v1 Service take-stock, which is not there"},
+		"unknown function":             {reserve, "kind: Service\n      name: reserve-stock", "kind: Service\n      name: take-stock", "sink refers to serving.knative.dev/v1 Service take-stock, which does not exist"},
 		"function of another kind":     {reserve, "kind: Service\n      name: reserve-stock", "kind: Broker\n      name: reserve-stock", "refer to a Service"},
 		"function of another version":  {reserve, "apiVersion: serving.knative.dev/v1\n      kind", "apiVersion: v1\n      kind", "refer to a Service"},
 		"random group":                 {reserve, "consumerGroup: reserve-stock.order.created", "consumerGroup: \"\"", "give reserve-stock.order.created"},
-		"shared group":                 {release, "consumerGroup: release-stock.order.canceled", "consumerGroup: release-stock.order.failed", "is that of KafkaSource release-stock.order.failed too"},
+		"shared group":                 {release, "consumerGroup: release-stock.order.canceled", "consumerGroup: release-stock.order.failed", "also belongs to KafkaSource release-stock.order.failed"},
 		"source of no brokers":         {reserve, "    - orders-kafka-bootstrap.kafka:9092\n", "", "bootstrapServers is missing"},
 		"no consumers":                 {reserve, "consumers: 4", "consumers: 0", "consumers is 0: give 1 or more"},
 		"latest":                       {reserve, "initialOffset: earliest", "initialOffset: latest", "give earliest"},
 		"no ordering":                  {reserve, "  ordering: unordered\n", "", "give unordered, or ordered"},
-		"no consumer in the overrides": {reserve, "consumer: reserve-stock", "by: reserve-stock", "a dead letter does not say who failed"},
+		"no consumer in the overrides": {reserve, "consumer: reserve-stock", "by: reserve-stock", "a dead letter does not say which function failed"},
 		"keys that are no strings":     {reserve, "key-type: string", "key-type: int", "must be string"},
 
 		"no retry":            {reserve, "    retry: 10\n", "", "delivery is not complete"},
@@ -120,13 +120,13 @@ func TestLoadRefusesBrokenManifests(t *testing.T) {
 		"unknown policy":      {reserve, "backoffPolicy: exponential", "backoffPolicy: random", "give exponential or linear"},
 		"delay in Go's form":  {reserve, "PT0.3S", "300ms", `delivery.backoffDelay: "300ms" is no positive ISO 8601 duration`},
 		"timeout of nothing":  {reserve, "PT30S", "PT0S", `delivery.timeout: "PT0S" is no positive ISO 8601 duration`},
-		"unknown dead letter": {reserve, "name: order.created.dlq", "name: lost", "deadLetterSink refers to eventing.knative.dev/v1alpha1 KafkaSink lost, which is not there"},
+		"unknown dead letter": {reserve, "name: order.created.dlq", "name: lost", "deadLetterSink refers to eventing.knative.dev/v1alpha1 KafkaSink lost, which does not exist"},
 		"dead letter service": {reserve, "kind: KafkaSink", "kind: Service", "refer to a KafkaSink"},
 
 		"five fields":              {release, "0 */10 * * * *", "*/10 * * * *", "give six fields, seconds first"},
 		"no such second":           {release, "0 */10 * * * *", "61 * * * * *", "give six fields, seconds first"},
 		"data of no type":          {release, "  contentType: application/json\n", "", "give data and contentType together"},
-		"tick for nobody":          {relay, "kind: Service\n      name: publish-outbox-orders", "kind: Service\n      name: nobody", "Service nobody, which is not there"},
+		"tick for a missing sink":  {relay, "kind: Service\n      name: publish-outbox-orders", "kind: Service\n      name: missing", "Service missing, which does not exist"},
 		"saga ends before retries": {"expire-orders.yaml", "15m", "10m", "give a Go duration longer than 10m13.8s"},
 		"saga timeout of no unit":  {"expire-orders.yaml", "15m", "\"900\"", "give a Go duration longer than 10m13.8s"},
 		"outbox forgets too early": {relay, "192h", "168h", "give a Go duration longer than 168h0m0s"},

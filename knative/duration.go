@@ -11,8 +11,9 @@ import (
 
 var isoDuration = regexp.MustCompile(`^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$`)
 
-// parseDuration reads an ISO 8601 duration of days, hours, minutes and seconds, such as PT0.3S. Years, months and weeks
-// are refused, since no wait of a delivery is that long; so is what is not positive, since nothing in Knative does it.
+// parseDuration parses a positive ISO 8601 duration of days, hours, minutes and seconds, such as PT0.3S. It refuses years,
+// months and weeks, since no wait of a delivery is that long, and zero or negative values, which Knative does not reject
+// itself.
 func parseDuration(text string) (time.Duration, error) {
 	refused := fmt.Errorf("%q is no positive ISO 8601 duration: write it like PT0.3S or PT30S", text)
 	parts := isoDuration.FindStringSubmatch(text)

@@ -1,5 +1,5 @@
-// Package knative is the wiring as data. The manifests of base/ go in; topics, consumer groups, retries, dead letters,
-// schedules and the environment of every function come out, checked against the rules that keep events safe.
+// Package knative reads the wiring from the manifests in base/: topics, consumer groups, retries, dead letters, schedules
+// and the environment of every function, checked against the rules that keep events safe.
 package knative
 
 import (
@@ -10,7 +10,7 @@ import (
 //go:embed base/*.yaml
 var manifests embed.FS
 
-// Base is the folder base/ as it is deployed, kustomization.yaml at its top.
+// Base returns the deployed folder base/, with kustomization.yaml at its top.
 func Base() fs.FS {
 	base, err := fs.Sub(manifests, "base")
 	if err != nil {

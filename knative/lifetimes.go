@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// lifetimes compares what the functions remember, and how long they wait, with how long an event can come again.
+// lifetimes compares the retentions and timeouts of the functions with how long an event can be delivered again.
 func (c *checker) lifetimes(b *base) {
 	var events, deadLetters, waits time.Duration
 	for _, t := range c.wiring.Topics {
-		kept, _ := retention(t.Config) // what cannot be read was named with its topic
+		kept, _ := retention(t.Config) // an unreadable retention was reported with its topic
 		if strings.HasSuffix(t.Name, deadLetterSuffix) {
 			deadLetters = max(deadLetters, kept)
 		} else {
@@ -24,7 +24,7 @@ func (c *checker) lifetimes(b *base) {
 		longerThan time.Duration
 		why        string
 	}{
-		{"SAGA_TIMEOUT", waits, "an order must not expire while its event is still tried again"},
+		{"SAGA_TIMEOUT", waits, "an order must not expire while its event is still retried"},
 		{"OUTBOX_RETENTION", events, "a sent row explains a record for as long as its topic keeps it"},
 		{"INBOX_RETENTION", events + deadLetters, "an event can come again from its topic, and then from the dead letters"},
 		{"RESERVATION_LOG_RETENTION", events + deadLetters, "an event can come again from its topic, and then from the dead letters"},

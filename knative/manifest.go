@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The manifests have the fields that the base uses and no others, so that a field that nobody acts out is refused.
+// The manifest types have only the fields that the base uses, so that a field without effect in the harness is refused.
 
 type kustomization struct {
 	APIVersion string   `json:"apiVersion"`
@@ -26,7 +26,7 @@ type header struct {
 
 type metadata struct {
 	Name string `json:"name"`
-	// Namespace comes from the kustomization: in the base it is left out.
+	// Namespace comes from the kustomization; the base leaves it out.
 	Namespace   string            `json:"namespace"`
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
@@ -57,7 +57,7 @@ type container struct {
 	VolumeMounts    []mount         `json:"volumeMounts"`
 }
 
-// securityContext is that of a container. Its zero value allows what the policy "restricted" refuses.
+// securityContext belongs to a container. Its zero value allows what the policy "restricted" refuses.
 type securityContext struct {
 	AllowPrivilegeEscalation *bool `json:"allowPrivilegeEscalation"`
 	RunAsNonRoot             bool  `json:"runAsNonRoot"`
@@ -83,7 +83,7 @@ type mount struct {
 	ReadOnly  bool   `json:"readOnly"`
 }
 
-// jobManifest is a Job. It runs the harness, which is no function: it has no probes.
+// jobManifest is a Job. It runs the harness, which is not a function: it has no probes.
 type jobManifest struct {
 	header
 	Spec struct {
@@ -153,7 +153,7 @@ type sourceManifest struct {
 		CEOverrides      struct {
 			Extensions map[string]string `json:"extensions"`
 		} `json:"ceOverrides"`
-		// Net is how to reach brokers that ask who comes; in overlays only.
+		// Net configures access to brokers with authentication; only overlays have it.
 		Net *struct {
 			TLS struct {
 				Enable bool      `json:"enable"`
@@ -200,7 +200,7 @@ type sinkManifest struct {
 		ContentMode       string   `json:"contentMode"`
 		NumPartitions     *int     `json:"numPartitions"`
 		ReplicationFactor *int     `json:"replicationFactor"`
-		// Auth is how to reach brokers that ask who comes; in overlays only.
+		// Auth configures access to brokers with authentication; only overlays have it.
 		Auth *struct {
 			Secret struct {
 				Ref struct {
@@ -230,7 +230,7 @@ type topicManifest struct {
 	} `json:"spec"`
 }
 
-// base is all manifests, decoded and not yet checked.
+// base has all manifests, decoded but not yet checked.
 type base struct {
 	namespace  string
 	namespaces []header
@@ -277,7 +277,7 @@ func read(fsys fs.FS) (*base, error) {
 
 var (
 	separator = regexp.MustCompile(`(?m)^---[ \t]*(?:#.*)?\r?$`)
-	// marker is what ends a document in YAML: the decoder reads no further, so one that is left would hide the rest.
+	// marker matches the end of a document in YAML: the decoder stops there, so a remaining one would hide the rest.
 	marker = regexp.MustCompile(`(?m)^(?:---|\.\.\.)(?:\s.*)?$`)
 )
 
@@ -293,7 +293,7 @@ func documents(text []byte) (all [][]byte, err error) {
 	return all, nil
 }
 
-// The kinds of the wiring, each in the one version that is decoded here.
+// The kinds of the wiring, each in the only version that is decoded here.
 const (
 	kindNamespace = "v1 Namespace"
 	kindService   = "serving.knative.dev/v1 Service"

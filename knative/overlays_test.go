@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// overlay is the kustomization.yaml of an overlay, with the fields that ours have.
+// overlay is the kustomization.yaml of an overlay, with the fields that the project uses.
 type overlay struct {
 	APIVersion string   `json:"apiVersion"`
 	Kind       string   `json:"kind"`
@@ -43,7 +43,7 @@ type operation struct {
 	Value any    `json:"value"`
 }
 
-// beside are the kinds of overlays that are no wiring: their first lines only are looked at here.
+// beside has the kinds of overlay objects outside of the wiring: only their first lines are checked here.
 var beside = map[string]bool{
 	"v1 Service": true, "v1 Secret": true, "v1 ConfigMap": true, "apps/v1 StatefulSet": true, "policy/v1 PodDisruptionBudget": true,
 	"kafka.strimzi.io/v1 Kafka": true, "kafka.strimzi.io/v1 KafkaNodePool": true,
@@ -156,8 +156,8 @@ func TestEachBudgetIsOfAServiceThatHasTwo(t *testing.T) {
 	}
 }
 
-// TestBuiltManifestsKeepTheRules looks at what kustomize has built, a file an overlay, in the folder that MANIFESTS names;
-// .ci/run does that.
+// TestBuiltManifestsKeepTheRules checks the output of kustomize, one file per overlay, in the folder MANIFESTS; .ci/run sets
+// it.
 func TestBuiltManifestsKeepTheRules(t *testing.T) {
 	folder := os.Getenv("MANIFESTS")
 	if folder == "" {
@@ -194,7 +194,7 @@ func TestBuiltManifestsKeepTheRules(t *testing.T) {
 	}
 }
 
-// places are the namespaces that have objects of a kind.
+// places has the namespaces with objects of a kind.
 func places(t *testing.T, text []byte, kind string) (namespaces []string) {
 	t.Helper()
 	all, err := documents(text)
@@ -229,7 +229,7 @@ func builtWiring(text []byte) (*Wiring, error) {
 		}
 	}
 	for i := range b.topics {
-		b.topics[i].Metadata.Namespace = "" // that of the Kafka, in the overlay local
+		b.topics[i].Metadata.Namespace = "" // in the overlay local it is the namespace of the Kafka
 	}
 	return b.check()
 }

@@ -8,8 +8,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// strict decodes one document into the struct that to points to. It refuses fields that are unknown or given twice, and
-// those in other letter case as well: the decoder takes consumergroup for consumerGroup, and Kubernetes does not.
+// strict decodes one document into the struct that to points to. It refuses unknown and duplicate fields, and fields in
+// other letter case: the decoder would accept consumergroup for consumerGroup, and Kubernetes does not.
 func strict(document []byte, to any) error {
 	if err := yaml.UnmarshalStrict(document, to); err != nil {
 		return err
@@ -21,7 +21,7 @@ func strict(document []byte, to any) error {
 	return exact(plain, reflect.TypeOf(to))
 }
 
-// exact compares the fields of a decoded value with those of the type that it went into.
+// exact compares the fields of a decoded value with those of its type.
 func exact(value any, into reflect.Type) error {
 	for into.Kind() == reflect.Pointer {
 		into = into.Elem()

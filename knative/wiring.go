@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Wiring is all that base/ says, in the order in which kustomization.yaml lists it.
+// Wiring is the contents of base/, in the order of kustomization.yaml.
 type Wiring struct {
 	Services []Service
 	Sources  []KafkaSource
@@ -18,51 +18,51 @@ type Wiring struct {
 	Topics   []Topic
 }
 
-// Service is a function as it is deployed.
+// Service is a deployed function.
 type Service struct {
 	Name string
 	// Function is the folder of the function: its key in the catalogue. Two Services may share one.
 	Function string
-	// Public tells whether it can be reached from outside of the cluster.
+	// Public is whether the Service is reachable from outside of the cluster.
 	Public bool
-	// Env has the literal values only: what comes from a Secret or a ConfigMap belongs to the place of deployment.
+	// Env has only literal values: Secrets and ConfigMaps belong to the environment of a deployment.
 	Env map[string]string
-	// Needs names the variables that come from a Secret or a ConfigMap and have to be there.
+	// Needs names the required variables from a Secret or a ConfigMap.
 	Needs []string
 }
 
-// KafkaSource brings the events of one topic to one Service.
+// KafkaSource delivers the events of one topic to one Service.
 type KafkaSource struct {
 	Name      string
 	Namespace string
 	Group     string
 	Topic     string
-	// Consumers is how many consumers the group has on Knative, and in the harness how many events of one partition
-	// are worked on at once, each by itself, and apart from those how many that are tried again. At least 1.
+	// Consumers is the number of consumers of the group on Knative. In the harness it bounds the concurrent calls per
+	// partition for single events, and separately for retries. At least 1.
 	Consumers int
 	// Ordered blocks a partition until its event has been handled, through all retries.
 	Ordered bool
 	// Sink is the name of the Service.
 	Sink string
-	// Extensions are set on every event that is delivered.
+	// Extensions are set on every delivered event.
 	Extensions map[string]string
 	Delivery   Delivery
 }
 
-// Delivery is what becomes of an event whose delivery fails.
+// Delivery configures the retries and dead letters of an event.
 type Delivery struct {
-	// Retry is how many attempts follow the first one.
+	// Retry is the number of attempts after the first one.
 	Retry       int
 	Exponential bool
 	Delay       time.Duration
 	// Timeout bounds one attempt.
 	Timeout time.Duration
-	// DeadLetter is the topic that takes what has failed for good.
+	// DeadLetter is the topic of the dead letters.
 	DeadLetter string
 }
 
-// Backoff is the wait after so many failed attempts, 1 or more, as Knative computes it: Delay × 2^failures, or
-// Delay × failures when it is linear. What exceeds a time.Duration becomes the longest one.
+// Backoff returns the wait after a number of failed attempts, from 1, as Knative computes it: Delay × 2^failures, or Delay ×
+// failures if it is linear. It is capped at the longest time.Duration.
 func (d Delivery) Backoff(failures int) time.Duration {
 	factor := float64(failures)
 	if d.Exponential {
@@ -75,7 +75,7 @@ func (d Delivery) Backoff(failures int) time.Duration {
 	return time.Duration(wait)
 }
 
-// waits is the sum of all waits between the attempts for one event.
+// waits returns the sum of all waits between the attempts for one event.
 func (d Delivery) waits() time.Duration {
 	var sum time.Duration
 	for failures := 1; failures <= d.Retry; failures++ {
@@ -88,13 +88,13 @@ func (d Delivery) waits() time.Duration {
 	return sum
 }
 
-// KafkaSink writes what is posted to it to a topic.
+// KafkaSink writes posted events to a topic.
 type KafkaSink struct {
 	Name  string
 	Topic string
 }
 
-// PingSource posts an event to a Service by the clock.
+// PingSource posts an event to a Service on a schedule.
 type PingSource struct {
 	Name      string
 	Namespace string
@@ -114,8 +114,8 @@ type Topic struct {
 	Config     map[string]string
 }
 
-// Load reads the manifests that kustomization.yaml lists and checks them. Its error names everything that breaks a
-// rule, each with what to do; unknown kinds, unknown fields and fields given twice are refused as well.
+// Load reads the manifests that kustomization.yaml lists and checks them. Its error names every violation of a rule and how
+// to fix it. It also refuses unknown kinds, unknown fields and duplicate fields.
 func Load(fsys fs.FS) (*Wiring, error) {
 	m, err := read(fsys)
 	if err != nil {
@@ -126,8 +126,8 @@ func Load(fsys fs.FS) (*Wiring, error) {
 
 var validTopicPrefix = regexp.MustCompile(`^[a-zA-Z0-9._-]{0,64}$`)
 
-// WithTopicPrefix returns the wiring with prefix before the name of every topic and consumer group: tests and tenants
-// share a cluster by it. It fails for a prefix that is not at most 64 of [a-zA-Z0-9._-].
+// WithTopicPrefix returns the wiring with prefix before the name of every topic and consumer group, so that tests and
+// tenants can share a cluster. It fails for a prefix that is not at most 64 of [a-zA-Z0-9._-].
 func (w *Wiring) WithTopicPrefix(prefix string) (*Wiring, error) {
 	if !validTopicPrefix.MatchString(prefix) {
 		return nil, fmt.Errorf("the topic prefix %q: use at most 64 of a-z, A-Z, 0-9, dot, underscore and hyphen", prefix)
@@ -147,7 +147,7 @@ func (w *Wiring) WithTopicPrefix(prefix string) (*Wiring, error) {
 	return &prefixed, nil
 }
 
-// Outboxes lists the schemas with an outbox, each of which has a relay of its own, in the order of their names.
+// Outboxes lists the schemas with an outbox, each of which has its own relay, sorted by name.
 func (w *Wiring) Outboxes() (schemas []string) {
 	for _, service := range w.Services {
 		if name := service.Env["OUTBOX_SCHEMA"]; name != "" {

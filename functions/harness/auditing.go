@@ -12,7 +12,7 @@ import (
 	"example.com/orders/functions/internal/operate/audit"
 )
 
-// auditing audits a harness over and over.
+// auditing audits a harness repeatedly.
 type auditing struct {
 	audit audit.Options
 	every time.Duration
@@ -24,10 +24,10 @@ type auditing struct {
 	failed bool            // the last audit could not read everything
 }
 
-// auditShare bounds what auditing takes: after an audit comes a pause of so many times its length.
+// auditShare bounds the time that audits take: the pause after an audit is at least this many times its duration.
 const auditShare = 20
 
-// newAuditing returns what audits a harness with this configuration, so long after each audit.
+// newAuditing returns the auditing of a harness with this configuration, with a pause of at least every between audits.
 func newAuditing(config map[string]string, every time.Duration, registry *prometheus.Registry, log *slog.Logger) (*auditing, error) {
 	o, err := audit.Configure(config, defaultGrace)
 	if err != nil {
@@ -57,7 +57,7 @@ func (a *auditing) run(ctx context.Context) {
 	}
 }
 
-// note keeps a report and logs what the one before did not have.
+// note keeps a report and logs the breaches that the previous one did not have.
 func (a *auditing) note(report *audit.Report, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -83,7 +83,7 @@ func (a *auditing) note(report *audit.Report, err error) {
 	a.logged = breaches
 }
 
-// lastReport is that of the last audit, nil before the first one.
+// lastReport returns the report of the last audit, nil before the first one.
 func (a *auditing) lastReport() *audit.Report {
 	if a == nil {
 		return nil
@@ -93,11 +93,11 @@ func (a *auditing) lastReport() *audit.Report {
 	return a.last
 }
 
-// auditCollector gives the last report to Prometheus.
+// auditCollector exports the last report to Prometheus.
 type auditCollector struct{ *auditing }
 
 var (
-	auditBreaches = prometheus.NewDesc("orders_audit_breaches", "Breaches of what must always be true, at the last audit.", []string{"invariant"}, nil)
+	auditBreaches = prometheus.NewDesc("orders_audit_breaches", "Breaches of invariants, at the last audit.", []string{"invariant"}, nil)
 	auditTime     = prometheus.NewDesc("orders_audit_time_seconds", "When the last audit took its snapshot, in Unix time.", nil, nil)
 )
 
@@ -107,7 +107,7 @@ func (auditCollector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- auditTime
 }
 
-// Collect tells them; there are none before the first audit.
+// Collect returns the metrics; there are none before the first audit.
 func (c auditCollector) Collect(values chan<- prometheus.Metric) {
 	report := c.lastReport()
 	if report == nil {

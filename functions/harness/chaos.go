@@ -17,26 +17,26 @@ import (
 	"example.com/orders/knative"
 )
 
-// handle hands an event to a function, as the sources do.
+// handle hands an event to a function, like the sources.
 type handle = func(context.Context, event.Event) error
 
-// chaos is what the sources do wrong on purpose, for people who want to see the flow get over it. The rates are shares
-// of the deliveries, from 0 to 1. It is set by flags only: no request, no event and no variable can.
+// chaos makes the sources inject faults, to show how the flow recovers. The rates are shares of the deliveries, from 0 to 1.
+// Only flags set it: no request, no event and no variable can.
 type chaos struct {
-	text     string // as it was given
-	function string // the deployed name of the function that suffers it; empty for all
+	text     string // the flag's text
+	function string // the deployed name of the affected function; empty means all
 
 	duplicate float64       // delivered twice
 	delay     float64       // delivered late,
-	delayed   time.Duration // by up to so much
-	drop      float64       // delivered, and the answer lost: the source delivers again
-	fail      float64       // not delivered, answered as by a function that fails
+	delayed   time.Duration // by at most this
+	drop      float64       // delivered, but the answer is lost, so the source delivers again
+	fail      float64       // not delivered, answered like a failure of the function
 	poison    float64       // not delivered, answered as poison: it becomes a dead letter
 }
 
 func (c *chaos) flags(flags *flag.FlagSet) {
-	flags.Func("chaos", "disturb deliveries on purpose: any of duplicate=`RATE`,delay=RATE:UP_TO,drop=RATE,fail=RATE,poison=RATE,\nwith rates from 0 to 1, as in duplicate=0.1,delay=0.2:50ms", c.parse)
-	flags.StringVar(&c.function, "chaos-function", "", "the `function` whose deliveries are disturbed (default all)")
+	flags.Func("chaos", "inject faults into deliveries: any of duplicate=`RATE`,delay=RATE:UP_TO,drop=RATE,fail=RATE,poison=RATE,\nwith rates from 0 to 1, as in duplicate=0.1,delay=0.2:50ms", c.parse)
+	flags.StringVar(&c.function, "chaos-function", "", "the `function` whose deliveries get faults (default all)")
 }
 
 func (c *chaos) parse(text string) error {
@@ -66,13 +66,13 @@ func (c *chaos) parse(text string) error {
 	return nil
 }
 
-// check refuses a function that no source delivers to.
+// check refuses a function without a source.
 func (c *chaos) check(wiring *knative.Wiring) error {
 	if c.function == "" {
 		return nil
 	}
 	if c.text == "" {
-		return errors.New("--chaos-function without --chaos: say what shall happen to its deliveries")
+		return errors.New("--chaos-function without --chaos: name the faults of its deliveries")
 	}
 	var sinks []string
 	for _, source := range wiring.Sources {
@@ -85,7 +85,7 @@ func (c *chaos) check(wiring *knative.Wiring) error {
 	return fmt.Errorf("--chaos-function %q: no source delivers to it, only to %s", c.function, strings.Join(slices.Compact(sinks), ", "))
 }
 
-// strikes tells whether a function suffers any of it.
+// strikes returns whether a function gets faults.
 func (c *chaos) strikes(function string) bool {
 	return c.text != "" && (c.function == "" || c.function == function)
 }
@@ -96,7 +96,7 @@ var (
 	errPoisoned = delivery.Result(delivery.Poison(errors.New("chaos: called poison on purpose")))
 )
 
-// around disturbs the deliveries to a function, which come one by one then.
+// around injects faults into the deliveries to a function, which then come one at a time.
 func (c *chaos) around(to handle) handle {
 	return func(ctx context.Context, e event.Event) error {
 		if happens(c.delay) {

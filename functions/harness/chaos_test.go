@@ -34,7 +34,7 @@ func TestTheFlowEndsRightInChaos(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, v.what)
 	assert.Empty(t, l.broken)
-	assert.Contains(t, p.log.String(), `level=WARN msg="chaos: deliveries are disturbed on purpose" chaos="duplicate=0.2,delay=0.3:20ms,drop=0.1,fail=0.1" function=all`)
+	assert.Contains(t, p.log.String(), `level=WARN msg="chaos: faults are injected into deliveries" chaos="duplicate=0.2,delay=0.3:20ms,drop=0.1,fail=0.1" function=all`)
 	p.audit(t)
 	p.stop(t)
 }

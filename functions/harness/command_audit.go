@@ -11,7 +11,7 @@ import (
 	"example.com/orders/functions/internal/operate/audit"
 )
 
-// defaultGrace is longer than an event takes from its commit to its last effect when nothing is wrong.
+// defaultGrace is longer than an event takes from its commit to its last effect in normal operation.
 const defaultGrace = 30 * time.Second
 
 // prepareAudit adds the flags of audit.
@@ -23,7 +23,7 @@ func prepareAudit(flags *flag.FlagSet) runner {
 	}
 }
 
-// auditCommand audits once, writes the report to standard output, and fails when there is a breach.
+// auditCommand audits once, writes the report to standard output, and fails if there is a breach.
 func auditCommand(ctx context.Context, o options, out streams, grace time.Duration, asJSON bool) (err error) {
 	s, release, err := reach(ctx, o, out, needsDatabase|needsKafka)
 	if err != nil {

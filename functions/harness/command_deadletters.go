@@ -17,7 +17,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// letterCommand is a command about dead letters: its flags.
+// letterCommand is a command about dead letters, with its flags.
 type letterCommand struct {
 	operator
 
@@ -33,7 +33,7 @@ type letterCommand struct {
 	timeout      time.Duration
 }
 
-// selecting adds the flags that pick letters.
+// selecting adds the flags that select letters.
 func (c *letterCommand) selecting(flags *flag.FlagSet, states string, limit int) {
 	flags.StringVar(&c.topic, "topic", "", "only letters of this `topic`, order.created or order.created.dlq")
 	flags.Int64Var(&c.partition, "partition", -1, "only letters of this partition of the topic's dead letters, by its `number`")
@@ -49,14 +49,14 @@ func (c *letterCommand) selecting(flags *flag.FlagSet, states string, limit int)
 func (c *letterCommand) changing(flags *flag.FlagSet, states string) {
 	c.changes = true
 	c.selecting(flags, states, 0)
-	flags.BoolVar(&c.all, "all", false, "all letters in these states, when nothing else picks some")
+	flags.BoolVar(&c.all, "all", false, "all letters in these states, without another selection")
 	c.flags(flags)
 }
 
 func lettersList(flags *flag.FlagSet) runner {
 	var c letterCommand
 	c.selecting(flags, "open,parked", 100)
-	flags.BoolVar(&c.asJSON, "json", false, "one JSON object a line")
+	flags.BoolVar(&c.asJSON, "json", false, "one JSON object per line")
 	return c.with(func(_ context.Context, _ deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
 		return listLetters(out, found, c.limit, c.asJSON)
 	})
@@ -65,7 +65,7 @@ func lettersList(flags *flag.FlagSet) runner {
 func lettersShow(flags *flag.FlagSet) runner {
 	var c letterCommand
 	c.selecting(flags, "all", 10)
-	flags.BoolVar(&c.asJSON, "json", false, "one JSON object a line")
+	flags.BoolVar(&c.asJSON, "json", false, "one JSON object per line")
 	return c.with(func(_ context.Context, _ deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
 		return showLetters(out, found, c.limit, c.asJSON)
 	})
@@ -76,7 +76,7 @@ func lettersReplay(flags *flag.FlagSet) runner {
 	c.changing(flags, string(deadletter.Open))
 	flags.StringVar(&c.functionsURL, "functions-url", "", "`URL` of a function, with {consumer} for its name: http://{consumer}.orders.svc.cluster.local (default those of the harness that runs on --data) [FUNCTIONS_URL]")
 	flags.IntVar(&c.parkAfter, "park-after", 3, "park a letter after this `many` replays that failed")
-	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long a function may take about a letter")
+	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long a function may take for a letter")
 	return c.with(func(ctx context.Context, box deadletter.Box, found []deadletter.Letter, out streams, s *servers, o options) error {
 		if c.parkAfter < 1 {
 			return errors.New("--park-after: give 1 or more")
@@ -120,7 +120,7 @@ func lettersDiscard(flags *flag.FlagSet) runner {
 	})
 }
 
-// with finds the letters that the flags pick, in the order in which they would be replayed, and gives them to do.
+// with loads the letters that the flags select, in the order of a replay, and passes them to do.
 func (c *letterCommand) with(do func(context.Context, deadletter.Box, []deadletter.Letter, streams, *servers, options) error) runner {
 	return func(ctx context.Context, o options, out streams) (err error) {
 		d, err := locate(o, needsDatabase|needsKafka)
@@ -153,7 +153,7 @@ func (c *letterCommand) with(do func(context.Context, deadletter.Box, []deadlett
 	}
 }
 
-// loadWiring is the wiring with the names that it has at the servers of a configuration.
+// loadWiring returns the wiring with the names that it has on the servers of a configuration.
 func loadWiring(config map[string]string) (*knative.Wiring, error) {
 	wiring, err := knative.Load(knative.Base())
 	if err != nil {
@@ -183,11 +183,11 @@ func openBox(ctx context.Context, s *servers, wiring *knative.Wiring, actor stri
 	return deadletter.Box{Reader: reader, Sources: wiring.Sources, Journal: journal}, shut, nil
 }
 
-// selector is what the flags pick.
+// selector returns the selection of the flags.
 func (c *letterCommand) selector(config map[string]string) (deadletter.Selector, error) {
 	s := deadletter.Selector{Consumer: c.consumer, Key: c.key}
 	if c.changes && c.topic == "" && c.consumer == "" && c.key == "" && !c.all {
-		return s, errors.New("say which letters: by --topic, --consumer, --order, or --all; with --dry-run first to see which they are")
+		return s, errors.New("select letters: by --topic, --consumer, --order, or --all; with --dry-run first to see which they are")
 	}
 	var err error
 	if s.States, err = readStates(c.states, deadletter.States); err != nil {
@@ -210,26 +210,26 @@ func (c *letterCommand) selector(config map[string]string) (deadletter.Selector,
 	return s, nil
 }
 
-// functions is the URL of the functions.
+// functions returns the URL template of the functions.
 func (c *letterCommand) functions(s *servers, o options) (string, error) {
 	to := or(c.functionsURL, o.environ["FUNCTIONS_URL"])
 	if own := s.api + "/functions/{consumer}"; s.api != "" && c.functionsURL == "" {
 		if to != "" && to != own {
-			return "", fmt.Errorf("FUNCTIONS_URL is %q, and the functions of the harness on %s are at %s: unset it, or say by --functions-url which are meant", to, o.data, own)
+			return "", fmt.Errorf("FUNCTIONS_URL is %q, and the functions of the harness on %s are at %s: unset it, or name the functions with --functions-url", to, o.data, own)
 		}
 		to = own
 	}
 	if to == "" {
-		return "", fmt.Errorf("no harness is running on %s: say where the functions are by --functions-url, such as http://{consumer}.orders.svc.cluster.local", o.data)
+		return "", fmt.Errorf("no harness is running on %s: give their address with --functions-url, such as http://{consumer}.orders.svc.cluster.local", o.data)
 	}
 	u, err := url.Parse(strings.ReplaceAll(to, "{consumer}", "consumer"))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.Contains(to, "{consumer}") {
-		return "", fmt.Errorf("--functions-url %q: give an http or https URL with {consumer} in the place of the function's name", to)
+		return "", fmt.Errorf("--functions-url %q: give an http or https URL with {consumer} in place of the function's name", to)
 	}
 	return to, nil
 }
 
-// change does something to letters, or says that it would, one line a letter. It fails unless it was done to all.
+// change changes letters, or prints the change, one line per letter. It fails unless it succeeded for all.
 func (c *letterCommand) change(out streams, letters []deadletter.Letter, done string, note func(deadletter.Letter) (string, error), do func([]deadletter.Letter, deadletter.Report) error) error {
 	if c.limit > 0 && len(letters) > c.limit {
 		letters = letters[:c.limit]
@@ -247,7 +247,7 @@ func (c *letterCommand) change(out streams, letters []deadletter.Letter, done st
 			} else {
 				would++
 			}
-			fmt.Fprintf(out.stdout, "%s  %s %s of %s: %s\n", l.Place, l.State, plainText(l.Event.ID()), consumerOf(l, "nobody"), line)
+			fmt.Fprintf(out.stdout, "%s  %s %s of %s: %s\n", l.Place, l.State, plainText(l.Event.ID()), consumerOf(l, "no consumer"), line)
 		}
 		fmt.Fprintf(out.stdout, "%d letters would be %s\n", would, done)
 		return nil
@@ -263,7 +263,7 @@ func (c *letterCommand) change(out streams, letters []deadletter.Letter, done st
 		if detail != "" {
 			result += ": " + detail
 		}
-		fmt.Fprintf(out.stdout, "%s  %s of %s: %s\n", l.Place, plainText(l.Event.ID()), consumerOf(l, "nobody"), result)
+		fmt.Fprintf(out.stdout, "%s  %s of %s: %s\n", l.Place, plainText(l.Event.ID()), consumerOf(l, "no consumer"), result)
 	})
 	fmt.Fprintf(out.stdout, "%d letters %s\n", changed, done)
 	if err == nil && left > 0 {

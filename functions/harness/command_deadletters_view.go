@@ -11,18 +11,18 @@ import (
 	"example.com/orders/functions/internal/operate/deadletter"
 )
 
-// plainText is text of a record for a terminal.
+// plainText makes text of a record safe for a terminal.
 func plainText(text string) string { return oneline.Of(text, 200) }
 
-// consumerOf returns the function that a letter names, marked when the letter is forged, and nobody when it names none.
-func consumerOf(l deadletter.Letter, nobody string) string {
+// consumerOf returns the function that a letter names, marked if the letter is forged, or missing if it names none.
+func consumerOf(l deadletter.Letter, missing string) string {
 	if l.Forged {
 		return plainText(l.Consumer) + " (forged)"
 	}
-	return or(plainText(l.Consumer), nobody)
+	return or(plainText(l.Consumer), missing)
 }
 
-// few returns the first letters up to a limit, and how many there are beyond it.
+// few returns the first letters up to a limit, and the number of the remaining ones.
 func few(letters []deadletter.Letter, limit int) (shown []deadletter.Letter, more int) {
 	if limit <= 0 || len(letters) <= limit {
 		return letters, 0
@@ -101,7 +101,7 @@ func showLetter(out streams, l deadletter.Letter) {
 	}
 }
 
-// known is a number of a letter that Knative may not have told, for a table.
+// known returns a number of a letter for a table, or a dash, since Knative may not provide it.
 func known(n int) any {
 	if n == 0 {
 		return "-"
@@ -109,8 +109,7 @@ func known(n int) any {
 	return n
 }
 
-// failure says why a letter was set aside. Knative does not count attempts, and gives 0 for the status of an answer
-// that never came.
+// failure says why a record became a dead letter. Knative does not count attempts, and has status 0 if there was no answer.
 func failure(l deadletter.Letter) string {
 	text := "no answer"
 	if l.Status != 0 {
@@ -133,7 +132,7 @@ type letterView struct {
 	State     string     `json:"state"`
 	Failures  int        `json:"replaysFailed"`
 	Consumer  string     `json:"consumer"`
-	Forged    bool       `json:"forged,omitempty"` // no source has it and the topics together
+	Forged    bool       `json:"forged,omitempty"` // no source has its consumer and topics together
 	Key       string     `json:"key"`
 	EventType string     `json:"eventType"`
 	EventID   string     `json:"eventId"`
@@ -147,7 +146,7 @@ type letterView struct {
 
 	Extensions map[string]any `json:"extensions,omitempty"`
 	Value      string         `json:"value,omitempty"`
-	Binary     []byte         `json:"valueBase64,omitempty"` // instead, when it is not text
+	Binary     []byte         `json:"valueBase64,omitempty"` // instead of the value, if that is not text
 	History    []actionView   `json:"actions,omitempty"`
 }
 
@@ -166,7 +165,7 @@ type actionView struct {
 	Detail   string    `json:"detail"`
 }
 
-// views are letters in JSON, with what is in them when full.
+// views returns letters in JSON, with their contents if full.
 func views(letters []deadletter.Letter, full bool) []letterView {
 	all := make([]letterView, len(letters))
 	for i, l := range letters {

@@ -13,11 +13,11 @@ import (
 	"example.com/orders/functions/internal/web/direct"
 )
 
-// healthWithin bounds the health command, so that a harness that hangs is told from one that is well.
+// healthWithin bounds the health command, so that it fails if the harness hangs.
 const healthWithin = 4 * time.Second
 
-// healthCommand asks the harness on --addr or --data how it is, and fails unless every function can work. An image without a
-// shell or curl is checked by it.
+// healthCommand checks the health of the harness on --addr or --data, and fails unless every function can work. It is the
+// health check of an image without a shell or curl.
 func healthCommand(ctx context.Context, o options, out streams) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, healthWithin)
 	defer cancel()
@@ -47,7 +47,7 @@ func healthCommand(ctx context.Context, o options, out streams) (err error) {
 	return nil
 }
 
-// addrOf is where the harness is that was named: by its address, or else by its data folder.
+// addrOf returns the address of the harness: the given one, or else that of its data folder.
 func addrOf(o options) (string, error) {
 	if o.addrNamed || !o.dataNamed || o.ephemeral {
 		return o.addr, nil
@@ -62,15 +62,15 @@ func addrOf(o options) (string, error) {
 	return running.Addr, nil
 }
 
-// toHarness returns a client for a few requests to a harness, which keeps no connection.
+// toHarness returns a client for a few requests to a harness, without keep-alive.
 func toHarness() *http.Client {
 	transport := direct.Transport()
 	transport.DisableKeepAlives = true
 	return &http.Client{Transport: transport}
 }
 
-// reachable is the address at which a server that listens on addr is found from the same machine: one that listens on
-// all addresses is found at the loopback one.
+// reachable returns the address at which a server that listens on addr is reached from the same machine: the loopback
+// address if it listens on all addresses.
 func reachable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

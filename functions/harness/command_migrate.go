@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// migrateCommand brings the schemas to their newest version and says what it did.
+// migrateCommand migrates the schemas to their newest version and prints what it applied.
 func migrateCommand(ctx context.Context, o options, out streams) (err error) {
 	s, release, err := reach(ctx, o, out, needsDatabase)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// operator is who works with a command, and what the commands that change something have in common.
+// operator has the flags that the commands with changes share.
 type operator struct {
 	actor  string
 	reason string
@@ -23,11 +23,11 @@ type operator struct {
 
 func (p *operator) flags(flags *flag.FlagSet) {
 	flags.StringVar(&p.actor, "actor", "", "`name` of who does it, for the record (default user@host) [HARNESS_ACTOR]")
-	flags.StringVar(&p.reason, "reason", "", "`text` that says why, for the record")
-	flags.BoolVar(&p.dryRun, "dry-run", false, "say what would be done, and do nothing")
+	flags.StringVar(&p.reason, "reason", "", "`text` with the reason, for the record")
+	flags.BoolVar(&p.dryRun, "dry-run", false, "print the changes without making them")
 }
 
-// name is who is recorded.
+// name returns the recorded name of the operator.
 func (p *operator) name(o options) string {
 	if p.actor != "" {
 		return p.actor
@@ -46,7 +46,7 @@ func (p *operator) name(o options) string {
 	return name + "@" + host
 }
 
-// readStates reads --state: some of the states with commas between them, or all of them.
+// readStates parses --state: some of the states, separated by commas, or all.
 func readStates[T ~string](text string, states []T) ([]T, error) {
 	if text == "all" {
 		return states, nil
@@ -55,14 +55,14 @@ func readStates[T ~string](text string, states []T) ([]T, error) {
 	for name := range strings.SplitSeq(text, ",") {
 		state := T(strings.TrimSpace(name))
 		if !slices.Contains(states, state) {
-			return nil, fmt.Errorf("--state %q: give some of %v with commas between them, or all", text, states)
+			return nil, fmt.Errorf("--state %q: give some of %v separated by commas, or all", text, states)
 		}
 		wanted = append(wanted, state)
 	}
 	return wanted, nil
 }
 
-// table writes rows whose columns line up.
+// table writes rows with aligned columns.
 func table(w io.Writer, head ...any) (row func(...any), flush func() error) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row = func(cells ...any) {
@@ -78,7 +78,7 @@ func table(w io.Writer, head ...any) (row func(...any), flush func() error) {
 	return row, t.Flush
 }
 
-// jsonLines writes one JSON value a line.
+// jsonLines writes one JSON value per line.
 func jsonLines[T any](w io.Writer, values []T) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
@@ -90,7 +90,7 @@ func jsonLines[T any](w io.Writer, values []T) error {
 	return nil
 }
 
-// ago is a duration as a person reads it: seconds up to two minutes, minutes up to two hours, then hours and days.
+// ago formats a duration for people: seconds up to two minutes, minutes up to two hours, then hours and days.
 func ago(d time.Duration) string {
 	switch {
 	case d < 2*time.Minute:

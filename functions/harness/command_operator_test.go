@@ -135,7 +135,7 @@ func TestPoisonIsSeenReplayedInVainParkedAndDiscarded(t *testing.T) {
 	counter := fmt.Sprintf(`orders_dead_letters_total{consumer="reserve-stock",reason="poison",topic="%sorder.created"} 1`, s.topicPrefix())
 	p.awaitMetric(t, counter)
 
-	s.operate(t, "say which letters", "deadletters replay")
+	s.operate(t, "select letters", "deadletters replay")
 	s.operate(t, "[open parked discarded replayed]", "deadletters list --state lost")
 	dry := s.operate(t, "", "deadletters replay --all --dry-run")
 	assert.Contains(t, dry, "would be replayed to "+p.url+"/functions/reserve-stock")
@@ -268,7 +268,7 @@ func TestParkedOutboxRowsAreRequeuedOrDiscarded(t *testing.T) {
 	assert.Equal(t, []any{"orders", firstRow, first, "order.confirmed", 10, "too large for the broker"},
 		[]any{parked[0].Schema, parked[0].ID, parked[0].AggregateID, parked[0].Type, parked[0].Attempts, parked[0].LastError})
 	assert.Contains(t, s.operate(t, "", "outbox list"), "too large for the broker")
-	s.operate(t, "say which rows", "outbox requeue")
+	s.operate(t, "select rows", "outbox requeue")
 	s.operate(t, "give --schema too", "outbox requeue --id", strconv.FormatInt(firstRow, 10))
 	s.operate(t, "which have an outbox", "outbox list --schema notifications")
 	s.operate(t, "[new waiting parked sent discarded]", "outbox list --state lost")

@@ -15,7 +15,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// outboxCommand is a command about outboxes: its flags.
+// outboxCommand is a command about outboxes, with its flags.
 type outboxCommand struct {
 	operator
 
@@ -35,15 +35,15 @@ func outboxList(flags *flag.FlagSet) runner {
 	flags.StringVar(&c.states, "state", "parked,waiting,new", "only rows in these `states`: parked (refused for good), waiting (for the next attempt), new, sent, discarded, or all")
 	flags.Int64Var(&c.after, "after", 0, "only rows after this `id`")
 	flags.IntVar(&c.limit, "limit", 100, "at most this `many` rows of each state and schema")
-	flags.BoolVar(&c.asJSON, "json", false, "one JSON object a line")
+	flags.BoolVar(&c.asJSON, "json", false, "one JSON object per line")
 	return c.with(c.list)
 }
 
 func outboxShow(flags *flag.FlagSet) runner {
 	var c outboxCommand
 	flags.StringVar(&c.schema, "schema", "", "the outbox of this `schema`, such as orders")
-	flags.StringVar(&c.ids, "id", "", "the rows with these `ids`, with commas between them")
-	flags.BoolVar(&c.asJSON, "json", false, "one JSON object a line")
+	flags.StringVar(&c.ids, "id", "", "the rows with these `ids`, separated by commas")
+	flags.BoolVar(&c.asJSON, "json", false, "one JSON object per line")
 	return c.with(c.show)
 }
 
@@ -66,19 +66,19 @@ func outboxDiscard(flags *flag.FlagSet) runner {
 func outboxPurge(flags *flag.FlagSet) runner {
 	var c outboxCommand
 	flags.StringVar(&c.schema, "schema", "", "only the outbox of this `schema`, such as orders")
-	flags.DurationVar(&c.olderThan, "older-than", 0, "delete the rows that were sent longer ago than this, such as 192h; what the audit compares with Kafka has to be older than the topics keep it")
+	flags.DurationVar(&c.olderThan, "older-than", 0, "delete the rows that were sent longer ago than this, such as 192h; it must exceed the retention of the topics, or the audit misses the rows")
 	c.flags(flags)
 	return c.with(c.purge)
 }
 
 func (c *outboxCommand) changing(flags *flag.FlagSet, states string) {
 	flags.StringVar(&c.schema, "schema", "", "the outbox of this `schema`, such as orders")
-	flags.StringVar(&c.ids, "id", "", "the rows with these `ids`, with commas between them; they are "+states)
+	flags.StringVar(&c.ids, "id", "", "the rows with these `ids`, separated by commas; they are "+states)
 	flags.BoolVar(&c.all, "all", false, "all parked rows")
 	c.flags(flags)
 }
 
-// with opens the outboxes that the flags pick and gives them to do.
+// with opens the selected outboxes and passes them to do.
 func (c *outboxCommand) with(do func(context.Context, streams, []backlog.Operator) error) runner {
 	return func(ctx context.Context, o options, out streams) (err error) {
 		d, err := locate(o, needsDatabase)
@@ -119,7 +119,7 @@ func (c *outboxCommand) with(do func(context.Context, streams, []backlog.Operato
 	}
 }
 
-// schemas lists the schemas with an outbox that the flags pick.
+// schemas lists the selected schemas with an outbox.
 func (c *outboxCommand) schemas(wiring *knative.Wiring) ([]string, error) {
 	names := wiring.Outboxes()
 	if c.schema == "" {
@@ -160,14 +160,14 @@ func (c *outboxCommand) list(ctx context.Context, out streams, outboxes []backlo
 	return writeRows(out.stdout, found)
 }
 
-// show writes all there is to know of the rows with these ids, which are those of one schema's outbox.
+// show writes everything about the rows with these ids, all in one schema's outbox.
 func (c *outboxCommand) show(ctx context.Context, out streams, outboxes []backlog.Operator) error {
 	ids, err := c.named()
 	if err != nil {
 		return err
 	}
 	if len(ids) == 0 || c.schema == "" {
-		return errors.New("say which rows by --schema and --id: outbox list tells both")
+		return errors.New("select rows by --schema and --id: outbox list prints both")
 	}
 	found := make([]fullRowView, len(ids))
 	for i, id := range ids {
@@ -189,17 +189,17 @@ func (c *outboxCommand) show(ctx context.Context, out streams, outboxes []backlo
 	return nil
 }
 
-// change does something to the rows that the flags pick, or says that it would. Ids are those of one schema's outbox.
+// change changes the selected rows, or prints the change. Ids belong to one schema's outbox.
 func (c *outboxCommand) change(ctx context.Context, out streams, outboxes []backlog.Operator, done string, from []backlog.State, do func(backlog.Operator, context.Context, int64, string) error) error {
 	ids, err := c.named()
 	if err != nil {
 		return err
 	}
 	if (len(ids) == 0) == !c.all {
-		return errors.New("say which rows: either by --schema and --id, or --all for all that are parked; with --dry-run first to see which they are")
+		return errors.New("select rows: either by --schema and --id, or --all for all parked ones; use --dry-run first to see them")
 	}
 	if len(ids) > 0 && c.schema == "" {
-		return errors.New("an --id is that of a row of one schema: give --schema too")
+		return errors.New("an --id belongs to one schema: give --schema too")
 	}
 	changed, left := 0, 0
 	one := func(outbox backlog.Operator, id int64) error {
@@ -230,7 +230,7 @@ func (c *outboxCommand) change(ctx context.Context, out streams, outboxes []back
 	return nil
 }
 
-// each gives the rows with these ids to do, or all parked ones when there are none.
+// each calls do with the rows of these ids, or with all parked ones if there are none.
 func each(ctx context.Context, outbox backlog.Operator, ids []int64, do func(backlog.Operator, int64) error) error {
 	for _, id := range ids {
 		if err := do(outbox, id); err != nil {
@@ -275,7 +275,7 @@ func (c *outboxCommand) one(ctx context.Context, out streams, outbox backlog.Ope
 	return nil
 }
 
-// named reads --id.
+// named parses --id.
 func (c *outboxCommand) named() ([]int64, error) {
 	if c.ids == "" {
 		return nil, nil
@@ -284,7 +284,7 @@ func (c *outboxCommand) named() ([]int64, error) {
 	for text := range strings.SplitSeq(c.ids, ",") {
 		id, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 		if err != nil || id < 1 {
-			return nil, fmt.Errorf("--id %q: give numbers with commas between them", c.ids)
+			return nil, fmt.Errorf("--id %q: give numbers separated by commas", c.ids)
 		}
 		ids = append(ids, id)
 	}
@@ -293,7 +293,7 @@ func (c *outboxCommand) named() ([]int64, error) {
 
 func (c *outboxCommand) purge(ctx context.Context, out streams, outboxes []backlog.Operator) error {
 	if c.olderThan <= 0 {
-		return errors.New("say how old by --older-than, such as 192h")
+		return errors.New("give the age with --older-than, such as 192h")
 	}
 	before := time.Now().Add(-c.olderThan)
 	for _, outbox := range outboxes {

@@ -23,8 +23,8 @@ import (
 func prepareUp(flags *flag.FlagSet) runner {
 	var c chaos
 	c.flags(flags)
-	interval := flags.Duration("audit-interval", 30*time.Second, "check so often what must always be true; 0 for never")
-	password := flags.Bool("kafka-password", false, "ask the clients of the Kafka in this process for KAFKA_SASL_USER and KAFKA_SASL_PASSWORD, by KAFKA_SASL_MECHANISM")
+	interval := flags.Duration("audit-interval", 30*time.Second, "interval of the audits; 0 for never")
+	password := flags.Bool("kafka-password", false, "require KAFKA_SASL_USER and KAFKA_SASL_PASSWORD from the clients of the in-process Kafka, by KAFKA_SASL_MECHANISM")
 	profiles := flags.Bool("pprof", false, "serve Go's profiles at /debug/pprof/")
 	return func(ctx context.Context, o options, out streams) error {
 		o.chaos, o.auditInterval, o.pprof, o.kafkaPassword = c, *interval, *profiles, *password
@@ -32,11 +32,11 @@ func prepareUp(flags *flag.FlagSet) runner {
 	}
 }
 
-// gcPercent is by how much the heap grows before it is collected. What lives is 15 to 30 MiB; twice Go's own figure takes
-// an eighth off the CPU of an order for some 10 MiB more.
+// gcPercent is how much the heap grows between garbage collections. The live heap is 15 to 30 MiB; twice Go's default saves
+// an eighth of an order's CPU for some 10 MiB more.
 const gcPercent = 200
 
-// collectSeldom sets gcPercent, unless GOGC says something else.
+// collectSeldom sets gcPercent, unless GOGC is set.
 func collectSeldom(environ map[string]string) {
 	if environ["GOGC"] == "" {
 		debug.SetGCPercent(gcPercent)
@@ -67,12 +67,12 @@ func up(ctx context.Context, o options, out streams) (err error) {
 	if err := disturb(o, wiring, log); err != nil {
 		return err
 	}
-	// Before the servers, so that an address that is taken is told of at once.
+	// Before the servers start, so that an address in use is reported at once.
 	listener, err := net.Listen("tcp", o.addr)
 	if err != nil {
-		return fmt.Errorf("%w: stop what listens there, or give another address by --addr", err)
+		return fmt.Errorf("%w: stop the program that listens there, or give another address with --addr", err)
 	}
-	defer func() { _ = listener.Close() }() // the HTTP server has closed it when it ran
+	defer func() { _ = listener.Close() }() // the HTTP server has closed it if it ran
 	data, err := openData(o)
 	if err != nil {
 		return err
@@ -105,13 +105,13 @@ func up(ctx context.Context, o options, out streams) (err error) {
 	})
 }
 
-// disturb makes ready what goes wrong on purpose, if anything shall, and says so.
+// disturb sets up the injected faults, if any, and logs them.
 func disturb(o options, wiring *knative.Wiring, log *slog.Logger) error {
 	if err := o.chaos.check(wiring); err != nil {
 		return err
 	}
 	if o.chaos.text != "" {
-		log.Warn("chaos: deliveries are disturbed on purpose", "chaos", o.chaos.text, "function", or(o.chaos.function, "all"))
+		log.Warn("chaos: faults are injected into deliveries", "chaos", o.chaos.text, "function", or(o.chaos.function, "all"))
 	}
 	if err := failpoint.Arm(o.environ["HARNESS_FAILPOINTS"]); err != nil {
 		return fmt.Errorf("HARNESS_FAILPOINTS: %w", err)
@@ -122,7 +122,7 @@ func disturb(o options, wiring *knative.Wiring, log *slog.Logger) error {
 	return nil
 }
 
-// prepare migrates the schemas and creates the topics, at the same time.
+// prepare migrates the schemas and creates the topics in parallel.
 func prepare(ctx context.Context, s *servers, wiring *knative.Wiring, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()

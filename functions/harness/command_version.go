@@ -7,15 +7,15 @@ import (
 	"runtime/debug"
 )
 
-// What a build says of itself where the go command does not see a whole repository, as in the image: -X main.revision=...
+// Set by -X main.revision=... where the go command does not see a whole repository, as in the image.
 var revision, version string
 
-// build is how the program was built, as far as it is known.
+// build describes how the program was built, as far as known.
 type build struct {
 	Version  string `json:"version"`            // of the module, "(devel)" outside of a release
 	Commit   string `json:"commit,omitempty"`   // the commit that was built
 	Time     string `json:"time,omitempty"`     // of that commit
-	Modified bool   `json:"modified,omitempty"` // there were changes that are not in the commit
+	Modified bool   `json:"modified,omitempty"` // there were uncommitted changes
 	Go       string `json:"go"`
 }
 
@@ -39,7 +39,7 @@ func readBuild() build {
 	return b
 }
 
-// versionCommand writes what the program was built from.
+// versionCommand prints what the program was built from.
 func versionCommand(_ context.Context, _ options, out streams) error {
 	b := readBuild()
 	commit := or(b.Commit, "unknown")

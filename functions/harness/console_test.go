@@ -49,7 +49,7 @@ func TestAPageThatIsOpenDoesNotHoldTheEndUp(t *testing.T) {
 
 	p.stop(t)
 
-	assert.NotContains(t, p.log.String(), "cut off", "the page is told that it is over")
+	assert.NotContains(t, p.log.String(), "connections cut", "the page knows that the harness stops")
 
 	_, err = io.Copy(io.Discard, response.Body)
 	assert.NoError(t, err, "the stream ends as one that is over")

@@ -11,7 +11,7 @@ import (
 	"example.com/orders/sql/embedded"
 )
 
-// dataFolder is the folder of what lasts. One harness at a time has it.
+// dataFolder is the folder of persistent data. One harness at a time uses it.
 type dataFolder struct {
 	path      string
 	ephemeral bool
@@ -20,7 +20,7 @@ type dataFolder struct {
 
 const lockName = "lock"
 
-// openData makes the folder and takes its lock, which ends with this process however it ends.
+// openData creates the folder and locks it; the lock ends with this process however it ends.
 func openData(o options) (*dataFolder, error) {
 	path := o.data
 	if o.ephemeral {
@@ -29,7 +29,7 @@ func openData(o options) (*dataFolder, error) {
 			return nil, fmt.Errorf("make a temporary data folder: %w", err)
 		}
 	}
-	// All that is written has the customers' addresses in it, and Kafka's files have modes of their own.
+	// The data contains the customers' addresses, and Kafka's files have their own modes.
 	syscall.Umask(0o077)
 	path, err := embedded.Private(path)
 	if err != nil {
@@ -48,15 +48,15 @@ func openData(o options) (*dataFolder, error) {
 	return &dataFolder{path: path, ephemeral: o.ephemeral, lock: lock}, nil
 }
 
-// take takes the lock, or fails when another harness has it. A command that looks for a harness shares the lock for a
-// moment, which is waited for.
+// take takes the lock, or fails if another harness has it. A command that looks for a harness shares the lock briefly; take
+// waits for that.
 func take(lock *os.File) error {
 	for {
 		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return err
 		}
-		// A harness shares it with nobody, so it can be shared when only such commands are there.
+		// A harness holds it exclusively, so sharing it succeeds if only such commands hold it.
 		if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func take(lock *os.File) error {
 	}
 }
 
-// isFree tells whether no harness has the folder.
+// isFree returns whether no harness has the folder.
 func isFree(path string) (bool, error) {
 	lock, err := os.Open(filepath.Join(path, lockName))
 	if errors.Is(err, os.ErrNotExist) {
@@ -76,14 +76,14 @@ func isFree(path string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("look for a harness on %s: %w", path, err)
 	}
-	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) // given back by Close
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) // released by Close
 	if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
 		return false, errors.Join(fmt.Errorf("look for a harness on %s: %w", path, err), lock.Close())
 	}
 	return err == nil, lock.Close()
 }
 
-// close gives the folder back, and removes it when it was a temporary one.
+// close unlocks the folder, and removes a temporary one.
 func (d *dataFolder) close() error {
 	err := forget(d.path)
 	if d.ephemeral {

@@ -34,7 +34,7 @@ func TestTheDatabaseThatIsKilledIsStartedAgain(t *testing.T) {
 	p := newStack(t).up(t)
 	before := p.place(t, "SKU-123", 1)
 	p.killDatabase(t, 0)
-	p.awaitLog(t, "the private database server is back")
+	p.awaitLog(t, "the private database server runs again")
 	p.await(t, "it is well", func() bool { return p.get(t, "/health", nil) == http.StatusOK })
 
 	p.awaitStatus(t, p.place(t, "SKU-123", 1).OrderID, "CONFIRMED")
@@ -55,7 +55,7 @@ func TestADatabaseThatDoesNotStayEndsTheHarnessWithItsLog(t *testing.T) {
 	<-p.ended
 	require.Error(t, p.err)
 	log := p.log.String()
-	assert.Equal(t, maxRestarts, strings.Count(log, "it is started again"))
+	assert.Equal(t, maxRestarts, strings.Count(log, "restarting it"))
 	assert.Contains(t, log, "was started 5 times within 1m0s and has ended again")
 	_, end, found := strings.Cut(log, "the end of "+filepath.Join(p.stack.data, "mysql", "server.log")+":\n")
 	require.True(t, found)

@@ -245,7 +245,7 @@ func TestCommandsActOnTheHarnessOfTheirFolderWhateverTheShellSays(t *testing.T) 
 
 	beside := stack{data: ours.data, environ: []string{"MYSQL_SCHEMA_PREFIX=beside_"}} // the shell of one more tenant
 	for _, command := range []string{"outbox purge --dry-run --older-than 1ns", "deadletters list", "audit", "migrate", "bench --orders 1"} {
-		beside.operate(t, "the environment is of another deployment than the harness on "+ours.data, command)
+		beside.operate(t, "the environment describes another deployment than the harness on "+ours.data, command)
 	}
 	bare.environ = []string{"FUNCTIONS_URL=" + q.url + "/functions/{consumer}"}
 	bare.operate(t, "FUNCTIONS_URL", "deadletters replay --all")

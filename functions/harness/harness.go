@@ -27,35 +27,35 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// harness is all functions in one process, and the wiring of knative/ acted out between them.
+// harness runs all functions in one process, with the wiring of knative/ between them.
 type harness struct {
 	log     *slog.Logger
 	wiring  *knative.Wiring
 	servers *servers
 	metrics *metrics.Metrics
 	hosts   hosts
-	addr    string // host:port at which this process finds it
+	addr    string // host:port at which this process reaches itself
 
 	pools       *pools
-	functions   map[string]functions.Function                       // by their deployed names
+	functions   map[string]functions.Function                       // by deployed name
 	handlers    map[string]http.Handler                             // the same, as HTTP handlers
-	deliver     map[string]func(context.Context, event.Event) error // those that take CloudEvents
+	deliver     map[string]func(context.Context, event.Event) error // the functions that take CloudEvents
 	pokers      map[string]*poker                                   // by schema
 	sources     []*kafka.Source
 	deadLetters *kafka.Producer
-	auditing    *auditing // nil when there are no audits
+	auditing    *auditing // nil without audits
 	gauges      *gauge.Gauges
 	console     *console.Console
 	kafka       *health.Check
-	stocked     atomic.Bool // the sample stock, when it is wanted, is there
+	stocked     atomic.Bool // whether the sample stock, if wanted, exists
 }
 
-// stopWithin bounds the end of what is not an event under way.
+// stopWithin bounds the shutdown of everything but events in flight.
 const stopWithin = 15 * time.Second
 
-// start makes and starts every function of the wiring.
+// start creates and starts every function of the wiring.
 func (h *harness) start(ctx context.Context, o options) error {
-	zerolog.SetGlobalLevel(zerolog.WarnLevel) // func's runtime tells of every function that it has a Start
+	zerolog.SetGlobalLevel(zerolog.WarnLevel) // func's runtime logs that each function has a Start
 	h.functions, h.handlers = map[string]functions.Function{}, map[string]http.Handler{}
 	h.deliver, h.pokers = map[string]func(context.Context, event.Event) error{}, map[string]*poker{}
 	var err error
@@ -67,7 +67,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 			return fmt.Errorf("start %s: %w", service.Name, err)
 		}
 	}
-	// A new connection each time: often enough for those who wait for a broker.
+	// Each check opens a new connection: cache it long enough for those who wait for a broker.
 	h.kafka = &health.Check{Kept: time.Second, Ask: func(ctx context.Context) error { return kafka.Ping(ctx, h.servers.brokers) }}
 	h.deadLetters = kafka.NewProducer(h.servers.brokers, "", h.log) // their topics have the prefix already
 	records, err := h.pools.get(schema.Operations)
@@ -111,7 +111,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 	return err
 }
 
-// add makes and starts the function of a Service, with the environment of its manifest under that of this process.
+// add creates and starts the function of a Service. The environment of this process overrides that of its manifest.
 func (h *harness) add(ctx context.Context, service knative.Service) error {
 	construct, ok := functions.Catalogue[service.Function]
 	if !ok {
@@ -126,7 +126,7 @@ func (h *harness) add(ctx context.Context, service knative.Service) error {
 	}
 	base := f.Shared()
 	base.Log, base.Poke, base.Metrics = h.log, h.poke, h.metrics
-	if base.Schema != "" { // the relay has a pool of its own
+	if base.Schema != "" { // the relay has its own pool
 		var err error
 		if base.DB, err = h.pools.get(base.Schema); err != nil {
 			return err
@@ -153,7 +153,7 @@ func (h *harness) add(ctx context.Context, service knative.Service) error {
 	return nil
 }
 
-// recordLoss returns what keeps, for the audit, that records were lost.
+// recordLoss returns a func that stores lost records for the audit.
 func recordLoss(db *sql.DB) func(context.Context, kafka.Loss) error {
 	return func(ctx context.Context, l kafka.Loss) error {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -171,8 +171,8 @@ func (h *harness) poke(schema string, shards ...uint8) {
 	}
 }
 
-// serve runs the sources, the relays, the PingSources and the HTTP server until ctx ends. Then what comes in ends
-// first and what it depends on last: HTTP, ticks, sources with the events under way, relays, functions.
+// serve runs the sources, the relays, the PingSources and the HTTP server until ctx ends. It stops inputs first and their
+// dependencies last: HTTP, ticks, sources with events in flight, relays, functions.
 func (h *harness) serve(ctx context.Context, o options, listener net.Listener, ready func()) error {
 	running, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -190,7 +190,7 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 		return err
 	}
 	if h.auditing != nil {
-		go h.auditing.run(running) // nobody waits for its end: it only reads, and may be waiting for a broker
+		go h.auditing.run(running) // its end is not awaited: it only reads, and may be waiting for a broker
 	}
 	server := newHTTPServer(h.routes(o.pprof))
 	server.RegisterOnShutdown(h.console.EndStreams)
@@ -199,7 +199,7 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 
 	err = h.awaitReady(ctx, h.addr, o)
 	if ctx.Err() != nil {
-		err = nil // asked to stop before it was ready
+		err = nil // stopped before it was ready
 	} else if err == nil {
 		ready()
 		select {
@@ -208,10 +208,10 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 		case err = <-h.servers.lost():
 		}
 	}
-	h.log.Info("stopping, events under way are finished", "within", o.drain)
+	h.log.Info("shutting down, waiting for events in flight", "within", o.drain)
 	cut, closed := endHTTP(context.WithoutCancel(ctx), server, endWithin)
 	if cut {
-		h.log.Warn("clients were cut off: they had not sent their requests or taken the answers", "within", endWithin)
+		h.log.Warn("connections cut: clients had not sent their requests or read the answers", "within", endWithin)
 	}
 	err = errors.Join(err, closed)
 	pings.stop()
@@ -226,7 +226,7 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 	return errors.Join(err, h.stop(stopping))
 }
 
-// stop ends the functions and closes what they share.
+// stop stops the functions and closes what they share.
 func (h *harness) stop(ctx context.Context) error {
 	errs := []error{h.console.Close(ctx)}
 	for name, f := range h.functions {

@@ -307,9 +307,9 @@ func TestCommandLine(t *testing.T) {
 		"help names all":     {args: []string{"new", "reaction", "--help"}, says: "new reaction NAME", ok: true},
 		"a new one unnamed":  {args: []string{"new", "reaction", "--on", "order.confirmed"}, says: `the name "": give at most 40`},
 		"a new one too much": {args: []string{"new", "reaction", "a", "--on", "order.confirmed", "b"}, says: `"a" is not understood`},
-		"a new one of what":  {args: []string{"new", "function", "a"}, says: `no command "new function"`},
-		"an unknown command": {args: []string{"down"}, says: `no command "down"`},
-		"two unknown words":  {args: []string{"down", "now"}, says: `no command "down now"`},
+		"a new one of what":  {args: []string{"new", "function", "a"}, says: `unknown command "new function"`},
+		"an unknown command": {args: []string{"down"}, says: `unknown command "down"`},
+		"two unknown words":  {args: []string{"down", "now"}, says: `unknown command "down now"`},
 		"an unknown flag":    {args: []string{"--nope"}, says: "-nope"},
 		"a word too much":    {args: []string{"up", "now"}, says: `"now" is not understood`},
 		"a bad address":      {args: []string{"--addr", "8080"}, says: "give host:port"},
@@ -348,5 +348,5 @@ func TestAddressThatIsTakenIsToldOf(t *testing.T) {
 
 	<-p.ended
 	require.Error(t, p.err)
-	assert.Contains(t, p.log.String(), "give another address by --addr")
+	assert.Contains(t, p.log.String(), "give another address with --addr")
 }

@@ -14,12 +14,12 @@ import (
 	"example.com/orders/functions/internal/web/rest"
 )
 
-// hosts are the names and addresses that the harness answers to besides the loopback ones. A page of another site can make
-// its own name resolve to 127.0.0.1. The browser then lets it read and write here as on its own site, and only the Host of
-// its requests gives it away.
+// hosts are the names and addresses that the harness answers to besides loopback ones. It prevents DNS rebinding: a page of
+// another site can make its own name resolve to 127.0.0.1, and then read and write here as on its own site. Only the Host
+// header of its requests reveals it.
 type hosts map[string]bool
 
-// readHosts reads a list with commas between the names.
+// readHosts parses a list of names, separated by commas.
 func readHosts(list string) (hosts, error) {
 	h := hosts{}
 	for item := range strings.SplitSeq(list, ",") {
@@ -29,18 +29,18 @@ func readHosts(list string) (hosts, error) {
 		}
 		name := item
 		if strings.Contains(item, ":") && !strings.HasPrefix(item, "[") {
-			name = "[" + item + "]" // an address of IPv6, or it is refused
+			name = "[" + item + "]" // an IPv6 address, or it is refused
 		}
 		parts := hostPort.FindStringSubmatch(name)
 		if parts == nil || parts[2] != "" {
-			return nil, fmt.Errorf("%q: give names or addresses without scheme and port, with commas between them", item)
+			return nil, fmt.Errorf("%q: give names or addresses without scheme and port, separated by commas", item)
 		}
 		h[oneSpelling(parts[1])] = true
 	}
 	return h, nil
 }
 
-// with returns the hosts together with those of addresses that are listened on, except for what stands for every address.
+// with returns the hosts together with those of listening addresses, except for wildcard addresses.
 func (h hosts) with(addresses ...string) hosts {
 	all := hosts{}
 	maps.Copy(all, h)
@@ -53,8 +53,8 @@ func (h hosts) with(addresses ...string) hosts {
 	return all
 }
 
-// ownAddress returns the address at which this process reaches itself. It is neither the one that it was told to listen on,
-// since a name may lead elsewhere, nor always the one that it listens on, which for 0.0.0.0 is [::].
+// ownAddress returns the address at which this process reaches itself. It is neither the --addr, since a name may resolve to
+// another machine, nor always the listening address, which for 0.0.0.0 is [::].
 func ownAddress(told string, listening net.Addr) string {
 	host, _, _ := net.SplitHostPort(told) // checked by parseOptions
 	_, port, _ := net.SplitHostPort(listening.String())
@@ -64,10 +64,10 @@ func ownAddress(told string, listening net.Addr) string {
 	return reachable(net.JoinHostPort(host, port))
 }
 
-// hostPort matches a Host header: a name or an address, IPv6 in brackets, and a port or not.
+// hostPort matches a Host header: a name or an address, IPv6 in brackets, with an optional port.
 var hostPort = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]*)?$`)
 
-// answersTo tells whether a request with this Host header is answered.
+// answersTo returns whether requests with this Host header are answered.
 func (h hosts) answersTo(header string) bool {
 	parts := hostPort.FindStringSubmatch(header)
 	if parts == nil {
@@ -78,7 +78,7 @@ func (h hosts) answersTo(header string) bool {
 	return err == nil && ip.IsLoopback() || name == "localhost" || strings.HasSuffix(name, ".localhost") || h[name]
 }
 
-// oneSpelling returns the one spelling of a name or an address.
+// oneSpelling returns the canonical spelling of a name or an address.
 func oneSpelling(host string) string {
 	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
 	if ip, err := netip.ParseAddr(host); err == nil {
@@ -87,11 +87,11 @@ func oneSpelling(host string) string {
 	return host
 }
 
-// onlyKnown answers requests to other hosts with 421 Misdirected Request.
+// onlyKnown answers requests to unknown hosts with 421 Misdirected Request.
 func (h hosts) onlyKnown(log *slog.Logger, next http.Handler) http.Handler {
 	misdirected := rest.Handler(func() *slog.Logger { return log }, func(_ http.ResponseWriter, r *http.Request) error {
 		return rest.NewProblem(http.StatusMisdirectedRequest, fmt.Sprintf(
-			"this harness does not answer to the host %q: call it by localhost or 127.0.0.1, or start it with the name in HARNESS_HOSTS or --hosts if it is meant to be reached by it", oneline.Of(r.Host, 255)))
+			"this harness does not answer to the host %q: use localhost or 127.0.0.1, or add the name to HARNESS_HOSTS or --hosts to allow it", oneline.Of(r.Host, 255)))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.answersTo(r.Host) {

@@ -15,8 +15,8 @@ import (
 	"example.com/orders/functions/internal/web/rest"
 )
 
-// routes mounts every function at /functions/<deployed name>, the REST APIs at their own paths, the health of all, and,
-// if wanted, Go's profiles.
+// routes mounts every function at /functions/<deployed name>, the REST APIs at their own paths, the health checks, and
+// optionally Go's profiles.
 func (h *harness) routes(profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	for name, handler := range h.handlers {
@@ -43,8 +43,8 @@ func (h *harness) routes(profiles bool) http.Handler {
 	return otlp.Handler(h.metrics.Requests(h.hosts.onlyKnown(h.log, h.sameOrigin(mux))))
 }
 
-// sameOrigin refuses writes that a page of another site sends: it must not order, cancel or replay by the browser of
-// somebody who has the console open. What is no browser is let through.
+// sameOrigin refuses writes from pages of other sites: they must not order, cancel or replay through the browser of an
+// operator. Requests without browser headers pass.
 func (h *harness) sameOrigin(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(rest.Handler(func() *slog.Logger { return h.log }, func(http.ResponseWriter, *http.Request) error {
@@ -53,7 +53,7 @@ func (h *harness) sameOrigin(next http.Handler) http.Handler {
 	return protection.Handler(next)
 }
 
-// rooted gives a request whose path was stripped to nothing the path that the function has when it is deployed.
+// rooted replaces an empty path after stripping by the path that the function gets in a deployment.
 func rooted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "" {
@@ -63,7 +63,7 @@ func rooted(next http.Handler) http.Handler {
 	})
 }
 
-// sampleStock puts a few SKUs on stock, once for a database: the idempotency key makes any later time a repetition.
+// sampleStock adds a few SKUs, once per database: a later call with the same idempotency key has no effect.
 func sampleStock(ctx context.Context, addr string) error {
 	client := toHarness()
 	for sku, quantity := range map[string]int{"SKU-123": 100, "SKU-456": 50, "SKU-789": 5} {
@@ -87,7 +87,7 @@ func sampleStock(ctx context.Context, addr string) error {
 	return nil
 }
 
-// banner says what runs where, and what to try.
+// banner prints the addresses and commands to try.
 func banner(w io.Writer, h *harness, addr string, data *dataFolder, took time.Duration) {
 	names := make([]string, 0, len(h.functions))
 	for name := range h.functions {

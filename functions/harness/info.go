@@ -7,7 +7,7 @@ import (
 	"example.com/orders/functions/internal/web/rest"
 )
 
-// info tells what is running.
+// info answers with what is running.
 func (h *harness) info(w http.ResponseWriter, _ *http.Request) {
 	answer := struct {
 		Build     build    `json:"build"`
@@ -22,5 +22,5 @@ func (h *harness) info(w http.ResponseWriter, _ *http.Request) {
 	}
 	slices.Sort(answer.Functions)
 	slices.Sort(answer.Topics)
-	_ = rest.JSON(w, http.StatusOK, answer) // strings encode
+	_ = rest.JSON(w, http.StatusOK, answer) // encoding strings cannot fail
 }

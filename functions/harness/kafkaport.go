@@ -12,26 +12,26 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// The Kafka in this process takes the first four bytes of whatever comes for the length of a request and allocates that
-// much, and panics at a request that it has never heard of. Its port lets nothing through to it that is no request.
+// kfake takes the first four bytes of any input as the length of a request and allocates that much, and panics at unknown
+// requests. This port passes only valid requests on.
 const (
-	// maxKafkaRequest is many times what a relay sends at once, and less than the first four bytes of any text.
+	// maxKafkaRequest is many times a relay's largest batch, and less than the first four bytes of any text.
 	maxKafkaRequest = 32 << 20
-	// maxKafkaConnections is many times what the harness and the tools beside it open.
+	// maxKafkaConnections is many times what the harness and its commands open.
 	maxKafkaConnections = 1000
-	// kafkaHead is what is looked at of a request: its length, its key and its version.
+	// kafkaHead is the inspected part of a request: its length, its key and its version.
 	kafkaHead = 8
-	// minKafkaRequest is a key, a version and a correlation id.
+	// minKafkaRequest is the size of a key, a version and a correlation id.
 	minKafkaRequest = 8
 )
 
-// kafkaPort is the listener of the Kafka in this process.
+// kafkaPort is the listener of the in-process Kafka.
 type kafkaPort struct {
 	net.Listener
-	places chan struct{} // one token a connection
+	places chan struct{} // one token per connection
 }
 
-// listenForKafka is net.Listen for the Kafka in this process.
+// listenForKafka is net.Listen for the in-process Kafka.
 func listenForKafka(network, address string) (net.Listener, error) {
 	l, err := net.Listen(network, address)
 	if err != nil {
@@ -40,8 +40,8 @@ func listenForKafka(network, address string) (net.Listener, error) {
 	return &kafkaPort{Listener: l, places: make(chan struct{}, maxKafkaConnections)}, nil
 }
 
-// Accept returns the next connection. It fails when the port is closed only: Kafka would stop to listen, also when there
-// are just no file descriptors left.
+// Accept returns the next connection. It fails only when the port is closed: Kafka would stop listening after any error,
+// even if there are just no file descriptors left.
 func (p *kafkaPort) Accept() (net.Conn, error) {
 	for {
 		conn, err := p.Listener.Accept()
@@ -56,22 +56,22 @@ func (p *kafkaPort) Accept() (net.Conn, error) {
 		case p.places <- struct{}{}:
 			return &kafkaConn{Conn: conn, leave: sync.OnceFunc(func() { <-p.places })}, nil
 		default:
-			_ = conn.Close() // one too many: there is nobody to tell
+			_ = conn.Close() // too many connections
 		}
 	}
 }
 
-// kafkaConn is a connection on which requests come in.
+// kafkaConn is a connection that checks its requests.
 type kafkaConn struct {
 	net.Conn
 	leave func()
 
 	buffer [kafkaHead]byte
-	head   []byte // the rest of the head of a request, which was looked at and not read yet
+	head   []byte // the rest of a request's head that was inspected but not read yet
 	left   int    // bytes of the request after its head
 }
 
-// Read reads of one request at most.
+// Read reads bytes of one request at most.
 func (c *kafkaConn) Read(p []byte) (int, error) {
 	if len(c.head) == 0 && c.left == 0 {
 		if err := c.next(); err != nil {
@@ -88,7 +88,7 @@ func (c *kafkaConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next looks at the head of the next request. After its error the connection is closed.
+// next inspects the head of the next request. After an error the connection is closed.
 func (c *kafkaConn) next() error {
 	if _, err := io.ReadFull(c.Conn, c.buffer[:]); err != nil {
 		return err
@@ -96,7 +96,7 @@ func (c *kafkaConn) next() error {
 	length := binary.BigEndian.Uint32(c.buffer[:])
 	key := int16(binary.BigEndian.Uint16(c.buffer[4:]))
 	if length < minKafkaRequest || length > maxKafkaRequest || kmsg.RequestForKey(key) == nil {
-		return fmt.Errorf("%q begins no request of Kafka", c.buffer)
+		return fmt.Errorf("%q is not the beginning of a Kafka request", c.buffer)
 	}
 	c.head, c.left = c.buffer[:], int(length)-(kafkaHead-4)
 	return nil

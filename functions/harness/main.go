@@ -1,5 +1,5 @@
-// Command harness runs all functions in one process, with the wiring of the knative folder acted out: on a laptop with
-// nothing configured it brings its own Kafka and its own MySQL-compatible server.
+// Command harness runs all functions in one process, with the wiring of the knative folder between them. Without
+// configuration it runs its own Kafka and its own MySQL-compatible server.
 //
 // Each command is in a command_*.go. The other files are the server that the command up runs, and what commands and
 // server share: options.go, and the file by which a command finds a running harness (runfile.go, reach.go).
@@ -49,11 +49,11 @@ More of the environment:
   HARNESS_FAILPOINTS   for tests: FUNCTION.POINT=kill@N;… kills the process when it passes a point for the N-th time
 `
 
-// command is one thing that the program does.
+// command is a subcommand of the program.
 type command struct {
 	name string // one word or two; after them NAME, when it takes one
 	does string // for --help
-	// prepare adds the command's own flags to the common ones, and returns what runs it once they are parsed.
+	// prepare adds the command's own flags to the common ones, and returns the func that runs it after parsing.
 	prepare func(*flag.FlagSet) runner
 }
 
@@ -64,11 +64,10 @@ const takingName = " NAME"
 
 type runner func(ctx context.Context, o options, out streams) error
 
-// streams are where a command writes: what it was asked for to standard output, the log and all that is about running
-// to standard error.
+// streams are a command's outputs: results go to standard output, the log and remarks to standard error.
 type streams struct{ stdout, stderr io.Writer }
 
-// plain is a command without flags of its own.
+// plain is a command without its own flags.
 func plain(run runner) func(*flag.FlagSet) runner {
 	return func(*flag.FlagSet) runner { return run }
 }
@@ -77,26 +76,26 @@ func plain(run runner) func(*flag.FlagSet) runner {
 func commands() []command {
 	return []command{
 		{"up", "start everything and serve until SIGINT or SIGTERM (the default)", prepareUp},
-		{"health", "ask the harness on --addr or --data how it is, and fail unless all of it can work", plain(healthCommand)},
-		{"bench", "place orders on the harness that runs, or on one of its own, and report how fast it is", prepareBench},
-		{"audit", "check what must always be true of orders, stock and events, and fail when it is not", prepareAudit},
-		{"migrate", "create the schemas that a server lacks, bring them to the newest version, and end", plain(migrateCommand)},
-		{"deadletters list", "list what was set aside, with what became of it", lettersList},
-		{"deadletters show", "show all of a letter: its event, its failure, what was done about it", lettersShow},
-		{"deadletters replay", "send letters to the consumer that failed again, and park what fails too often", lettersReplay},
-		{"deadletters park", "hold open letters back", lettersPark},
-		{"deadletters discard", "give letters up", lettersDiscard},
-		{"outbox list", "list the events that are not sent, with what refused them", outboxList},
-		{"outbox show", "show all of a row: its event, what refused it, what was done about it", outboxShow},
+		{"health", "check the health of the harness on --addr or --data, and fail unless all of it works", plain(healthCommand)},
+		{"bench", "place orders on a running harness, or on a new one, and report how fast it is", prepareBench},
+		{"audit", "check the invariants of orders, stock and events, and fail if one is broken", prepareAudit},
+		{"migrate", "create missing schemas, migrate them to the newest version, and exit", plain(migrateCommand)},
+		{"deadletters list", "list dead letters with their state", lettersList},
+		{"deadletters show", "show a dead letter: its event, its failure, the actions on it", lettersShow},
+		{"deadletters replay", "send dead letters again to the consumer that failed, and park those that fail too often", lettersReplay},
+		{"deadletters park", "hold back open dead letters", lettersPark},
+		{"deadletters discard", "give up dead letters", lettersDiscard},
+		{"outbox list", "list the events that are not sent, with their errors", outboxList},
+		{"outbox show", "show a row: its event, its errors, the actions on it", outboxShow},
 		{"outbox requeue", "make parked rows due again", outboxRequeue},
-		{"outbox discard", "give parked rows up: they are never sent, and stay to be seen", outboxDiscard},
+		{"outbox discard", "give up parked rows: they are never sent, but stay visible", outboxDiscard},
 		{"outbox purge", "delete the rows that were sent long ago", outboxPurge},
 		{"new reaction NAME", "write a function that reacts to an event, with all that belongs to it, into this checkout", prepareNewReaction},
-		{"version", "say which version and commit the program is of", plain(versionCommand)},
+		{"version", "print the version and the commit of the program", plain(versionCommand)},
 	}
 }
 
-// find takes the command's name, of one or two words, from the arguments.
+// find takes the command's name, one or two words, from the arguments.
 func find(args []string) (c command, rest []string, err error) {
 	all := commands()
 	words := 0
@@ -117,7 +116,7 @@ func find(args []string) (c command, rest []string, err error) {
 			}
 		}
 	}
-	return c, nil, fmt.Errorf("there is no command %q: see harness --help", strings.Join(args[:words], " "))
+	return c, nil, fmt.Errorf("unknown command %q: see harness --help", strings.Join(args[:words], " "))
 }
 
 func run(ctx context.Context, args []string, out streams) error {
@@ -134,7 +133,7 @@ func run(ctx context.Context, args []string, out streams) error {
 	return start(ctx, o, out)
 }
 
-// help writes how the program is used: all commands, and the flags of the one that was asked about.
+// help prints the usage: all commands, and the flags of one of them.
 func help(w io.Writer, flags *flag.FlagSet, c command) {
 	fmt.Fprint(w, "Usage: harness [command] [flags]\n\nRuns all functions of the order system in one process.\n\nCommands:\n")
 	for _, each := range commands() {

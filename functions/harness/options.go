@@ -16,23 +16,23 @@ import (
 	"example.com/orders/functions/internal/observe/tracing"
 )
 
-// options is what the flags and the environment say.
+// options has the values of flags and environment.
 type options struct {
 	addr      string
-	addrNamed bool // by the flag or the variable
+	addrNamed bool // by flag or variable
 	data      string
-	dataNamed bool   // by the flag or the variable
-	name      string // what a command that takes a name was given
-	ephemeral bool   // there is no folder that lasts, whatever data says
+	dataNamed bool   // by flag or variable
+	name      string // given to a command that takes a name
+	ephemeral bool   // no persistent folder, whatever data says
 	logFormat string
 	stock     bool
 	hosts     hosts
 	drain     time.Duration
 
-	chaos         chaos         // of the command up
-	auditInterval time.Duration // of the command up; zero for no audits
+	chaos         chaos         // for the command up
+	auditInterval time.Duration // for the command up; zero means no audits
 	pprof         bool          // serve Go's profiles
-	kafkaPassword bool          // of the command up; ask the clients of the Kafka in this process
+	kafkaPassword bool          // for the command up; the in-process Kafka requires a password
 
 	environ map[string]string
 }
@@ -46,14 +46,14 @@ func parseOptions(flags *flag.FlagSet, c command, args []string, stderr io.Write
 	flags.SetOutput(stderr)
 	flags.Usage = func() { help(stderr, flags, c) }
 	flags.StringVar(&o.addr, "addr", or(o.environ["HARNESS_ADDR"], "127.0.0.1:8080"), "`address` to serve HTTP on [HARNESS_ADDR]")
-	flags.StringVar(&o.data, "data", or(o.environ["HARNESS_DATA"], defaultData()), "`folder` of the data that lasts [HARNESS_DATA]")
+	flags.StringVar(&o.data, "data", or(o.environ["HARNESS_DATA"], defaultData()), "`folder` of the persistent data [HARNESS_DATA]")
 	ephemeral, ephemeralErr := readBool(o.environ, "HARNESS_EPHEMERAL", false)
-	flags.BoolVar(&o.ephemeral, "ephemeral", ephemeral, "keep the data in a temporary folder that is removed at the end; a command acts on what the environment says, and on no harness [HARNESS_EPHEMERAL=true]")
+	flags.BoolVar(&o.ephemeral, "ephemeral", ephemeral, "keep the data in a temporary folder that is removed at the end; a command uses only the environment, and no harness [HARNESS_EPHEMERAL=true]")
 	flags.StringVar(&o.logFormat, "log", or(o.environ["HARNESS_LOG"], "text"), "`format` of the log on standard error, text or json [HARNESS_LOG]")
 	stock, stockErr := readBool(o.environ, "HARNESS_SAMPLE_STOCK", true)
 	flags.BoolVar(&o.stock, "sample-stock", stock, "put a few SKUs on stock at the first start [HARNESS_SAMPLE_STOCK=false]")
-	names := flags.String("hosts", o.environ["HARNESS_HOSTS"], "`names` and addresses by which it answers beside localhost and 127.0.0.1, with commas between them [HARNESS_HOSTS]")
-	flags.DurationVar(&o.drain, "drain", 10*time.Second, "how long events that are being handled may take to finish at the end")
+	names := flags.String("hosts", o.environ["HARNESS_HOSTS"], "`names` and addresses that it answers to besides localhost and 127.0.0.1, separated by commas [HARNESS_HOSTS]")
+	flags.DurationVar(&o.drain, "drain", 10*time.Second, "how long events in flight may take to finish at shutdown")
 	if c.takesName() && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		args = append(args[1:len(args):len(args)], args[0]) // the flags come first for the parser
 	}
@@ -75,7 +75,7 @@ func parseOptions(flags *flag.FlagSet, c command, args []string, stderr io.Write
 	o.addrNamed = given["addr"] || o.environ["HARNESS_ADDR"] != ""
 	o.dataNamed = given["data"] || o.environ["HARNESS_DATA"] != ""
 	if given["data"] && !given["ephemeral"] {
-		o.ephemeral = false // the variable is for those who name no folder
+		o.ephemeral = false // the variable applies only without a named folder
 	}
 	if _, _, err := net.SplitHostPort(o.addr); err != nil {
 		return o, fmt.Errorf("--addr %q: give host:port: %w", o.addr, err)
@@ -90,7 +90,7 @@ func parseOptions(flags *flag.FlagSet, c command, args []string, stderr io.Write
 	return o, nil
 }
 
-// readBool reads a variable that is true or false.
+// readBool parses a variable that is true or false.
 func readBool(environ map[string]string, name string, fallback bool) (bool, error) {
 	text := environ[name]
 	if text == "" {
@@ -110,7 +110,7 @@ func or(value, fallback string) string {
 	return value
 }
 
-// defaultData is a folder in the user's cache, or one of the user's among the temporary files, where others make theirs too.
+// defaultData returns a folder in the user's cache, or a user's own folder in the shared temporary folder.
 func defaultData() string {
 	base, err := os.UserCacheDir()
 	if err != nil {
@@ -121,7 +121,7 @@ func defaultData() string {
 
 func (o options) logger(stderr io.Writer) *slog.Logger {
 	if o.logFormat == "json" {
-		return slog.New(tracing.Log(newQuiet(slog.NewJSONHandler(stderr, nil))))
+		return slog.New(tracing.Log(newLogLimiter(slog.NewJSONHandler(stderr, nil))))
 	}
-	return slog.New(tracing.Log(newQuiet(slog.NewTextHandler(stderr, nil))))
+	return slog.New(tracing.Log(newLogLimiter(slog.NewTextHandler(stderr, nil))))
 }

@@ -14,14 +14,14 @@ import (
 	"example.com/orders/knative"
 )
 
-// pings acts out the PingSources. A tick that comes while the one before is being handled is left out, which Knative does
-// not promise and no function relies on. A tick that fails is not tried again: the next one follows.
+// pings runs the PingSources. It skips a tick while the previous one is handled; Knative does not guarantee that, and no
+// function relies on it. A failed tick is not retried: the next one follows.
 type pings struct {
 	end     context.CancelFunc
 	running sync.WaitGroup
 }
 
-// startPings begins to tick. The ticks are handled with ctx, which the end of the pings leaves alone.
+// startPings starts to tick. The ticks are handled with ctx, which outlives the pings.
 func startPings(ctx context.Context, sources []knative.PingSource, deliver map[string]func(context.Context, event.Event) error) (*pings, error) {
 	schedules := make([]cron.Schedule, len(sources))
 	for i, ping := range sources {
@@ -44,18 +44,17 @@ func startPings(ctx context.Context, sources []knative.PingSource, deliver map[s
 	return p, nil
 }
 
-// stop ends the ticks and returns when the last of them is handled.
+// stop stops the ticks and returns when the last of them is handled.
 func (p *pings) stop() {
 	p.end()
 	p.running.Wait()
 }
 
-// early is how much before its time a tick may come, by a wall clock that runs slower than the monotonic one.
+// early is how much before its time a tick may fire, if the wall clock is slower than the monotonic one.
 const early = time.Second
 
-// keepTime calls do at the times of a schedule until ctx ends. The wall clock says how long the next wait is, and the
-// monotonic clock when it is over: a wall clock that is set back or forward meanwhile moves the ticks after the next one,
-// and holds up none.
+// keepTime calls do at the times of a schedule until ctx ends. The wall clock determines the next wait, and the monotonic
+// clock measures it: if the wall clock is set meanwhile, only the ticks after the next one move, and none is blocked.
 func keepTime(ctx context.Context, schedule cron.Schedule, now func() time.Time, do func()) {
 	for from := now(); ; {
 		next := schedule.Next(from)

@@ -14,7 +14,7 @@ type poker struct {
 }
 
 func newPoker(deliver poke.Deliver) *poker {
-	// A round that fails needs no word: the sweep tells of what it meets.
+	// A failed round needs no log line: the sweep logs the errors that it meets.
 	return &poker{Poker: poke.New("/harness", deliver, nil)}
 }
 

@@ -11,12 +11,12 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// pools has one pool of connections a schema, which all its functions share.
+// pools has one connection pool per schema, which its functions share.
 type pools struct {
 	server  schema.Server
 	maxOpen int
 	open    map[string]*sql.DB
-	checks  map[string]*health.Check // whether they would take a write
+	checks  map[string]*health.Check // whether the server takes writes
 }
 
 func newPools(config map[string]string) (*pools, error) {

@@ -13,7 +13,7 @@ import (
 	"example.com/orders/functions/internal/messaging/kafka"
 )
 
-// need is what a command works with.
+// need is the servers that a command uses.
 type need int
 
 const (
@@ -21,18 +21,18 @@ const (
 	needsKafka
 )
 
-// deployment is what a command acts on.
+// deployment is the target of a command.
 type deployment struct {
 	options options
 	needed  need
-	config  map[string]string // the variables of the environment, with those of the harness on the data folder
+	config  map[string]string // the environment, completed with the variables of the harness on the data folder
 	api     string            // http://host:port of that harness while it runs
-	known   *runFile          // of that harness; nil when it does not count
+	known   *runFile          // of that harness; nil if it does not count
 }
 
-// locate finds the deployment that a command acts on: that of the harness which runs on the data folder, or which ran
-// there last, when the folder was named or is needed for its servers; else that of the environment, which alone counts
-// with --ephemeral. It refuses an environment that contradicts the harness.
+// locate finds the deployment for a command. It is that of the harness which runs on the data folder, or ran there last, if
+// the folder was named or its servers are needed; otherwise, and always with --ephemeral, that of the environment. It
+// refuses an environment that contradicts the harness.
 func locate(o options, needed need) (*deployment, error) {
 	d := &deployment{options: o, needed: needed, config: maps.Clone(o.environ)}
 	if o.ephemeral {
@@ -50,19 +50,19 @@ func locate(o options, needed need) (*deployment, error) {
 			return d, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read which deployment the last harness on %s had: %w", o.data, err)
+			return nil, fmt.Errorf("read the deployment of the last harness on %s: %w", o.data, err)
 		}
 		d.known = &last
 	}
 	return d, d.complete()
 }
 
-// lacks tells whether the command needs a server of which the address is not known.
+// lacks returns whether the address of a needed server is unknown.
 func (d *deployment) lacks() bool {
 	return d.needed&needsDatabase != 0 && d.config["MYSQL_DSN"] == "" || d.needed&needsKafka != 0 && d.config["KAFKA_BROKERS"] == ""
 }
 
-// complete fills in the variables of the harness, and refuses those that differ.
+// complete adds the variables of the harness, and refuses different ones.
 func (d *deployment) complete() error {
 	if d.known == nil {
 		return nil
@@ -83,14 +83,14 @@ func (d *deployment) complete() error {
 		}
 	}
 	if len(different) > 0 {
-		return fmt.Errorf("the environment is of another deployment than the harness on %s: %s; unset what differs to act on that harness, "+
-			"or add --ephemeral to act on what the environment alone says", d.options.data, strings.Join(different, ", "))
+		return fmt.Errorf("the environment describes another deployment than the harness on %s: %s; unset the different variables to act on that harness, "+
+			"or add --ephemeral to use only the environment", d.options.data, strings.Join(different, ", "))
 	}
 	for _, name := range trustVariables {
 		if d.config[name] == "" && theirs[name] != "" {
 			d.config[name] = theirs[name]
 			if err := os.Setenv(name, theirs[name]); err != nil {
-				return fmt.Errorf("trust what the harness on %s trusts: %w", d.options.data, err)
+				return fmt.Errorf("load the certificates that the harness on %s trusts: %w", d.options.data, err)
 			}
 		}
 	}
@@ -104,7 +104,7 @@ func orNotSet(value string) string {
 	return fmt.Sprintf("%q", value)
 }
 
-// askForSecrets fails when the command needs a password that the harness does not write down.
+// askForSecrets fails if the command needs a password, which the harness does not store.
 func (d *deployment) askForSecrets(dsn string) error {
 	if d.needed&needsDatabase != 0 && d.known.Password && d.options.environ["MYSQL_DSN"] == "" && dsn != "" {
 		c, err := mysql.ParseDSN(dsn)
@@ -112,10 +112,10 @@ func (d *deployment) askForSecrets(dsn string) error {
 			return fmt.Errorf("read the DSN of the harness on %s: %w", d.options.data, err)
 		}
 		c.Passwd = "PASSWORD"
-		return fmt.Errorf("the harness on %s has a password for its database, which it does not write down: set MYSQL_DSN='%s' with it", d.options.data, c.FormatDSN())
+		return fmt.Errorf("the harness on %s has a password for its database, which it does not store: set MYSQL_DSN='%s' with it", d.options.data, c.FormatDSN())
 	}
 	if d.needed&needsKafka != 0 && d.config["KAFKA_SASL_MECHANISM"] != "" && d.config["KAFKA_SASL_PASSWORD"] == "" {
-		return fmt.Errorf("the harness on %s has a password for Kafka, which it does not write down: set KAFKA_SASL_PASSWORD to that of %s", d.options.data, d.config["KAFKA_SASL_USER"])
+		return fmt.Errorf("the harness on %s has a password for Kafka, which it does not store: set KAFKA_SASL_PASSWORD to that of %s", d.options.data, d.config["KAFKA_SASL_USER"])
 	}
 	return nil
 }
@@ -129,7 +129,7 @@ func reach(ctx context.Context, o options, out streams, needed need) (s *servers
 	return d.connect(ctx, out)
 }
 
-// connect returns the servers of a deployment. Those that nobody runs are started on the data folder and end with release.
+// connect returns the servers of a deployment. It starts missing servers on the data folder; they end with release.
 func (d *deployment) connect(ctx context.Context, out streams) (s *servers, release func() error, err error) {
 	s = &servers{config: d.config, api: d.api}
 	release = func() error { return nil }

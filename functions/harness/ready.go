@@ -11,15 +11,15 @@ import (
 	"example.com/orders/functions/internal/web/rest"
 )
 
-// part is something that the system needs.
+// part is a component that the system needs.
 type part struct {
 	kind, name string
-	ask        func(context.Context) error // whether it works
+	ask        func(context.Context) error // checks whether it works
 }
 
 func (p part) String() string { return strings.TrimSpace(p.kind + " " + p.name) }
 
-// parts lists what the system needs. Functions that share a pool share the question to it.
+// parts lists the components that the system needs. Functions with a shared pool share its check.
 func (h *harness) parts() []part {
 	var all []part
 	for name, f := range h.functions {
@@ -44,7 +44,7 @@ func (h *harness) parts() []part {
 	return append(all, part{"", "kafka", h.kafka.Err})
 }
 
-// sampleStock is the part that is made once all others work.
+// sampleStock is the part that is created once all others work.
 func (h *harness) sampleStock() part {
 	return part{"", "sample stock", func(context.Context) error {
 		if h.stocked.Load() {
@@ -54,7 +54,7 @@ func (h *harness) sampleStock() part {
 	}}
 }
 
-// failing asks all parts at the same time and returns why those that do not work do not, by their text.
+// failing checks all parts in parallel and returns the errors of those that fail.
 func failing(ctx context.Context, parts []part) map[string]error {
 	asks := map[string]func(context.Context) error{}
 	for _, p := range parts {
@@ -63,7 +63,8 @@ func failing(ctx context.Context, parts []part) map[string]error {
 	return health.All(ctx, asks)
 }
 
-// reasons is what fails, for people: functions and sources by their names. A schema is named by the functions that need it.
+// reasons returns the failures for people: functions and sources by name. A failed schema is reported under the functions
+// that need it.
 func reasons(parts []part, failed map[string]error) map[string]string {
 	why := map[string]string{}
 	for _, p := range parts {
@@ -74,13 +75,12 @@ func reasons(parts []part, failed map[string]error) map[string]string {
 	return why
 }
 
-// live answers 200 as long as the process can answer at all: what it depends on does not count, since starting it again
-// would not bring that back.
+// live answers 200 as long as the process can answer at all: dependencies do not count, since a restart would not fix them.
 func live(w http.ResponseWriter, _ *http.Request) {
-	_ = rest.JSON(w, http.StatusOK, map[string]string{"status": "UP"}) // strings encode
+	_ = rest.JSON(w, http.StatusOK, map[string]string{"status": "UP"}) // encoding strings cannot fail
 }
 
-// health answers 200 when every function can work, every source is reading and a broker answers, else 503 with the reasons,
+// health answers 200 if every function can work, every source is reading and a broker answers, else 503 with the reasons,
 // within three seconds.
 func (h *harness) health(w http.ResponseWriter, r *http.Request) {
 	parts := append(h.parts(), h.sampleStock())
@@ -92,16 +92,16 @@ func (h *harness) health(w http.ResponseWriter, r *http.Request) {
 	if len(answer.Reasons) > 0 {
 		answer.Status, status = "DOWN", http.StatusServiceUnavailable
 	}
-	_ = rest.JSON(w, status, answer) // strings encode
+	_ = rest.JSON(w, status, answer) // encoding strings cannot fail
 }
 
-// component is how a part is.
+// component is the state of a part.
 type component struct {
 	Status string `json:"status"`           // UP or DOWN
 	Reason string `json:"reason,omitempty"` // why it is DOWN
 }
 
-// ready is health with every part, also those that work.
+// ready is health with all parts, including those that work.
 func (h *harness) ready(w http.ResponseWriter, r *http.Request) {
 	parts := append(h.parts(), h.sampleStock())
 	failed := failing(r.Context(), parts)
@@ -118,10 +118,10 @@ func (h *harness) ready(w http.ResponseWriter, r *http.Request) {
 		}
 		answer.Components[p.String()] = c
 	}
-	_ = rest.JSON(w, status, answer) // strings encode
+	_ = rest.JSON(w, status, answer) // encoding strings cannot fail
 }
 
-// awaitReady waits until everything works, saying after a while what is waited for, and then makes the sample stock.
+// awaitReady waits until everything works, logs after a while what it waits for, and then adds the sample stock.
 func (h *harness) awaitReady(ctx context.Context, addr string, o options) error {
 	tell := time.Now().Add(5 * time.Second)
 	for {

@@ -13,34 +13,34 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// runFile tells other commands which deployment the harness on a data folder works on, and where it is while it runs. It
+// runFile describes for other commands the deployment of the harness on a data folder, and its address while it runs. It
 // holds no secrets, and stays when the harness has ended.
 type runFile struct {
-	PID     int    `json:"pid"` // 0 before the harness is ready and after its end; one that was killed leaves its own
+	PID     int    `json:"pid"` // 0 before the harness is ready and after its end; a killed harness leaves its pid
 	Addr    string `json:"addr"`
 	Brokers string `json:"brokers"`
 	DSN     string `json:"dsn"` // without the password
-	// Password tells that the DSN has one.
+	// Password is whether the DSN has one.
 	Password bool `json:"password,omitempty"`
-	// Own lists the variables of servers that the harness brings along, whose addresses are good as long as it runs.
+	// Own lists the variables of the harness's own servers, whose addresses are valid while it runs.
 	Own []string `json:"own,omitempty"`
-	// Variables are those of deploymentVariables and trustVariables that are set, without the DSN and the brokers.
+	// Variables has the deploymentVariables and trustVariables that are set, without the DSN and the brokers.
 	Variables map[string]string `json:"variables,omitempty"`
 }
 
 const runName = "harness.json"
 
-// deploymentVariables say on which deployment a process works, and what its operators measure it by.
+// deploymentVariables determine the deployment of a process, and the limits by which its operators measure it.
 var deploymentVariables = []string{
 	"MYSQL_DSN", "MYSQL_SCHEMA_PREFIX",
 	"KAFKA_BROKERS", "KAFKA_TOPIC_PREFIX", "KAFKA_TLS", "KAFKA_SASL_MECHANISM", "KAFKA_SASL_USER",
 	"SAGA_TIMEOUT", "OUTBOX_RETENTION",
 }
 
-// trustVariables say which certificates a process trusts, for crypto/x509.
+// trustVariables determine the certificates that a process trusts, for crypto/x509.
 var trustVariables = []string{"SSL_CERT_FILE", "SSL_CERT_DIR"}
 
-// describe is the run file of a harness with these servers.
+// describe returns the run file of a harness with these servers.
 func (s *servers) describe(addr string) (run runFile, err error) {
 	run = runFile{PID: os.Getpid(), Addr: addr, Brokers: s.config["KAFKA_BROKERS"], Variables: map[string]string{}}
 	if run.DSN, run.Password, err = withoutPassword(s.config["MYSQL_DSN"]); err != nil {
@@ -67,7 +67,7 @@ func (s *servers) describe(addr string) (run runFile, err error) {
 	return run, nil
 }
 
-// canonical is the form of a variable's value in which two are compared and written down.
+// canonical returns the form in which a variable's value is compared and stored.
 func canonical(name, value string) (string, error) {
 	switch name {
 	case "MYSQL_DSN":
@@ -76,10 +76,10 @@ func canonical(name, value string) (string, error) {
 	case "KAFKA_TLS":
 		on, err := readBool(map[string]string{name: value}, name, false)
 		if err != nil || !on {
-			return "", err // false is as when it is not set
+			return "", err // false means the same as unset
 		}
 		return "true", nil
-	case "SSL_CERT_FILE", "SSL_CERT_DIR": // of a command that runs elsewhere
+	case "SSL_CERT_FILE", "SSL_CERT_DIR": // commands may run in another folder
 		paths := filepath.SplitList(value)
 		for i, path := range paths {
 			absolute, err := filepath.Abs(path)
@@ -93,20 +93,20 @@ func canonical(name, value string) (string, error) {
 	return value, nil
 }
 
-// withoutPassword takes the password out of a DSN, and tells whether there was one.
+// withoutPassword removes the password from a DSN, and returns whether there was one.
 func withoutPassword(dsn string) (rest string, had bool, err error) {
 	if dsn == "" {
 		return "", false, nil
 	}
 	c, err := mysql.ParseDSN(dsn)
 	if err != nil {
-		return "", false, errors.New("MYSQL_DSN is not of the form user:password@tcp(host:3306)/") // err may have a part of the password
+		return "", false, errors.New("MYSQL_DSN is not of the form user:password@tcp(host:3306)/") // err may contain a part of the password
 	}
 	had, c.Passwd = c.Passwd != "", ""
 	return c.FormatDSN(), had, nil
 }
 
-// variables are all that decide about the deployment. Those of servers that ended with their harness are not set.
+// variables returns all variables of the deployment. Those of servers that ended with their harness are not set.
 func (r runFile) variables(running bool) map[string]string {
 	all := map[string]string{}
 	maps.Copy(all, r.Variables)
@@ -127,7 +127,7 @@ func readRun(path string) (run runFile, err error) {
 	return run, json.Unmarshal(text, &run)
 }
 
-// writeRun replaces the run file of a folder that this process has locked, at once: a command may be reading it.
+// writeRun atomically replaces the run file of a folder that this process has locked: a command may be reading it.
 func writeRun(path string, run runFile) error {
 	text, err := json.Marshal(run)
 	if err != nil {
@@ -140,19 +140,19 @@ func writeRun(path string, run runFile) error {
 	return os.Rename(fresh, filepath.Join(path, runName))
 }
 
-// announce tells other commands of a harness with these servers.
+// announce writes the run file of a harness with these servers.
 func (d *dataFolder) announce(s *servers, addr string) error {
 	run, err := s.describe(addr)
 	if err == nil {
 		err = writeRun(d.path, run)
 	}
 	if err != nil {
-		return fmt.Errorf("tell other commands of this harness: %w", err)
+		return fmt.Errorf("write the run file of this harness: %w", err)
 	}
 	return nil
 }
 
-// forget takes out of the run file where the harness is that had the folder: its ports may be another's by now.
+// forget removes the address of the last harness from the run file: its ports may belong to another program by now.
 func forget(path string) error {
 	run, err := readRun(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -165,12 +165,12 @@ func forget(path string) error {
 		err = os.Remove(filepath.Join(path, runName)) // it cannot be read
 	}
 	if err != nil {
-		return fmt.Errorf("forget the harness before: %w", err)
+		return fmt.Errorf("clear the run file of the last harness: %w", err)
 	}
 	return nil
 }
 
-// owner names the harness that has a folder, as far as it is known.
+// owner describes the harness that has a folder, as far as known.
 func owner(path string) string {
 	if run, err := readRun(path); err == nil && run.PID != 0 {
 		return fmt.Sprintf("another harness (pid %d on %s)", run.PID, run.Addr)
@@ -178,7 +178,7 @@ func owner(path string) string {
 	return "another harness that is starting, or by a command"
 }
 
-// findRunning returns the harness that is running on a data folder, nil when there is none.
+// findRunning returns the harness that is running on a data folder, nil if there is none.
 func findRunning(path string) (*runFile, error) {
 	free, err := isFree(path)
 	if err != nil || free {

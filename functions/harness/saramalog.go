@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// saramaLog takes the lines of the Kafka client into the log, as debugging output.
+// saramaLog writes the lines of the Kafka client to the log at level Debug.
 type saramaLog struct{ log *slog.Logger }
 
 func (l saramaLog) write(line string) {

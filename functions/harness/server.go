@@ -8,31 +8,31 @@ import (
 	"time"
 )
 
-// The times that a client has.
+// Time limits of a client.
 const (
-	headWithin  = 5 * time.Second  // for the head of its request
-	sendWithin  = 30 * time.Second // for all of its request
-	takeWithin  = 10 * time.Second // to take a piece of the answer, however long that is
+	headWithin  = 5 * time.Second  // for the head of a request
+	sendWithin  = 30 * time.Second // for a whole request
+	takeWithin  = 10 * time.Second // to read a piece of the answer, however long the answer is
 	silentUntil = 2 * time.Minute  // between two requests
-	// endWithin is how long requests may go on once the harness is stopping: as long as one of the API may take.
+	// endWithin is how long requests may go on during shutdown: as long as an API request may take.
 	endWithin = 10 * time.Second
 )
 
 const (
 	pieceSize  = 16 << 10  // how much of an answer is written at a time
-	bufferSize = 256 << 10 // how much the kernel keeps for a client that does not read: by itself it takes megabytes
+	bufferSize = 256 << 10 // the kernel's buffer for a client that does not read: its default is megabytes
 )
 
-// newHTTPServer returns the server of everything that the harness answers.
+// newHTTPServer returns the HTTP server of the harness.
 func newHTTPServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: headWithin, ReadTimeout: sendWithin, IdleTimeout: silentUntil, MaxHeaderBytes: 1 << 16,
-		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * by any host
+		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * for any host
 	}
 }
 
-// paced is a listener whose clients have to take each piece of an answer within a time. The server's own WriteTimeout would
-// bound the answer as a whole, and so end streams and slow downloads.
+// paced is a listener whose clients must read each piece of an answer within a time limit. The server's own WriteTimeout
+// would bound the whole answer, and end streams and slow downloads.
 type paced struct {
 	net.Listener
 	within time.Duration
@@ -44,7 +44,7 @@ func (l paced) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	if buffered, ok := conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
-		_ = buffered.SetWriteBuffer(bufferSize) // with more it is only memory that is wasted
+		_ = buffered.SetWriteBuffer(bufferSize) // more would only waste memory
 	}
 	return pacedConn{conn, l.within}, nil
 }
@@ -54,7 +54,7 @@ type pacedConn struct {
 	within time.Duration
 }
 
-// Write writes piece by piece, each with its own deadline.
+// Write writes in pieces, each with its own deadline.
 func (c pacedConn) Write(all []byte) (written int, err error) {
 	for {
 		piece := all[written:min(len(all), written+pieceSize)]
@@ -64,7 +64,7 @@ func (c pacedConn) Write(all []byte) (written int, err error) {
 		n, err := c.Conn.Write(piece)
 		written += n
 		if err != nil {
-			return written, fmt.Errorf("a client that has to take %d bytes within %s: %w", pieceSize, c.within, err)
+			return written, fmt.Errorf("write %d bytes within %s to a client: %w", pieceSize, c.within, err)
 		}
 		if written == len(all) {
 			return written, nil
@@ -72,7 +72,7 @@ func (c pacedConn) Write(all []byte) (written int, err error) {
 	}
 }
 
-// CloseWrite lets a client read the answer to a request that the server has not read to its end: the server calls it before
+// CloseWrite lets a client read the answer to a request that the server has not read completely: the server calls it before
 // it closes the connection.
 func (c pacedConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
@@ -81,8 +81,8 @@ func (c pacedConn) CloseWrite() error {
 	return nil
 }
 
-// endHTTP waits for the requests under way, and then cuts off the clients that have not sent theirs or taken the answers.
-// cut tells whether there were any.
+// endHTTP waits for the requests in flight, and then cuts off the clients that have not sent their requests or read the
+// answers. cut is whether there were any.
 func endHTTP(ctx context.Context, server *http.Server, within time.Duration) (cut bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()

@@ -21,33 +21,32 @@ import (
 	"example.com/orders/sql/migrate"
 )
 
-// servers are the Kafka and the database that the functions work with: real ones that the environment names, or ones
-// of our own.
+// servers are the Kafka and the database of the functions: those that the environment names, or the harness's own.
 type servers struct {
-	config   map[string]string // the environment, with the addresses filled in
+	config   map[string]string // the environment, completed with the addresses
 	brokers  []string
 	kafka    string // for the banner
 	database string // for the banner
-	api      string // http://host:port of the harness that is running already, for the commands beside it
+	api      string // http://host:port of a running harness, for its commands
 
 	mysql *keptServer
 	kfake *kfake.Cluster
 }
 
-// The Kafka of our own listens on the first of these ports that is free. They are below the range from which outgoing
-// connections take theirs, so that nothing else has it at the next start.
+// The in-process Kafka listens on the first free port of these. They are below the range of outgoing connections, so that
+// the port is free at the next start.
 const (
 	firstKafkaPort = 19092
 	kafkaPorts     = 1000
 )
 
-// startServers starts what the environment does not name.
+// startServers starts the servers that the environment does not name.
 func startServers(ctx context.Context, o options, data *dataFolder, log *slog.Logger) (*servers, error) {
 	s := &servers{config: map[string]string{}}
 	for name, value := range o.environ {
 		s.config[name] = value
 	}
-	// What is wrong with the brokers' addresses is told at once.
+	// Errors in the brokers' addresses are reported at once.
 	if err := s.startKafka(o, data); err != nil {
 		return nil, errors.Join(err, s.stop(ctx))
 	}
@@ -78,7 +77,7 @@ func (s *servers) startDatabase(ctx context.Context, o options, data *dataFolder
 func (s *servers) startKafka(o options, data *dataFolder) error {
 	if brokers := s.config["KAFKA_BROKERS"]; brokers != "" {
 		if o.kafkaPassword {
-			return errors.New("--kafka-password is for the Kafka in this process, and KAFKA_BROKERS names another one: leave out one of the two")
+			return errors.New("--kafka-password is for the in-process Kafka, and KAFKA_BROKERS names another one: remove one of the two")
 		}
 		var err error
 		if s.brokers, err = kafka.ParseBrokers(brokers); err != nil {
@@ -120,8 +119,8 @@ func (s *servers) startKafka(o options, data *dataFolder) error {
 	return nil
 }
 
-// askForPassword makes the Kafka of our own ask every client for what KAFKA_SASL_USER and KAFKA_SASL_PASSWORD say, and its
-// clients in this process give it.
+// askForPassword makes the in-process Kafka require the login in KAFKA_SASL_USER and KAFKA_SASL_PASSWORD, which its clients
+// in this process use, too.
 func (s *servers) askForPassword(folder string) ([]kfake.Opt, error) {
 	mechanism, user, password := s.config["KAFKA_SASL_MECHANISM"], s.config["KAFKA_SASL_USER"], s.config["KAFKA_SASL_PASSWORD"]
 	if mechanism == "" || s.config["KAFKA_TLS"] == "true" {
@@ -130,14 +129,14 @@ func (s *servers) askForPassword(folder string) ([]kfake.Opt, error) {
 	if err := kafka.Secure(s.config); err != nil {
 		return nil, fmt.Errorf("--kafka-password: %w", err)
 	}
-	// What it has kept of an earlier password would count, and the new one would not.
+	// A stored earlier password would take precedence over the new one.
 	if err := os.Remove(filepath.Join(folder, "sasl.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("--kafka-password: forget the one before: %w", err)
+		return nil, fmt.Errorf("--kafka-password: remove the earlier one: %w", err)
 	}
 	return []kfake.Opt{kfake.EnableSASL(), kfake.Superuser(mechanism, user, password)}, nil
 }
 
-// migrate brings the schemas to their newest version.
+// migrate migrates the schemas to their newest version.
 func (s *servers) migrate(ctx context.Context) ([]migrate.Applied, error) {
 	server, _, err := base.Server(s.config)
 	if err != nil {
@@ -146,8 +145,8 @@ func (s *servers) migrate(ctx context.Context) ([]migrate.Applied, error) {
 	return migrate.Up(ctx, server)
 }
 
-// widen sees to topics that were made when they took smaller records: those of our own Kafka are changed, those of another
-// one are its operators' business. What could not be written to them is cut, so that this stops nothing.
+// widen handles topics whose record limit is smaller than declared: it raises it in the in-process Kafka, and only logs it
+// for another Kafka, which belongs to its operators. Dead letters that are too large are cut, so that this blocks nothing.
 func (s *servers) widen(wiring *knative.Wiring, log *slog.Logger) {
 	small, err := kafka.Undersized(s.brokers, wiring.Topics)
 	if err == nil && s.kfake != nil {
@@ -155,14 +154,14 @@ func (s *servers) widen(wiring *knative.Wiring, log *slog.Logger) {
 		small = nil
 	}
 	if err != nil {
-		log.Warn("the sizes of the topics' records are not as declared, or not known", "error", err)
+		log.Warn("cannot check or raise the record limits of the topics", "error", err)
 	}
 	for _, t := range small {
-		log.Warn("topic takes smaller records than it should, so that large dead letters are cut", "topic", t.Name, "run", kafka.WidenCommand(s.brokers, t))
+		log.Warn("topic takes smaller records than declared, so large dead letters will be cut", "topic", t.Name, "run", kafka.WidenCommand(s.brokers, t))
 	}
 }
 
-// stop ends the servers of our own.
+// stop stops the harness's own servers.
 func (s *servers) stop(ctx context.Context) error {
 	if s.kfake != nil {
 		s.kfake.Close()
@@ -173,7 +172,7 @@ func (s *servers) stop(ctx context.Context) error {
 	return nil
 }
 
-// lost says why the database server of our own is given up.
+// lost returns why the private database server was given up.
 func (s *servers) lost() <-chan error {
 	if s.mysql == nil {
 		return nil

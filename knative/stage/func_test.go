@@ -15,8 +15,8 @@ import (
 	"example.com/orders/events"
 )
 
-// repository is a copy of ours, in which func.sh may change files, with a func on the PATH that says the version and
-// notes how it was called.
+// repository is a copy of this repository, in which func.sh may change files, with a fake func on the PATH that prints a
+// version and records its calls.
 type repository struct {
 	dir, bin string
 }
@@ -45,7 +45,7 @@ func newRepository(t *testing.T) repository {
 	return r
 }
 
-// sh runs func.sh, with a func of a version, none when it is "".
+// sh runs func.sh, with a func of a version, or without func if it is "".
 func (r repository) sh(t *testing.T, version string, environ []string, args ...string) (output string, err error) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), filepath.Join(r.dir, "knative", "func.sh"), args...)
@@ -60,7 +60,7 @@ func (r repository) sh(t *testing.T, version string, environ []string, args ...s
 
 func (r repository) log() string { return filepath.Join(r.bin, "calls") }
 
-// calls is how func was called, a line a call.
+// calls returns the recorded calls of func, one per line.
 func (r repository) calls(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile(r.log())

@@ -1,6 +1,6 @@
-// Command stage lays one function out as the func command can build it: func takes the root package of a module for the
-// function, and ours are folders of one module. The name of a Service goes in; a folder comes out with go.mod, the
-// packages that the function needs, its func.yaml, and a root package that is nothing but the function, served over HTTP.
+// Command stage copies one function into a folder that the func command can build: func builds the root package of a module,
+// and the functions are folders of one module. Given the name of a Service it writes go.mod, the packages that the function
+// needs, its func.yaml, and a root package with only the function, served over HTTP.
 package main
 
 import (
@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 }
 
-// deployed puts what the public reaches last: an order that is accepted then finds all that carry it on.
+// deployed sorts the public services last: an accepted order then finds all consumers running.
 func deployed(services []knative.Service) []knative.Service {
 	services = slices.Clone(services)
 	slices.SortStableFunc(services, func(a, b knative.Service) int { return order(a) - order(b) })
@@ -71,8 +71,7 @@ func order(s knative.Service) int {
 	return 0
 }
 
-// The files of a staged folder that are of its own. func keeps what it knows of builds and instances in its folder,
-// across stagings.
+// The files of a staged folder that belong to func. It keeps its data about builds and instances there, across stagings.
 const (
 	rootFile   = "function.go"
 	funcFolder = ".func"
@@ -87,7 +86,7 @@ func find(services []knative.Service, name string) (knative.Service, error) {
 		}
 		names[i] = s.Name
 	}
-	return knative.Service{}, fmt.Errorf("there is no function %q: take one of %s", name, strings.Join(names, ", "))
+	return knative.Service{}, fmt.Errorf("there is no function %q: use one of %s", name, strings.Join(names, ", "))
 }
 
 func stage(ctx context.Context, services []knative.Service, name, dir string) error {
@@ -107,7 +106,7 @@ func stage(ctx context.Context, services []knative.Service, name, dir string) er
 			return err
 		}
 	}
-	// The host builder of func puts its folder into the image, beside the program: nothing of it is needed there.
+	// The host builder of func copies its folder into the image, beside the program, which needs nothing of it.
 	if err := os.WriteFile(filepath.Join(dir, ".funcignore"), []byte("*\n"), 0o644); err != nil { //nolint:gosec // for func to read
 		return err
 	}
@@ -117,7 +116,7 @@ func stage(ctx context.Context, services []knative.Service, name, dir string) er
 	return project(service, dir)
 }
 
-// root is the root package of a staged function.
+// root returns the root package of a staged function.
 func root(module string, s knative.Service) []byte {
 	return []byte(fmt.Sprintf(`// Package orders is the function %[1]s.
 package orders
@@ -132,17 +131,17 @@ func New() *deploy.Function { return deploy.New(f.New()) }
 `, s.Name, module, s.Function))
 }
 
-// builders are what func.yaml names in the folder of a function, where func cannot build it and says so by this name, and
-// what builds the staged function.
+// builders replaces the builder of func.yaml. In the folder of a function, where func cannot build, its name is the error
+// message; a staged function needs a real one.
 var builders = strings.NewReplacer("builder: 'none here: use knative/func.sh'", "builder: host")
 
-// project writes the func.yaml of a function, which is that of its folder with the builder; when the folder is that of
-// another Service, with the name and the values of this one.
+// project writes the func.yaml of a function with the builder. If the folder's func.yaml is that of another Service of the
+// function, it sets this one's name and values.
 func project(s knative.Service, dir string) error {
 	own := filepath.Join("functions", s.Function, funcFile)
 	text, err := os.ReadFile(own)
 	if err != nil {
-		return fmt.Errorf("read how %s is deployed: %w", s.Name, err)
+		return fmt.Errorf("read the func.yaml of %s: %w", s.Name, err)
 	}
 	text = []byte(builders.Replace(string(text)))
 	var p map[string]any
@@ -161,14 +160,14 @@ func project(s knative.Service, dir string) error {
 			}
 		}
 		if text, err = yaml.Marshal(p); err != nil {
-			return fmt.Errorf("write how %s is deployed: %w", s.Name, err)
+			return fmt.Errorf("write the func.yaml of %s: %w", s.Name, err)
 		}
 	}
 	return os.WriteFile(filepath.Join(dir, funcFile), text, 0o644) //nolint:gosec // for func to read
 }
 
-// sources returns the module, and the files of all its packages that a function needs, tests left out, as paths from
-// the root of the repository.
+// sources returns the module, and the files of all its packages that a function needs, without tests, as paths from the root
+// of the repository.
 func sources(ctx context.Context, function string) (module string, files []string, err error) {
 	const format = `{{if .Module}}{{if .Module.Main}}{"module":{{printf "%q" .Module.Path}},"root":{{printf "%q" .Module.Dir}},"dir":{{printf "%q" .Dir}},` +
 		`"files":[{{range .GoFiles}}{{printf "%q" .}},{{end}}{{range .IgnoredGoFiles}}{{printf "%q" .}},{{end}}{{range .EmbedFiles}}{{printf "%q" .}},{{end}}""]}{{end}}{{end}}`
@@ -195,7 +194,7 @@ func sources(ctx context.Context, function string) (module string, files []strin
 		}
 		module = p.Module
 		for _, file := range p.Files {
-			// Files for other platforms go along, since func builds for several; tests for them do not.
+			// Include files for other platforms, since func builds for several.
 			if file != "" && !strings.HasSuffix(file, "_test.go") {
 				files = append(files, filepath.Join(dir, file))
 			}
@@ -204,15 +203,15 @@ func sources(ctx context.Context, function string) (module string, files []strin
 	return module, files, nil
 }
 
-// empty makes dir, or empties it but for what func keeps there. It refuses a folder with other things than those that
-// were staged.
+// empty creates dir, or removes everything but func's own files from it. It refuses a folder with files that were not
+// staged.
 func empty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(dir, rootFile)); len(entries) > 0 && err != nil {
-		return fmt.Errorf("%s has files that were not staged: give a folder that is new, or of an earlier staging", dir)
+		return fmt.Errorf("%s has files that were not staged: use a new folder, or one of an earlier staging", dir)
 	}
 	for _, entry := range entries {
 		if entry.Name() == funcFolder || entry.Name() == rootFile {

@@ -16,7 +16,7 @@ import (
 	"example.com/orders/knative"
 )
 
-// staged lays a function out in a new folder.
+// staged stages a function in a new folder.
 func staged(t *testing.T, name string) (dir string) {
 	t.Helper()
 	t.Chdir("../..")
@@ -25,7 +25,7 @@ func staged(t *testing.T, name string) (dir string) {
 	return dir
 }
 
-// files lists what is in a folder, at any depth.
+// files lists the files of a folder, at any depth.
 func files(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	require.NoError(t, fs.WalkDir(os.DirFS(dir), ".", func(path string, entry fs.DirEntry, err error) error {
@@ -112,10 +112,10 @@ func TestWhatIsAskedForWronglyIsSaid(t *testing.T) {
 		args []string
 		says string
 	}{
-		"nothing":         {nil, "give NAME and DIR, -list or -needs"},
-		"no folder":       {[]string{"notify"}, "give NAME and DIR, -list or -needs"},
-		"needs of nobody": {[]string{"-needs", "notified"}, `there is no function "notified": take one of cancel-order, `},
-		"no such Service": {[]string{"notified", t.TempDir()}, `there is no function "notified": take one of cancel-order, `},
+		"nothing":          {nil, "give NAME and DIR, -list or -needs"},
+		"no folder":        {[]string{"notify"}, "give NAME and DIR, -list or -needs"},
+		"unknown function": {[]string{"-needs", "notified"}, `there is no function "notified": use one of cancel-order, `},
+		"no such Service":  {[]string{"notified", t.TempDir()}, `there is no function "notified": use one of cancel-order, `},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.ErrorContains(t, run(t.Context(), c.args, &bytes.Buffer{}), c.says)
@@ -143,7 +143,7 @@ func TestWhatThePublicReachesIsDeployedLast(t *testing.T) {
 func TestAFunctionNeedsWhatHasToBeInASecret(t *testing.T) {
 	for name, needs := range map[string]string{
 		"orders-api":            "MYSQL_DSN\n",
-		"notify":                "MYSQL_DSN\n", // and may have a mail server
+		"notify":                "MYSQL_DSN\n", // a mail server is optional
 		"publish-outbox-orders": "MYSQL_DSN\nKAFKA_BROKERS\n",
 	} {
 		var out bytes.Buffer

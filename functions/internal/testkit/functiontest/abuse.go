@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Abuse sends the function at url, of the process pid, what a reader of CloudEvents is not to be ended by: a ce- header
-// without a name, and four bodies of 300 MB at once, two of them in chunks.
+// Abuse sends the function at url, in the process pid, requests that must not kill its CloudEvents reader: a ce- header
+// without a name, and four concurrent bodies of 300 MB, two of them in chunks.
 func Abuse(t testing.TB, url string, pid int) {
 	t.Helper()
 	post := func(body io.Reader, length int64, header string) (int, error) {
@@ -59,7 +59,7 @@ func (blanks) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// peakMemory is the most memory that a process has had, in KiB; 0 where Linux does not tell.
+// peakMemory returns the highest memory use of a process, in KiB; 0 except on Linux.
 func peakMemory(t testing.TB, pid int) (kib int) {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -1,4 +1,4 @@
-// Package functiontest starts functions as a host does, on schemas of their own, and makes the events to give them.
+// Package functiontest starts functions as a host does, each on its own schema, and creates events for them.
 package functiontest
 
 import (
@@ -19,15 +19,14 @@ import (
 	"example.com/orders/functions/internal/testkit/mysqltest"
 )
 
-// Function is what Start starts.
+// Function is a function that Start can start.
 type Function interface {
 	Start(ctx context.Context, config map[string]string) error
 	Stop(ctx context.Context) error
 	Shared() *base.Base
 }
 
-// Start gives f a migrated schema of its own, unless it has a pool already, starts it with config, and stops it when
-// the test ends.
+// Start starts f with config, on a new migrated schema unless it has a pool already, and stops it when the test ends.
 func Start[F Function](t testing.TB, f F, config map[string]string) F {
 	t.Helper()
 	if base := f.Shared(); base.DB == nil {
@@ -41,10 +40,10 @@ func Start[F Function](t testing.TB, f F, config map[string]string) F {
 // OrderID returns a new order's id.
 func OrderID() string { return uuid.Must(uuid.NewV7()).String() }
 
-// CorrelationID is that of every event of Event.
+// CorrelationID is the correlation id of every event of Event.
 const CorrelationID = "flow-1"
 
-// Event makes the n-th fact about an order, as its service tells it.
+// Event returns the n-th fact about an order, as its service emits it.
 func Event(t testing.TB, data events.Data, n int) event.Event {
 	t.Helper()
 	e, err := events.New(data, n, time.Now(), events.Cause{CorrelationID: CorrelationID, CausationID: "cause-1"})
@@ -67,21 +66,21 @@ func Broken(e event.Event) event.Event {
 	return e
 }
 
-// AssertPoison asserts that a function's answer sends its event to the dead letters at once.
+// AssertPoison asserts that a function's answer turns its event into a dead letter at once.
 func AssertPoison(t testing.TB, err error) {
 	t.Helper()
 	assert.Equal(t, http.StatusUnprocessableEntity, delivery.Status(err), "%v", err)
 	assert.Equal(t, delivery.DeadLetter, delivery.Judge(delivery.Status(err)))
 }
 
-// AssertRetried asserts that a function's answer has its event delivered again.
+// AssertRetried asserts that a function's answer makes its event be retried.
 func AssertRetried(t testing.TB, err error) {
 	t.Helper()
 	assert.Equal(t, http.StatusServiceUnavailable, delivery.Status(err), "%v", err)
 	assert.Equal(t, delivery.Retry, delivery.Judge(delivery.Status(err)))
 }
 
-// Concurrently calls do with 0 to n-1, all at the same time, and returns when all have returned.
+// Concurrently calls do with 0 to n-1 in parallel and waits for all calls.
 func Concurrently(n int, do func(i int)) {
 	var all sync.WaitGroup
 	for i := range n {

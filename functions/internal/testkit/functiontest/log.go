@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// Log keeps what a process writes, to be read while it runs. Its zero value is empty.
+// Log collects the output of a running process. Its zero value is empty.
 type Log struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -18,7 +18,7 @@ func (l *Log) Write(line []byte) (int, error) {
 	return l.text.Write(line)
 }
 
-// String is all that was written so far.
+// String returns everything written so far.
 func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

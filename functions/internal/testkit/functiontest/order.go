@@ -11,11 +11,11 @@ import (
 	"example.com/orders/sql/orders"
 )
 
-// OrderCorrelationID is that of every order of Order.
+// OrderCorrelationID is the correlation id of every order of Order.
 const OrderCorrelationID = "flow-of-the-order"
 
-// Order stores an order of alice@example.com, 2 of SKU-123 at 1299, in the orders schema of db, as if its facts so far
-// had been relayed: order.created alone when it is PENDING, else two.
+// Order stores an order of alice@example.com, 2 of SKU-123 at 1299, in the orders schema of db, as if its facts so far had
+// been relayed: only order.created if it is PENDING, else two.
 func Order(t testing.TB, db *sql.DB, id string, status orders.OrdersStatus) {
 	t.Helper()
 	version := 2
@@ -33,7 +33,7 @@ func Order(t testing.TB, db *sql.DB, id string, status orders.OrdersStatus) {
 	require.NoError(t, q.InsertItem(t.Context(), orders.InsertItemParams{OrderID: id, Sku: item.SKU, UnitPrice: item.UnitPrice, Quantity: item.Quantity}))
 }
 
-// Stored is the row of an order as it is now.
+// Stored returns the current row of an order.
 func Stored(t testing.TB, db *sql.DB, id string) orders.GetOrderRow {
 	t.Helper()
 	row, err := orders.New(db).GetOrder(t.Context(), id)

@@ -12,8 +12,8 @@ import (
 	"example.com/orders/functions/internal/messaging/delivery"
 )
 
-// Together hands events to f at the same time, and returns the answers in the order of the events. Those of one type are one
-// batch when f has nothing else to do.
+// Together hands events to f at the same time, and returns the answers in the order of the events. Events of one type form
+// one batch if f is idle.
 func Together(ctx context.Context, f Function, es ...event.Event) []error {
 	answers := make([]error, len(es))
 	var all sync.WaitGroup
@@ -26,7 +26,7 @@ func Together(ctx context.Context, f Function, es ...event.Event) []error {
 	return answers
 }
 
-// Batched returns the Submit of a function that handles up to size events at once, and answers each. It has a day for that.
+// Batched returns the Submit of a function that handles up to size events at once, and answers each, within a day.
 func Batched(size int, handle func(context.Context, []event.Event) []error) func(context.Context, func(int, error), ...event.Event) {
 	const day = 24 * time.Hour
 	collector := batch.New(batch.Options{Size: size, Parallel: 1, Timeout: day, AloneTimeout: day},

@@ -1,4 +1,4 @@
-// Package kafkatest gives each test topics of its own: on the brokers of KAFKA_BROKERS, or on an in-process cluster.
+// Package kafkatest gives each test its own topics: on the brokers of KAFKA_BROKERS, or on an in-process cluster.
 package kafkatest
 
 import (
@@ -20,12 +20,12 @@ import (
 	"example.com/orders/functions/internal/testkit/porttest"
 )
 
-// Cluster is where a test's topics are.
+// Cluster has the topics of a test.
 type Cluster struct {
 	Brokers []string
-	// Prefix stands before the names of the test's topics and groups.
+	// Prefix precedes the names of the test's topics and groups.
 	Prefix string
-	// Fake is the in-process cluster, by which a test makes faults; nil when the brokers are real ones.
+	// Fake is the in-process cluster, in which a test injects faults; nil for real brokers.
 	Fake *kfake.Cluster
 }
 
@@ -40,7 +40,7 @@ func Start(t testing.TB) Cluster {
 	return c.fake(t)
 }
 
-// Fake returns an in-process cluster also when KAFKA_BROKERS is set, for tests that make faults in it.
+// Fake returns an in-process cluster even if KAFKA_BROKERS is set, for tests that inject faults.
 func Fake(t testing.TB) Cluster {
 	t.Helper()
 	return Cluster{}.fake(t)
@@ -57,8 +57,8 @@ func (c Cluster) fake(t testing.TB) Cluster {
 	return c
 }
 
-// Advertise makes an in-process broker advertise an address that is not its own, until end is called; asked has a token for
-// each answer with it.
+// Advertise makes an in-process broker advertise a foreign address, until end is called; asked gets a token for each such
+// answer.
 func (c Cluster) Advertise(t testing.TB, address string) (asked chan struct{}, end func()) {
 	t.Helper()
 	host, text, err := net.SplitHostPort(address)
@@ -74,7 +74,7 @@ func (c Cluster) Advertise(t testing.TB, address string) (asked chan struct{}, e
 		c.Fake.KeepControl()
 		select {
 		case asked <- struct{}{}:
-		default: // nobody counts so far
+		default: // the channel is full
 		}
 		answer := request.ResponseKind().(*kmsg.MetadataResponse)
 		broker := kmsg.NewMetadataResponseBroker()
@@ -85,8 +85,8 @@ func (c Cluster) Advertise(t testing.TB, address string) (asked chan struct{}, e
 	return asked, func() { ended.Store(true) }
 }
 
-// Records reads the partitions of a topic from their start until n records were read, and fails when they do not come
-// within half a minute. The records of one partition are in order.
+// Records reads the partitions of a topic from their start until n records were read, and fails if they do not arrive within
+// half a minute. The records of one partition are in order.
 func (c Cluster) Records(t testing.TB, topic string, n int) []*sarama.ConsumerMessage {
 	t.Helper()
 	config := sarama.NewConfig()

@@ -14,8 +14,8 @@ import (
 	"example.com/orders/knative"
 )
 
-// TestDataPlaneOfACluster is the data plane of a cluster, as a pod in it: it acts out the wiring between the brokers
-// that DATA_PLANE_BROKERS names and the Services, until it is told to end. .ci/cluster runs it.
+// TestDataPlaneOfACluster is the data plane of a test cluster, as a pod in it: it runs the wiring between the brokers in
+// DATA_PLANE_BROKERS and the Services, until it is stopped. .ci/cluster runs it.
 func TestDataPlaneOfACluster(t *testing.T) {
 	brokers := strings.Split(os.Getenv("DATA_PLANE_BROKERS"), ",")
 	if brokers[0] == "" {

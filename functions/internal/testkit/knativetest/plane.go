@@ -16,8 +16,8 @@ import (
 	"example.com/orders/knative"
 )
 
-// Start acts out the sources and the pings of a wiring between brokers and functions, by the URLs of the functions'
-// Services, and the KafkaSinks of sink, until the test ends. It returns when all sources read.
+// Start runs stand-ins for the sources and pings of a wiring, between brokers, the functions at the URLs of their Services,
+// and the KafkaSinks of sink, until the test ends. It returns once all sources read.
 func Start(t testing.TB, brokers []string, wiring *knative.Wiring, services map[string]string, sink *Sink) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

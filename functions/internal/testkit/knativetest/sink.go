@@ -23,24 +23,24 @@ import (
 // Sink is the ingress of all KafkaSinks: POST /namespace/name writes the event to the topic of that KafkaSink, in binary
 // mode, and answers 202 once Kafka has acknowledged it.
 type Sink struct {
-	// URL is where it listens, without a path.
+	// URL is its address, without a path.
 	URL string
-	// Topics has the topic of each KafkaSink by its name.
+	// Topics maps each KafkaSink's name to its topic.
 	Topics map[string]string
-	// Around is called with each request, and with what answers it, when it is set.
+	// Around, if set, wraps the handling of each request.
 	Around func(w http.ResponseWriter, r *http.Request, answer http.HandlerFunc)
 
 	client *kgo.Client
 	posts  atomic.Int64
 }
 
-// ackWithin is how long a Sink waits for Kafka. A real one waits a minute and more.
+// ackWithin is how long a Sink waits for Kafka. A real one waits a minute or more.
 const ackWithin = 5 * time.Second
 
 // StartSink serves KafkaSinks until the test ends.
 func StartSink(t testing.TB, brokers []string, topics map[string]string) *Sink {
 	t.Helper()
-	// One try: a real KafkaSink does not tell whether what it gave up on was written.
+	// One attempt: a real KafkaSink does not report whether an abandoned record was written.
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.UnknownTopicRetries(0), kgo.RecordDeliveryTimeout(ackWithin),
 		kgo.ProducerLinger(0), kgo.MetadataMinAge(100*time.Millisecond))
 	require.NoError(t, err)
@@ -50,7 +50,7 @@ func StartSink(t testing.TB, brokers []string, topics map[string]string) *Sink {
 	return s
 }
 
-// Posts is how many requests there were.
+// Posts returns the number of requests.
 func (s *Sink) Posts() int64 { return s.posts.Load() }
 
 func (s *Sink) serve(w http.ResponseWriter, r *http.Request) {
@@ -77,7 +77,7 @@ func (s *Sink) answer(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	// The record is written also for a client that has given up.
+	// The record is written even if the client has given up.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), ackWithin)
 	defer cancel()
 	record, err := Record(*e, topic)
@@ -92,7 +92,7 @@ func (s *Sink) answer(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// Record is what a KafkaSink makes of an event: its key comes from partitionkey only.
+// Record returns the record that a KafkaSink makes of an event: its key comes only from partitionkey.
 func Record(e event.Event, topic string) (*kgo.Record, error) {
 	record := &kgo.Record{Topic: topic, Value: e.Data()}
 	add := func(name, value string) {

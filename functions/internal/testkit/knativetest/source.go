@@ -1,6 +1,6 @@
-// Package knativetest acts out the data plane of Knative for tests: KafkaSource, KafkaSink and PingSource as they were
-// seen to behave, between brokers and functions that are reached over HTTP only. It shares no code with package kafka,
-// which is what is tested against it.
+// Package knativetest is a stand-in for Knative's data plane in tests: KafkaSource, KafkaSink and PingSource with their
+// observed behaviour, between brokers and functions over HTTP. It shares no code with package kafka, which is tested against
+// it.
 package knativetest
 
 import (
@@ -26,16 +26,16 @@ import (
 type Source struct {
 	Brokers []string
 	Spec    knative.KafkaSource
-	// URL is the function's, DeadLetterURL that of the KafkaSink for what has failed.
+	// URL belongs to the function, DeadLetterURL to the KafkaSink of its dead letters.
 	URL, DeadLetterURL string
-	// CommitEvery is the time between commits; zero for Knative's five seconds.
+	// CommitEvery is the interval of commits; zero means Knative's five seconds.
 	CommitEvery time.Duration
-	// Joined is called at every assignment of partitions, when it is set.
+	// Joined, if set, is called at every assignment of partitions.
 	Joined func()
 }
 
-// Run delivers until ctx ends. It ends as a dispatcher that is killed: what was acknowledged since the last commit is
-// delivered again by the next one.
+// Run delivers until ctx ends. It ends like a killed dispatcher: what was acknowledged since the last commit is delivered
+// again by the next one.
 func (s Source) Run(ctx context.Context) error {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(s.Brokers...), kgo.ConsumerGroup(s.Spec.Group), kgo.ConsumeTopics(s.Spec.Topic),
@@ -75,7 +75,7 @@ func (s Source) Run(ctx context.Context) error {
 	return nil
 }
 
-// dispatcher is a source at work.
+// dispatcher is a running source.
 type dispatcher struct {
 	source     Source
 	mu         sync.Mutex
@@ -112,7 +112,7 @@ func (d *dispatcher) commit(ctx context.Context, client *kgo.Client) {
 			}
 		}
 		d.mu.Unlock()
-		_ = client.CommitRecords(ctx, done...) // what was not committed is delivered again
+		_ = client.CommitRecords(ctx, done...) // uncommitted records are delivered again
 	}
 }
 
@@ -131,7 +131,7 @@ func (p *progress) begin(records []*kgo.Record) {
 	p.order = append(p.order, records...)
 }
 
-// queue handles records one after the other, behind those that were queued before.
+// queue handles records one at a time, after those queued before.
 func (p *progress) queue(ctx context.Context, working *sync.WaitGroup, records []*kgo.Record, handle func(context.Context, *kgo.Record) bool) {
 	before, mine := p.tail, make(chan struct{})
 	p.tail = mine
@@ -166,14 +166,14 @@ func (p *progress) last() *kgo.Record {
 	return p.done
 }
 
-// answer is what a delivery ended with.
+// answer is the result of a delivery.
 type answer struct {
-	status int // 0 when there was none
+	status int // 0 without an answer
 	header http.Header
 	body   []byte
 }
 
-// handle delivers a record, with retries, and its dead letter if need be. It returns false when ctx ended before.
+// handle delivers a record, with retries, and its dead letter if necessary. It returns false if ctx ended first.
 func (d *dispatcher) handle(ctx context.Context, record *kgo.Record) bool {
 	s := d.source
 	e := Event(record, s.Spec)
@@ -202,7 +202,7 @@ func (d *dispatcher) handle(ctx context.Context, record *kgo.Record) bool {
 			letter.SetExtension(extension, values[0])
 		}
 	}
-	// Whatever comes of it the record is done: when the sink of dead letters fails too it is lost.
+	// The record is done whatever the answer: if the dead-letter sink fails too, it is lost.
 	post(ctx, s.DeadLetterURL, letter, s.Spec.Delivery.Timeout)
 	return ctx.Err() == nil
 }
@@ -240,7 +240,7 @@ var client = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// post sends an event in binary mode. It waits for the answer up to timeout and lets the function go on after that.
+// post sends an event in binary mode. It waits up to timeout for the answer, and lets the function continue after that.
 func post(ctx context.Context, url string, e event.Event, timeout time.Duration) answer {
 	request, err := cehttp.NewHTTPRequestFromEvent(context.WithoutCancel(ctx), url, e)
 	if err != nil {
@@ -257,7 +257,7 @@ func post(ctx context.Context, url string, e event.Event, timeout time.Duration)
 			return
 		}
 		defer func() { _ = response.Body.Close() }()
-		body, _ := io.ReadAll(response.Body) // what was read is what there is to report
+		body, _ := io.ReadAll(response.Body) // a partial body is enough to report
 		answered <- answer{response.StatusCode, response.Header, body}
 	}()
 	timer := time.NewTimer(timeout)
@@ -272,7 +272,8 @@ func post(ctx context.Context, url string, e event.Event, timeout time.Duration)
 	}
 }
 
-// inBytes is a header value as Knative writes it: nothing is encoded, a character is a byte, and one beyond Latin-1 is lost.
+// inBytes returns a header value as Knative writes it: without encoding, one byte per character, and characters beyond
+// Latin-1 are lost.
 func inBytes(value string) string {
 	var written strings.Builder
 	for _, r := range value {
@@ -284,8 +285,8 @@ func inBytes(value string) string {
 	return written.String()
 }
 
-// Event is what a KafkaSource makes of a record. A CloudEvent keeps its attributes, and loses the key and the other
-// headers; anything else becomes an event that tells of its place.
+// Event returns the event that a KafkaSource makes of a record. A CloudEvent keeps its attributes, and loses the key and the
+// other headers; any other record becomes an event with the record's position.
 func Event(record *kgo.Record, spec knative.KafkaSource) event.Event {
 	e, ok := cloudEvent(record)
 	if !ok {

@@ -14,15 +14,15 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// Loss decides which commits lose their connection; zero loses none.
+// Loss decides which commits lose their connection; its zero value loses none.
 type Loss struct {
-	// Before is how many of the next commits find their connection cut: nothing is committed.
+	// Before is how many of the next commits lose their connection before they take effect.
 	Before atomic.Int32
-	// After is how many of the next commits are carried out without their acknowledgement coming through.
+	// After is how many of the next commits take effect, but lose their acknowledgement.
 	After atomic.Int32
 }
 
-// Lossy is Pool with connections that are lost at commits.
+// Lossy is Pool with connections that break at commits.
 func Lossy(t testing.TB, s schema.Server, name string) (*sql.DB, *Loss) {
 	t.Helper()
 	connector, err := s.Connector(name)
@@ -66,7 +66,7 @@ type lossyTx struct {
 	conn *lossyConn
 }
 
-// Commit is what a client sees of a connection that breaks.
+// Commit returns what a client sees of a broken connection.
 func (x *lossyTx) Commit() error {
 	loss := x.conn.loss
 	if take(&loss.Before) {

@@ -1,4 +1,4 @@
-// Package mysqltest gives each test migrated schemas of its own, on the server that package servertest finds.
+// Package mysqltest gives each test its own migrated schemas, on the server that package servertest finds.
 package mysqltest
 
 import (
@@ -12,8 +12,7 @@ import (
 	"example.com/orders/sql/servertest"
 )
 
-// Server returns a server and a prefix under which all schemas are new and migrated; they are dropped when the test
-// ends.
+// Server returns a server and a prefix with new, migrated schemas, which are dropped when the test ends.
 func Server(t testing.TB) schema.Server {
 	t.Helper()
 	s := Empty(t)
@@ -22,19 +21,19 @@ func Server(t testing.TB) schema.Server {
 	return s
 }
 
-// Empty returns a server and a prefix under which there are no schemas yet.
+// Empty returns a server and a prefix without schemas.
 func Empty(t testing.TB) schema.Server {
 	t.Helper()
 	return servertest.Empty(t)
 }
 
-// Open returns a pool of connections to a migrated schema of its own.
+// Open returns a connection pool to a new migrated schema.
 func Open(t testing.TB, name string) *sql.DB {
 	t.Helper()
 	return Pool(t, Server(t), name)
 }
 
-// Pool returns a pool of connections to a schema of s; it is closed when the test ends.
+// Pool returns a connection pool to a schema of s; it is closed when the test ends.
 func Pool(t testing.TB, s schema.Server, name string) *sql.DB {
 	t.Helper()
 	db, err := s.Open(name, 16)
@@ -43,12 +42,12 @@ func Pool(t testing.TB, s schema.Server, name string) *sql.DB {
 	return db
 }
 
-// Config is the configuration by which a function's Start connects to s.
+// Config returns the configuration with which a function's Start connects to s.
 func Config(s schema.Server) map[string]string {
 	return map[string]string{"MYSQL_DSN": s.DSN, "MYSQL_SCHEMA_PREFIX": s.Prefix}
 }
 
-// Count returns the number that a query answers with, as in SELECT COUNT(*).
+// Count returns the number that a query returns, such as SELECT COUNT(*).
 func Count(t testing.TB, db *sql.DB, query string, arguments ...any) int {
 	t.Helper()
 	var n int

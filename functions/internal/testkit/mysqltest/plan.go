@@ -9,15 +9,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Planner runs the statements of sqlc and keeps how the server finds the rows of each.
+// Planner runs the statements of sqlc and records the query plan of each.
 type Planner struct {
 	Conn
 	t       testing.TB
 	Query   string   // the last statement
-	Lookups []Lookup // its own
+	Lookups []Lookup // of the last statement
 }
 
-// Conn is what runs statements: a pool, a connection or a transaction.
+// Conn runs statements: a pool, a connection or a transaction.
 type Conn interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
@@ -25,11 +25,11 @@ type Conn interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// Lookup is how a statement finds the rows of one table, which goes by its alias if it has one. The index is empty for a
-// scan of the table. Kind is the type of the select, or INSERT and the like; Extra is what else the server says.
+// Lookup is how a statement finds the rows of one table, named by its alias if it has one. Index is empty for a table scan.
+// Kind is the type of the select, or INSERT and the like; Extra has the server's remarks.
 type Lookup struct{ Table, Access, Index, Kind, Extra string }
 
-// NewPlanner returns a planner of statements for conn.
+// NewPlanner returns a planner for statements on conn.
 func NewPlanner(t testing.TB, conn Conn) *Planner {
 	t.Helper()
 	return &Planner{Conn: conn, t: t}
@@ -53,7 +53,7 @@ func (p *Planner) QueryRowContext(ctx context.Context, query string, args ...any
 	return p.Conn.QueryRowContext(ctx, query, args...)
 }
 
-// explain asks for the plan of a text of one statement or several.
+// explain reads the plans of a text with one or more statements.
 func (p *Planner) explain(ctx context.Context, query string, args []any) {
 	p.Query, p.Lookups = query, nil
 	for statement := range strings.SplitSeq(query, ";\n") {
@@ -64,7 +64,7 @@ func (p *Planner) explain(ctx context.Context, query string, args []any) {
 }
 
 func (p *Planner) explainOne(ctx context.Context, query string, args []any) {
-	// The format is named: that of MySQL 9 is a tree otherwise, in which a test would find no table to complain of.
+	// The format is explicit: by default MySQL 9 prints a tree, in which a test would find no table.
 	rows, err := p.Conn.QueryContext(ctx, "EXPLAIN FORMAT=TRADITIONAL "+query, args...)
 	require.NoError(p.t, err, query)
 	defer func() { _ = rows.Close() }()
@@ -82,12 +82,12 @@ func (p *Planner) explainOne(ctx context.Context, query string, args []any) {
 			plan[strings.ToLower(column)] = values[i].String
 		}
 		if strings.HasPrefix(plan["extra"], "Impossible WHERE") {
-			continue // it has looked already, and found that there is nothing
+			continue // the optimizer found already that there are no rows
 		}
 		p.Lookups = append(p.Lookups, Lookup{plan["table"], plan["type"], plan["key"], plan["select_type"], plan["extra"]})
 	}
 	require.NoError(p.t, rows.Err())
 	for _, l := range p.Lookups {
-		require.NotEmpty(p.t, l.Table, "EXPLAIN tells of no table: %s", query)
+		require.NotEmpty(p.t, l.Table, "EXPLAIN shows no table: %s", query)
 	}
 }

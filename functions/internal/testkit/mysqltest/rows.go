@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Rows returns what a query answers, each row as one text, NULL as such.
+// Rows returns the rows of a query, each as one text, with NULL as such.
 func Rows(t testing.TB, db *sql.DB, query string, arguments ...any) (all []string) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), query, arguments...)
@@ -36,7 +36,7 @@ func Rows(t testing.TB, db *sql.DB, query string, arguments ...any) (all []strin
 	return all
 }
 
-// Statements returns how many statements do sends through db, whose pool becomes one connection.
+// Statements returns how many statements do sends through db, whose pool is limited to one connection.
 func Statements(t testing.TB, db *sql.DB, do func()) int {
 	t.Helper()
 	db.SetMaxOpenConns(1)
@@ -47,14 +47,14 @@ func Statements(t testing.TB, db *sql.DB, do func()) int {
 	}
 	before := count()
 	do()
-	return count() - before - 1 // the second look counts itself
+	return count() - before - 1 // the second query counts itself
 }
 
-// RowsRead returns how many rows do reads on a session, by an index or not: conn is a connection, a transaction, or a pool
-// of a single one.
+// RowsRead returns how many rows do reads in a session, through an index or not. conn is a connection, a transaction, or a
+// pool of a single connection.
 func RowsRead(t testing.TB, conn Conn, do func()) int {
 	t.Helper()
-	// Otherwise what the engine itself reads and leaves out is not counted.
+	// Otherwise rows that the engine itself reads and skips are not counted.
 	_, err := conn.ExecContext(t.Context(), "SET SESSION optimizer_switch = 'index_condition_pushdown=off'")
 	require.NoError(t, err)
 	count := func() (n int) {

@@ -1,5 +1,4 @@
-// Package openapitest holds answers of the REST API against its description. An answer goes in; what it breaks of the
-// description comes out.
+// Package openapitest validates answers of the REST API against its OpenAPI description.
 package openapitest
 
 import (
@@ -17,14 +16,14 @@ import (
 	"example.com/orders/functions/internal/operate/openapi"
 )
 
-// location is by what the schemas in the description are found.
+// location is the name under which the schemas of the description are found.
 const location = "openapi.json"
 
-// described is the description, as far as answers are checked against it, and its schemas.
+// described is the description and its schemas, as far as needed to check answers.
 type described struct {
 	document any
 	schemas  *jsonschema.Compiler
-	mu       sync.Mutex // of schemas
+	mu       sync.Mutex // guards schemas
 }
 
 var description = sync.OnceValue(func() *described {
@@ -33,7 +32,7 @@ var description = sync.OnceValue(func() *described {
 		panic(err) // it is embedded
 	}
 	schemas := jsonschema.NewCompiler()
-	schemas.DefaultDraft(jsonschema.Draft2020) // that of OpenAPI 3.1
+	schemas.DefaultDraft(jsonschema.Draft2020) // the draft of OpenAPI 3.1
 	schemas.AssertFormat()
 	if err := schemas.AddResource(location, document); err != nil {
 		panic(err)
@@ -41,16 +40,16 @@ var description = sync.OnceValue(func() *described {
 	return &described{document: document, schemas: schemas}
 })
 
-// Check tells whether an answer to a request is one that the description has: its status, its headers and its body. A
-// path that is not described, and a method that a path does not have, are answered by a problem. HEAD is answered like
-// GET, with or without the body that a server leaves out.
+// Check returns an error unless the description has the answer to a request: its status, its headers and its body. A path
+// that is not described, or a method that a path does not have, must be answered with a problem. HEAD is answered like GET,
+// with or without the body that a server leaves out.
 func Check(method string, to *url.URL, status int, header http.Header, body []byte) error {
 	d := description()
 	bodiless := method == http.MethodHead && len(body) == 0
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	path := to.EscapedPath() // a slash in a segment is no other segment
+	path := to.EscapedPath() // an escaped slash does not separate segments
 	pointer := d.find(method, path)
 	if pointer == "" {
 		if status != http.StatusNotFound && status != http.StatusMethodNotAllowed {
@@ -73,7 +72,7 @@ func Check(method string, to *url.URL, status int, header http.Header, body []by
 	return nil
 }
 
-// find returns the JSON pointer of an operation, empty when there is none.
+// find returns the JSON pointer of an operation, empty if there is none.
 func (d *described) find(method, path string) string {
 	segments := strings.Split(path, "/")
 	paths, _ := d.at("/paths").(map[string]any)
@@ -90,7 +89,7 @@ func (d *described) find(method, path string) string {
 	return ""
 }
 
-// headers checks those that are described.
+// headers checks the described headers.
 func (d *described) headers(response string, header http.Header) error {
 	all, _ := d.at(response + "/headers").(map[string]any)
 	var errs []error
@@ -136,7 +135,7 @@ func (d *described) validate(pointer string, value any) error {
 	return schema.Validate(value)
 }
 
-// follow is where a pointer leads when a reference is there.
+// follow resolves a pointer to a reference.
 func (d *described) follow(pointer string) string {
 	object, _ := d.at(pointer).(map[string]any)
 	if to, ok := object["$ref"].(string); ok {
@@ -145,7 +144,7 @@ func (d *described) follow(pointer string) string {
 	return pointer
 }
 
-// at is the value at a JSON pointer, nil when there is none.
+// at returns the value at a JSON pointer, nil if there is none.
 func (d *described) at(pointer string) any {
 	value := d.document
 	for segment := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
@@ -158,5 +157,5 @@ func (d *described) at(pointer string) any {
 	return value
 }
 
-// escape writes a key as a segment of a JSON pointer.
+// escape returns a key as a segment of a JSON pointer.
 func escape(key string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(key) }

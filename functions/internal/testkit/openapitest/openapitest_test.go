@@ -32,7 +32,7 @@ func TestAnAnswerIsHeldAgainstItsDescription(t *testing.T) {
 		status       int
 		header       http.Header
 		body         string
-		failure      string // empty when it is right
+		failure      string // empty for a valid answer
 	}{
 		"as described":             {"POST", "/api/orders", 201, created(), accepted, ""},
 		"with a query":             {"GET", "/api/inventory/A?x=1", 200, headers("Content-Type", "application/json", "ETag", `"1"`, "X-Correlation-ID", "f"), `{"sku":"A","availableQty":1,"reservedQty":0}`, ""},

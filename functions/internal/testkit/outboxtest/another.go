@@ -10,7 +10,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// Another makes one more schema with an outbox on a server, and returns a pool of connections to it.
+// Another creates one more schema with an outbox on a server, and returns a connection pool to it.
 func Another(t testing.TB, s schema.Server, name string) *sql.DB {
 	t.Helper()
 	db := mysqltest.Pool(t, s, schema.Orders)

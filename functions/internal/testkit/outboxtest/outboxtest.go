@@ -1,4 +1,4 @@
-// Package outboxtest shows what functions have told: the events of their outbox, as a relay publishes them.
+// Package outboxtest reads the events that functions have emitted from their outbox, as a relay publishes them.
 package outboxtest
 
 import (
@@ -15,13 +15,13 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// Publisher keeps what it is given, in order, and acknowledges it.
+// Publisher records the events that it is given, in order, and acknowledges them.
 type Publisher struct {
 	mu     sync.Mutex
 	events []event.Event
 }
 
-// Publish keeps a batch.
+// Publish records a batch.
 func (p *Publisher) Publish(_ context.Context, batch []event.Event) []outbox.Outcome {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -33,7 +33,7 @@ func (p *Publisher) Publish(_ context.Context, batch []event.Event) []outbox.Out
 	return outcomes
 }
 
-// Events returns what was published so far.
+// Events returns the events published so far.
 func (p *Publisher) Events() []event.Event {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,7 +43,7 @@ func (p *Publisher) Events() []event.Event {
 // Close does nothing.
 func (p *Publisher) Close() error { return nil }
 
-// Store puts events into the outbox of db as of a time, in one transaction.
+// Store adds events to the outbox of db as of a time, in one transaction.
 func Store(t testing.TB, db *sql.DB, at time.Time, events ...event.Event) {
 	t.Helper()
 	require.NoError(t, transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error {
@@ -52,8 +52,8 @@ func Store(t testing.TB, db *sql.DB, at time.Time, events ...event.Event) {
 	}))
 }
 
-// Drain relays all that waits in the outbox of db and returns it, in the order of publishing: that of the facts of an
-// aggregate, and none between aggregates. Draining again returns only what is new.
+// Drain relays all waiting events of the outbox of db and returns them in the order of publishing, which is defined only
+// within an aggregate. Draining again returns only new events.
 func Drain(t testing.TB, db *sql.DB) []event.Event {
 	t.Helper()
 	var p Publisher

@@ -1,4 +1,4 @@
-// Package porttest finds ports for the servers of tests: below the range from which outgoing connections take theirs.
+// Package porttest finds ports for the servers of tests, below the range of outgoing connections.
 package porttest
 
 import (
@@ -13,8 +13,8 @@ import (
 
 const lowest, highest = 20000, 31999
 
-// Try calls listen with one port after another until it succeeds. No other test gets that port before this one ends, in
-// whatever process, also while nobody listens on it.
+// Try calls listen with one port after another until it succeeds. No other test, in any process, gets that port before this
+// one ends, even while it has no listener.
 func Try(t testing.TB, listen func(port int) error) {
 	t.Helper()
 	var err error
@@ -26,7 +26,7 @@ func Try(t testing.TB, listen func(port int) error) {
 	require.NoError(t, err, "no port could be had")
 }
 
-// take reserves a port by its namesake of UDP, which nothing here uses.
+// take reserves a port by binding the UDP port of the same number, which no test uses.
 func take(t testing.TB, port int, listen func(port int) error) error {
 	t.Helper()
 	reserved, err := net.ListenPacket("udp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
@@ -36,11 +36,11 @@ func take(t testing.TB, port int, listen func(port int) error) error {
 	if err := listen(port); err != nil {
 		return errors.Join(err, reserved.Close())
 	}
-	t.Cleanup(func() { _ = reserved.Close() }) // nothing was sent
+	t.Cleanup(func() { _ = reserved.Close() }) // it has sent nothing
 	return nil
 }
 
-// Address returns an address on 127.0.0.1 on which nobody listens, until the test or what it starts does.
+// Address returns an address on 127.0.0.1 without a listener, until the test or what it starts listens there.
 func Address(t testing.TB) string {
 	t.Helper()
 	var address string
