@@ -1,6 +1,10 @@
-// Package audit checks what must always be true of orders, stock and events: DESIGN.md lists it. The database, in one
-// consistent snapshot, and the topics go in; what comes out is a report with each invariant, its numbers and its breaches,
-// and the exceptions that explain a difference. It reads and never writes.
+// Package audit checks the invariants of orders, stock and events: available + reserved is the sum of stock_log and never
+// below zero; orders hold exactly their lines while CONFIRMED, and nothing once FAILED or CANCELED; totals are the sums of
+// the lines; every accepted order has its facts and ends within the saga timeout; every SENT row is in Kafka; no record is
+// lost; nothing takes effect twice.
+//
+// It reads the database in one consistent snapshot, and the topics, and writes to neither. Its report has each invariant
+// with its numbers and breaches, and the dead letters and parked rows that explain differences.
 package audit
 
 import (
@@ -20,16 +24,16 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// Options is what is audited, and by which measure.
+// Options configures an audit.
 type Options struct {
 	Server schema.Server
-	// Brokers are those of the topics, each host:port. Without them only the database is looked at.
+	// Brokers has the brokers of the topics, each host:port. Without them the audit reads only the database.
 	Brokers []string
-	// Wiring says which topics and consumer groups there are; TopicPrefix stands before their names in it.
+	// Wiring has the topics and consumer groups, whose names include TopicPrefix.
 	Wiring      *knative.Wiring
 	TopicPrefix string
-	// Grace is how long after its last change an order may still be in flight. An order whose events are not sent, or not
-	// handled by every consumer group, is in flight in any case: with the topics at hand no grace is needed for it.
+	// Grace is how long after its last change an order may still be in flight. An order with events that are not sent, or
+	// not handled by every consumer group, is in flight in any case; with the topics at hand it needs no grace.
 	Grace time.Duration
 	// SagaTimeout is how long an order may be pending.
 	SagaTimeout time.Duration
@@ -38,8 +42,8 @@ type Options struct {
 	Now           func() time.Time
 }
 
-// Configure reads what the functions are configured with: MYSQL_DSN, MYSQL_SCHEMA_PREFIX, KAFKA_BROKERS,
-// KAFKA_TOPIC_PREFIX, and SAGA_TIMEOUT and OUTBOX_RETENTION, which stand in the manifests when config does not have them.
+// Configure reads the configuration of the functions: MYSQL_DSN, MYSQL_SCHEMA_PREFIX, KAFKA_BROKERS, KAFKA_TOPIC_PREFIX, and
+// SAGA_TIMEOUT and OUTBOX_RETENTION, which default to the values in the manifests.
 func Configure(config map[string]string, grace time.Duration) (o Options, err error) {
 	o = Options{TopicPrefix: config["KAFKA_TOPIC_PREFIX"], Grace: grace, Now: time.Now}
 	if grace < 0 {
@@ -66,7 +70,7 @@ func Configure(config map[string]string, grace time.Duration) (o Options, err er
 	return o, err
 }
 
-// setting is the shortest duration that the functions have for a variable, or the one of config for all of them.
+// setting returns the shortest duration among the functions' values of a variable, or the one of config for all of them.
 func setting(config map[string]string, wiring *knative.Wiring, name string, fallback time.Duration) (time.Duration, error) {
 	shortest := time.Duration(0)
 	for _, service := range wiring.Services {
@@ -87,32 +91,32 @@ func setting(config map[string]string, wiring *knative.Wiring, name string, fall
 	return base.Duration(config, name, shortest)
 }
 
-// auditor is one audit under way.
+// auditor is a running audit.
 type auditor struct {
 	o        Options
 	at       time.Time
 	snapshot *snapshot
 	hashes   hasher
-	records  *records        // nil when the topics are not looked at
+	records  *records        // nil without the topics
 	consumed map[place]int64 // the lowest offset that some consumer group of the topic has not handled
-	ahead    []kafka.Loss    // records that are not in their topic any more, and that their consumer has not come to yet
+	ahead    []kafka.Loss    // records that were removed from their topic before their consumer reached them
 
-	facts     map[string]map[uint64]told // by source and hash of the order
-	outboxes  map[string]string          // by source: the schema whose outbox has its facts
-	waiting   map[uint64]struct{}        // orders with events that are not sent, or not handled by everybody
-	explained map[uint64]struct{}        // orders with events that an operator has to see to
-	logged    map[string]int64           // reserved units of each SKU, by reservation_log
+	facts     map[string]map[uint64]emittedFacts // by source and hash of the order
+	outboxes  map[string]string                  // by source: the schema whose outbox has its facts
+	waiting   map[uint64]struct{}                // orders with events that are not sent, or not handled by every group
+	explained map[uint64]struct{}                // orders with events that wait for an operator
+	logged    map[string]int64                   // reserved units of each SKU, by reservation_log
 
-	stock, reserved, holdings, totals, told, ends, sent, lost, once *Invariant
-	exceptions                                                      []Exception
+	stock, reserved, holdings, totals, emitted, ends, sent, lost, once *Invariant
+	exceptions                                                         []Exception
 }
 
-// Run audits once. Its error means that something could not be read, and tells nothing about what must be true.
+// Run audits once. An error means that it could not read something, and says nothing about the invariants.
 func Run(ctx context.Context, o Options) (report *Report, err error) {
 	begin := time.Now()
 	a := &auditor{
 		o: o, at: o.Now(), hashes: hasher{maphash.MakeSeed()},
-		facts: map[string]map[uint64]told{}, outboxes: map[string]string{}, waiting: map[uint64]struct{}{}, explained: map[uint64]struct{}{}, logged: map[string]int64{},
+		facts: map[string]map[uint64]emittedFacts{}, outboxes: map[string]string{}, waiting: map[uint64]struct{}{}, explained: map[uint64]struct{}{}, logged: map[string]int64{},
 	}
 	all := a.invariants()
 	if err := a.look(ctx); err != nil {
@@ -139,19 +143,19 @@ func (a *auditor) invariants() []*Invariant {
 	a.reserved = invariant(Reserved, "reserved of a SKU = the sum of reservation_log")
 	a.holdings = invariant(Holdings, "a CONFIRMED order holds exactly its lines, a FAILED or CANCELED one nothing")
 	a.totals = invariant(Totals, "the total of an order = the sum of its lines")
-	a.told = invariant(Facts, "every order has its order.created, and its facts are numbered from 1 to its version")
+	a.emitted = invariant(Facts, "every order has its order.created, and its facts are numbered from 1 to its version")
 	a.ends = invariant(Ends, "every order ends within the saga timeout")
 	a.sent = invariant(Sent, "every SENT event is in Kafka, where its row says")
 	a.lost = invariant(Lost, "no record was removed from a topic before its consumers had handled it")
-	a.once = invariant(Once, "no event, reservation, release, notification or request has its effect twice")
-	return []*Invariant{a.stock, a.reserved, a.holdings, a.totals, a.told, a.ends, a.sent, a.lost, a.once}
+	a.once = invariant(Once, "no event, reservation, release, notification or request takes effect twice")
+	return []*Invariant{a.stock, a.reserved, a.holdings, a.totals, a.emitted, a.ends, a.sent, a.lost, a.once}
 }
 
-// look takes the snapshot and reads the topics. What a consumer group has committed before the snapshot, the snapshot has
-// the effects of; what the snapshot has as sent is in the topics after it.
+// look takes the snapshot and reads the topics. The snapshot contains the effects of everything that a consumer group
+// committed before it; the topics, read afterwards, contain everything that is sent in the snapshot.
 func (a *auditor) look(ctx context.Context) (err error) {
 	if len(a.o.Brokers) == 0 {
-		a.sent.Skipped = "the topics are not looked at"
+		a.sent.Skipped = "the topics were not read"
 		a.snapshot, err = take(ctx, a.o.Server)
 		return err
 	}
@@ -159,7 +163,7 @@ func (a *auditor) look(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = reader.Close() }() // nothing is lost by what it cannot close
+	defer func() { _ = reader.Close() }() // only read, so nothing is lost
 	if a.consumed, a.ahead, err = consumed(reader, a.o.Wiring.Sources); err != nil {
 		return err
 	}
@@ -196,10 +200,10 @@ func (a *auditor) readTopics(ctx context.Context, reader *kafka.Reader) (*record
 	})
 }
 
-// replayedPage is how many replays are read at once.
+// replayedPage is the number of replays in one query.
 const replayedPage = 5000
 
-// readReplayed reads which dead letters were replayed, for good as far as it is known.
+// readReplayed reads which dead letters were replayed successfully, as far as known.
 func (a *auditor) readReplayed(ctx context.Context) (map[uint64]struct{}, error) {
 	if err := a.snapshot.use(ctx, schema.Operations); err != nil {
 		return nil, err
@@ -226,9 +230,9 @@ func (a *auditor) readReplayed(ctx context.Context) (map[uint64]struct{}, error)
 func consumed(reader *kafka.Reader, sources []knative.KafkaSource) (lowest map[place]int64, ahead []kafka.Loss, err error) {
 	lowest = map[place]int64{}
 	for _, source := range sources {
-		spans, err := reader.Spans(source.Topic) // before the offsets: what a group comes to meanwhile was there
+		spans, err := reader.Spans(source.Topic) // before the offsets, so that the spans contain what a group reaches meanwhile
 		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-			continue // a topic that is not there holds nothing to be handled
+			continue // a missing topic has nothing to handle
 		}
 		if err != nil {
 			return nil, nil, err
@@ -253,7 +257,7 @@ func consumed(reader *kafka.Reader, sources []knative.KafkaSource) (lowest map[p
 	return lowest, ahead, nil
 }
 
-// differ notes that something about an order is not as it should be.
+// differ records a difference of an order: a breach, unless an exception or a change in flight explains it.
 func (a *auditor) differ(i *Invariant, order, format string, args ...any) {
 	if _, ok := a.explained[a.hashes.of(order)]; ok {
 		i.explain(format, args...)

@@ -164,10 +164,10 @@ func TestAuditSeesEachBreach(t *testing.T) {
 		}, audit.Facts, "is at version 2000000000 of /orders"},
 		"a fact that did not happen": {func(s *system, confirmed, _, _ string) {
 			s.exec(schema.Orders, "UPDATE orders SET version = 1 WHERE id = ?", confirmed)
-		}, audit.Facts, "is at version 1 of /orders and tells of later facts"},
+		}, audit.Facts, "is at version 1 of /orders and has later facts"},
 		"a fact about no order": {func(s *system, _, _, _ string) {
 			s.store(schema.Orders, unknownOrder, unknownOrder+"#1", events.OrdersSource)
-		}, audit.Facts, "in the outbox of orders tells of an order that the schema does not have"},
+		}, audit.Facts, "in the outbox of orders is about an order that the schema does not have"},
 		"a fact under another order's id": {func(s *system, confirmed, failed, _ string) {
 			s.store(schema.Orders, confirmed, failed+"#3", events.OrdersSource)
 		}, audit.Facts, "is not a fact about order"},
@@ -196,10 +196,10 @@ func TestAuditSeesEachBreach(t *testing.T) {
 		}, audit.Sent, "of /orders is not there"},
 		"a sent event in no partition": {func(s *system, _, _, _ string) {
 			s.exec(schema.Inventory, "UPDATE outbox SET kafka_partition = 99 ORDER BY id LIMIT 1")
-		}, audit.Sent, "there is no such partition"},
+		}, audit.Sent, "no such partition"},
 		"a sent event that is nowhere": {func(s *system, _, _, _ string) {
 			s.exec(schema.Orders, "UPDATE outbox SET kafka_offset = NULL ORDER BY id LIMIT 1")
-		}, audit.Sent, "does not say where"},
+		}, audit.Sent, "is SENT without a position"},
 		"an event sent from nowhere": {func(s *system, _, _, _ string) {
 			id := s.order(2)
 			s.exec(schema.Orders, "UPDATE outbox SET status = 'SENT', kafka_partition = 0, kafka_offset = 0 WHERE aggregate_id = ?", id)
@@ -213,10 +213,10 @@ func TestAuditSeesEachBreach(t *testing.T) {
 		"released twice": {func(s *system, _, _, canceled string) {
 			s.exec(schema.Inventory, inventoryLog, "x", "SKU-2", canceled, 0, "RELEASED")
 		}, audit.Once, "released SKU-2 2 times"},
-		"told twice": {func(s *system, confirmed, _, _ string) {
+		"notified twice": {func(s *system, confirmed, _, _ string) {
 			s.exec(schema.Notifications, `INSERT INTO notifications (source, event_id, order_id, order_version, type, customer_email, status, attempts, created_at)
 				SELECT '/hand', event_id, order_id, order_version, type, customer_email, 'SENT', 1, created_at FROM notifications WHERE order_id = ?`, confirmed)
-		}, audit.Once, "was told of its fact 2 more than once"},
+		}, audit.Once, "was notified of its fact 2 more than once"},
 		"one key for two orders": {func(s *system, _, _, _ string) {
 			s.exec(schema.Orders, "ALTER TABLE orders DROP INDEX orders_idempotency_key")
 			s.exec(schema.Orders, "UPDATE orders SET idempotency_key_hash = REPEAT('k', 32) ORDER BY id LIMIT 2")

@@ -9,12 +9,12 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// maxLosses bounds how many losses are read; one is any number of records.
+// maxLosses bounds the number of losses that are read; each is any number of records.
 const maxLosses = 10_000
 
-// checkLost looks for records that were removed before their consumers had handled them: those that consumers found so
-// and went on from, and those that a consumer has not come to yet. What was found longer ago than sent rows are kept is
-// left out: nothing is left that could explain it.
+// checkLost checks for records that were removed before their consumers had handled them: those that consumers reported, and
+// those that a consumer has not reached yet. It skips reports older than the retention of sent rows: nothing is left that
+// could explain them.
 func (a *auditor) checkLost(ctx context.Context) error {
 	if err := a.snapshot.use(ctx, schema.Operations); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// orderPage is how many orders are read at once, with all that belongs to them.
+// orderPage is the number of orders in one query, with everything that belongs to them.
 const orderPage = 1000
 
 // lastID is above all order ids.
@@ -22,11 +22,11 @@ const lastID = "~"
 // view is an order as all services know it.
 type view struct {
 	id          string
-	order       *orders.WalkOrdersRow // nil when no such order was accepted
+	order       *orders.WalkOrdersRow // nil if no such order was accepted
 	items       []events.Item
 	reservation *inventory.ListReservationsBetweenRow
 	lines       []line
-	told        []notifications.ListNotificationsBetweenRow
+	notified    []notifications.ListNotificationsBetweenRow
 }
 
 // line is what an order wants and holds of one SKU.
@@ -46,7 +46,7 @@ func (v *view) line(sku string) *line {
 	return &v.lines[len(v.lines)-1]
 }
 
-// views are the orders of one range of ids, in the order in which they were met.
+// views has the orders of one range of ids, in the order of their appearance.
 type views struct {
 	list []*view
 	byID map[string]*view
@@ -62,7 +62,7 @@ func (p *views) of(id string) *view {
 	return v
 }
 
-// walkOrders checks every order by what all services know of it, range by range of the ids.
+// walkOrders checks every order against all services, range by range of the ids.
 func (a *auditor) walkOrders(ctx context.Context) error {
 	for after := ""; after != lastID; {
 		page := &views{byID: make(map[string]*view, orderPage)}
@@ -83,13 +83,13 @@ func (a *auditor) walkOrders(ctx context.Context) error {
 	}
 	for source, left := range a.facts {
 		for _, unknown := range left {
-			a.told.breach("row %d in the outbox of %s tells of an order that the schema does not have", unknown.row, a.outboxes[source])
+			a.emitted.breach("row %d in the outbox of %s is about an order that the schema does not have", unknown.row, a.outboxes[source])
 		}
 	}
 	return nil
 }
 
-// readOrders reads a page of orders with their lines, and returns the last id of the range that it covers.
+// readOrders reads a page of orders with their lines, and returns the last id of its range.
 func (a *auditor) readOrders(ctx context.Context, page *views, after string) (last string, err error) {
 	if err := a.snapshot.use(ctx, schema.Orders); err != nil {
 		return "", err
@@ -160,7 +160,7 @@ func (a *auditor) readNotifications(ctx context.Context, page *views, after, las
 	}
 	for _, row := range rows {
 		v := page.of(row.OrderID)
-		v.told = append(v.told, row)
+		v.notified = append(v.notified, row)
 	}
 	a.once.count("notifications", len(rows))
 	return nil
@@ -180,11 +180,11 @@ func (a *auditor) checkOrder(v *view) {
 	if total, err := events.Total(v.items); err != nil || total != o.TotalAmount {
 		a.totals.breach("order %s: its total is %d and its %d lines are %d", v.id, o.TotalAmount, len(v.items), total)
 	}
-	a.told.count("orders", 1)
+	a.emitted.count("orders", 1)
 	a.checkFacts(events.OrdersSource, v.id, o.Version, o.CreatedAt, o.UpdatedAt)
-	for source, told := range a.facts {
+	for source, left := range a.facts {
 		if !slices.Contains(counted, source) {
-			delete(told, a.hashes.of(v.id)) // it is about an order, and no number of them is due
+			delete(left, a.hashes.of(v.id)) // it is about an order, and no number of them is due
 		}
 	}
 	if o.Status != orders.OrdersStatusPENDING {
@@ -193,12 +193,12 @@ func (a *auditor) checkOrder(v *view) {
 	}
 	a.ends.count("pending", 1)
 	if o.CreatedAt.Before(a.at.Add(-a.o.SagaTimeout - a.o.Grace)) {
-		// Without an explanation by an exception: the clock ends orders whatever becomes of their events.
+		// No exception explains this: the clock ends orders whatever happens to their events.
 		a.ends.breach("order %s is PENDING since %s, longer than %s", v.id, o.CreatedAt.Format(time.RFC3339), a.o.SagaTimeout)
 	}
 }
 
-// checkHoldings compares what an order holds with what it should hold. A CONFIRMED order was given its units before it was
+// checkHoldings compares what an order holds with what it should hold. A CONFIRMED order got its units before it was
 // confirmed, so it is never in flight. Others hold what was not released yet.
 func (a *auditor) checkHoldings(v *view) {
 	if v.order == nil {
@@ -212,7 +212,7 @@ func (a *auditor) checkHoldings(v *view) {
 	a.holdings.count(string(v.order.Status), 1)
 	for _, l := range v.lines {
 		switch v.order.Status {
-		case orders.OrdersStatusPENDING: // holds its lines already, or not yet
+		case orders.OrdersStatusPENDING: // may or may not hold its lines yet
 			if l.held != 0 && l.held != l.wanted {
 				a.holdings.breach("order %s is PENDING, wants %d of %s and holds %d", v.id, l.wanted, l.sku, l.held)
 			}
@@ -233,7 +233,7 @@ func (a *auditor) checkHoldings(v *view) {
 	}
 }
 
-// inFlight tells whether what an order's last change leads to may not have happened yet.
+// inFlight returns whether the effects of an order's last change may still be missing.
 func (a *auditor) inFlight(v *view) bool {
 	if _, waits := a.waiting[a.hashes.of(v.id)]; waits {
 		return true
@@ -241,7 +241,7 @@ func (a *auditor) inFlight(v *view) bool {
 	return v.order.UpdatedAt.After(a.at.Add(-a.o.Grace))
 }
 
-// checkEffects looks for what was done twice.
+// checkEffects checks that nothing was done twice.
 func (a *auditor) checkEffects(v *view) {
 	for _, l := range v.lines {
 		a.once.count("reservations", l.reservedTimes)
@@ -254,25 +254,25 @@ func (a *auditor) checkEffects(v *view) {
 		}
 	}
 	versions := map[int]int{}
-	for _, n := range v.told {
-		// What came again under another id is suppressed by the order's version.
+	for _, n := range v.notified {
+		// A duplicate under another id is suppressed by the order's version.
 		if n.Status == notifications.NotificationsStatusSUPPRESSED {
 			continue
 		}
 		if versions[n.OrderVersion]++; versions[n.OrderVersion] == 2 {
-			a.once.breach("the customer of order %s was told of its fact %d more than once", v.id, n.OrderVersion)
+			a.once.breach("the customer of order %s was notified of its fact %d more than once", v.id, n.OrderVersion)
 		}
 	}
 }
 
-// checkFacts compares the facts that a source has told about an order with those that it counts. created and updated are
-// the times of the first fact and of the last one.
+// checkFacts compares the facts that a source has emitted about an order with its version. created and updated are the times
+// of the first and the last fact.
 func (a *auditor) checkFacts(source, order string, version int, created, updated time.Time) {
 	key := a.hashes.of(order)
 	mask := a.facts[source][key].mask
-	delete(a.facts[source], key) // what is left at the end is about no order
+	delete(a.facts[source], key) // the remaining ones belong to no order
 	if version > maxFact {
-		a.told.breach("order %s is at version %d of %s", order, version, source)
+		a.emitted.breach("order %s is at version %d of %s", order, version, source)
 		return
 	}
 	purgedBefore := a.at.Add(-a.o.SentRetention)
@@ -280,20 +280,20 @@ func (a *auditor) checkFacts(source, order string, version int, created, updated
 		if mask&(1<<n) != 0 {
 			continue
 		}
-		told := created // of a fact between the first and the last it is known that it is not older
+		at := created // a fact between the first and the last is not older than the first
 		if n == version && n > 1 {
-			told = updated
+			at = updated
 		}
 		switch {
-		case told.Before(purgedBefore):
-			a.told.count("purged", 1)
+		case at.Before(purgedBefore):
+			a.emitted.count("purged", 1)
 		case a.records != nil && a.records.has(source, fmt.Sprintf("%s#%d", order, n)):
-			a.told.count("purged, still in a topic", 1)
+			a.emitted.count("purged, still in a topic", 1)
 		default:
-			a.differ(a.told, order, "order %s is at version %d of %s and its fact %d is neither in the outbox nor in a topic", order, version, source, n)
+			a.differ(a.emitted, order, "order %s is at version %d of %s and its fact %d is neither in the outbox nor in a topic", order, version, source, n)
 		}
 	}
 	if beyond := mask >> (version + 1); beyond != 0 {
-		a.told.breach("order %s is at version %d of %s and tells of later facts", order, version, source)
+		a.emitted.breach("order %s is at version %d of %s and has later facts", order, version, source)
 	}
 }

@@ -11,16 +11,16 @@ import (
 	"example.com/orders/sql/messaging"
 )
 
-// eventPage is how many outbox rows are read at once.
+// eventPage is the number of outbox rows in one query.
 const eventPage = 5000
 
-// told is which facts of an order have outbox rows: bit n for the fact n.
-type told struct {
+// emittedFacts records which facts of an order have outbox rows: bit n for the fact n.
+type emittedFacts struct {
 	mask uint32
-	row  int64 // one of the rows, to name it by
+	row  int64 // one of the rows, to name it in a breach
 }
 
-// maxFact is more than any order has: it is confirmed or failed and perhaps canceled.
+// maxFact is more than any order has: it is confirmed or failed, and perhaps canceled.
 const maxFact = 31
 
 // counted are the sources whose facts about an order are counted, in a row of the schema of the same name.
@@ -36,7 +36,7 @@ func belongs(schema, source, eventType string) bool {
 	return source == sourceOf(schema) || source == "/"+family && !slices.Contains(counted, source)
 }
 
-// walkOutboxes notes the facts that were told and checks what was sent.
+// walkOutboxes records the emitted facts and checks the sent ones.
 func (a *auditor) walkOutboxes(ctx context.Context) error {
 	for _, name := range a.o.Wiring.Outboxes() {
 		if err := a.snapshot.use(ctx, name); err != nil {
@@ -61,7 +61,7 @@ func (a *auditor) walkOutboxes(ctx context.Context) error {
 				case row.Status == messaging.OutboxStatusERROR && row.NextAttemptAt == nil:
 					a.except(&parked, row)
 				default:
-					a.told.count("rows to be sent", 1)
+					a.emitted.count("rows to be sent", 1)
 					a.waiting[a.hashes.of(row.AggregateID)] = struct{}{}
 				}
 			}
@@ -90,30 +90,30 @@ func (a *auditor) except(e *Exception, row messaging.WalkEventsRow) {
 	}
 }
 
-// fact notes the fact of a row and returns the event's id and source, empty when the row has no such attributes.
+// fact records the fact of a row and returns the event's id and source, empty when the row has no such attributes.
 func (a *auditor) fact(name string, row messaging.WalkEventsRow) (id, source string) {
-	a.told.count("rows", 1)
+	a.emitted.count("rows", 1)
 	id, source = identity(row.Headers)
 	order, n, err := events.ParseID(id)
 	if err != nil || order != row.AggregateID || !belongs(name, source, row.Type) || n > maxFact {
-		a.told.breach("row %d in the outbox of %s is not a fact about order %s: its event is %q of %q", row.ID, name, row.AggregateID, id, source)
+		a.emitted.breach("row %d in the outbox of %s is not a fact about order %s: its event is %q of %q", row.ID, name, row.AggregateID, id, source)
 		return id, source
 	}
 	key := a.hashes.of(order)
 	if a.facts[source] == nil {
-		a.facts[source], a.outboxes[source] = map[uint64]told{}, name
+		a.facts[source], a.outboxes[source] = map[uint64]emittedFacts{}, name
 	}
 	known := a.facts[source][key]
 	if known.mask&(1<<n) != 0 {
 		a.once.breach("event %s of %s is in the outbox twice, again as row %d", id, source, row.ID)
 	}
-	a.facts[source][key] = told{known.mask | 1<<n, row.ID}
+	a.facts[source][key] = emittedFacts{known.mask | 1<<n, row.ID}
 	return id, source
 }
 
-// identity is the id and the source of an event by its stored attributes, empty when they cannot be read.
+// identity returns the id and the source of an event from its stored attributes, empty if they cannot be read.
 func identity(headers string) (id, source string) {
-	// They stand first: to parse what follows them would take a third of an audit's time.
+	// They come first: parsing the rest would take a third of an audit's time.
 	if rest, ok := strings.CutPrefix(headers, `{"id":"`); ok {
 		if id, rest, ok = strings.Cut(rest, `","source":"`); ok {
 			if source, _, ok = strings.Cut(rest, `","`); ok && !strings.ContainsAny(id+source, "\"\\") {
@@ -128,18 +128,18 @@ func identity(headers string) (id, source string) {
 	return parsed.ID, parsed.Source
 }
 
-// checkSent looks a sent event up in its topic.
+// checkSent looks up a sent event in its topic.
 func (a *auditor) checkSent(name, source, id string, row messaging.WalkEventsRow) {
 	if a.records == nil {
 		return
 	}
 	a.sent.count("sent", 1)
 	if row.KafkaPartition == nil || row.KafkaOffset == nil {
-		a.sent.breach("row %d in the outbox of %s is SENT and does not say where", row.ID, name)
+		a.sent.breach("row %d in the outbox of %s is SENT without a position", row.ID, name)
 		return
 	}
 	if *row.KafkaOffset < 0 {
-		// A KafkaSink acknowledges and does not tell where: see package kafkasink.
+		// A KafkaSink acknowledges without the position: see package kafkasink.
 		a.sent.count("sent through a KafkaSink, place unknown", 1)
 		return
 	}
@@ -148,7 +148,7 @@ func (a *auditor) checkSent(name, source, id string, row messaging.WalkEventsRow
 	where := fmt.Sprintf("row %d in the outbox of %s is SENT to %s/%d/%d", row.ID, name, at.topic, at.partition, offset)
 	switch {
 	case p == nil:
-		a.sent.breach("%s: there is no such partition", where)
+		a.sent.breach("%s: no such partition", where)
 	case offset < p.span.From:
 		a.sent.count("past the topic's retention", 1)
 	case offset >= p.span.To:

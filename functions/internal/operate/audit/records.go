@@ -21,7 +21,7 @@ type place struct {
 	partition int32
 }
 
-// records is what the topics hold, two hashes a record: a million records take 40 MB.
+// records is the contents of the topics, as two hashes per record: a million records take 40 MB.
 type records struct {
 	hashes hasher
 	parts  map[place]*part
@@ -32,9 +32,9 @@ type records struct {
 	mu      sync.Mutex
 	letters map[letter][]string // the first of each
 	counts  map[letter]int
-	settled int                 // dead letters that were replayed
-	set     map[uint64]struct{} // hashes of the orders that have other dead letters
-	foreign int                 // records that are no CloudEvents of the binary mode
+	settled int                 // replayed dead letters
+	set     map[uint64]struct{} // hashes of the orders with other dead letters
+	foreign int                 // records that are not CloudEvents in binary mode
 }
 
 // letter says whose dead letters are in which topic.
@@ -113,7 +113,7 @@ func load(ctx context.Context, reader *kafka.Reader, hashes hasher, all []kafka.
 	return r, errors.Join(errs...)
 }
 
-// add keeps what there is to know of a record. The parts are read at the same time, each by one goroutine.
+// add records what is needed of a record. The parts are read in parallel, each by one goroutine.
 func (r *records) add(p *part, m *sarama.ConsumerMessage) {
 	var id, source, kind, subject, at, consumer string
 	cut := false
@@ -141,7 +141,7 @@ func (r *records) add(p *part, m *sarama.ConsumerMessage) {
 		r.mu.Lock()
 		r.foreign++
 		r.mu.Unlock()
-	case !cut: // what is left of a record is not what its event says
+	case !cut: // the rest of a cut record differs from its event
 		p.events[m.Offset-p.span.From] = record{r.hashes.of(source, id), r.hashes.of(kind, subject, at, string(m.Value))}
 	}
 	if p.deadLetter {
@@ -150,7 +150,7 @@ func (r *records) add(p *part, m *sarama.ConsumerMessage) {
 	}
 }
 
-// setAside keeps a dead letter for the list of exceptions, unless it was replayed.
+// setAside lists a dead letter as an exception, unless it was replayed.
 func (r *records) setAside(m *sarama.ConsumerMessage, consumer, id, order string, replayed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -166,7 +166,7 @@ func (r *records) setAside(m *sarama.ConsumerMessage, consumer, id, order string
 	}
 }
 
-// compare checks that an event is the same wherever it is, dead letters included.
+// compare checks that an event is the same in all its records, including dead letters.
 func (r *records) compare(once *Invariant) {
 	var list []*part
 	n := 0
@@ -206,13 +206,13 @@ func (r *records) compare(once *Invariant) {
 	once.count("replayed dead letters", r.settled)
 }
 
-// has tells whether an event is in any topic. compare has run before.
+// has returns whether an event is in any topic. compare must have run before.
 func (r *records) has(source, id string) bool {
 	_, found := slices.BinarySearchFunc(r.sorted, r.hashes.of(source, id), func(e entry, id uint64) int { return cmp.Compare(e.id, id) })
 	return found
 }
 
-// exceptions lists the dead letters by their topics and consumers.
+// exceptions lists the dead letters by topic and consumer.
 func (r *records) exceptions() (all []Exception) {
 	for l, n := range r.counts {
 		all = append(all, Exception{Kind: DeadLetters, Where: l.topic, Consumer: l.consumer, Count: n, Examples: slices.Sorted(slices.Values(r.letters[l]))})

@@ -22,18 +22,18 @@ const (
 	Once     = "once"
 )
 
-// Report is what an audit found.
+// Report is the result of an audit.
 type Report struct {
 	// At is the time of the snapshot, by the clock of the auditor.
 	At time.Time `json:"at"`
-	// Took is how long the audit lasted, in nanoseconds.
+	// Took is the duration of the audit, in nanoseconds.
 	Took       time.Duration `json:"took"`
 	Invariants []*Invariant  `json:"invariants"`
-	// Exceptions are what waits for an operator: they explain differences.
+	// Exceptions wait for an operator: they explain differences.
 	Exceptions []Exception `json:"exceptions"`
 }
 
-// Breaches is how many breaches there are, those that are not listed included.
+// Breaches returns the number of breaches, including those that are not listed.
 func (r *Report) Breaches() (n int) {
 	for _, i := range r.Invariants {
 		n += i.Breached
@@ -41,29 +41,28 @@ func (r *Report) Breaches() (n int) {
 	return n
 }
 
-// Invariant is one thing that must always be true, and how it was found.
+// Invariant is a statement that must always be true, with the result of its check.
 type Invariant struct {
 	Name string `json:"name"`
 	Says string `json:"says"`
-	// Skipped is why it was not checked; empty when it was.
+	// Skipped is why it was not checked; empty if it was.
 	Skipped string         `json:"skipped,omitempty"`
 	Numbers map[string]int `json:"numbers"`
-	// Breached is how many breaches there are. Breaches has the first of them, each in words that are the same at every
-	// audit that finds it.
+	// Breached is the number of breaches. Breaches has the first of them, each in words that do not change between audits.
 	Breached int      `json:"breached"`
 	Breaches []string `json:"breaches"`
-	// Explained has the first of the differences that an exception explains; their number is among the numbers.
+	// Explained has the first of the differences that an exception explains; their number is in Numbers.
 	Explained []string `json:"explained"`
 }
 
-// maxListed bounds what is listed of one kind: a broken system has a breach an order.
+// maxListed bounds the list of each kind: a broken system may have a breach per order.
 const maxListed = 100
 
 func (i *Invariant) count(name string, n int) { i.Numbers[name] += n }
 
 func (i *Invariant) breach(format string, args ...any) { i.breachBy(1, format, args...) }
 
-// breachBy notes several breaches in one line.
+// breachBy records several breaches in one line.
 func (i *Invariant) breachBy(n int, format string, args ...any) {
 	i.Breached += n
 	if len(i.Breaches) < maxListed {
@@ -85,12 +84,12 @@ const (
 	Discarded   = "discarded"    // outbox rows that an operator gave up
 )
 
-// Exception is events that did not get where they should, and that an operator has to see to.
+// Exception is a group of events that were not delivered and wait for an operator.
 type Exception struct {
 	Kind string `json:"kind"`
 	// Where is a dead-letter topic, or the schema of an outbox.
 	Where    string `json:"where"`
-	Consumer string `json:"consumer,omitempty"` // whose dead letters they are
+	Consumer string `json:"consumer,omitempty"` // the consumer of dead letters
 	Count    int    `json:"count"`
 	// Examples names the first of them.
 	Examples []string `json:"examples"`
@@ -98,7 +97,7 @@ type Exception struct {
 
 const maxExamples = 10
 
-// Write prints the report: a line an invariant, its breaches under it, and the exceptions.
+// Write prints the report: one line per invariant, its breaches under it, and the exceptions.
 func (r *Report) Write(w io.Writer) {
 	for _, i := range r.Invariants {
 		result := "ok"

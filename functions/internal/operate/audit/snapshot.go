@@ -10,15 +10,15 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// snapshot reads all schemas as they were at one moment.
+// snapshot reads all schemas at one moment.
 type snapshot struct {
 	conn   *sql.Conn
 	server schema.Server
 	pool   *sql.DB
 }
 
-// take begins a transaction whose reads are of this moment. One connection has it: the queries name no schema, and use
-// says which one they mean.
+// take begins a transaction that reads the state of this moment. It uses one connection: the queries name no schema, and use
+// selects it.
 func take(ctx context.Context, server schema.Server) (*snapshot, error) {
 	pool, err := server.Open("", 1)
 	if err != nil {
@@ -39,19 +39,19 @@ func take(ctx context.Context, server schema.Server) (*snapshot, error) {
 	return s, nil
 }
 
-// use makes a schema the one that the queries read.
+// use selects the schema of the following queries.
 func (s *snapshot) use(ctx context.Context, name string) error {
-	// The name is one of ours behind a prefix that Config has checked.
+	// The name is one of schema.All after a prefix that Config has checked.
 	if _, err := s.conn.ExecContext(ctx, "USE `"+s.server.Prefix+name+"`"); err != nil {
 		return fmt.Errorf("read schema %s: %w", s.server.Prefix+name, err)
 	}
 	return nil
 }
 
-// end closes the connection and with it the transaction, also when ctx has ended.
+// end closes the connection and with it the transaction, even if ctx has ended.
 func (s *snapshot) end(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	_, _ = s.conn.ExecContext(ctx, "ROLLBACK") // closing the connection does it too
+	_, _ = s.conn.ExecContext(ctx, "ROLLBACK") // closing the connection does it, too
 	return errors.Join(s.conn.Close(), s.pool.Close())
 }

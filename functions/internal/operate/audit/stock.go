@@ -11,7 +11,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// stockPage is how many SKUs, and rows of stock_log, are read at once.
+// stockPage is the number of SKUs, or of rows of stock_log, in one query.
 const stockPage = 5000
 
 // checkStock compares the level of each SKU with both logs.
@@ -41,7 +41,7 @@ func (a *auditor) checkStock(ctx context.Context) error {
 		a.stock.breach("%s is in stock_log with %d units and has no level", sku, stocked[sku])
 	}
 	for _, sku := range slices.Sorted(maps.Keys(a.logged)) {
-		if units := a.logged[sku]; units != 0 { // an unknown SKU is rejected: that is in the log with 0
+		if units := a.logged[sku]; units != 0 { // an unknown SKU is rejected, which the log has with 0 units
 			a.reserved.breach("%s is in reservation_log with %d units and has no level", sku, units)
 		}
 	}
@@ -66,7 +66,7 @@ func (a *auditor) sumStockLog(ctx context.Context, q *inventory.Queries) (map[st
 	}
 }
 
-// checkLevel checks the level of one SKU and takes it out of both sums: what is left in them has no level.
+// checkLevel checks the level of one SKU and removes it from both sums: the rest have no level.
 func (a *auditor) checkLevel(row inventory.ListStockRow, stocked map[string]int64) {
 	a.stock.count("SKUs", 1)
 	a.reserved.count("SKUs", 1)
@@ -83,17 +83,17 @@ func (a *auditor) checkLevel(row inventory.ListStockRow, stocked map[string]int6
 	delete(a.logged, row.Sku)
 }
 
-// checkKeys looks for idempotency keys that made more than one order.
+// checkKeys checks that no idempotency key has created more than one order.
 func (a *auditor) checkKeys(ctx context.Context) error {
 	if err := a.snapshot.use(ctx, schema.Orders); err != nil {
 		return err
 	}
 	twice, err := orders.New(a.snapshot.conn).ListKeysUsedTwice(ctx, maxListed)
 	if err != nil {
-		return fmt.Errorf("look for idempotency keys that were used twice: %w", err)
+		return fmt.Errorf("list idempotency keys that were used twice: %w", err)
 	}
 	for _, key := range twice {
-		a.once.breach("the idempotency key with the hash %x made %d orders", key.IdempotencyKeyHash, key.OrdersMade)
+		a.once.breach("the idempotency key with the hash %x created %d orders", key.IdempotencyKeyHash, key.OrdersMade)
 	}
 	return nil
 }

@@ -1,6 +1,5 @@
-// Package backlog is what operators do about the rows of an outbox. A schema's rows go in; the ones that wait come out,
-// and a parked one is made due again or given up, old ones are purged, and each such action is recorded in the schema
-// operations.
+// Package backlog lists the unsent rows of an outbox for operators, requeues or discards parked ones, and purges old ones.
+// It records each action in the schema operations.
 package backlog
 
 import (
@@ -19,13 +18,13 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// State is what a row is to an operator.
+// State is the state of a row as an operator sees it.
 type State string
 
 // The states.
 const (
 	New       State = "new"       // not sent yet
-	Waiting   State = "waiting"   // refused, and tried again at its next attempt: status ERROR
+	Waiting   State = "waiting"   // refused, and retried at its next attempt: status ERROR
 	Parked    State = "parked"    // refused for good: status ERROR without a next attempt; it holds back nothing
 	Sent      State = "sent"      // acknowledged by the broker
 	Discarded State = "discarded" // given up by an operator: never sent
@@ -49,19 +48,19 @@ type Row struct {
 	LastError   string
 }
 
-// ErrUnchanged is wrapped when a row is not in a state in which it may be changed so, or is not there.
+// ErrUnchanged means that a row does not exist, or has a state that does not allow the change.
 var ErrUnchanged = errors.New("the row was not changed")
 
-// Operator works on the outbox of one schema.
+// Operator manages the outbox of one schema.
 type Operator struct {
 	Schema string
-	// DB is the schema's, and Operations that of the schema operations.
+	// DB is a pool of the schema, Operations one of the schema operations.
 	DB, Operations *sql.DB
-	// Actor is who does what is recorded.
+	// Actor is recorded as the author of each action.
 	Actor string
 }
 
-// List returns at most limit rows of a state, from the oldest on, those with ids after one.
+// List returns at most limit rows of a state, oldest first, after an id.
 func (o Operator) List(ctx context.Context, state State, after int64, limit int) ([]Row, error) {
 	var found []Row
 	for shard := range uint8(outbox.Shards) {
@@ -91,7 +90,7 @@ func (o Operator) listShard(ctx context.Context, shard uint8, state State, after
 	return found, err
 }
 
-// status is that of the rows of a state without a next attempt.
+// status maps the states without a next attempt to the status of their rows.
 var status = map[State]messaging.OutboxStatus{
 	New: messaging.OutboxStatusNEW, Parked: messaging.OutboxStatusERROR, Sent: messaging.OutboxStatusSENT,
 	Discarded: messaging.OutboxStatusDISCARDED,
@@ -121,7 +120,7 @@ func describe(r messaging.GetStateRow) Row {
 	return row
 }
 
-// Get returns one row; its error wraps ErrUnchanged when there is none.
+// Get returns one row; its error wraps ErrUnchanged if there is none.
 func (o Operator) Get(ctx context.Context, id int64) (Row, error) {
 	row, err := messaging.New(o.DB).GetState(ctx, id)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -133,16 +132,15 @@ func (o Operator) Get(ctx context.Context, id int64) (Row, error) {
 	return describe(row), nil
 }
 
-// Full is all there is to know of a row.
+// Full is everything about a row.
 type Full struct {
 	Row
 
-	Payload, Headers string // the event, as outbox.Decode reads it: a row may be parked since nobody can
+	Payload, Headers string // the event in the format of outbox.Decode: a row may be parked because it cannot be decoded
 	Actions          []operations.OutboxAction
 }
 
-// Show returns one row, its event and what operators did about it, from the oldest on. Its error wraps ErrUnchanged when
-// there is none.
+// Show returns one row, its event and the actions of operators, oldest first. Its error wraps ErrUnchanged if there is none.
 func (o Operator) Show(ctx context.Context, id int64) (full Full, err error) {
 	if full.Row, err = o.Get(ctx, id); err != nil {
 		return full, err
@@ -154,12 +152,12 @@ func (o Operator) Show(ctx context.Context, id int64) (full Full, err error) {
 	full.Payload, full.Headers = stored.Payload, stored.Headers
 	full.Actions, err = operations.New(o.Operations).ListOutboxActions(ctx, operations.ListOutboxActionsParams{SchemaName: o.Schema, RowID: &id})
 	if err != nil {
-		return full, fmt.Errorf("read what was done about row %d of %s: %w", id, o.Schema, err)
+		return full, fmt.Errorf("read the actions on row %d of %s: %w", id, o.Schema, err)
 	}
 	return full, nil
 }
 
-// Requeue makes a row that is parked or discarded due now, as if it had never been refused.
+// Requeue makes a parked or discarded row due now, as if it had never been refused.
 func (o Operator) Requeue(ctx context.Context, id int64, reason string) error {
 	return o.change(ctx, operations.OutboxActionsActionREQUEUE, id, reason, func(ctx context.Context, id int64) (changed int64, err error) {
 		err = transaction.Run(ctx, o.DB, func(ctx context.Context, tx *transaction.Tx) error {
@@ -173,8 +171,8 @@ func (o Operator) Requeue(ctx context.Context, id int64, reason string) error {
 	})
 }
 
-// Discard gives a parked row up: it is never sent, and stays in the outbox. A row that waits cannot be given up, since a
-// relay may be sending it.
+// Discard gives up a parked row: it is never sent, and stays in the outbox. A waiting row cannot be given up, since a relay
+// may be sending it.
 func (o Operator) Discard(ctx context.Context, id int64, reason string) error {
 	return o.change(ctx, operations.OutboxActionsActionDISCARD, id, reason, messaging.New(o.DB).Discard)
 }
@@ -194,7 +192,7 @@ func (o Operator) change(ctx context.Context, action operations.OutboxActionsAct
 	return o.end(ctx, recorded, "done", err)
 }
 
-// Purge deletes the rows that were sent before a time, in small steps, and returns how many.
+// Purge deletes the rows that were sent before a time, in small steps, and returns their number.
 func (o Operator) Purge(ctx context.Context, before time.Time) (int64, error) {
 	recorded, err := o.begin(ctx, operations.OutboxActionsActionPURGE, nil, "sent before "+before.UTC().Format(time.RFC3339))
 	if err != nil {
@@ -204,7 +202,7 @@ func (o Operator) Purge(ctx context.Context, before time.Time) (int64, error) {
 	return deleted, o.end(ctx, recorded, fmt.Sprintf("%d rows deleted", deleted), err)
 }
 
-// CountSent returns how many rows were sent before a time.
+// CountSent returns the number of rows that were sent before a time.
 func (o Operator) CountSent(ctx context.Context, before time.Time) (int64, error) {
 	n, err := messaging.New(o.DB).CountSentBefore(ctx, &before)
 	if err != nil {
@@ -213,7 +211,7 @@ func (o Operator) CountSent(ctx context.Context, before time.Time) (int64, error
 	return n, nil
 }
 
-// Outcome is what came of an action, as far as it is recorded.
+// Outcome returns the outcome of an action, as far as it is recorded.
 func Outcome(a operations.OutboxAction) string {
 	if a.Outcome == nil {
 		return "not known"
@@ -221,19 +219,19 @@ func Outcome(a operations.OutboxAction) string {
 	return *a.Outcome
 }
 
-// begin records what is about to be done. The two schemas may be on different servers one day, so there is no
-// transaction of both: an action without an outcome is one that may have been done, and can be repeated.
+// begin records an action before it is done. The two schemas may be on different servers one day, so no transaction spans
+// them: an action without an outcome may have been done, and can be repeated.
 func (o Operator) begin(ctx context.Context, action operations.OutboxActionsAction, row *int64, detail string) (int64, error) {
 	id, err := operations.New(o.Operations).InsertOutboxAction(ctx, operations.InsertOutboxActionParams{
 		SchemaName: o.Schema, RowID: row, Action: action, Detail: oneline.Of(detail, 500), Actor: oneline.Of(o.Actor, 128),
 	})
 	if err != nil {
-		return 0, fmt.Errorf("record %s (harness migrate makes the schema): %w", action, err)
+		return 0, fmt.Errorf("record %s (harness migrate creates the schema): %w", action, err)
 	}
 	return id, nil
 }
 
-// end records what came of it, also when ctx has ended meanwhile.
+// end records the outcome, even if ctx has ended meanwhile.
 func (o Operator) end(ctx context.Context, id int64, outcome string, failed error) error {
 	if failed != nil {
 		outcome = oneline.Of(failed.Error(), 500)

@@ -10,15 +10,15 @@ import (
 	"example.com/orders/sql/messaging"
 )
 
-// Unsent is how much of an outbox is not sent, by the state of the rows, and how old the oldest of them are by the
-// database's clock: zero when there are none.
+// Unsent has the numbers of unsent rows by state, and the ages of the oldest ones by the database's clock, zero without
+// rows.
 type Unsent struct {
 	New, Waiting, Parked int64
-	OldestDue            time.Duration // of those that are new or wait
+	OldestDue            time.Duration // of the new and the waiting ones
 	OldestParked         time.Duration
 }
 
-// Count counts what is not sent of the outbox of a schema, the rows of each state up to a limit.
+// Count counts the unsent rows in the outbox of a schema, up to a limit per state.
 func Count(ctx context.Context, db *sql.DB, schema string, limit int32) (Unsent, error) {
 	q := messaging.New(db)
 	fresh, oldestNew, err := watch(ctx, q, messaging.OutboxStatusNEW, limit)
@@ -39,7 +39,7 @@ func Count(ctx context.Context, db *sql.DB, schema string, limit int32) (Unsent,
 	}, nil
 }
 
-// watch counts the rows of a status that have no next attempt, up to a limit, and returns the age of the oldest.
+// watch counts the rows with a status and without a next attempt, up to a limit, and returns the age of the oldest.
 func watch(ctx context.Context, q *messaging.Queries, status messaging.OutboxStatus, limit int32) (n int64, oldest time.Duration, err error) {
 	if n, err = q.CountByStatus(ctx, messaging.CountByStatusParams{Status: status, Limit: limit}); err != nil {
 		return 0, 0, err
@@ -48,5 +48,5 @@ func watch(ctx context.Context, q *messaging.Queries, status messaging.OutboxSta
 	return n, age(micros), err
 }
 
-// age is that of a row which the clock of its writer, running ahead, may have dated in the future.
+// age returns the age of a row, at least zero: the writer's clock may run ahead.
 func age(micros int64) time.Duration { return time.Duration(max(0, micros)) * time.Microsecond }

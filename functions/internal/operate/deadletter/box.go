@@ -19,15 +19,15 @@ import (
 // Suffix ends the name of a dead-letter topic.
 const Suffix = ".dlq"
 
-// Box is where letters are.
+// Box reads the dead letters of a wiring.
 type Box struct {
 	Reader *kafka.Reader
-	// Sources are those of the wiring: which topics have dead letters, and what a source adds to an event.
+	// Sources are those of the wiring: they determine the dead-letter topics, and what a source adds to an event.
 	Sources []knative.KafkaSource
 	Journal *Journal
 }
 
-// Selector picks letters; what is zero or nil picks all.
+// Selector selects letters; a zero or nil field selects all.
 type Selector struct {
 	// Topic is the full name of a dead-letter topic.
 	Topic     string
@@ -36,12 +36,12 @@ type Selector struct {
 	Consumer  string
 	Key       string
 	States    []State
-	// Newest is how many records at the end of each partition are looked at.
+	// Newest bounds the search to the last records of each partition.
 	Newest int64
 }
 
-// Find returns the letters that were there when it began and that s picks, ordered by their places. A topic that s
-// names must be there.
+// Find returns the letters that s selects among those that existed at its start, sorted by place. A topic that s names must
+// exist.
 func (b Box) Find(ctx context.Context, s Selector) ([]Letter, error) {
 	topics := []string{s.Topic}
 	if s.Topic == "" {
@@ -51,7 +51,7 @@ func (b Box) Find(ctx context.Context, s Selector) ([]Letter, error) {
 	for _, topic := range topics {
 		spans, err := b.Reader.Spans(topic)
 		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) && s.Topic == "" {
-			continue // nothing was set aside there yet
+			continue // it has no dead letters yet
 		}
 		if err != nil {
 			return nil, err
@@ -77,7 +77,7 @@ func (b Box) topics() []string {
 	return slices.Compact(topics)
 }
 
-// narrow leaves of a span what s picks.
+// narrow reduces a span to what s selects.
 func (s Selector) narrow(span kafka.Span) kafka.Span {
 	if s.Partition != nil && span.Partition != *s.Partition {
 		span.To = span.From
@@ -116,10 +116,9 @@ func (s Selector) picks(l Letter) bool {
 		(len(s.States) == 0 || slices.Contains(s.States, l.State))
 }
 
-// Lanes puts letters into the order in which they are replayed: by key, those first whose first letter is the oldest.
-// Within a key they go by the order's version, the n of an id like key#n, when one source tells them all; numbers of
-// different sources do not compare, and then they go by where the original records are. A letter without a key is
-// alone.
+// Lanes sorts letters into the order of a replay: by key, the key with the oldest letter first. Within a key they are sorted
+// by the order's version, the n of an id like key#n, if all have one source; versions of different sources cannot be
+// compared, so otherwise they are sorted by the positions of the original records. A letter without a key is alone.
 func Lanes(letters []Letter) [][]Letter {
 	lanes := map[string][]Letter{}
 	for _, l := range letters {
@@ -139,7 +138,7 @@ func Lanes(letters []Letter) [][]Letter {
 	return ordered
 }
 
-// lane is what a letter shares with those that have to keep an order with it.
+// lane returns the key of letters that must be replayed in order.
 func (l *Letter) lane() string {
 	if l.Key == "" {
 		return "place " + l.String()
@@ -159,7 +158,7 @@ func byOrigin(a, b Letter) int {
 	)
 }
 
-// versionsOf returns the n of each letter's id, unless one has none or they are of several sources.
+// versionsOf returns the n of each letter's id, or nil if one has none or they have several sources.
 func versionsOf(lane []Letter) (map[Place]int, bool) {
 	versions := map[Place]int{}
 	for _, l := range lane {
@@ -173,13 +172,13 @@ func versionsOf(lane []Letter) (map[Place]int, bool) {
 	return versions, true
 }
 
-// actions reads what was done about the letters of a span, by their offsets.
+// actions reads the actions on the letters of a span, by offset.
 func (j *Journal) actions(ctx context.Context, span kafka.Span) (map[int64][]operations.DeadLetterAction, error) {
 	rows, err := operations.New(j.conn).ListLetterActions(ctx, operations.ListLetterActionsParams{
 		Topic: span.Topic, KafkaPartition: int(span.Partition), FirstOffset: span.From, LastOffset: span.To - 1,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read what was done about the letters of %s/%d (harness migrate makes the schema): %w", span.Topic, span.Partition, err)
+		return nil, fmt.Errorf("read the actions on the letters of %s/%d (harness migrate creates the schema): %w", span.Topic, span.Partition, err)
 	}
 	by := map[int64][]operations.DeadLetterAction{}
 	for _, row := range rows {

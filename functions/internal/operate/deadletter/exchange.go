@@ -16,10 +16,10 @@ var client = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// maxAnswer is how much of an answer is read.
+// maxAnswer is how much of an answer is read, in bytes.
 const maxAnswer = 1024
 
-// exchange sends a request and returns the answer, the beginning of its body on one line.
+// exchange sends a request and returns the status, and the beginning of the answer's body on one line.
 func exchange(request *http.Request) (status int, detail string, err error) {
 	response, err := client.Do(request)
 	if err != nil {
@@ -33,7 +33,7 @@ func exchange(request *http.Request) (status int, detail string, err error) {
 	return response.StatusCode, oneline.Of(string(text), maxAnswer), nil
 }
 
-// dialing tells whether err came before there was a connection: nobody has seen the request.
+// dialing returns whether err came before there was a connection: the function has not seen the request.
 func dialing(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"

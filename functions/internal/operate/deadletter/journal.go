@@ -15,15 +15,15 @@ import (
 	"example.com/orders/sql/operations"
 )
 
-// Journal is the record of what operators did. It works on one connection, whose locks keep two operators from working
-// on the letters of one key at the same time.
+// Journal records the actions of operators. It uses one connection, whose locks keep two operators from working on the
+// letters of one key at the same time.
 type Journal struct {
 	conn   *sql.Conn
 	actor  string
-	schema string // whose locks are others' than those of another one on the server
+	schema string // makes the names of locks differ between prefixes on one server
 }
 
-// OpenJournal takes a connection to the schema operations; actor is who does what will be recorded.
+// OpenJournal takes a connection to the schema operations; actor is recorded as the author of each action.
 func OpenJournal(ctx context.Context, db *sql.DB, actor string) (*Journal, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -31,39 +31,39 @@ func OpenJournal(ctx context.Context, db *sql.DB, actor string) (*Journal, error
 	}
 	j := &Journal{conn: conn, actor: oneline.Of(actor, 128)}
 	if err := conn.QueryRowContext(ctx, "SELECT DATABASE()").Scan(&j.schema); err != nil {
-		return nil, errors.Join(fmt.Errorf("ask for the schema of operations: %w", err), conn.Close())
+		return nil, errors.Join(fmt.Errorf("read the name of the schema operations: %w", err), conn.Close())
 	}
 	return j, nil
 }
 
-// Close gives the connection back, and with it its locks.
+// Close releases the connection, and with it its locks.
 func (j *Journal) Close() error { return j.conn.Close() }
 
-// Result is what came of an action on one letter.
+// Result is the result of an action on one letter.
 type Result string
 
 // The results. Only the first three change a letter.
 const (
 	Done     Result = "done"
-	Failed   Result = "failed"            // the replay failed; it stays open
-	GaveUp   Result = "failed, parked"    // the replay failed once too often
-	HeldBack Result = "held back"         // an earlier letter of the key failed for the same consumer just now
-	Busy     Result = "busy"              // another operator is at work on the key
-	Changed  Result = "changed"           // another operator was faster: it is in another state now
+	Failed   Result = "failed"            // the replay failed; the letter stays open
+	GaveUp   Result = "failed, parked"    // the replay failed too often
+	HeldBack Result = "held back"         // an earlier letter of the key has just failed for the same consumer
+	Busy     Result = "busy"              // another operator is working on the key
+	Changed  Result = "changed"           // another operator was faster: its state is another one now
 	Nowhere  Result = "names no consumer" // it cannot be replayed
-	Refused  Result = "forged"            // no source of the wiring can have set it aside: it is not replayed
+	Refused  Result = "forged"            // no source of the wiring can have written it: it is not replayed
 	NotWhole Result = "not whole"         // a part of the record is missing: it cannot be replayed
 )
 
-// Report is told the result of each letter, and what explains it.
+// Report gets the result of each letter, with an explanation.
 type Report func(l Letter, r Result, detail string)
 
-// Park holds open letters back, for a reason.
+// Park holds back open letters, for a reason.
 func (j *Journal) Park(ctx context.Context, letters []Letter, reason string, report Report) error {
 	return j.mark(ctx, letters, []State{Open}, operations.DeadLetterActionsActionPARKED, reason, report)
 }
 
-// Discard gives letters that are open or parked up, for a reason.
+// Discard gives up open or parked letters, for a reason.
 func (j *Journal) Discard(ctx context.Context, letters []Letter, reason string, report Report) error {
 	return j.mark(ctx, letters, []State{Open, Parked}, operations.DeadLetterActionsActionDISCARDED, reason, report)
 }
@@ -84,8 +84,8 @@ func (j *Journal) mark(ctx context.Context, letters []Letter, from []State, acti
 	return nil
 }
 
-// alone does something about the letters of one lane that are in one of the states, while no other operator does. What
-// they are is read again for it.
+// alone does something about the letters of one lane that are in one of the states, while no other operator does. It reads
+// their states again first.
 func (j *Journal) alone(ctx context.Context, lane []Letter, from []State, report Report, do func(Letter) error) error {
 	sum := sha256.Sum256([]byte(j.schema + "\x00" + lane[0].lane()))
 	lock := "dead_letters." + hex.EncodeToString(sum[:16]) // a name has at most 64 characters
@@ -95,12 +95,12 @@ func (j *Journal) alone(ctx context.Context, lane []Letter, from []State, report
 	}
 	if got.Int64 != 1 {
 		for _, l := range lane {
-			report(l, Busy, "another operator is at work on its key")
+			report(l, Busy, "another operator is working on its key")
 		}
 		return nil
 	}
 	defer func() {
-		// When it fails the connection is lost, and the lock with it.
+		// If it fails, the connection is lost, and the lock with it.
 		unlocking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		_, _ = j.conn.ExecContext(unlocking, "DO RELEASE_LOCK(?)", lock)
@@ -122,7 +122,7 @@ func (j *Journal) alone(ctx context.Context, lane []Letter, from []State, report
 	return nil
 }
 
-// record adds an action. Its attempts are the failures so far; status is nil where nothing answered.
+// record adds an action. Its attempts are the failures so far; status is nil without an answer.
 func (j *Journal) record(ctx context.Context, l Letter, action operations.DeadLetterActionsAction, status *int, detail string) error {
 	consumer, source, id := l.identity()
 	err := operations.New(j.conn).InsertLetterAction(ctx, operations.InsertLetterActionParams{

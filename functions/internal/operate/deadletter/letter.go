@@ -1,6 +1,5 @@
-// Package deadletter is what operators do about records that were set aside. The topics of dead letters and the record
-// of earlier actions go in; letters come out, each with what became of it, and are replayed to the consumer that failed,
-// parked or discarded. The topics are only read: what a letter is now follows from the actions in the schema operations.
+// Package deadletter lists dead letters for operators, and replays them to the consumer that failed, parks or discards them.
+// It only reads the topics: the state of a letter follows from the actions recorded in the schema operations.
 package deadletter
 
 import (
@@ -20,7 +19,7 @@ import (
 	"example.com/orders/sql/operations"
 )
 
-// Place is where a record is.
+// Place is the position of a record.
 type Place struct {
 	Topic     string
 	Partition int32
@@ -29,10 +28,10 @@ type Place struct {
 
 func (p Place) String() string { return fmt.Sprintf("%s/%d/%d", p.Topic, p.Partition, p.Offset) }
 
-// State is what became of a letter.
+// State is the state of a letter.
 type State string
 
-// The states. A letter begins open; a replay that failed leaves it open.
+// The states. A letter begins open; a failed replay leaves it open.
 const (
 	Open      State = "open"
 	Parked    State = "parked"    // held back on purpose, by an operator or after too many failures
@@ -43,42 +42,42 @@ const (
 // States lists all states.
 var States = []State{Open, Parked, Discarded, Replayed}
 
-// Letter is a record that was set aside, by the harness or by Knative.
+// Letter is a dead letter, written by the harness or by Knative.
 type Letter struct {
 	Place
 
-	// Consumer is the function that failed, empty when the record does not say.
+	// Consumer is the function that failed, empty if the record does not name it.
 	Consumer string
-	// Forged tells that no source of the wiring has the consumer, the original topic and this topic of dead letters together:
-	// none of ours has written the letter, or the wiring has changed since. It is not replayed.
+	// Forged means that no source of the wiring has the consumer, the original topic and this dead-letter topic together: no
+	// source wrote the letter, or the wiring has changed since. It is not replayed.
 	Forged bool
-	// Key is that of the original record, in our topics the order id; empty when it had none.
+	// Key is the key of the original record, usually the order id; empty without one.
 	Key string
-	// Event is what the consumer was given, without what was added when the record was set aside.
+	// Event is the event that the consumer got, without the headers of the dead letter.
 	Event event.Event
-	// Origin is where the original record is, as far as the letter says; its offset is -1 when it does not.
+	// Origin is the position of the original record, as far as known; its offset is -1 if unknown.
 	Origin Place
-	// Attempts is how many deliveries failed before; 0 when the letter does not say, as Knative's do not.
+	// Attempts is the number of failed deliveries; 0 if unknown, as for Knative's letters.
 	Attempts int
 	// Status and Error are the last answer of the consumer.
 	Status int
 	Error  string
-	// Cut is how much of the record is missing, empty when nothing is: such a letter cannot be replayed.
+	// Cut is how much of the record is missing, empty if it is whole: a cut letter cannot be replayed.
 	Cut string
-	// At is when it was set aside.
+	// At is when the letter was written.
 	At time.Time
-	// Record is the letter as it is in the topic.
+	// Record is the record of the letter.
 	Record *sarama.ConsumerMessage
 
 	State State
-	// Failures is how many replays have failed since it was last opened.
+	// Failures is the number of failed replays since it was last opened.
 	Failures int
-	// History is what was done about it, from the oldest action on.
+	// History has the actions on it, oldest first.
 	History []operations.DeadLetterAction
 }
 
-// The headers that Knative adds to a dead letter beside kafka.HeaderStatus; the data is base64. From KafkaSource's own
-// two it is known where the record was.
+// The headers that Knative adds to a dead letter besides kafka.HeaderStatus; the data is base64. KafkaSource's own two give
+// the position of the record.
 const (
 	knativeErrorDest = "ce_knativeerrordest"
 	knativeErrorData = "ce_knativeerrordata"
@@ -86,7 +85,7 @@ const (
 	knativeOffset    = "ce_knativekafkaoffset"
 )
 
-// added are the headers that are taken off again.
+// added has the headers that restore removes.
 var (
 	addedByHarness = []string{
 		kafka.HeaderConsumer, kafka.HeaderTopic, kafka.HeaderPartition, kafka.HeaderOffset,
@@ -97,7 +96,7 @@ var (
 	}
 )
 
-// parse reads a letter. What a header says that makes no sense is taken as not said: anybody may write to a topic.
+// parse reads a letter. It ignores headers with invalid values: anybody may write to a topic.
 func parse(m *sarama.ConsumerMessage, sources []knative.KafkaSource) Letter {
 	said := map[string]string{}
 	for _, h := range m.Headers {
@@ -127,12 +126,12 @@ func parse(m *sarama.ConsumerMessage, sources []knative.KafkaSource) Letter {
 	l.Event = restore(m, l, added, sources)
 	l.Key = string(m.Key)
 	if key, ok := l.Event.Extensions()["partitionkey"].(string); ok && m.Key == nil {
-		l.Key = key // KafkaSource drops the record's key, but for this
+		l.Key = key // the only place where KafkaSource keeps the record's key
 	}
 	return l
 }
 
-// number reads a header with a number, fallback when it has none that is not negative.
+// number reads a header with a number; fallback applies unless it is one from 0 on.
 func number(said map[string]string, name string, fallback int64) int64 {
 	n, err := strconv.ParseInt(said[name], 10, 64)
 	if err != nil || n < 0 {
@@ -141,7 +140,7 @@ func number(said map[string]string, name string, fallback int64) int64 {
 	return n
 }
 
-// originalTopic is the topic whose records are set aside in a dead-letter topic, for one consumer.
+// originalTopic returns the topic whose dead letters, for one consumer, are in a dead-letter topic.
 func originalTopic(deadLetters, consumer string, sources []knative.KafkaSource) string {
 	for _, s := range sources {
 		if s.Delivery.DeadLetter == deadLetters && s.Sink == consumer {
@@ -151,7 +150,7 @@ func originalTopic(deadLetters, consumer string, sources []knative.KafkaSource) 
 	return strings.TrimSuffix(deadLetters, Suffix)
 }
 
-// restore makes the event that the source gave to the consumer.
+// restore returns the event that the source gave to the consumer.
 func restore(m *sarama.ConsumerMessage, l Letter, added []string, sources []knative.KafkaSource) event.Event {
 	original := &sarama.ConsumerMessage{
 		Topic: l.Origin.Topic, Partition: l.Origin.Partition, Offset: l.Origin.Offset, Key: m.Key, Value: m.Value,
@@ -181,18 +180,18 @@ func restore(m *sarama.ConsumerMessage, l Letter, added []string, sources []knat
 	return e
 }
 
-// follow works out what a letter is from what was done about it; actions are from the oldest on.
+// follow determines the state of a letter from its actions, oldest first.
 func (l *Letter) follow(actions []operations.DeadLetterAction) {
 	l.State, l.Failures, l.History = Open, 0, nil
 	consumer, source, id := l.identity()
 	for _, a := range actions {
 		if a.Consumer != consumer || a.EventSource != source || a.EventID != id {
-			continue // about the record that was here before the topic was made anew
+			continue // about an earlier record at this position, before the topic was recreated
 		}
 		l.History = append(l.History, a)
 		switch a.Action {
 		case operations.DeadLetterActionsActionREPLAYSTARTED:
-			l.State = Open // of a replay that did not end nobody knows what it did: it can be repeated
+			l.State = Open // the effect of an unfinished replay is unknown: it can be repeated
 		case operations.DeadLetterActionsActionREPLAYFAILED:
 			l.State = Open
 			l.Failures++
@@ -208,7 +207,7 @@ func (l *Letter) follow(actions []operations.DeadLetterAction) {
 	}
 }
 
-// identity is by what an action knows its letter, beside the place, cut to the columns' widths.
+// identity returns what identifies a letter in its actions, besides the place, cut to the columns' widths.
 func (l *Letter) identity() (consumer, source, id string) {
 	return oneline.Of(l.Consumer, 64), oneline.Of(l.Event.Source(), 255), oneline.Of(l.Event.ID(), 255)
 }

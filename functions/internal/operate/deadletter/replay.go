@@ -18,15 +18,15 @@ import (
 	"example.com/orders/sql/operations"
 )
 
-// Replay sends letters again, to the consumer that failed and to nobody else.
+// Replay sends letters again, only to the consumer that failed.
 type Replay struct {
 	Journal *Journal
-	// FunctionsURL is where functions are, with {consumer} in the place of the name.
+	// FunctionsURL is the URL of functions, with {consumer} in place of the name.
 	FunctionsURL string
-	// ParkAfter is how many replays of a letter may fail, at least 1, before it is parked.
+	// ParkAfter is the number of failed replays of a letter, at least 1, after which it is parked.
 	ParkAfter int
-	// States are those in which a letter is replayed. One that is not open is opened first, and its failures are
-	// forgotten.
+	// States are the states whose letters are replayed. A letter that is not open is opened first, which resets its
+	// failures.
 	States []State
 	// Timeout bounds one delivery.
 	Timeout time.Duration
@@ -36,8 +36,8 @@ type Replay struct {
 // placeholder stands for the consumer's name in a URL.
 const placeholder = "{consumer}"
 
-// URL is where the consumer of a letter is. It fails for a letter that names none and for one that is forged: whoever writes
-// to a topic must not choose where we post to.
+// URL returns the URL of a letter's consumer. It fails for a letter without a consumer and for a forged one: the author of a
+// record must not choose the target of a POST.
 func (r Replay) URL(l Letter) (string, error) {
 	if l.Consumer == "" {
 		return "", errors.New("it does not say which function failed: discard it")
@@ -49,13 +49,13 @@ func (r Replay) URL(l Letter) (string, error) {
 	return strings.ReplaceAll(r.FunctionsURL, placeholder, l.Consumer), nil
 }
 
-// ErrUnreachable is wrapped when a consumer cannot be asked at all, or says that it cannot work now. That is no letter's
-// fault: nothing is counted, and the replay ends.
+// ErrUnreachable means that a consumer cannot be reached, or says that it cannot work now. That is not the letter's fault:
+// no failure is counted, and the replay ends.
 var ErrUnreachable = errors.New("the function cannot be reached")
 
-// Run replays letters, lane after lane. Before each delivery its start is recorded and after it what came of it: when
-// we die between the two the letter stays open, and to replay it again does no harm, since a function handles an event
-// once. A letter that fails holds back the later ones of its key for the same consumer, until it is handled or parked.
+// Run replays letters, lane by lane. It records each delivery before it starts and again with its result. After a crash
+// between the two the letter stays open, and replaying it again does no harm, since functions dedupe events. A failed letter
+// holds back the later ones of its key for the same consumer, until it is handled or parked.
 func (r Replay) Run(ctx context.Context, letters []Letter) error {
 	for _, lane := range Lanes(letters) {
 		failed := map[string]bool{}
@@ -129,14 +129,14 @@ func (r Replay) one(ctx context.Context, l Letter) (Result, error) {
 	return GaveUp, nil
 }
 
-// post delivers an event and returns the answer; 0 when none came in time. Its error wraps ErrUnreachable when the
-// function is not there or cannot work, whatever the event.
+// post delivers an event and returns the answer; the status is 0 without an answer in time. Its error wraps ErrUnreachable
+// if the function is missing or cannot work, whatever the event.
 func (r Replay) post(ctx context.Context, url string, e event.Event) (status int, detail string, err error) {
 	bounded, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	request, err := httpbinding.NewRequest(bounded, url, e)
 	if err != nil {
-		return 0, "", fmt.Errorf("make the request: %w", err)
+		return 0, "", fmt.Errorf("build the request: %w", err)
 	}
 	status, detail, err = exchange(request)
 	switch {
@@ -145,7 +145,7 @@ func (r Replay) post(ctx context.Context, url string, e event.Event) (status int
 	case err != nil:
 		return 0, "", fmt.Errorf("%w: %w", ErrUnreachable, err)
 	case slices.Contains([]int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusBadGateway, http.StatusGatewayTimeout}, status):
-		// A function never answers these: something before it does.
+		// A function never answers these; something in front of it does.
 		return 0, "", fmt.Errorf("%w: the answer is %d %s", ErrUnreachable, status, detail)
 	case status >= http.StatusInternalServerError:
 		if err := ready(bounded, url); err != nil {
@@ -155,11 +155,11 @@ func (r Replay) post(ctx context.Context, url string, e event.Event) (status int
 	return status, detail, nil
 }
 
-// ready asks a function whether it can work at all, by the path at which func's runtime tells.
+// ready checks whether a function can work at all, by the readiness path of func's runtime.
 func ready(ctx context.Context, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+"/health/readiness", nil)
 	if err != nil {
-		return fmt.Errorf("make the request: %w", err)
+		return fmt.Errorf("build the request: %w", err)
 	}
 	status, detail, err := exchange(request)
 	if err != nil {

@@ -14,18 +14,18 @@ import (
 
 var (
 	ordersByStatus = prometheus.NewDesc("orders_by_status", "Orders that are stored, by their status.", []string{"status"}, nil)
-	oldestPending  = prometheus.NewDesc("orders_oldest_pending_age_seconds", "The age of the oldest order that is pending, 0 when none is.", nil, nil)
+	oldestPending  = prometheus.NewDesc("orders_oldest_pending_age_seconds", "Age of the oldest pending order, 0 without one.", nil, nil)
 	outboxRows     = prometheus.NewDesc("orders_outbox_rows", "Stored events that are not sent, by schema: new, waiting for a retry, parked. Counted up to 100,000.", []string{"schema", "state"}, nil)
-	oldestUnsent   = prometheus.NewDesc("orders_outbox_oldest_unsent_age_seconds", "The age of the oldest stored event that is to be sent, 0 when there is none.", []string{"schema"}, nil)
-	oldestParked   = prometheus.NewDesc("orders_outbox_oldest_parked_age_seconds", "The age of the oldest stored event that is parked, 0 when there is none.", []string{"schema"}, nil)
-	stockSKUs      = prometheus.NewDesc("orders_stock_skus", "SKUs by how many units are free: in_stock, low (1 to 10), out.", []string{"class"}, nil)
+	oldestUnsent   = prometheus.NewDesc("orders_outbox_oldest_unsent_age_seconds", "Age of the oldest unsent event, 0 without one.", []string{"schema"}, nil)
+	oldestParked   = prometheus.NewDesc("orders_outbox_oldest_parked_age_seconds", "Age of the oldest parked event, 0 without one.", []string{"schema"}, nil)
+	stockSKUs      = prometheus.NewDesc("orders_stock_skus", "SKUs by available units: in_stock, low (1 to 10), out.", []string{"class"}, nil)
 	stockUnits     = prometheus.NewDesc("orders_stock_units", "Units on stock: available, reserved.", []string{"state"}, nil)
 )
 
 const (
-	// countLimit bounds what is counted of an outbox.
+	// countLimit bounds the counted rows of an outbox.
 	countLimit = 100_000
-	// few units of a SKU are low stock.
+	// few is the highest number of units that counts as low stock.
 	few = 10
 )
 
@@ -59,7 +59,7 @@ func readOrders(ctx context.Context, db *sql.DB) ([]prometheus.Metric, error) {
 	}
 	age, err := q.OldestPending(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look for the oldest pending order: %w", err)
+		return nil, fmt.Errorf("read the oldest pending order: %w", err)
 	}
 	values := []prometheus.Metric{gauge(oldestPending, float64(max(0, age))*microseconds)}
 	for status, n := range counts {

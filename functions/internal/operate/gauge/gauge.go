@@ -1,5 +1,5 @@
-// Package gauge asks the databases and the brokers how things stand when Prometheus scrapes. What goes in are pools and
-// brokers; what comes out are gauges: orders by status, the depth of the outboxes, the stock, the lag of the consumers.
+// Package gauge has the collectors that read databases and brokers when Prometheus scrapes: orders by status, unsent rows of
+// the outboxes, stock, and consumer lag.
 package gauge
 
 import (
@@ -16,39 +16,39 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// Options is what the gauges are read from.
+// Options configures the gauges.
 type Options struct {
-	// Databases has a pool of each schema that is read, by its name.
+	// Databases has a pool for each schema to read, by name.
 	Databases map[string]*sql.DB
-	// Outboxes names those with an outbox.
+	// Outboxes names the schemas with an outbox.
 	Outboxes []string
 	Brokers  []string
 	// Sources are the consumers whose lag is read, with their dead-letter topics.
 	Sources []knative.KafkaSource
 	Log     *slog.Logger
-	// Every is how old a value may be before it is read anew; 5 seconds when it is zero.
+	// Every is the age after which a value is read again; zero means 5 seconds.
 	Every time.Duration
 }
 
 const (
-	// share bounds what reading takes: after a reading comes a pause of so many times its length.
+	// share bounds the time for readings: the pause after a reading is at least this many times its duration.
 	share = 20
-	// patience is how long a scrape waits for a reading: then it gets the values of the one before.
+	// patience is how long a scrape waits for a reading; then it gets the previous values.
 	patience = 2 * time.Second
-	// stale is how old a value may become when it cannot be read: then there is none.
+	// stale is the age after which a value that cannot be read again is dropped.
 	stale = time.Minute
 	// readTimeout bounds a reading from a database.
 	readTimeout = 5 * time.Second
 )
 
-// Gauges are the collectors of one process.
+// Gauges has the collectors of one process.
 type Gauges struct {
 	log      *slog.Logger
 	readings []*reading
 	lag      *lag
 }
 
-var up = prometheus.NewDesc("orders_watch_up", "Whether the gauges of a source could be read the last time.", []string{"source"}, nil)
+var up = prometheus.NewDesc("orders_watch_up", "Whether the last reading of a source's gauges succeeded.", []string{"source"}, nil)
 
 // Register adds the gauges to a registry. Close them after the last scrape.
 func Register(registry *prometheus.Registry, o Options) (*Gauges, error) {
@@ -76,7 +76,7 @@ func Register(registry *prometheus.Registry, o Options) (*Gauges, error) {
 	return g, registry.Register(g)
 }
 
-// Close ends the connection to the brokers.
+// Close closes the connection to the brokers.
 func (g *Gauges) Close() error {
 	if g == nil {
 		return nil
@@ -93,7 +93,7 @@ func (g *Gauges) Describe(descriptions chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect reads all sources at the same time, those whose values are fresh from memory.
+// Collect reads all sources in parallel; fresh values come from memory.
 func (g *Gauges) Collect(values chan<- prometheus.Metric) {
 	var asked sync.WaitGroup
 	for _, r := range g.readings {
@@ -116,7 +116,7 @@ func gauge(d *prometheus.Desc, value float64, labels ...string) prometheus.Metri
 	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 }
 
-// reading is what is read from one source, and kept for a while.
+// reading is the cached values of one source.
 type reading struct {
 	source string
 	read   func(context.Context) ([]prometheus.Metric, error)
@@ -130,7 +130,7 @@ type reading struct {
 	err     error // of the last reading
 }
 
-// get returns the values, reading them anew when it is time, and whether the last reading succeeded.
+// get returns the values, reading them again when due, and whether the last reading succeeded.
 func (r *reading) get(log *slog.Logger) (values []prometheus.Metric, ok bool) {
 	r.mu.Lock()
 	if r.running == nil && time.Now().After(r.next) {
@@ -155,7 +155,7 @@ func (r *reading) get(log *slog.Logger) (values []prometheus.Metric, ok bool) {
 	return r.values, r.err == nil
 }
 
-// run reads once. It outlives the scrape that asked for it: the next one finds the values.
+// run reads once. It outlives the scrape that started it: the next one finds the values.
 func (r *reading) run(log *slog.Logger, done chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
@@ -166,9 +166,9 @@ func (r *reading) run(log *slog.Logger, done chan struct{}) {
 	if err != nil {
 		level := slog.LevelWarn
 		if r.err != nil {
-			level = slog.LevelDebug // the first failure is told of
+			level = slog.LevelDebug // only the first failure is a warning
 		}
-		log.Log(ctx, level, "gauges cannot be read", "source", r.source, "error", err)
+		log.Log(ctx, level, "cannot read gauges", "source", r.source, "error", err)
 	} else {
 		r.values, r.at = values, time.Now()
 	}

@@ -15,20 +15,20 @@ var (
 	consumerLag = prometheus.NewDesc("orders_consumer_lag_events",
 		"Records of a partition that a consumer group has not handled yet.", []string{"group", "topic", "partition"}, nil)
 	deadLetterRecords = prometheus.NewDesc("orders_dead_letter_records",
-		"Records that a dead-letter topic holds, whatever was done about them.", []string{"topic"}, nil)
+		"Records in a dead-letter topic, in any state.", []string{"topic"}, nil)
 )
 
-// lag reads how far the consumers have come.
+// lag reads the offsets of the consumers.
 type lag struct {
 	brokers []string
 	sources []knative.KafkaSource
 
 	mu     sync.Mutex
-	reader *kafka.Reader // nil until the first reading, and after one that failed
+	reader *kafka.Reader // nil until the first reading, and after a failed one
 	closed bool
 }
 
-// read does not look at its ctx: the client has time-outs of its own.
+// read ignores its ctx: the client has its own timeouts.
 func (l *lag) read(context.Context) (values []prometheus.Metric, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -41,7 +41,7 @@ func (l *lag) read(context.Context) (values []prometheus.Metric, err error) {
 		}
 	}
 	if values, err = l.measure(); err != nil {
-		_ = l.reader.Close() // the next reading connects anew
+		_ = l.reader.Close() // the next reading reconnects
 		l.reader = nil
 	}
 	return values, err
@@ -50,7 +50,7 @@ func (l *lag) read(context.Context) (values []prometheus.Metric, err error) {
 func (l *lag) measure() (values []prometheus.Metric, err error) {
 	counted := map[string]bool{}
 	for _, source := range l.sources {
-		// Before the ends of the partitions, which only grow: the lag is never below zero.
+		// Before the ends of the partitions, which only grow, so that the lag is never below zero.
 		committed, err := l.reader.Committed(source.Group, source.Topic)
 		if err != nil {
 			return nil, err
@@ -60,7 +60,7 @@ func (l *lag) measure() (values []prometheus.Metric, err error) {
 			return nil, err
 		}
 		for _, span := range spans {
-			behind := span.To - max(committed[span.Partition], span.From) // what is past its retention is not handled any more
+			behind := span.To - max(committed[span.Partition], span.From) // records past the retention will not be handled any more
 			values = append(values, gauge(consumerLag, float64(max(0, behind)), source.Group, source.Topic, strconv.Itoa(int(span.Partition))))
 		}
 		letters := source.Delivery.DeadLetter

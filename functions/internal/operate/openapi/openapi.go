@@ -1,4 +1,4 @@
-// Package openapi is the description of the REST API, in OpenAPI 3.1. The embedded YAML comes out as JSON.
+// Package openapi has the OpenAPI 3.1 description of the REST API. The embedded source is YAML; clients get JSON.
 package openapi
 
 import (
@@ -12,7 +12,7 @@ import (
 //go:embed openapi.yaml
 var source []byte
 
-// JSON is the description.
+// JSON returns the description.
 var JSON = sync.OnceValue(func() []byte {
 	text, err := yaml.YAMLToJSONStrict(source)
 	if err != nil {
@@ -26,6 +26,6 @@ func Handler(w http.ResponseWriter, _ *http.Request) {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Cache-Control", "no-cache")
-	header.Set("Access-Control-Allow-Origin", "*") // so that tools elsewhere can read it
-	_, _ = w.Write(JSON())                         // it fails only when the client is gone
+	header.Set("Access-Control-Allow-Origin", "*") // so that tools on other sites can read it
+	_, _ = w.Write(JSON())                         // it fails only if the client is gone
 }
