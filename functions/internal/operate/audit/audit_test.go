@@ -220,7 +220,7 @@ func TestAuditSeesEachBreach(t *testing.T) {
 		"one key for two orders": {func(s *system, _, _, _ string) {
 			s.exec(schema.Orders, "ALTER TABLE orders DROP INDEX orders_idempotency_key")
 			s.exec(schema.Orders, "UPDATE orders SET idempotency_key_hash = REPEAT('k', 32) ORDER BY id LIMIT 2")
-		}, audit.Once, "made 2 orders"},
+		}, audit.Once, "created 2 orders"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

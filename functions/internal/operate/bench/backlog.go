@@ -21,16 +21,16 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// backlogType is the type of the events of a backlog, and the topic that they go to: one that no function reads.
+// backlogType is the type of the events of a backlog, and their topic, which has no consumers.
 const backlogType = "bench.backlog"
 
-// Backlog is how fast the relays of the orders schema drained an outbox.
+// Backlog is the result of draining an outbox with the relays of the orders schema.
 type Backlog struct {
 	At      time.Time `json:"at"`
 	Machine Machine   `json:"machine"`
 	Stack   Stack     `json:"stack"`
 	Rows    int       `json:"rows"`
-	// Seconds is from the commit of the rows to when the last of them was read from the topic.
+	// Seconds is the time from the commit of the rows until the last of them was read from the topic.
 	Seconds   float64 `json:"seconds"`
 	PerSecond float64 `json:"perSecond"`
 	Usage     Usage   `json:"usage"`
@@ -43,13 +43,12 @@ func (b *Backlog) Write(out io.Writer) error {
 	return err
 }
 
-// maxBacklog bounds a backlog: all its rows are one transaction.
+// maxBacklog bounds a backlog, which is stored in one transaction.
 const maxBacklog = 1_000_000
 
-// Drain stores so many events in one transaction, so that no relay sees them before all are there, calls wake, which
-// wakes the relays of the orders schema for all its shards and does not wait for it, and measures until the last event is
-// read from the topic, which must be within a time. That topic has as many partitions as those of the stack; it and the
-// rows are removed afterwards.
+// Drain stores rows events in one transaction, so that relays see all or none. It calls wake, which wakes the relays of all
+// shards of the orders schema without waiting for them, and measures until the last event is read from the topic, at most
+// within. That topic has as many partitions as those of the stack. Drain removes the topic and the rows afterwards.
 func Drain(ctx context.Context, target Target, rows int, within time.Duration, wake func(context.Context) error, show *Progress) (result *Backlog, err error) {
 	if rows < 1 || rows > maxBacklog {
 		return nil, fmt.Errorf("--backlog %d: give 1 to %d rows", rows, maxBacklog)
@@ -111,7 +110,7 @@ func Drain(ctx context.Context, target Target, rows int, within time.Duration, w
 	return result, nil
 }
 
-// store appends events as functions do, each of an aggregate of its own, of the size of an order.created.
+// store appends events as functions do, each with its own aggregate, of the size of an order.created.
 func store(ctx context.Context, tx *transaction.Tx, rows int) error {
 	const chunk = 500
 	items := []events.Item{{SKU: skuName(1), Quantity: 1, UnitPrice: 1299}, {SKU: skuName(2), Quantity: 1, UnitPrice: 1299}}
@@ -123,7 +122,7 @@ func store(ctx context.Context, tx *transaction.Tx, rows int) error {
 				OrderID: uuid.Must(uuid.NewV7()).String(), CustomerEmail: "bench@example.com", Items: items, TotalAmount: 2598, CreatedAt: now,
 			}, 1, now, events.Cause{CorrelationID: "bench"})
 			if err != nil {
-				return fmt.Errorf("make an event of the backlog: %w", err)
+				return fmt.Errorf("build an event of the backlog: %w", err)
 			}
 			e.SetType(backlogType)
 			batch = append(batch, e)
@@ -135,8 +134,8 @@ func store(ctx context.Context, tx *transaction.Tx, rows int) error {
 	return nil
 }
 
-// removeBacklog deletes the rows in small batches: none is of use to anybody. A drained backlog is marked by the relays
-// first, after the topic has it: they lock rows in an order of their own, and a delete between theirs would be a deadlock.
+// removeBacklog deletes the rows in small batches. It first waits until the relays have marked a drained backlog, after the
+// topic has it: relays lock rows in a different order, so deleting in between could deadlock.
 func removeBacklog(ctx context.Context, db *sql.DB, drained bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -154,7 +153,7 @@ func removeBacklog(ctx context.Context, db *sql.DB, drained bool) error {
 	}
 	const chunk = 5000
 	for id := first.Int64; id <= last.Int64; id += chunk {
-		// By ranges of the primary key, which lock no rows of others for long.
+		// By ranges of the primary key, which lock no other rows for long.
 		err := transaction.Run(ctx, db, func(ctx context.Context, tx *transaction.Tx) error {
 			_, err := tx.ExecContext(ctx, "DELETE FROM outbox WHERE id BETWEEN ? AND ? AND type = ?", id, id+chunk-1, backlogType)
 			return err
@@ -166,10 +165,10 @@ func removeBacklog(ctx context.Context, db *sql.DB, drained bool) error {
 	return nil
 }
 
-// marksWithin bounds the wait for the relays' marks: a relay that died leaves rows for the next sweep.
+// marksWithin bounds the wait for the relays' marks: a dead relay leaves rows for the next sweep.
 const marksWithin = 10 * time.Second
 
-// awaitMarks returns when no row of the backlog is new any more, or after marksWithin.
+// awaitMarks returns once no row of the backlog is new, or after marksWithin.
 func awaitMarks(ctx context.Context, db *sql.DB, first, last int64) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -186,16 +185,16 @@ func awaitMarks(ctx context.Context, db *sql.DB, first, last int64) error {
 	return nil
 }
 
-// tally counts the different keys that arrive in a topic: a record may come twice.
+// tally counts the distinct keys that arrive in a topic, since records may be duplicated.
 type tally struct {
 	want    int
 	parts   []sarama.PartitionConsumer
 	reading sync.WaitGroup
-	all     chan struct{} // closed when all are there
+	all     chan struct{} // closed once all have arrived
 
 	mu   sync.Mutex
 	seen map[string]struct{}
-	last time.Time // when the last of them was read; settled once all is closed
+	last time.Time // when the last of them was read; final once all is closed
 }
 
 func newTally(want int, parts []sarama.PartitionConsumer) *tally {
@@ -207,7 +206,7 @@ func newTally(want int, parts []sarama.PartitionConsumer) *tally {
 			}
 		})
 		t.reading.Go(func() {
-			for range part.Errors() { // they show as a backlog that does not end
+			for range part.Errors() { // errors appear as a backlog that does not end
 			}
 		})
 	}
@@ -239,7 +238,7 @@ func (t *tally) await(ctx context.Context, within time.Duration, u *usage) error
 		case <-ctx.Done():
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			return fmt.Errorf("%d of %d events of the backlog came: %w", len(t.seen), t.want, ctx.Err())
+			return fmt.Errorf("%d of %d events of the backlog arrived: %w", len(t.seen), t.want, ctx.Err())
 		}
 	}
 }

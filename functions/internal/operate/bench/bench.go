@@ -1,5 +1,5 @@
-// Package bench measures a stack under load. Where the stack is and what load to put on it goes in; orders are placed
-// over HTTP and their ends are read from Kafka, as customers and consumers do; a Report comes out.
+// Package bench measures a stack under load. It places orders over HTTP and reads their ends from Kafka, like customers and
+// consumers, and returns a Report.
 package bench
 
 import (
@@ -12,46 +12,47 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// Target is the stack that is measured.
+// Target is the stack under test.
 type Target struct {
-	// APIs are where its REST APIs and functions are, like http://127.0.0.1:8080: one for each of the harnesses that
-	// share the load.
+	// APIs are the base URLs of its REST APIs and functions, like http://127.0.0.1:8080, one per harness that shares the
+	// load.
 	APIs        []string
 	Brokers     []string
 	TopicPrefix string
 	Server      schema.Server
 	// Outboxes names the schemas with an outbox.
 	Outboxes []string
-	// MaxConns is how many connections each harness has to each schema at most.
+	// MaxConns is the maximum number of connections of each harness to each schema.
 	MaxConns int
-	// PIDs are the harnesses' processes when they are on this machine; none leaves CPU and memory out of the report.
+	// PIDs are the harnesses' processes if they are on this machine; without them the report has no CPU and memory.
 	PIDs []int
-	// Started tells that it was started for this run, with new tables and topics.
+	// Started is whether it was started for this run, with new tables and topics.
 	Started bool
 }
 
-// connections is how many all harnesses have to each schema at most, and so the floor.
+// connections returns the number of connections of all harnesses to each schema, which the floor uses, too.
 func (t Target) connections() int { return t.MaxConns * len(t.APIs) }
 
-// Options are the load.
+// Options configures the load.
 type Options struct {
 	Orders int
-	// Concurrency is how many requests are under way at once: always in a closed loop, at most in an open one.
+	// Concurrency is the number of requests in flight: exactly in a closed loop, at most in an open one.
 	Concurrency int
-	// Rate is the orders a second of an open loop; 0 makes a closed loop, in which each answer starts the next request.
+	// Rate is the orders per second of an open loop; 0 means a closed loop, in which each answer starts the next request.
 	Rate float64
-	// SKUs is over how many SKUs the lines are spread; Skew is the exponent of their Zipf distribution, 0 for uniform.
+	// SKUs is the number of SKUs; Skew is the exponent of their Zipf distribution, 0 for uniform.
 	SKUs int
 	Skew float64
-	// Lines is how many lines an order has, of different SKUs as far as there are so many.
+	// Lines is the number of lines of an order, of different SKUs as far as possible.
 	Lines int
-	// Seed makes the choice of the SKUs repeatable.
+	// Seed makes the choice of SKUs repeatable.
 	Seed uint64
-	// Warmup is how many orders are placed, and waited for, before anything is measured.
+	// Warmup is the number of orders that are placed and finished before the measurement.
 	Warmup int
-	// Floor measures for this long what the servers do at best: before the load and after it. 0 leaves it out.
+	// Floor is how long the best possible performance of the servers is measured, before and again after the load. 0 skips
+	// it.
 	Floor time.Duration
-	// Patience is how long to wait for an end when none comes any more.
+	// Patience is how long to wait for the next end of an order.
 	Patience time.Duration
 }
 
@@ -60,10 +61,10 @@ const (
 	maxOrders      = 10_000_000
 	maxConcurrency = 10_000
 	maxSKUs        = 1_000_000
-	maxLines       = 100 // of an order, by the API
+	maxLines       = 100 // of an order, a bound of the API
 )
 
-// Validate names every option that is out of its bounds.
+// Validate names every option out of its bounds.
 func (o Options) Validate() error {
 	var errs []error
 	within := func(name string, value, low, high int) {
@@ -77,7 +78,7 @@ func (o Options) Validate() error {
 	within("lines", o.Lines, 1, maxLines)
 	within("warmup", o.Warmup, 0, maxOrders)
 	if !(o.Rate >= 0 && o.Rate <= 1e6) {
-		errs = append(errs, fmt.Errorf("--rate %v: give orders a second up to 1000000, 0 for a closed loop", o.Rate))
+		errs = append(errs, fmt.Errorf("--rate %v: give orders per second up to 1000000, 0 for a closed loop", o.Rate))
 	}
 	if !(o.Skew >= 0 && o.Skew <= 10) {
 		errs = append(errs, fmt.Errorf("--skew %v: give 0 (uniform) to 10", o.Skew))
@@ -88,11 +89,11 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
-// ErrLost is wrapped by the error of a run in which orders were accepted and did not end; the Report counts them.
+// ErrLost means that accepted orders did not end; the Report counts them.
 var ErrLost = errors.New("accepted orders have not ended")
 
-// Run puts the stock there, warms up, measures the floor, the load and the floor again. The Report is complete also
-// with an error that wraps ErrLost.
+// Run adds the stock, warms up, and measures the floor, the load and the floor again. The Report is complete even if the
+// error wraps ErrLost.
 func Run(ctx context.Context, target Target, o Options, show *Progress) (_ *Report, err error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -101,7 +102,7 @@ func Run(ctx context.Context, target Target, o Options, show *Progress) (_ *Repo
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = db.Close() }() // nothing is lost
+	defer func() { _ = db.Close() }() // only read
 	r := &runner{target: target, options: o, show: show, database: database{db, target.Server.Prefix, target.Outboxes}, client: newClient(o.Concurrency), until: precisely}
 	r.watch, err = watch(ctx, target.Brokers, target.TopicPrefix)
 	if err != nil {
@@ -119,7 +120,7 @@ type runner struct {
 	database database
 	client   *http.Client
 	watch    *watcher
-	until    func(context.Context, time.Time) // waits for when an order is due
+	until    func(context.Context, time.Time) // waits until an order is due
 }
 
 func (r *runner) run(ctx context.Context) (*Report, error) {
@@ -151,7 +152,7 @@ func (r *runner) run(ctx context.Context) (*Report, error) {
 	return report, err
 }
 
-// measure puts the load on and fills the report with what it did.
+// measure runs the load and fills the report.
 func (r *runner) measure(ctx context.Context, shape *shape, report *Report) error {
 	before, err := r.database.counters(ctx)
 	if err != nil {

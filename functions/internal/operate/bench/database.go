@@ -16,15 +16,15 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// database asks the stack's server about itself.
+// database reads the state of the stack's server.
 type database struct {
 	db     *sql.DB // without a schema
 	prefix string
 
-	outboxes []string // the schemas that have one
+	outboxes []string // the schemas with an outbox
 }
 
-// describe tells what the stack runs on.
+// describe returns the configuration of the stack.
 func (d database) describe(ctx context.Context, target Target) (Stack, error) {
 	s := Stack{API: strings.Join(target.APIs, ","), Members: len(target.APIs), Brokers: target.Brokers, MaxConns: target.MaxConns, Started: target.Started}
 	var comment string
@@ -37,14 +37,14 @@ func (d database) describe(ctx context.Context, target Target) (Stack, error) {
 	return s, nil
 }
 
-// counted are the server's counters that MySQL and MariaDB both have. They count for all who use the server.
+// counted are the server's counters that MySQL and MariaDB share. They include all clients of the server.
 var counted = []string{
 	"Questions", "Com_begin", "Com_commit", "Com_rollback", "Com_set_option", "Com_select", "Com_insert", "Com_update", "Com_delete",
 	"Handler_commit", "Handler_write", "Handler_update", "Handler_delete", "Innodb_rows_inserted", "Innodb_rows_updated", "Innodb_rows_read", "Innodb_data_fsyncs",
 	"Innodb_os_log_written", "Bytes_received", "Bytes_sent",
 }
 
-// counters reads the counters of the server, and what the server knows of each statement.
+// counters has the counters of the server, and its statistics of each statement.
 type counters struct {
 	status     map[string]float64
 	statements map[string]Statement
@@ -72,11 +72,11 @@ func (d database) counters(ctx context.Context) (c counters, err error) {
 	return c, d.statements(ctx, c.statements)
 }
 
-// denied is the number of the error that the user may not read a table.
+// denied is the number of the error of a user without the right to read a table.
 const denied = 1142
 
-// statements reads how often each statement was run in the stack's schemas and how long that took. A server whose
-// performance schema is off, MariaDB's default, knows nothing, and one that does not let our user read it tells nothing.
+// statements reads how often each statement ran in the stack's schemas and how long it took. It returns nothing if the
+// performance schema is off, which is MariaDB's default, or the user may not read it.
 func (d database) statements(ctx context.Context, into map[string]Statement) (err error) {
 	names := make([]any, len(schema.All))
 	for i, name := range schema.All {
@@ -105,7 +105,7 @@ func (d database) statements(ctx context.Context, into map[string]Statement) (er
 	return rows.Err()
 }
 
-// perOrder divides what was counted between two readings by a number of orders.
+// perOrder divides the difference between two readings by a number of orders.
 func perOrder(before, after counters, orders int) PerOrder {
 	p := PerOrder{Status: map[string]float64{}}
 	if orders == 0 {
@@ -127,7 +127,7 @@ func perOrder(before, after counters, orders int) PerOrder {
 	return p
 }
 
-// marks are the last rows of the outboxes before the load.
+// marks returns the last row of each outbox before the load.
 func (d database) marks(ctx context.Context) (map[string]int64, error) {
 	marks := map[string]int64{}
 	for _, name := range d.outboxes {
@@ -140,8 +140,8 @@ func (d database) marks(ctx context.Context) (map[string]int64, error) {
 	return marks, nil
 }
 
-// outbox tells how long the rows after the marks took from when they were stored to when the broker had acknowledged
-// them. The time of storing is before the commit, so the commit is part of it.
+// outbox returns the time from storing to the broker's acknowledgement of the rows after the marks. The time of storing is
+// before the commit, so it includes the commit.
 func (d database) outbox(ctx context.Context, marks map[string]int64) (Latency, error) {
 	times := newHistogram()
 	for _, name := range d.outboxes {
@@ -153,7 +153,7 @@ func (d database) outbox(ctx context.Context, marks map[string]int64) (Latency, 
 }
 
 func (d database) addOutbox(ctx context.Context, times histogram, name string, after int64) (err error) {
-	//nolint:gosec // the names are ours, behind a checked prefix
+	//nolint:gosec // the names are constants after a checked prefix
 	rows, err := d.db.QueryContext(ctx, "SELECT TIMESTAMPDIFF(MICROSECOND, created_at, sent_at) FROM `"+d.prefix+name+"`.outbox WHERE id > ? AND status = 'SENT'", after)
 	if err != nil {
 		return err

@@ -24,14 +24,14 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// floorSchema and floorTopic exist as long as the floor is measured.
+// floorSchema and floorTopic exist while the floor is measured.
 const (
 	floorSchema = "bench_floor"
 	floorTopic  = "bench.floor"
 )
 
-// floored measures what the servers do at best, calls load, and measures it again: the machine may have been faster or
-// slower in between.
+// floored measures the best possible performance of the servers, calls load, and measures again, since the machine may have
+// been faster or slower meanwhile.
 func (r *runner) floored(ctx context.Context, load func() error) (result *Floor, err error) {
 	f := &floor{r: r, topic: r.target.TopicPrefix + floorTopic, concurrency: r.options.Concurrency}
 	defer func() { err = errors.Join(err, f.drop(context.WithoutCancel(ctx))) }()
@@ -60,19 +60,19 @@ func (r *runner) floored(ctx context.Context, load func() error) (result *Floor,
 	return result, lost
 }
 
-// floor does the bare minimum for an order again and again: on tables like those of the orders schema, by the same
-// statements, over as many connections.
+// floor repeats the minimum work of an order: on tables like those of the orders schema, with the same statements, over the
+// same number of connections.
 type floor struct {
 	r           *runner
 	db          *sql.DB
 	concurrency int
-	event       messaging.InsertEventParams // a true order.created, but for its aggregate
+	event       messaging.InsertEventParams // a real order.created, except for its aggregate
 	items       []events.Item
 	topic       string
 	producer    *kafka.Producer
 }
 
-// prepare makes the scratch schema and topic, and connects.
+// prepare creates the scratch schema and topic, and connects.
 func (f *floor) prepare(ctx context.Context) (err error) {
 	r := f.r
 	if r.options.Rate > 0 {
@@ -91,7 +91,7 @@ func (f *floor) prepare(ctx context.Context) (err error) {
 	}
 	for _, statement := range statements {
 		if _, err := r.database.db.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("make the schema of the floor: %w", err)
+			return fmt.Errorf("create the schema of the floor: %w", err)
 		}
 	}
 	if f.db, err = r.target.Server.Open(floorSchema, r.target.connections()); err != nil {
@@ -104,7 +104,7 @@ func (f *floor) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// sampleEvent is the outbox row of an order with such lines.
+// sampleEvent returns the outbox row of an order with such lines.
 func sampleEvent(items []events.Item) (messaging.InsertEventParams, error) {
 	total, err := events.Total(items)
 	if err != nil {
@@ -115,16 +115,16 @@ func sampleEvent(items []events.Item) (messaging.InsertEventParams, error) {
 		OrderID: id, CustomerEmail: "bench@example.com", Items: items, TotalAmount: total, CreatedAt: now,
 	}, 1, now, events.Cause{CorrelationID: uuid.NewString(), CausationID: uuid.NewString()})
 	if err != nil {
-		return messaging.InsertEventParams{}, fmt.Errorf("make a sample event: %w", err)
+		return messaging.InsertEventParams{}, fmt.Errorf("build a sample event: %w", err)
 	}
 	rows, err := outbox.Encode([]event.Event{e}, now)
 	if err != nil {
-		return messaging.InsertEventParams{}, fmt.Errorf("make a sample event: %w", err)
+		return messaging.InsertEventParams{}, fmt.Errorf("build a sample event: %w", err)
 	}
 	return rows[0], nil
 }
 
-// drop removes what prepare has made.
+// drop removes what prepare has created.
 func (f *floor) drop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -142,7 +142,7 @@ func (f *floor) drop(ctx context.Context) error {
 }
 
 func (f *floor) measure(ctx context.Context) (b Bare, err error) {
-	for range f.r.target.connections() { // so that no connection is made while it is measured
+	for range f.r.target.connections() { // so that the measurement opens no connections
 		if err := f.order(ctx); err != nil {
 			return b, err
 		}
@@ -153,7 +153,7 @@ func (f *floor) measure(ctx context.Context) (b Bare, err error) {
 	if b.Packed, err = hammer(ctx, f.r.options.Floor/2, f.concurrency, f.packed); err != nil {
 		return b, err
 	}
-	// A number of its own for one at a time: it has no queue, so its latency is what an idle stack is compared with.
+	// One at a time is measured separately: without a queue, its latency is the reference of an idle stack.
 	if b.One, err = hammer(ctx, f.r.options.Floor/2, 1, f.order); err != nil {
 		return b, err
 	}
@@ -164,8 +164,8 @@ func (f *floor) measure(ctx context.Context) (b Bare, err error) {
 	return b, err
 }
 
-// order does what cannot be left out of accepting an order: the order, its lines and the event, in one transaction,
-// statement by statement.
+// order does the minimum for accepting an order: it inserts the order, its lines and the event in one transaction, statement
+// by statement.
 func (f *floor) order(ctx context.Context) error {
 	return f.accept(ctx, func(tx *transaction.Tx) messaging.DBTX { return tx })
 }
@@ -213,7 +213,7 @@ func (f *floor) produce(ctx context.Context) error {
 	return nil
 }
 
-// hammer does something for a time, so many at once, and tells how fast that went.
+// hammer repeats do for a time with the given concurrency, and returns the speed.
 func hammer(ctx context.Context, span time.Duration, concurrency int, do func(context.Context) error) (Speed, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -250,7 +250,7 @@ func meanSpeed(a, b Speed) Speed {
 	return Speed{PerSecond: (a.PerSecond + b.PerSecond) / 2, Latency: middle(a.Latency, b.Latency)}
 }
 
-// deleteTopic removes a topic that was made for a measurement.
+// deleteTopic removes the topic of a measurement.
 func deleteTopic(brokers []string, topic string) error {
 	c := sarama.NewConfig()
 	c.Version = sarama.V3_6_0_0

@@ -17,7 +17,7 @@ type Latency struct {
 	Max   float64 `json:"max"`
 }
 
-// histogram counts times from a microsecond to an hour with three digits.
+// histogram counts times from a microsecond to an hour with three significant digits.
 type histogram struct{ h *hdrhistogram.Histogram }
 
 const longest = time.Hour
@@ -26,7 +26,7 @@ func newHistogram() histogram {
 	return histogram{hdrhistogram.New(1, longest.Microseconds(), 3)}
 }
 
-// add counts a time; what is out of the bounds counts as the bound.
+// add counts a time; times out of bounds count as the bound.
 func (h histogram) add(d time.Duration) {
 	_ = h.h.RecordValue(min(max(d, time.Microsecond), longest).Microseconds()) // it is within the bounds
 }

@@ -116,7 +116,7 @@ func none(all samples) bool {
 	return len(all) > 0
 }
 
-// refusals counts the answers other than 201 by their status; 0 stands for no answer.
+// refusals counts the answers other than 201 by status; 0 means no answer.
 func refusals(all samples) map[int]int {
 	by := map[int]int{}
 	for i := range all {
@@ -139,11 +139,10 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// late is by how much a timer of the runtime may miss its time in a process that has nothing else to do: it waits for
-// events in whole milliseconds.
+// late is how much a timer of the Go runtime may be late in an idle process: it waits for events in whole milliseconds.
 const late = 2 * time.Millisecond
 
-// precisely waits for a time, or for the end of ctx. What the generator is late would count as the harness's latency.
+// precisely waits until a time, or until ctx ends. Being late would count as the harness's latency.
 func precisely(ctx context.Context, at time.Time) {
 	sleep(ctx, time.Until(at)-late)
 	for d := time.Until(at); d > 0 && ctx.Err() == nil; d = time.Until(at) {
@@ -151,7 +150,7 @@ func precisely(ctx context.Context, at time.Time) {
 	}
 }
 
-// post places the n-th order; the id is empty when it was not accepted, and the status is 0 when nothing was answered.
+// post places the n-th order; the id is empty if it was not accepted, and the status is 0 without an answer.
 func (r *runner) post(ctx context.Context, n int, body []byte) (id string, status int) {
 	response, err := r.send(ctx, n, http.MethodPost, "/api/orders", body)
 	if err != nil {
@@ -174,7 +173,7 @@ func (r *runner) post(ctx context.Context, n int, body []byte) (id string, statu
 	return answer.OrderID, response.StatusCode
 }
 
-// send sends the n-th request of its kind: the members have their turns.
+// send sends the n-th request of its kind to the members in turn.
 func (r *runner) send(ctx context.Context, n int, method, path string, body []byte) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, r.target.APIs[n%len(r.target.APIs)]+path, bytes.NewReader(body))
 	if err != nil {
@@ -184,12 +183,12 @@ func (r *runner) send(ctx context.Context, n int, method, path string, body []by
 	return r.client.Do(request)
 }
 
-// level is how many units each SKU has before a load: no load takes them all.
+// level is the number of units of each SKU before a load: more than any load takes.
 const level = 1_000_000_000
 
-// stock puts every SKU on stock, so that the orders are confirmed.
+// stock adds stock of every SKU, so that the orders are confirmed.
 func (r *runner) stock(ctx context.Context, shape *shape) error {
-	r.show.say("putting %d SKUs on stock", shape.skus)
+	r.show.say("adding stock of %d SKUs", shape.skus)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var next atomic.Int64
@@ -214,15 +213,15 @@ func (r *runner) stock(ctx context.Context, shape *shape) error {
 func (r *runner) putStock(ctx context.Context, sku int) (err error) {
 	response, err := r.send(ctx, sku, http.MethodPut, "/api/inventory/"+skuName(sku), fmt.Appendf(nil, `{"availableQty":%d}`, level))
 	if err != nil {
-		return fmt.Errorf("put %s on stock: %w", skuName(sku), err)
+		return fmt.Errorf("add stock of %s: %w", skuName(sku), err)
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
 	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<16))
 	if err != nil {
-		return fmt.Errorf("put %s on stock: %w", skuName(sku), err)
+		return fmt.Errorf("add stock of %s: %w", skuName(sku), err)
 	}
 	if response.StatusCode >= http.StatusMultipleChoices {
-		return fmt.Errorf("put %s on stock: %s: %s", skuName(sku), response.Status, text)
+		return fmt.Errorf("add stock of %s: %s: %s", skuName(sku), response.Status, text)
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func (a *answering) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if status == http.StatusCreated {
 		time.AfterFunc(time.Millisecond, func() {
-			a.watch.record(id, end{outcome: confirmed, at: time.Now(), told: time.Now().Add(-time.Microsecond)})
+			a.watch.record(id, end{outcome: confirmed, at: time.Now(), emitted: time.Now().Add(-time.Microsecond)})
 		})
 	}
 	return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(`{"orderId":"` + id + `"}`))}, nil

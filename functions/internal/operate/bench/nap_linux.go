@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// nap sleeps by the kernel's own clock, or less when a signal comes.
+// nap sleeps by the kernel's clock, or less if a signal arrives.
 func nap(d time.Duration) {
 	t := syscall.NsecToTimespec(int64(d))
-	_ = syscall.Nanosleep(&t, nil) // the caller looks at the clock again
+	_ = syscall.Nanosleep(&t, nil) // the caller checks the clock again
 }

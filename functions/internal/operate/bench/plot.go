@@ -9,17 +9,16 @@ import (
 	"time"
 )
 
-// Moment is an interval of a load: what happened in it, a second, and the POST-to-CONFIRMED latencies of the orders
-// that were confirmed in it.
+// Moment is an interval of a load: its rates per second, and the POST-to-CONFIRMED latencies of the orders confirmed in it.
 type Moment struct {
-	Seconds   float64 `json:"s"` // its end, since the begin
+	Seconds   float64 `json:"s"` // its end, since the start of the load
 	Accepted  float64 `json:"acceptedPerSecond"`
 	Confirmed float64 `json:"confirmedPerSecond"`
 	P50       float64 `json:"p50"`
 	P99       float64 `json:"p99"`
 }
 
-// moments is into how many intervals a load is cut, none shorter than shortest.
+// moments is the number of intervals of a load, none shorter than shortest.
 const (
 	moments  = 60
 	shortest = 100 * time.Millisecond
@@ -63,7 +62,7 @@ const (
 	panelLeft               = 70
 )
 
-// Plot draws throughput and latency over time. It reads well on light and on dark ground.
+// Plot draws throughput and latency over time, for light and dark backgrounds.
 func (r *Report) Plot(out io.Writer) error {
 	var svg strings.Builder
 	fmt.Fprintf(&svg, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">
@@ -75,7 +74,7 @@ func (r *Report) Plot(out io.Writer) error {
 </style>
 <title>%d orders: %.0f confirmed/s, POST to CONFIRMED p50 %.1f ms, p99 %.1f ms</title>
 `, plotWidth, plotHeight, r.Accepted, r.ConfirmedPerSecond, r.PostToConfirmed.P50, r.PostToConfirmed.P99)
-	r.panel(&svg, 40, "orders a second", [2]string{"accepted", "confirmed"},
+	r.panel(&svg, 40, "orders per second", [2]string{"accepted", "confirmed"},
 		func(m Moment) [2]float64 { return [2]float64{m.Accepted, m.Confirmed} })
 	r.panel(&svg, 40+panelHeight+70, "POST to CONFIRMED, ms", [2]string{"p50", "p99"},
 		func(m Moment) [2]float64 { return [2]float64{m.P50, m.P99} })
@@ -111,7 +110,7 @@ func (r *Report) panel(svg *strings.Builder, top int, title string, names [2]str
 	}
 }
 
-// gridStep is a round distance of three to seven lines up to a value.
+// gridStep returns a round step with three to seven lines up to a value.
 func gridStep(highest float64) float64 {
 	if highest <= 0 {
 		return 1

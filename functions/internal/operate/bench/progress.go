@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Progress shows how far a run is: on a terminal in one line that is written anew, elsewhere in a line now and then. A
-// nil Progress shows nothing.
+// Progress shows the progress of a run: on a terminal in one line that is updated, elsewhere in occasional lines. A nil
+// Progress shows nothing.
 type Progress struct {
 	out      io.Writer
 	terminal bool
@@ -28,14 +28,14 @@ func NewProgress(out io.Writer) *Progress {
 	return p
 }
 
-// say writes a line that stays.
+// say prints a permanent line.
 func (p *Progress) say(format string, args ...any) {
 	if p != nil {
 		fmt.Fprintf(p.out, format+"\n", args...)
 	}
 }
 
-// counts is how far a load is.
+// counts is the progress of a load.
 type counts struct {
 	total    int
 	answered atomic.Int64
@@ -48,10 +48,10 @@ func (c *counts) line(elapsed time.Duration) string {
 		c.watch.good.Load(), float64(ends)/max(elapsed.Seconds(), 1e-3))
 }
 
-// look is how often the memory of the harness is looked at.
+// look is the interval of reading the harness's memory.
 const look = 200 * time.Millisecond
 
-// follow shows the counts, and looks at usage, until it is stopped.
+// follow shows the counts, and samples usage, until it is stopped.
 func (p *Progress) follow(ctx context.Context, c *counts, u *usage) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})

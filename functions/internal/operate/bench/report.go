@@ -14,7 +14,7 @@ import (
 	"example.com/orders/functions/internal/operate/audit"
 )
 
-// Report is what a run has measured. Times are in milliseconds where the name says nothing else.
+// Report is the result of a run. Times are in milliseconds unless the name has another unit.
 type Report struct {
 	At      time.Time `json:"at"`
 	Machine Machine   `json:"machine"`
@@ -22,11 +22,11 @@ type Report struct {
 	Load    Load      `json:"load"`
 
 	Accepted int `json:"accepted"`
-	// Refused counts the answers other than 201 by their HTTP status, "0" for no answer.
+	// Refused counts the answers other than 201 by HTTP status, "0" for no answer.
 	Refused   map[string]int `json:"refused,omitempty"`
 	Confirmed int            `json:"confirmed"`
 	Failed    int            `json:"failed"`
-	// Lost is how many accepted orders were not seen to end.
+	// Lost is the number of accepted orders without an end.
 	Lost int `json:"lost"`
 
 	// AcceptedPerSecond counts from the first POST to the last answer, ConfirmedPerSecond to the last CONFIRMED.
@@ -35,47 +35,47 @@ type Report struct {
 
 	Post            Latency `json:"post"`
 	PostToConfirmed Latency `json:"postToConfirmed"`
-	// Outbox is from the storing of an event, of any type and before the commit, to the broker's acknowledgement.
+	// Outbox is the time from storing an event, of any type and before the commit, to the broker's acknowledgement.
 	Outbox Latency `json:"outbox"`
-	// Relayed is from the time that an order.confirmed tells to when it was read from its topic.
+	// Relayed is the time from an order.confirmed's own time until it was read from its topic.
 	Relayed Latency `json:"relayed"`
 
 	Usage    Usage    `json:"usage"`
 	PerOrder PerOrder `json:"perOrder"`
 	Floor    *Floor   `json:"floor,omitempty"`
-	// Ratio is ConfirmedPerSecond ÷ the floor's orders a second; 0 without a floor.
+	// Ratio is ConfirmedPerSecond ÷ the floor's orders per second; 0 without a floor.
 	Ratio float64 `json:"ratio"`
-	// PostRatio and ConfirmedRatio are the p50 of Post and of PostToConfirmed ÷ the floor's p50: at the same concurrency
-	// in a closed loop, one at a time in an open one.
+	// PostRatio and ConfirmedRatio are the p50 of Post and of PostToConfirmed ÷ the floor's p50: at the same concurrency in
+	// a closed loop, one at a time in an open one.
 	PostRatio      float64 `json:"postRatio"`
 	ConfirmedRatio float64 `json:"confirmedRatio"`
 
 	Timeline []Moment `json:"timeline"`
-	// Audit is the auditor's verdict on the stack after the load.
+	// Audit is the audit of the stack after the load.
 	Audit *audit.Report `json:"audit,omitempty"`
 }
 
-// Machine is where the load comes from, and all else when the addresses are local.
+// Machine is the machine of the load, and of the servers if their addresses are local.
 type Machine struct {
 	CPU    string `json:"cpu"`
 	Cores  int    `json:"cores"`
 	Memory string `json:"memory"`
 	OS     string `json:"os"`
 	Go     string `json:"go"`
-	// Load is the system's load average of the minute before.
+	// Load is the system's load average of the last minute.
 	Load string `json:"loadAverage"`
 }
 
-// Stack is what was measured.
+// Stack describes the stack under test.
 type Stack struct {
 	API string `json:"api"`
-	// Members is how many harnesses have shared the load; MaxConns is each one's.
+	// Members is the number of harnesses that share the load; MaxConns applies to each.
 	Members  int      `json:"members"`
 	Database string   `json:"database"`
 	Brokers  []string `json:"brokers"`
-	// Partitions is how many each topic has.
+	// Partitions is the number of partitions per topic.
 	Partitions int `json:"partitions"`
-	// Flush 1 writes every commit to the disk.
+	// Flush 1 writes every commit to disk.
 	Flush      int  `json:"innodbFlushLogAtTrxCommit"`
 	SyncBinlog int  `json:"syncBinlog"`
 	Binlog     bool `json:"logBin"`
@@ -84,10 +84,10 @@ type Stack struct {
 }
 
 func (s Stack) size() string {
-	return fmt.Sprintf("%d connections a schema, %d partitions a topic, members: %d", s.MaxConns, s.Partitions, s.Members)
+	return fmt.Sprintf("%d connections per schema, %d partitions per topic, members: %d", s.MaxConns, s.Partitions, s.Members)
 }
 
-// together says whose CPU and memory are told.
+// together says whose CPU and memory the report has.
 func (s Stack) together() string {
 	if s.Members < 2 {
 		return ""
@@ -95,7 +95,7 @@ func (s Stack) together() string {
 	return fmt.Sprintf(" (the sums of %d harnesses)", s.Members)
 }
 
-// Load is the load, as Options.
+// Load is the load, like Options.
 type Load struct {
 	Orders      int     `json:"orders"`
 	Concurrency int     `json:"concurrency"`
@@ -111,28 +111,28 @@ func (o Options) load() Load {
 	return Load{Orders: o.Orders, Concurrency: o.Concurrency, Rate: o.Rate, SKUs: o.SKUs, Skew: o.Skew, Lines: o.Lines, Seed: o.Seed, Warmup: o.Warmup}
 }
 
-// Usage is CPU time in seconds, from the first POST until every order has ended. Of several harnesses it is the sum.
+// Usage is CPU time in seconds, from the first POST until every order has ended, summed over the harnesses.
 type Usage struct {
 	HarnessSeconds float64 `json:"harnessCpuSeconds"`
 	// PerThousand is the harness's CPU seconds per 1,000 confirmed orders.
 	PerThousand float64 `json:"harnessCpuSecondsPer1000"`
-	// HarnessMiB is the most that the harnesses had in memory at one time, all together.
+	// HarnessMiB is the highest total memory of the harnesses at one time.
 	HarnessMiB       float64 `json:"harnessMaxRssMiB"`
 	GeneratorSeconds float64 `json:"generatorCpuSeconds"`
-	// MachineSeconds is all cores' and everybody's; StolenSeconds is what the host took away.
+	// MachineSeconds covers all cores and all processes; StolenSeconds is what the host took away.
 	MachineSeconds float64 `json:"machineCpuSeconds"`
 	StolenSeconds  float64 `json:"stolenCpuSeconds"`
 	WallSeconds    float64 `json:"wallSeconds"`
 }
 
-// PerOrder is what the database server counted, divided by the orders that ended. Status is for all who use the server;
-// Statements are the stack's alone, and empty where the performance schema is off.
+// PerOrder has the database server's counters, divided by the orders that ended. Status includes all clients of the server;
+// Statements has only the stack's statements, and is empty if the performance schema is off.
 type PerOrder struct {
 	Status     map[string]float64 `json:"status"`
 	Statements []Statement        `json:"statements,omitempty"`
 }
 
-// Statement is a statement of the stack, how often it was run and how long that took.
+// Statement is a statement of the stack, how often it ran and how long that took.
 type Statement struct {
 	Schema string  `json:"schema"`
 	Text   string  `json:"text"`
@@ -140,7 +140,7 @@ type Statement struct {
 	Millis float64 `json:"ms"`
 }
 
-// Floor is what the servers do at best, measured before and after the load; Mean is the mean of both.
+// Floor is the best possible performance of the servers, measured before and after the load; Mean is the mean of both.
 type Floor struct {
 	Seconds     float64 `json:"seconds"`
 	Concurrency int     `json:"concurrency"`
@@ -149,21 +149,21 @@ type Floor struct {
 	Mean        Bare    `json:"mean"`
 }
 
-// Bare is the bare minimum.
+// Bare is one measurement of the minimum work.
 type Bare struct {
-	Orders  Speed `json:"orders"`  // the transaction of an order, Floor.Concurrency at once
+	Orders  Speed `json:"orders"`  // the transaction of an order, with Floor.Concurrency
 	Packed  Speed `json:"packed"`  // the same in one round trip, as create-order sends it
 	One     Speed `json:"one"`     // the transaction statement by statement, one at a time
 	Produce Speed `json:"produce"` // a record with acks=all, one at a time
 }
 
-// Speed is how often a second, and how long each.
+// Speed is a rate per second, and the latencies.
 type Speed struct {
 	PerSecond float64 `json:"perSecond"`
 	Latency   Latency `json:"latency"`
 }
 
-// fill reckons the load up.
+// fill computes the results of the load.
 func (r *Report) fill(all samples) {
 	post, toConfirmed, relayed := newHistogram(), newHistogram(), newHistogram()
 	var lastAnswer, lastConfirmed time.Duration
@@ -207,7 +207,7 @@ func perSecond(n int, span time.Duration) float64 {
 	return float64(n) / span.Seconds()
 }
 
-// compare sets the ratios.
+// compare computes the ratios.
 func (r *Report) compare() {
 	if r.Floor == nil {
 		return
@@ -239,7 +239,7 @@ func (r *Report) Write(out io.Writer) error {
 	fmt.Fprintf(w, "machine\t%s, %d cores, %s, %s, %s, load average %s\n", r.Machine.CPU, r.Machine.Cores, r.Machine.Memory, r.Machine.OS, r.Machine.Go, r.Machine.Load)
 	fmt.Fprintf(w, "stack\t%s: %s, flush at commit %d, binlog %t; Kafka at %s; %s\n",
 		r.Stack.API, r.Stack.Database, r.Stack.Flush, r.Stack.Binlog, strings.Join(r.Stack.Brokers, ","), r.Stack.size())
-	fmt.Fprintf(w, "load\t%s; %d lines an order, %d SKUs, skew %g, after a warm-up of %d\n", loop, l.Lines, l.SKUs, l.Skew, l.Warmup)
+	fmt.Fprintf(w, "load\t%s; %d lines per order, %d SKUs, skew %g, after a warm-up of %d\n", loop, l.Lines, l.SKUs, l.Skew, l.Warmup)
 	fmt.Fprintf(w, "orders\t%d accepted, %d confirmed, %d failed, %d lost%s\n", r.Accepted, r.Confirmed, r.Failed, r.Lost, refusedText(r.Refused))
 	fmt.Fprintf(w, "throughput\t%.0f accepted/s, %.0f confirmed/s\n\n", r.AcceptedPerSecond, r.ConfirmedPerSecond)
 
@@ -267,9 +267,9 @@ func (r *Report) Write(out io.Writer) error {
 	if u.HarnessSeconds > 0 {
 		fmt.Fprintf(w, "harness\t%.2f CPU seconds per 1,000 confirmed orders, at most %.0f MiB%s\n", u.PerThousand, u.HarnessMiB, r.Stack.together())
 	}
-	fmt.Fprintf(w, "CPU seconds\t%.2f harness, %.2f load generator, %.2f all of the machine, %.2f stolen by its host, in %.2f s\n",
+	fmt.Fprintf(w, "CPU seconds\t%.2f harness, %.2f load generator, %.2f whole machine, %.2f stolen by its host, in %.2f s\n",
 		u.HarnessSeconds, u.GeneratorSeconds, u.MachineSeconds, u.StolenSeconds, u.WallSeconds)
-	fmt.Fprintf(w, "per order\t%s (all users of the server)\n", statusText(r.PerOrder.Status))
+	fmt.Fprintf(w, "per order\t%s (all clients of the server)\n", statusText(r.PerOrder.Status))
 	for i, s := range r.PerOrder.Statements {
 		if i == shown {
 			break
@@ -287,7 +287,7 @@ func (r *Report) Write(out io.Writer) error {
 	return nil
 }
 
-// shown is how many statements the report for people has.
+// shown is the number of statements in the report for people.
 const shown = 12
 
 func short(text string) string {

@@ -238,7 +238,7 @@ func TestReportsNameMembersAndPartitions(t *testing.T) {
 			var alone, shared bytes.Buffer
 			require.NoError(t, write(one, &alone))
 			require.NoError(t, write(three, &shared))
-			assert.Contains(t, alone.String(), "8 connections a schema, 6 partitions a topic, members: 1")
+			assert.Contains(t, alone.String(), "8 connections per schema, 6 partitions per topic, members: 1")
 			assert.NotContains(t, alone.String(), "the sums")
 			assert.Contains(t, shared.String(), "members: 3")
 			assert.Contains(t, shared.String(), "MiB (the sums of 3 harnesses)")

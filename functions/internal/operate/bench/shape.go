@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// shape is what the orders look like.
+// shape defines the generated orders.
 type shape struct {
-	cumulative []float64 // the share of the SKUs up to each; empty when they are uniform
+	cumulative []float64 // the cumulative share of each SKU; empty if they are uniform
 	skus       int
 	lines      int
 	seed       uint64
 }
 
-// newShape spreads lines over SKUs: the k-th of them, from 1, has a share in proportion to 1/k^skew.
+// newShape distributes lines over SKUs: the k-th of them, from 1, has a share proportional to 1/k^skew.
 func newShape(skus int, skew float64, lines int, seed uint64) *shape {
 	s := &shape{skus: skus, lines: lines, seed: seed}
 	if skew == 0 {
@@ -42,14 +42,14 @@ func (s *shape) draw(random *rand.Rand) int {
 	return min(sort.SearchFloat64s(s.cumulative, random.Float64()), s.skus-1)
 }
 
-// order picks the SKUs of the n-th order: different ones while there are enough of them, and the same for the same n.
+// order picks the SKUs of the n-th order: different ones as long as there are enough, and always the same for the same n.
 func (s *shape) order(n int) []int {
 	random := rand.New(rand.NewPCG(s.seed, uint64(n)))
 	chosen := make([]int, 0, s.lines)
 	for len(chosen) < s.lines {
 		sku := s.draw(random)
 		if len(chosen) < s.skus {
-			// The next one round, so that a strong skew does not draw the same few again and again.
+			// Take the next SKU, so that a strong skew does not draw the same few again and again.
 			for contains(chosen, sku) {
 				sku = (sku + 1) % s.skus
 			}
@@ -70,7 +70,7 @@ func contains(chosen []int, sku int) bool {
 
 func skuName(sku int) string { return "BENCH-" + strconv.Itoa(sku) }
 
-// body is the n-th order as it is posted: one unit a line.
+// body returns the n-th order as JSON: one unit per line.
 func (s *shape) body(n int) []byte {
 	text := make([]byte, 0, 64+64*s.lines)
 	text = append(text, `{"customerEmail":"bench@example.com","items":[`...)
@@ -85,7 +85,7 @@ func (s *shape) body(n int) []byte {
 	return append(text, `]}`...)
 }
 
-// due is when the n-th request is to be sent, from 0 and after the begin of an open loop of so many a second.
+// due returns when the n-th request, from 0, is due after the start of an open loop with a rate.
 func due(n int, rate float64) time.Duration {
 	return time.Duration(float64(n) / rate * float64(time.Second))
 }

@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// ticksPerSecond is the unit in which Linux tells programs of CPU time, on every architecture that Go runs on.
+// ticksPerSecond is the unit of CPU time in Linux's /proc, on every architecture that Go supports.
 const ticksPerSecond = 100
 
-// usage watches the CPU and the memory of the harnesses, of this process and of the machine. What the system does not
-// tell, /proc being Linux's, stays zero.
+// usage measures the CPU and the memory of the harnesses, of this process and of the machine. Without Linux's /proc the
+// values stay zero.
 type usage struct {
 	pids    []int
 	begin   time.Time
 	harness float64
 	self    float64
 	machine machineTime
-	rss     atomic.Int64 // the most that all harnesses were seen to have at one time, in bytes
+	rss     atomic.Int64 // the highest total of all harnesses at one time, in bytes
 }
 
 func startUsage(pids []int) *usage {
@@ -38,7 +38,7 @@ func sum[T int64 | float64](pids []int, of func(pid int) T) (all T) {
 	return all
 }
 
-// look notes how much memory the harnesses have now.
+// look samples the memory of the harnesses.
 func (u *usage) look() {
 	if u == nil {
 		return
@@ -52,7 +52,7 @@ func (u *usage) look() {
 	}
 }
 
-// stop tells what was used since the start, for so many orders.
+// stop returns the usage since the start, for a number of orders.
 func (u *usage) stop(orders int) Usage {
 	u.look()
 	machine := cpuOfMachine()
@@ -67,7 +67,7 @@ func (u *usage) stop(orders int) Usage {
 	return result
 }
 
-// cpuOf is the CPU time that a process has used, in seconds.
+// cpuOf returns the CPU time of a process, in seconds.
 func cpuOf(pid int) float64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -76,13 +76,13 @@ func cpuOf(pid int) float64 {
 	return parseStat(string(text))
 }
 
-// parseStat reads user and system time out of /proc/PID/stat, whose second field is a name that may hold anything.
+// parseStat reads user and system time from /proc/PID/stat, whose second field is a name that may contain anything.
 func parseStat(text string) float64 {
 	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 	if len(fields) < 13 {
 		return 0
 	}
-	user, _ := strconv.ParseFloat(fields[11], 64) // a kernel that writes no number here has none
+	user, _ := strconv.ParseFloat(fields[11], 64) // the kernel always writes a number here
 	system, _ := strconv.ParseFloat(fields[12], 64)
 	return (user + system) / ticksPerSecond
 }
@@ -108,7 +108,7 @@ func ownCPU() float64 {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano()).Seconds()
 }
 
-// machineTime is the CPU time of all cores, in seconds: used by anybody here, and taken away by the host.
+// machineTime is the CPU time of all cores, in seconds: used by any process, and taken away by the host.
 type machineTime struct{ busy, stolen float64 }
 
 func cpuOfMachine() machineTime {
@@ -136,7 +136,7 @@ func parseMachine(text string) machineTime {
 	return t
 }
 
-// thisMachine tells what the load generator runs on.
+// thisMachine describes the machine of the load generator.
 func thisMachine() Machine {
 	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH}
 	m.CPU = field("/proc/cpuinfo", "model name")
@@ -150,7 +150,7 @@ func thisMachine() Machine {
 	return m
 }
 
-// field is the value of the first line "name: value" of a file, empty when there is none.
+// field returns the value of the first line "name: value" of a file, empty if there is none.
 func field(path, name string) string {
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"example.com/orders/events"
 )
 
-// outcome is how an order ended.
+// outcome is the end of an order.
 type outcome uint8
 
 const (
@@ -22,7 +22,7 @@ const (
 	failed
 )
 
-// watcher reads the topics of the ends from where they are now on, which costs the stack next to nothing, and notes
+// watcher reads the topics with the ends of orders from their current end on, at nearly no cost for the stack, and records
 // when each order's end was read.
 type watcher struct {
 	consumer   sarama.Consumer
@@ -30,26 +30,26 @@ type watcher struct {
 	parts      []sarama.PartitionConsumer
 	reading    sync.WaitGroup
 
-	changed chan struct{} // holds one while there is news for await
+	changed chan struct{} // holds a token while there is news for await
 	ends    atomic.Int64  // of orders of this load
-	good    atomic.Int64  // those that are confirmed
+	good    atomic.Int64  // the confirmed ones
 
 	mu      sync.Mutex
 	begin   time.Time
 	samples samples
-	waiting map[string]int // accepted orders that have not ended, and their places among the samples
-	early   map[string]end // ends that were read before the answer to the POST; those of other people's orders stay
+	waiting map[string]int // accepted orders that have not ended, with their indices in the samples
+	early   map[string]end // ends that were read before the answer to the POST; those of other clients' orders stay
 	err     error          // of reading
 }
 
-// end is what a record tells.
+// end is the contents of a record.
 type end struct {
 	outcome outcome
 	at      time.Time
-	told    time.Time // the event's own time
+	emitted time.Time // the event's own time
 }
 
-// watch begins to read; when it returns, no end that comes later is missed.
+// watch starts to read; after it returns, no later end is missed.
 func watch(ctx context.Context, brokers []string, prefix string) (*watcher, error) {
 	w := newWatcher()
 	var err error
@@ -83,10 +83,10 @@ func newConsumer(brokers []string) (sarama.Consumer, error) {
 	return consumer, nil
 }
 
-// settleWithin bounds the wait for a topic that has just been made: its brokers hear of their part in it one by one.
+// settleWithin bounds the wait for a new topic: its brokers learn of their partitions one after the other.
 const settleWithin = 10 * time.Second
 
-// numbers are those of a topic's partitions.
+// numbers returns the numbers of a topic's partitions.
 func numbers(consumer sarama.Consumer, topic string) ([]int32, error) {
 	partitions, err := consumer.Partitions(topic)
 	if err != nil {
@@ -133,7 +133,7 @@ func (w *watcher) read(ctx context.Context, topic string, outcome outcome) error
 	for _, part := range parts {
 		w.reading.Go(func() {
 			for record := range part.Messages() {
-				w.record(string(record.Key), end{outcome: outcome, at: time.Now(), told: toldAt(record)})
+				w.record(string(record.Key), end{outcome: outcome, at: time.Now(), emitted: emittedAt(record)})
 			}
 		})
 		w.reading.Go(func() {
@@ -145,8 +145,8 @@ func (w *watcher) read(ctx context.Context, topic string, outcome outcome) error
 	return nil
 }
 
-// toldAt is the time attribute of the event in a record; zero when it has none.
-func toldAt(record *sarama.ConsumerMessage) time.Time {
+// emittedAt returns the time attribute of the event in a record; zero without one.
+func emittedAt(record *sarama.ConsumerMessage) time.Time {
 	for _, header := range record.Headers {
 		if string(header.Key) == "ce_time" {
 			at, err := time.Parse(time.RFC3339Nano, string(header.Value))
@@ -166,7 +166,7 @@ func (w *watcher) fail(err error) {
 	w.wake()
 }
 
-// follow makes all the orders that are waited for.
+// follow sets the samples of the load.
 func (w *watcher) follow(begin time.Time, all samples) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -177,7 +177,7 @@ func (w *watcher) follow(begin time.Time, all samples) {
 	w.good.Store(0)
 }
 
-// accepted tells which order's end is that of the n-th sample.
+// accepted records which order the n-th sample is.
 func (w *watcher) accepted(id string, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -189,7 +189,7 @@ func (w *watcher) accepted(id string, n int) {
 	w.waiting[id] = n
 }
 
-// record notes an end that was read. One that is read again changes nothing.
+// record records an end that was read. A duplicate changes nothing.
 func (w *watcher) record(id string, e end) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -206,8 +206,8 @@ func (w *watcher) record(id string, e end) {
 func (w *watcher) settle(n int, e end) {
 	s := &w.samples[n]
 	s.end, s.ended = e.outcome, e.at.Sub(w.begin)
-	if !e.told.IsZero() {
-		s.relayed = e.at.Sub(e.told)
+	if !e.emitted.IsZero() {
+		s.relayed = e.at.Sub(e.emitted)
 	}
 	w.ends.Add(1)
 	if e.outcome == confirmed {
@@ -223,8 +223,8 @@ func (w *watcher) wake() {
 	}
 }
 
-// await returns when every accepted order has ended. It gives up, with an error that wraps ErrLost, when none has ended
-// for as long as its patience.
+// await returns once every accepted order has ended. It gives up, with an error that wraps ErrLost, if none has ended for as
+// long as patience.
 func (w *watcher) await(ctx context.Context, patience time.Duration) error {
 	impatient := time.NewTimer(patience)
 	defer impatient.Stop()
@@ -244,7 +244,7 @@ func (w *watcher) await(ctx context.Context, patience time.Duration) error {
 		case <-impatient.C:
 			w.mu.Lock()
 			left = len(w.waiting)
-			clear(w.waiting) // nobody writes to the samples any more
+			clear(w.waiting) // nothing writes to the samples any more
 			w.mu.Unlock()
 			return fmt.Errorf("%w: %d, and none for %s", ErrLost, left, patience)
 		case <-ctx.Done():

@@ -14,11 +14,11 @@ import (
 //go:embed static
 var static embed.FS
 
-// policy allows what comes from this server and nothing inline: what somebody orders is never run.
+// policy allows only resources of this server, and nothing inline: text in an order is never executed.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 
-// secured answers with the headers that keep a page to itself.
+// secured adds the headers that isolate a page.
 func secured(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
@@ -39,7 +39,7 @@ type asset struct {
 
 type assetSet map[string]asset
 
-// mediaTypes are those of the embedded files: the machine's own table may say anything.
+// mediaTypes are those of the embedded files: the machine's own table may differ.
 var mediaTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -71,7 +71,7 @@ func (s assetSet) page(name string) http.HandlerFunc {
 
 func (s assetSet) file(w http.ResponseWriter, r *http.Request) { s.write(w, r, r.PathValue("file")) }
 
-// write sends a file, or says that the browser has it: each is asked for again, so that a page never mixes two versions.
+// write sends a file, or 304 if the browser has it: browsers revalidate each file, so that a page never mixes two versions.
 func (s assetSet) write(w http.ResponseWriter, r *http.Request, name string) {
 	a, ok := s[name]
 	if !ok {
@@ -86,5 +86,5 @@ func (s assetSet) write(w http.ResponseWriter, r *http.Request, name string) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	_, _ = w.Write(a.content) // it fails only when the client is gone
+	_, _ = w.Write(a.content) // it fails only if the client is gone
 }

@@ -81,7 +81,7 @@ func (b *browser) orderIsFollowedAndCanceled() {
 	b.awaitText(".deliveries .ok", "reserve-stock handled it")
 	b.awaitText(".deliveries .ok", "finalize-order handled it")
 	b.awaitText(".deliveries .open", "notify has not handled it yet")
-	b.awaitText(".told", "sent")
+	b.awaitText(".timing", "sent")
 	b.look("order")
 	eval[any](b, "void document.querySelector('.step summary').click()")
 	b.awaitText(".step details[open] pre", "specversion")

@@ -1,6 +1,5 @@
-// Package console is the pages by which people see and operate the system. The wiring, the schemas, the topics and the
-// last audit go in; HTML, JSON and streams of what changes come out. It reads what the services store and writes only
-// through what operators have: functions/internal/operate/deadletter, functions/internal/operate/backlog and the REST API.
+// Package console serves the pages for watching and operating the system: HTML, JSON and live streams. It reads the schemas,
+// the topics and the last audit, and writes only through the operators' packages deadletter and backlog and the REST API.
 package console
 
 import (
@@ -21,15 +20,15 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// Options is what a console shows.
+// Options configures a console.
 type Options struct {
-	// Wiring has TopicPrefix before the names of its topics and groups; the pages show them without.
+	// Wiring has TopicPrefix before the names of its topics and groups; the pages hide it.
 	Wiring      *knative.Wiring
 	TopicPrefix string
 	Brokers     []string
-	// Open returns the pool of a schema, which its caller leaves open.
+	// Open returns the pool of a schema, which the console does not close.
 	Open func(schema string) (*sql.DB, error)
-	// FunctionsURL is where functions are, with {consumer} for the name.
+	// FunctionsURL is the URL of functions, with {consumer} for the name.
 	FunctionsURL string
 	// Audit returns the last report, nil before the first one.
 	Audit func() *audit.Report
@@ -38,7 +37,7 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// Console serves the pages. New makes it, Close ends it.
+// Console serves the pages. New creates it, Close ends it.
 type Console struct {
 	o        Options
 	topology topology
@@ -48,15 +47,15 @@ type Console struct {
 
 	outboxPools map[string]*sql.DB // by schema
 
-	// readers are the idle readers of topics; nil is one that is not connected. Whoever takes one gives it back before it
+	// readers has the idle readers of topics; nil is one that is not connected. A reader is given back before its user
 	// answers a client.
 	readers chan *kafka.Reader
 }
 
-// maxReaders is how many requests and views read from Kafka at once, so that many who look at letters do not hold up the flow.
+// maxReaders bounds the concurrent readers of Kafka, so that many requests for letters do not hold up the flow.
 const maxReaders = 4
 
-// New returns a console. It connects to nothing until somebody looks.
+// New returns a console. It connects at the first request.
 func New(o Options) (*Console, error) {
 	c := &Console{o: o, topology: newTopology(o.Wiring, o.TopicPrefix), readers: make(chan *kafka.Reader, maxReaders)}
 	for range maxReaders {
@@ -83,8 +82,8 @@ func New(o Options) (*Console, error) {
 	return c, nil
 }
 
-// Close ends the streams and the connections to the brokers, and waits until ctx ends for what is still being read. It may
-// be called on nil.
+// Close ends the streams and the connections to the brokers, and waits until ctx ends for pending reads. It may be called on
+// nil.
 func (c *Console) Close(ctx context.Context) error {
 	if c == nil {
 		return nil
@@ -98,11 +97,11 @@ func (c *Console) Close(ctx context.Context) error {
 	case err := <-ended:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("end the console, which is reading yet: %w", ctx.Err())
+		return fmt.Errorf("close the console, which is still reading: %w", ctx.Err())
 	}
 }
 
-// EndStreams ends the streams, so that a server that waits for its requests to end does not wait for them.
+// EndStreams ends the streams, so that a server's shutdown does not wait for them.
 func (c *Console) EndStreams() { c.hub.close() }
 
 // Register serves the console on mux: the pages from / on, the rest below /console/, and the description of the REST API.
@@ -126,7 +125,7 @@ func (c *Console) route(mux *http.ServeMux, pattern string, handle func(http.Res
 	mux.HandleFunc(pattern, rest.Handler(func() *slog.Logger { return c.o.Log }, handle))
 }
 
-// actor is who is recorded: the name that a person gave, and where the request came from.
+// actor returns the recorded name: the given one, with the address of the request.
 func actor(r *http.Request, name string) string {
 	if name == "" {
 		return "console at " + addressOf(r)
@@ -143,7 +142,7 @@ func addressOf(r *http.Request) string {
 	return host
 }
 
-// moment is a time as the pages take it, with the microseconds that the database keeps.
+// moment formats a time for the pages, with the microseconds that the database keeps.
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
 
 func momentOf(t *time.Time) string {

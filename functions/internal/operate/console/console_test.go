@@ -176,11 +176,11 @@ func TestEveryFactIsDrawn(t *testing.T) {
 	var drawn struct {
 		Functions []struct{ Name, Starts string }
 		Topics    []struct{ Name string }
-		Tells     []struct{ Function, Topic string }
+		Emits     []struct{ Function, Topic string } `json:"tells"`
 		Handles   []struct{ Topic, Function, Group, DeadLetter string }
 	}
 	b.do(http.MethodGet, "/console/topology", "", &drawn)
-	starts, topics, told := map[string]string{}, map[string]bool{}, map[string]bool{}
+	starts, topics, emitted := map[string]string{}, map[string]bool{}, map[string]bool{}
 	var reactions []string
 	for _, f := range drawn.Functions {
 		starts[f.Name] = f.Starts
@@ -191,9 +191,9 @@ func TestEveryFactIsDrawn(t *testing.T) {
 	for _, topic := range drawn.Topics {
 		topics[topic.Name] = true
 	}
-	for _, tell := range drawn.Tells {
-		assert.Contains(t, starts, tell.Function)
-		told[tell.Topic] = true
+	for _, e := range drawn.Emits {
+		assert.Contains(t, starts, e.Function)
+		emitted[e.Topic] = true
 	}
 	for _, handle := range drawn.Handles {
 		assert.Contains(t, starts, handle.Function)
@@ -202,7 +202,7 @@ func TestEveryFactIsDrawn(t *testing.T) {
 	}
 	for _, eventType := range events.Types() {
 		assert.True(t, topics[eventType], "%s has no topic", eventType)
-		assert.True(t, told[eventType], "nobody is known to tell %s: add it to emits", eventType)
+		assert.True(t, emitted[eventType], "%s has no known producer: add it to emits", eventType)
 	}
 	assert.Subset(t, reactions, []string{"reserve-stock", "release-stock", "finalize-order", "notify"})
 	for _, name := range reactions {
@@ -283,15 +283,15 @@ func TestAnOrderIsShownAsATimeline(t *testing.T) {
 	}
 	p := watch(b, "order:"+id, func(p page) bool { return len(p.Steps) == 3 })
 	assert.Equal(t, []string{id, "CONFIRMED", functiontest.OrderCorrelationID}, []string{p.OrderID, p.Status, p.CorrelationID})
-	var told []string
+	var emitted []string
 	for _, s := range p.Steps {
-		told = append(told, s.Function+" "+s.Type)
+		emitted = append(emitted, s.Function+" "+s.Type)
 		assert.Equal(t, functiontest.CorrelationID, s.CorrelationID)
 		assert.NotEmpty(t, s.StoredAt)
 		assert.Equal(t, s.ID, s.Event["id"])
 		assert.Equal(t, "1.0", s.Event["specversion"])
 	}
-	assert.Equal(t, []string{"create-order order.created", "reserve-stock inventory.reserved", "finalize-order order.confirmed"}, told)
+	assert.Equal(t, []string{"create-order order.created", "reserve-stock inventory.reserved", "finalize-order order.confirmed"}, emitted)
 	require.Len(t, p.Steps[0].Deliveries, 1)
 	assert.Equal(t, "reserve-stock", p.Steps[0].Deliveries[0].Function)
 	assert.NotEmpty(t, p.Steps[0].Deliveries[0].At)

@@ -17,10 +17,10 @@ import (
 	"example.com/orders/sql/operations"
 )
 
-// Bounds of what is read and replayed.
+// Bounds of reading and replaying.
 const (
 	newestLetters = 200 // of each partition
-	parkAfter     = 3   // replays that failed
+	parkAfter     = 3   // failed replays
 	replayWithin  = 30 * time.Second
 	changeWithin  = 2 * time.Minute // of one request
 	shownValue    = 256 << 10       // bytes of a value on a page
@@ -53,7 +53,7 @@ func newLetterLine(l deadletter.Letter) letterLine {
 	}
 }
 
-// begin cuts a text that anybody may have written to its first letters, of at most so many bytes.
+// begin cuts untrusted text to its first letters, at most so many bytes.
 func begin(text string, most int) string {
 	if len(text) <= most {
 		return text
@@ -64,22 +64,22 @@ func begin(text string, most int) string {
 	return text[:most] + "…"
 }
 
-// letterPage is all of a letter.
+// letterPage is a whole letter.
 type letterPage struct {
 	letterLine
 	Origin  string            `json:"origin,omitempty"`
 	Cut     string            `json:"cut,omitempty"`
 	Headers map[string]string `json:"headers"`
-	// Value is the beginning of the record's value, which has Size bytes; Shortened tells that there is more.
+	// Value is the beginning of the record's value, which has Size bytes; Shortened is whether there is more.
 	Value     string `json:"value"`
 	Size      int    `json:"size"`
 	Shortened bool   `json:"shortened"`
-	// Base64 tells that the value is no text.
+	// Base64 is whether the value is not text.
 	Base64  bool     `json:"base64"`
 	Actions []action `json:"actions"`
 }
 
-// withBox works on the letters. Handlers answer after it, so that a client that takes nothing holds up nobody.
+// withBox works on the letters. Handlers answer after it, so that a slow client blocks nothing.
 func (c *Console) withBox(ctx context.Context, actor string, do func(deadletter.Box) error) error {
 	return c.withReader(ctx, func(reader *kafka.Reader) error {
 		journal, err := deadletter.OpenJournal(ctx, c.operations, actor)
@@ -90,7 +90,7 @@ func (c *Console) withBox(ctx context.Context, actor string, do func(deadletter.
 	})
 }
 
-// readLetters reads the newest letters of a state, newest first, and what was done last.
+// readLetters reads the newest letters of a state, newest first, and the last actions.
 func (c *Console) readLetters(ctx context.Context, state deadletter.State) (any, error) {
 	answer := struct {
 		Letters []letterLine `json:"letters"`
@@ -112,7 +112,7 @@ func (c *Console) readLetters(ctx context.Context, state deadletter.State) (any,
 	}
 	rows, err := operations.New(c.operations).ListLastLetterActions(ctx, maxActions)
 	if err != nil {
-		return nil, fmt.Errorf("list what was done about dead letters: %w", err)
+		return nil, fmt.Errorf("list the actions on dead letters: %w", err)
 	}
 	for _, a := range rows {
 		answer.Actions = append(answer.Actions, newAction(a))
@@ -131,29 +131,29 @@ func newAction(a operations.DeadLetterAction) action {
 	return done
 }
 
-// place is where a letter is.
+// place is the position of a letter.
 type place struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Offset    int64  `json:"offset"`
 }
 
-// find reads the letter at a place; the error is a *rest.Problem when there is none.
+// find reads the letter at a place; its error is a *rest.Problem if there is none.
 func (c *Console) find(ctx context.Context, box deadletter.Box, p place) (deadletter.Letter, error) {
 	if !slices.ContainsFunc(c.topology.Handles, func(h handling) bool { return c.o.TopicPrefix+h.DeadLetter == p.Topic }) {
-		return deadletter.Letter{}, rest.NewProblem(http.StatusNotFound, "there are no dead letters in this topic")
+		return deadletter.Letter{}, rest.NewProblem(http.StatusNotFound, "this topic has no dead letters")
 	}
 	found, err := box.Find(ctx, deadletter.Selector{Topic: p.Topic, Partition: &p.Partition, Offset: &p.Offset})
 	if err != nil {
 		return deadletter.Letter{}, err
 	}
 	if len(found) == 0 {
-		return deadletter.Letter{}, rest.NewProblem(http.StatusNotFound, "there is no such letter")
+		return deadletter.Letter{}, rest.NewProblem(http.StatusNotFound, "no such letter")
 	}
 	return found[0], nil
 }
 
-// serveLetter answers GET /console/deadletters/{topic}/{partition}/{offset} with all of a letter.
+// serveLetter answers GET /console/deadletters/{topic}/{partition}/{offset} with a whole letter.
 func (c *Console) serveLetter(w http.ResponseWriter, r *http.Request) error {
 	partition, err := strconv.ParseInt(r.PathValue("partition"), 10, 32)
 	offset, err2 := strconv.ParseInt(r.PathValue("offset"), 10, 64)
@@ -191,14 +191,13 @@ func newLetterPage(l deadletter.Letter) letterPage {
 	return page
 }
 
-// lettersRequest is what is to be done about which letters.
+// lettersRequest is an action on letters.
 type lettersRequest struct {
 	command
 	Letters []place `json:"letters"`
 }
 
-// changeLetters answers POST /console/deadletters: letters are replayed, parked or discarded, or it is said what would
-// become of them.
+// changeLetters answers POST /console/deadletters: it replays, parks or discards letters, or says what would happen to them.
 func (c *Console) changeLetters(w http.ResponseWriter, r *http.Request) error {
 	var asked lettersRequest
 	if err := decode(w, r, &asked); err != nil {
@@ -252,7 +251,7 @@ func (c *Console) changeLetters(w http.ResponseWriter, r *http.Request) error {
 	return rest.JSON(w, http.StatusOK, results)
 }
 
-// carryOut does it. Topics are not read meanwhile by it, so that who only looks does not wait for a function.
+// carryOut does it. It holds no reader of topics, so that other pages do not wait for a function.
 func (c *Console) carryOut(ctx context.Context, who string, asked command, found []deadletter.Letter, replay deadletter.Replay, report deadletter.Report) (err error) {
 	journal, err := deadletter.OpenJournal(ctx, c.operations, who)
 	if err != nil {
@@ -270,7 +269,7 @@ func (c *Console) carryOut(ctx context.Context, who string, asked command, found
 	}
 }
 
-// wouldBe says what would become of a letter.
+// wouldBe says what would happen to a letter.
 func wouldBe(asked command, l deadletter.Letter, replay deadletter.Replay) result {
 	allowed := map[string][]deadletter.State{
 		"replay": replay.States, "park": {deadletter.Open}, "discard": {deadletter.Open, deadletter.Parked},

@@ -14,12 +14,12 @@ import (
 	"example.com/orders/functions/internal/operate/backlog"
 )
 
-// flow is the numbers on the arrows.
+// flow has the numbers on the arrows.
 type flow struct {
-	// Topics has how many records a topic got: in all, and a second.
+	// Topics has the records of each topic: in total, and per second.
 	Topics  map[string]traffic `json:"topics"`
 	Sources map[string]arrow   `json:"sources"` // by consumer group
-	// Outboxes has what waits to be sent, by schema.
+	// Outboxes has the unsent rows, by schema.
 	Outboxes map[string]waiting `json:"outboxes"`
 }
 
@@ -31,9 +31,9 @@ type traffic struct {
 type arrow struct {
 	Rate float64 `json:"rate"`
 	Lag  int64   `json:"lag"`
-	// DeadLetters is how many records the consumer could not handle since the process began.
+	// DeadLetters is the number of the consumer's dead letters since the process began.
 	DeadLetters int `json:"deadLetters"`
-	// Lost is how many records were removed before the consumer had handled them, since the process began.
+	// Lost is the number of records that were removed before the consumer had handled them, since the process began.
 	Lost int `json:"lost"`
 }
 
@@ -44,20 +44,20 @@ type waiting struct {
 	OldestSeconds int64 `json:"oldestSeconds"`
 }
 
-// maxCounted bounds what is counted of an outbox: beyond it a backlog is just large.
+// maxCounted bounds the counted rows of an outbox: beyond it a backlog is just large.
 const maxCounted = 10_000
 
-// rateWindow is over how long a rate is the mean.
+// rateWindow is the time over which a rate is averaged.
 const rateWindow = 5 * time.Second
 
-// sample is how far topics and groups were at a time.
+// sample is the offsets of topics and groups at a time.
 type sample struct {
 	at      time.Time
 	topics  map[string]int64
 	handled map[string]int64
 }
 
-// newFlow returns what reads the numbers; it remembers the earlier ones, for the rates.
+// newFlow returns a func that reads the numbers; it remembers earlier samples for the rates.
 func (c *Console) newFlow() func(context.Context) (any, error) {
 	var samples []sample
 	return func(ctx context.Context) (any, error) {
@@ -87,7 +87,7 @@ func (c *Console) newFlow() func(context.Context) (any, error) {
 	}
 }
 
-// rate is how many a second, to one decimal, so that noise is not news.
+// rate returns a rate per second, to one decimal, so that noise is not a change.
 func rate(from, to time.Time, before, after int64) float64 {
 	seconds := to.Sub(from).Seconds()
 	if seconds <= 0 || after <= before {
@@ -96,7 +96,7 @@ func rate(from, to time.Time, before, after int64) float64 {
 	return float64(int64(float64(after-before)/seconds*10+0.5)) / 10
 }
 
-// takeSample asks the brokers how far everything is. What a group has handled counts from the oldest record that there is.
+// takeSample reads all offsets from the brokers. A group's handled records count from the oldest existing record.
 func (c *Console) takeSample(ctx context.Context) (now sample, lags map[string]int64, err error) {
 	err = c.withReader(ctx, func(reader *kafka.Reader) error {
 		now = sample{at: time.Now(), topics: map[string]int64{}, handled: map[string]int64{}}
@@ -109,7 +109,7 @@ func (c *Console) takeSample(ctx context.Context) (now sample, lags map[string]i
 			if err != nil {
 				return err
 			}
-			spans, err := reader.Spans(source.Topic) // after the offsets: what is handled meanwhile is lag, and never less than none
+			spans, err := reader.Spans(source.Topic) // after the offsets: what is handled meanwhile counts as lag, which is never negative
 			if err != nil {
 				return err
 			}
@@ -146,7 +146,7 @@ func (c *Console) takeSample(ctx context.Context) (now sample, lags map[string]i
 
 func (c *Console) plain(name string) string { return strings.TrimPrefix(name, c.o.TopicPrefix) }
 
-// withReader reads topics, once a reader is free. One that failed is thrown away: the next one connects anew.
+// withReader calls do with a reader, once one is free. It discards a failed reader: the next one reconnects.
 func (c *Console) withReader(ctx context.Context, do func(*kafka.Reader) error) (err error) {
 	reader, err := c.takeReader(ctx)
 	if err != nil {
@@ -170,11 +170,11 @@ func (c *Console) takeReader(ctx context.Context) (*kafka.Reader, error) {
 	case reader := <-c.readers:
 		return reader, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for others to have read from Kafka: %w", ctx.Err())
+		return nil, fmt.Errorf("wait for a free Kafka reader: %w", ctx.Err())
 	}
 }
 
-// closeReaders ends the connections to the brokers, each once nobody reads with it.
+// closeReaders closes the connections to the brokers, each once it is idle.
 func (c *Console) closeReaders(ctx context.Context) error {
 	var errs []error
 	for range maxReaders {
@@ -190,7 +190,7 @@ func (c *Console) closeReaders(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// outboxes counts what waits to be sent.
+// outboxes counts the unsent rows.
 func (c *Console) outboxes(ctx context.Context) (map[string]waiting, error) {
 	counted := map[string]waiting{}
 	for _, name := range c.o.Wiring.Outboxes() {

@@ -11,8 +11,8 @@ import (
 	"example.com/orders/functions/internal/observe/health"
 )
 
-// Bounds of the streams. A view is read for all who watch it together, at most so often that reading takes a share of
-// 1/readShare of the time, and at most within readWithin.
+// Bounds of the streams. A view is read once for all its watchers, at most for a share of 1/readShare of the time, and at
+// most within readWithin.
 const (
 	maxClients = 128
 	maxOfOne   = 32 // clients of one address
@@ -22,13 +22,13 @@ const (
 	readWithin = 20 * time.Second
 )
 
-// view is something that is shown live.
+// view is a live part of a page.
 type view struct {
 	every time.Duration
 	read  func(context.Context) (any, error)
 }
 
-// hub reads views while somebody watches them, and tells the watchers of what is new.
+// hub reads views while they are watched, and sends changes to their watchers.
 type hub struct {
 	find func(name string) (view, bool)
 
@@ -39,7 +39,7 @@ type hub struct {
 	ended   sync.WaitGroup
 }
 
-// feed is a view that is watched.
+// feed is a watched view.
 type feed struct {
 	cancel   context.CancelFunc
 	wake     chan struct{}
@@ -59,16 +59,16 @@ func newHub(find func(string) (view, bool)) *hub {
 	return &hub{find: find, clients: map[string][]*client{}, feeds: map[string]*feed{}}
 }
 
-// message is what is sent of a view: what was read, or why it could not be.
+// message is the message about a view: its contents, or the error.
 type message struct {
 	View  string `json:"view"`
 	Data  any    `json:"data,omitempty"`
 	Error string `json:"error,omitempty"`
 }
 
-// join adds a client at an address that watches views; nil when the hub is closed. Its first messages are what is known
-// already. When its address has too many clients the oldest of them is dropped; when all addresses together have too many, the
-// oldest of the address that has most. So streams that others hold open lock nobody out.
+// join adds a client at an address that watches views; it returns nil if the hub is closed. The first messages are the
+// latest known ones. If the address has too many clients, its oldest is dropped; if all addresses together have too many,
+// the oldest of the address with the most. So the streams of others cannot lock anybody out.
 func (h *hub) join(address string, names []string) *client {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -102,7 +102,7 @@ func (h *hub) join(address string, names []string) *client {
 	return c
 }
 
-// open begins to read a view.
+// open starts to read a view.
 func (h *hub) open(name string) *feed {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &feed{cancel: cancel, wake: make(chan struct{}, 1)}
@@ -112,7 +112,7 @@ func (h *hub) open(name string) *feed {
 	return f
 }
 
-// leave takes a client away; a view that nobody watches any more is not read any more.
+// leave removes a client; a view without watchers is no longer read.
 func (h *hub) leave(c *client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -148,7 +148,7 @@ func (h *hub) run(ctx context.Context, name string, v view, f *feed) {
 		if ctx.Err() != nil {
 			return
 		}
-		h.tell(f, text)
+		h.broadcast(f, text)
 		pause := time.NewTimer(health.Pause(v.every, readShare, time.Since(begin), err))
 		select {
 		case <-ctx.Done():
@@ -161,7 +161,7 @@ func (h *hub) run(ctx context.Context, name string, v view, f *feed) {
 	}
 }
 
-// read returns the message of a view, and the error that is in it.
+// read returns the message of a view, and the error in it.
 func read(ctx context.Context, name string, v view) (text []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
@@ -171,13 +171,13 @@ func read(ctx context.Context, name string, v view) (text []byte, err error) {
 			return text, nil
 		}
 	}
-	text, _ = json.Marshal(message{View: name, Error: err.Error()}) // strings encode
+	text, _ = json.Marshal(message{View: name, Error: err.Error()}) // encoding strings cannot fail
 	return text, err
 }
 
-// tell gives a message to the watchers of a view, unless they have it. A client that has not taken the earlier ones is
-// dropped: it comes back by itself, and begins with what is known then.
-func (h *hub) tell(f *feed, text []byte) {
+// broadcast sends a message to the watchers of a view, unless they have it. A client that has not taken earlier ones is
+// dropped: it reconnects, and starts with the latest state.
+func (h *hub) broadcast(f *feed, text []byte) {
 	h.mu.Lock()
 	if bytes.Equal(f.last, text) {
 		h.mu.Unlock()
@@ -198,7 +198,7 @@ func (h *hub) tell(f *feed, text []byte) {
 	}
 }
 
-// refresh has the views whose names begin with a word read at once: somebody has changed what they show.
+// refresh makes the views of a kind be read at once, since their contents were changed.
 func (h *hub) refresh(kind string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -206,13 +206,13 @@ func (h *hub) refresh(kind string) {
 		if kindOf(name) == kind {
 			select {
 			case f.wake <- struct{}{}:
-			default: // it is about to be read
+			default: // a read is pending
 			}
 		}
 	}
 }
 
-// close ends all streams and waits until nothing is read any more.
+// close ends all streams and waits until no view is being read.
 func (h *hub) close() {
 	h.mu.Lock()
 	h.closed = true

@@ -287,7 +287,7 @@ func TestViewsAreKnownByTheirNames(t *testing.T) {
 
 func TestTheTellerOfAFactIsFoundByItsCause(t *testing.T) {
 	top := topology{
-		Tells:   []telling{{"finalize-order", "order.failed"}, {"expire-orders", "order.failed"}, {"create-order", "order.created"}},
+		Emits:   []emission{{"finalize-order", "order.failed"}, {"expire-orders", "order.failed"}, {"create-order", "order.created"}},
 		Handles: []handling{{Topic: "inventory.rejected", Function: "finalize-order"}},
 	}
 	for _, c := range [][3]string{
@@ -296,6 +296,6 @@ func TestTheTellerOfAFactIsFoundByItsCause(t *testing.T) {
 		{"order.created", "", "create-order"},
 		{"order.lost", "", ""},
 	} {
-		assert.Equal(t, c[2], top.teller(c[0], c[1]), fmt.Sprint(c))
+		assert.Equal(t, c[2], top.producer(c[0], c[1]), fmt.Sprint(c))
 	}
 }

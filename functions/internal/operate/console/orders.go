@@ -10,7 +10,7 @@ import (
 	"example.com/orders/sql/orders"
 )
 
-// listed is how many orders a live list has: what is older is paged through by the REST API.
+// listed is the number of orders in a live list; older ones come from the REST API, by page.
 const listed = 50
 
 // orderLine is an order in a list.
@@ -39,7 +39,7 @@ func newOrderLine(row orders.GetOrderRow) orderLine {
 // newestID is above every order id.
 const newestID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
-// readOrders reads the newest orders, of one status unless it is empty, by one query.
+// readOrders reads the newest orders, of one status unless it is empty, with one query.
 func (c *Console) readOrders(ctx context.Context, status orders.OrdersStatus) (any, error) {
 	q := orders.New(c.orders)
 	found := []orderLine{}
@@ -63,7 +63,7 @@ func (c *Console) readOrders(ctx context.Context, status orders.OrdersStatus) (a
 	return found, nil
 }
 
-// readCounts counts the orders of each status. It reads an index from end to end, and the hub gives it the time.
+// readCounts counts the orders of each status. It scans a whole index; the hub limits how often.
 func (c *Console) readCounts(ctx context.Context) (any, error) {
 	rows, err := orders.New(c.orders).TallyStatuses(ctx)
 	if err != nil {
@@ -79,7 +79,7 @@ func (c *Console) readCounts(ctx context.Context) (any, error) {
 	return counts, nil
 }
 
-// maxLevels is how many SKUs the page of the stock has.
+// maxLevels is the number of SKUs on the stock page.
 const maxLevels = 500
 
 // level is the stock of a SKU.
@@ -105,7 +105,7 @@ func (c *Console) readStock(ctx context.Context) (any, error) {
 	return answer, nil
 }
 
-// readAudit is the last report, with its length in milliseconds; nil before the first one.
+// readAudit returns the last report, with its duration in milliseconds; nil before the first one.
 func (c *Console) readAudit(context.Context) (any, error) {
 	report := c.o.Audit()
 	if report == nil {

@@ -16,7 +16,7 @@ import (
 	"example.com/orders/sql/operations"
 )
 
-// Bounds of what operators see and do at once.
+// Bounds of what operators see and change at once.
 const (
 	maxRows    = 100
 	maxActions = 20
@@ -36,7 +36,7 @@ type outboxRow struct {
 	LastError   string `json:"lastError,omitempty"`
 }
 
-// action is something that an operator did.
+// action is an action of an operator.
 type action struct {
 	At     string `json:"at"`
 	Actor  string `json:"actor"`
@@ -57,7 +57,7 @@ func (c *Console) operator(name, actor string) backlog.Operator {
 	return backlog.Operator{Schema: name, DB: c.outboxPools[name], Operations: c.operations, Actor: actor}
 }
 
-// readOutbox reads the oldest rows of a state of all outboxes, what waits in all, and what was done last.
+// readOutbox reads the oldest rows of a state in all outboxes, the counts of unsent rows, and the last actions.
 func (c *Console) readOutbox(ctx context.Context, state backlog.State) (any, error) {
 	answer := struct {
 		Rows     []outboxRow        `json:"rows"`
@@ -81,7 +81,7 @@ func (c *Console) readOutbox(ctx context.Context, state backlog.State) (any, err
 	}
 	done, err := operations.New(c.operations).ListLastOutboxActions(ctx, maxActions)
 	if err != nil {
-		return nil, fmt.Errorf("list what was done about outbox rows: %w", err)
+		return nil, fmt.Errorf("list the actions on outbox rows: %w", err)
 	}
 	for _, a := range done {
 		what := a.SchemaName
@@ -93,7 +93,7 @@ func (c *Console) readOutbox(ctx context.Context, state backlog.State) (any, err
 	return answer, nil
 }
 
-// serveRow answers GET /console/outbox/{schema}/{id} with a row and its event, or the text of one that cannot be decoded.
+// serveRow answers GET /console/outbox/{schema}/{id} with a row and its event, or its text if it cannot be decoded.
 func (c *Console) serveRow(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("schema")
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
@@ -121,7 +121,7 @@ func (c *Console) serveRow(w http.ResponseWriter, r *http.Request) error {
 	return rest.JSON(w, http.StatusOK, answer)
 }
 
-// rowsRequest is what is to be done about which rows.
+// rowsRequest is an action on rows.
 type rowsRequest struct {
 	command
 	Rows []struct {
@@ -130,7 +130,7 @@ type rowsRequest struct {
 	} `json:"rows"`
 }
 
-// changeRows answers POST /console/outbox: rows are requeued or discarded, or it is said what would become of them.
+// changeRows answers POST /console/outbox: it requeues or discards rows, or says what would happen to them.
 func (c *Console) changeRows(w http.ResponseWriter, r *http.Request) error {
 	var asked rowsRequest
 	if err := decode(w, r, &asked); err != nil {
@@ -169,7 +169,7 @@ func (c *Console) changeRows(w http.ResponseWriter, r *http.Request) error {
 	return rest.JSON(w, http.StatusOK, results)
 }
 
-// wouldChange is nil when a row is in one of the states.
+// wouldChange returns nil if a row is in one of the states.
 func wouldChange(ctx context.Context, operator backlog.Operator, id int64, allowed []backlog.State) error {
 	row, err := operator.Get(ctx, id)
 	if err != nil {

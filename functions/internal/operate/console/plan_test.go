@@ -60,21 +60,21 @@ func TestTenThousandOrdersAreLookedAtByIndexes(t *testing.T) {
 	for _, name := range []string{schema.Orders, schema.Inventory, schema.Notifications} {
 		planners[name] = mysqltest.NewPlanner(t, pool(name))
 	}
-	told, facts := messaging.New(planners[schema.Orders]), orders.New(planners[schema.Orders])
+	messages, facts := messaging.New(planners[schema.Orders]), orders.New(planners[schema.Orders])
 	for name, c := range map[string]struct {
 		schema string
 		query  func() (rows int, err error)
 		index  string // of the table that is large
 		rows   int
 	}{
-		"FirstEventFrom": {schema.Orders, func() (int, error) { _, err := told.FirstEventFrom(t.Context(), 5000); return 1, err }, "PRIMARY", 1},
-		"LastEvent":      {schema.Orders, func() (int, error) { _, err := told.LastEvent(t.Context()); return 1, err }, "", 1},
+		"FirstEventFrom": {schema.Orders, func() (int, error) { _, err := messages.FirstEventFrom(t.Context(), 5000); return 1, err }, "PRIMARY", 1},
+		"LastEvent":      {schema.Orders, func() (int, error) { _, err := messages.LastEvent(t.Context()); return 1, err }, "", 1},
 		"ListEventsOf": {schema.Orders, func() (int, error) {
-			rows, err := told.ListEventsOf(t.Context(), messaging.ListEventsOfParams{Shard: shard, FromID: 1, AggregateID: theID, Limit: 100})
+			rows, err := messages.ListEventsOf(t.Context(), messaging.ListEventsOfParams{Shard: shard, FromID: 1, AggregateID: theID, Limit: 100})
 			return len(rows), err
 		}, "outbox_due", 1},
 		"ListHandledBetween": {schema.Orders, func() (int, error) {
-			rows, err := told.ListHandledBetween(t.Context(), messaging.ListHandledBetweenParams{FromID: theID + "#", ToID: theID + "$", Limit: 100})
+			rows, err := messages.ListHandledBetween(t.Context(), messaging.ListHandledBetweenParams{FromID: theID + "#", ToID: theID + "$", Limit: 100})
 			return len(rows), err
 		}, "PRIMARY", 1},
 		"TallyStatuses": {schema.Orders, func() (int, error) { rows, err := facts.TallyStatuses(t.Context()); return len(rows), err }, "orders_status", 1},

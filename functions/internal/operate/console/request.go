@@ -10,7 +10,7 @@ import (
 	"example.com/orders/functions/internal/web/rest"
 )
 
-// command is what an operator asks for.
+// command is a request of an operator.
 type command struct {
 	Action string `json:"action"`
 	Reason string `json:"reason"`
@@ -18,14 +18,14 @@ type command struct {
 	DryRun bool   `json:"dryRun"`
 }
 
-// result is what came of it for one thing.
+// result is the result for one thing.
 type result struct {
 	What   string `json:"what"`
 	OK     bool   `json:"ok"`
 	Detail string `json:"detail"`
 }
 
-// decode reads a body; the error is a *rest.Problem.
+// decode reads a body; its error is a *rest.Problem.
 func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	body, err := rest.Body(w, r)
 	if err != nil {
@@ -39,20 +39,20 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	return nil
 }
 
-// check refuses what is not to be done; the error is a *rest.Problem.
+// check refuses invalid commands; its error is a *rest.Problem.
 func (o command) check(things int, actions ...string) error {
 	switch {
 	case !slices.Contains(actions, o.Action):
 		return rest.NewProblem(http.StatusBadRequest, fmt.Sprintf("the action is one of %v", actions))
 	case things < 1 || things > maxRows:
-		return rest.NewProblem(http.StatusBadRequest, fmt.Sprintf("name 1 to %d of them", maxRows))
+		return rest.NewProblem(http.StatusBadRequest, fmt.Sprintf("select 1 to %d of them", maxRows))
 	case len(o.Reason) > 500 || len(o.Actor) > 64:
 		return rest.NewProblem(http.StatusBadRequest, "the reason has at most 500 and the actor at most 64 bytes")
 	}
 	return nil
 }
 
-// done says what became of something that the command was carried out on.
+// done describes the change of a thing.
 func (o command) done() string {
 	if o.DryRun {
 		return "would be " + past[o.Action]

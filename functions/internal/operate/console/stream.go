@@ -15,17 +15,16 @@ import (
 	"example.com/orders/sql/orders"
 )
 
-// beat is how long a client hears nothing before it hears that there is nothing. One that does not take what is sent is cut
-// off by the server, as every client is.
+// beat is the interval of keep-alive messages. The server cuts off a client that does not read, as everywhere.
 const beat = 15 * time.Second
 
-// kindOf is the first word of a view's name, which is kind or kind:argument.
+// kindOf returns the first word of a view's name, which is kind or kind:argument.
 func kindOf(name string) string {
 	kind, _, _ := strings.Cut(name, ":")
 	return kind
 }
 
-// statuses are those of orders.
+// statuses are the statuses of orders.
 var statuses = []string{
 	string(orders.OrdersStatusPENDING), string(orders.OrdersStatusCONFIRMED),
 	string(orders.OrdersStatusFAILED), string(orders.OrdersStatusCANCELED),
@@ -60,7 +59,7 @@ func (c *Console) view(name string) (view, bool) {
 	}
 }
 
-// serveEvents answers GET /console/events?view=…&view=… with server-sent events, one for each view that is new.
+// serveEvents answers GET /console/events?view=…&view=… with server-sent events, one per changed view.
 func (c *Console) serveEvents(w http.ResponseWriter, r *http.Request) {
 	rest.Handler(func() *slog.Logger { return c.o.Log }, func(w http.ResponseWriter, _ *http.Request) error {
 		names := slices.Compact(slices.Sorted(slices.Values(r.URL.Query()["view"])))
@@ -69,28 +68,28 @@ func (c *Console) serveEvents(w http.ResponseWriter, r *http.Request) {
 		}
 		for _, name := range names {
 			if _, ok := c.view(name); !ok {
-				return rest.NewProblem(http.StatusBadRequest, "there is no such view")
+				return rest.NewProblem(http.StatusBadRequest, "no such view")
 			}
 		}
 		client := c.hub.join(addressOf(r), names)
 		if client == nil {
-			return rest.Unavailable("the server is stopping")
+			return rest.Unavailable("the server is shutting down")
 		}
 		defer c.hub.leave(client)
-		// With the context of the request and not with that of the handler, which is bounded.
+		// With the request's context, not the handler's, which has a time limit.
 		stream(r.Context(), w, client)
 		return nil
 	})(w, r)
 }
 
-// stream writes what a client is told, until it is gone.
+// stream writes the messages of a client until it is gone.
 func stream(ctx context.Context, w http.ResponseWriter, client *client) {
 	header := w.Header()
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no")
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // that of the server is for requests that end; without one there is none
+	_ = control.SetReadDeadline(time.Time{}) // the server's deadline is for requests that end
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
 	frame := []byte("retry: 1000\n\n")

@@ -19,7 +19,7 @@ import (
 	"example.com/orders/sql/orders"
 )
 
-// orderPage is all that is known of an order.
+// orderPage is everything about an order.
 type orderPage struct {
 	orderLine
 	CorrelationID string         `json:"correlationId"`
@@ -40,7 +40,7 @@ type held struct {
 	Quantity int64  `json:"quantity"`
 }
 
-// step is an event of the order: who told it, when it was stored and sent, and who handled it.
+// step is an event of the order: its producer, when it was stored and sent, and its consumers.
 type step struct {
 	Function      string      `json:"function"`
 	Type          string      `json:"type"`
@@ -61,10 +61,10 @@ type step struct {
 	stored time.Time
 }
 
-// delivered is what a consumer of an event did.
+// delivered is the handling of an event by a consumer.
 type delivered struct {
 	Function string `json:"function"`
-	// At is when it had handled the event; empty as long as it has not.
+	// At is when it handled the event; empty if it has not yet.
 	At string `json:"at,omitempty"`
 }
 
@@ -79,13 +79,13 @@ type notification struct {
 	source string
 }
 
-// maxSteps bounds what is read of an order. A whole saga has fewer than ten events.
+// maxSteps bounds the events of an order. A whole saga has fewer than ten.
 const maxSteps = 200
 
-// skew is how far the clocks of those who store an order's events may be behind that of who accepted the order.
+// skew is how much the clocks of the services that store an order's events may be behind the one that accepted it.
 const skew = time.Minute
 
-// readOrder reads an order's page; nil when there is no such order.
+// readOrder reads the page of an order; nil if the order does not exist.
 func (c *Console) readOrder(ctx context.Context, id string) (any, error) {
 	q := orders.New(c.orders)
 	row, err := q.GetOrder(ctx, id)
@@ -120,7 +120,7 @@ func (c *Console) readReservation(ctx context.Context, id string) (*reservation,
 	q := inventory.New(c.inventory)
 	row, err := q.GetReservation(ctx, id)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil //nolint:nilnil // nothing was asked of the stock yet
+		return nil, nil //nolint:nilnil // the stock has no reservation yet
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the reservation of order %s: %w", id, err)
@@ -128,7 +128,7 @@ func (c *Console) readReservation(ctx context.Context, id string) (*reservation,
 	found := &reservation{Status: string(row.Status), UpdatedAt: moment(row.UpdatedAt), Held: []held{}}
 	rows, err := q.ListHeld(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("read what order %s holds: %w", id, err)
+		return nil, fmt.Errorf("read the stock that order %s holds: %w", id, err)
 	}
 	for _, row := range rows {
 		found.Held = append(found.Held, held{row.Sku, row.Quantity})
@@ -139,7 +139,7 @@ func (c *Console) readReservation(ctx context.Context, id string) (*reservation,
 func (c *Console) readMails(ctx context.Context, id string) ([]notification, error) {
 	rows, err := notifications.New(c.notifications).ListNotificationsOf(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("read what the customer of order %s was told: %w", id, err)
+		return nil, fmt.Errorf("read the notifications of order %s: %w", id, err)
 	}
 	mails := []notification{}
 	for _, row := range rows {
@@ -151,10 +151,10 @@ func (c *Console) readMails(ctx context.Context, id string) ([]notification, err
 	return mails, nil
 }
 
-// identity is what a consumer handles once.
+// identity is the unit that a consumer handles once.
 type identity struct{ consumer, source, id string }
 
-// readSteps reads the events of an order from both outboxes, and from the inboxes who has handled them.
+// readSteps reads the events of an order from both outboxes, and their consumers from the inboxes.
 func (c *Console) readSteps(ctx context.Context, id string, since time.Time, mails []notification) ([]step, error) {
 	handled := map[identity]string{}
 	for _, mail := range mails {
@@ -167,23 +167,23 @@ func (c *Console) readSteps(ctx context.Context, id string, since time.Time, mai
 	steps := []step{}
 	for _, name := range c.o.Wiring.Outboxes() {
 		q := messaging.New(c.outboxPools[name])
-		// '#' is between an order's id and the number of the fact, and '$' follows it.
+		// '#' separates an order's id from the number of the fact, and '$' is the next character.
 		rows, err := q.ListHandledBetween(ctx, messaging.ListHandledBetweenParams{FromID: id + "#", ToID: id + "$", Limit: maxSteps})
 		if err != nil {
-			return nil, fmt.Errorf("look for order %s in the inbox of %s: %w", id, name, err)
+			return nil, fmt.Errorf("look up order %s in the inbox of %s: %w", id, name, err)
 		}
 		for _, row := range rows {
 			handled[identity{row.Consumer, row.Source, row.EventID}] = moment(row.ProcessedAt)
 		}
 		from, err := firstSince(ctx, q, since.Add(-skew))
 		if err != nil {
-			return nil, fmt.Errorf("look for order %s in the outbox of %s: %w", id, name, err)
+			return nil, fmt.Errorf("look up order %s in the outbox of %s: %w", id, name, err)
 		}
-		told, err := q.ListEventsOf(ctx, messaging.ListEventsOfParams{Shard: outbox.Shard(id), FromID: from, AggregateID: id, Limit: maxSteps})
+		stored, err := q.ListEventsOf(ctx, messaging.ListEventsOfParams{Shard: outbox.Shard(id), FromID: from, AggregateID: id, Limit: maxSteps})
 		if err != nil {
 			return nil, fmt.Errorf("read the events of order %s in %s: %w", id, name, err)
 		}
-		for _, row := range told {
+		for _, row := range stored {
 			s, err := newStep(row)
 			if err != nil {
 				return nil, err
@@ -217,18 +217,18 @@ func newStep(row messaging.ListEventsOfRow) (step, error) {
 	return s, nil
 }
 
-// connect finds who told each event, and who has to handle it.
+// connect finds the producer and the consumers of each event.
 func (c *Console) connect(steps []step, handled map[identity]string) {
 	for i := range steps {
 		s := &steps[i]
 		causeType := ""
 		for _, cause := range steps {
-			// Facts of two services may have the same number: the cause is the one whose consumer told this event.
+			// Facts of two services may have the same number: the cause is the one whose consumer emitted this event.
 			if cause.ID == s.CausationID && c.topology.leads(cause.Type, s.Type) {
 				causeType = cause.Type
 			}
 		}
-		s.Function = c.topology.teller(s.Type, causeType)
+		s.Function = c.topology.producer(s.Type, causeType)
 		for _, h := range c.topology.Handles {
 			if h.Topic == s.Type {
 				s.Deliveries = append(s.Deliveries, delivered{h.Function, handled[identity{h.Function, s.Event.Source(), s.ID}]})
@@ -237,15 +237,15 @@ func (c *Console) connect(steps []step, handled map[identity]string) {
 	}
 }
 
-// leads tells whether a function that handles events of one type tells those of another.
+// leads returns whether a function that consumes one type emits another.
 func (t topology) leads(from, to string) bool {
 	return slices.ContainsFunc(t.Handles, func(h handling) bool {
-		return h.Topic == from && slices.Contains(t.Tells, telling{h.Function, to})
+		return h.Topic == from && slices.Contains(t.Emits, emission{h.Function, to})
 	})
 }
 
-// firstSince finds the first event of an outbox that was stored at a time or later. Ids and times ascend together, but
-// for transactions that were open at once; the primary key is enough for a binary search.
+// firstSince finds the first event of an outbox stored at a time or later, by binary search over the primary key: ids and
+// times ascend together, except for concurrent transactions.
 func firstSince(ctx context.Context, q *messaging.Queries, since time.Time) (int64, error) {
 	last, err := q.LastEvent(ctx)
 	if errors.Is(err, sql.ErrNoRows) {

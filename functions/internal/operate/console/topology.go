@@ -10,7 +10,7 @@ import (
 	"example.com/orders/knative"
 )
 
-// emits are the types that each function tells, by the folder of the function. The manifests do not have them: they wire
+// emits has the types that each function emits, by the folder of the function. The manifests do not have them: they connect
 // topics to functions, and a function writes to its outbox.
 var emits = map[string][]string{
 	"createorder":   {events.OrderCreatedType},
@@ -21,17 +21,17 @@ var emits = map[string][]string{
 	"releasestock":  {events.InventoryReleasedType},
 }
 
-// topology is the wiring as it is drawn: functions, topics, and arrows between the two.
+// topology is the wiring as it is drawn: functions, topics, and the arrows between them.
 type topology struct {
 	Functions []functionNode `json:"functions"`
 	Topics    []topicNode    `json:"topics"`
-	Tells     []telling      `json:"tells"`
+	Emits     []emission     `json:"tells"`
 	Handles   []handling     `json:"handles"`
 }
 
 type functionNode struct {
 	Name string `json:"name"`
-	// Starts is what starts the function beside events: "http" or "clock", empty when nothing does.
+	// Starts is what else starts the function besides events: "http" or "clock", or empty.
 	Starts string `json:"starts,omitempty"`
 }
 
@@ -40,8 +40,8 @@ type topicNode struct {
 	Partitions int32  `json:"partitions"`
 }
 
-// telling is an arrow from a function to a topic.
-type telling struct {
+// emission is an arrow from a function to a topic.
+type emission struct {
 	Function string `json:"function"`
 	Topic    string `json:"topic"`
 }
@@ -56,10 +56,10 @@ type handling struct {
 	DeadLetter string `json:"deadLetter"`
 }
 
-// newTopology draws the wiring: the functions that have an arrow, and the topics that are no dead letters.
+// newTopology draws the wiring: the functions with an arrow, and the topics except dead letters.
 func newTopology(w *knative.Wiring, prefix string) topology {
 	plain := func(name string) string { return strings.TrimPrefix(name, prefix) }
-	t := topology{Functions: []functionNode{}, Topics: []topicNode{}, Tells: []telling{}, Handles: []handling{}}
+	t := topology{Functions: []functionNode{}, Topics: []topicNode{}, Emits: []emission{}, Handles: []handling{}}
 	deadLetters := map[string]bool{}
 	handles := map[string]bool{}
 	for _, source := range w.Sources {
@@ -87,7 +87,7 @@ func newTopology(w *knative.Wiring, prefix string) topology {
 		}
 		t.Functions = append(t.Functions, node)
 		for _, topic := range emits[service.Function] {
-			t.Tells = append(t.Tells, telling{service.Name, topic})
+			t.Emits = append(t.Emits, emission{service.Name, topic})
 		}
 	}
 	return t
@@ -97,13 +97,13 @@ func (c *Console) serveTopology(w http.ResponseWriter, _ *http.Request) error {
 	return rest.JSON(w, http.StatusOK, c.topology)
 }
 
-// teller is the function that told an event of a type, of several the one that handles events of the type that caused
-// it; with an unknown cause the one that handles none.
-func (t topology) teller(eventType, causeType string) string {
+// producer returns the function that emitted an event of a type. If there are several, it is the one that consumes the type
+// of the cause; with an unknown cause, the one that consumes nothing.
+func (t topology) producer(eventType, causeType string) string {
 	var candidates []string
-	for _, told := range t.Tells {
-		if told.Topic == eventType {
-			candidates = append(candidates, told.Function)
+	for _, e := range t.Emits {
+		if e.Topic == eventType {
+			candidates = append(candidates, e.Function)
 		}
 	}
 	for _, name := range candidates {

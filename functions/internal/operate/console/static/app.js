@@ -1,4 +1,4 @@
-// The frame around the pages: which one is shown, and whether it is live.
+// The frame around the pages: which page is shown, and whether it is live.
 import { h, put } from './dom.js';
 import { watch } from './http.js';
 import flow from './flow.js';
@@ -31,7 +31,7 @@ function connected(state, detail) {
   connection.title = detail ?? '';
 }
 
-// live shows views on the page that is there; a page may call it again to watch others.
+// live watches views for the current page; a page may call it again to watch other views.
 function live(handlers) {
   leave();
   connected('connecting');

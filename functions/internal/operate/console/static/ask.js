@@ -1,10 +1,10 @@
-// Whoever changes something is asked first, with what would become of it, and gives the record a reason.
+// Before each change a dialog shows its effects and asks for a reason, which is recorded.
 import { h, toast } from './dom.js';
 import { request } from './http.js';
 
 const remembered = 'orders.console.actor';
 
-// ask shows what a change would do, by a dry run, and carries it out when it is confirmed. It calls done with the results.
+// ask shows the effects of a change by a dry run, makes the change once it is confirmed, and calls done with the results.
 export async function ask({ title, path, body, verb, danger = false, done = () => {} }) {
   let plan;
   try {
@@ -59,7 +59,7 @@ function results(list) {
     h('code', {}, r.what), h('span', {}, r.detail))));
 }
 
-// inspect shows all of something: the path has it, and content makes of it what is shown.
+// inspect shows the details of a thing: it fetches them from path, and content renders them.
 export async function inspect(title, path, content) {
   let full;
   try {
@@ -76,7 +76,7 @@ export async function inspect(title, path, content) {
   dialog.showModal();
 }
 
-// record is the list of what operators did last.
+// record is the list of the last actions of operators.
 export function record() {
   const body = h('tbody', {});
   const element = h('section', { class: 'card', 'aria-labelledby': 'record-title' }, h('h2', { id: 'record-title' }, 'Record'),
@@ -93,7 +93,7 @@ export function record() {
   };
 }
 
-// selection is the boxes by which rows are picked.
+// selection has the checkboxes that select rows.
 export function selection(onChange) {
   const picked = new Map();
   return {

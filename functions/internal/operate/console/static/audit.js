@@ -1,4 +1,4 @@
-// Audit: what must always be true, and whether it is.
+// Audit: the invariants, and their breaches.
 import { h, heading, count, when } from './dom.js';
 
 const titles = { stock: 'Stock', reserved: 'Reserved', holdings: 'Holdings', totals: 'Totals', facts: 'Facts', ends: 'Ends', sent: 'Sent', once: 'Once' };

@@ -1,4 +1,4 @@
-// Dead letters: what a function could not handle.
+// Dead letters: events that a function could not handle.
 import { h, put, reconcile, heading, badge, when, shortID } from './dom.js';
 import { ask, inspect, record, selection } from './ask.js';
 

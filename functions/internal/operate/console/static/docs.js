@@ -12,7 +12,7 @@ function resolve(value) {
 
 const refName = (value) => value?.$ref?.split('/').at(-1);
 
-// typeOf writes a schema on one line.
+// typeOf formats a schema on one line.
 function typeOf(schema) {
   if (schema.$ref) return h('a', { href: `#${refName(schema)}` }, refName(schema));
   if (schema.const !== undefined) return JSON.stringify(schema.const);

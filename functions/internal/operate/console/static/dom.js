@@ -1,8 +1,8 @@
-// How the pages are made: every text becomes a text node, so that nothing that somebody ordered is ever markup.
+// Helpers that build the pages: every text becomes a text node, so that the text of an order is never markup.
 
 const svgNames = new Set(['svg', 'g', 'path', 'rect', 'circle', 'text', 'tspan', 'title', 'defs', 'marker', 'line']);
 
-// h makes an element. Attributes that are false, null or undefined are left out; a function is a listener.
+// h creates an element. It leaves out attributes that are false, null or undefined; a function is a listener.
 export function h(name, attributes = {}, ...children) {
   const element = svgNames.has(name) ? document.createElementNS('http://www.w3.org/2000/svg', name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -15,13 +15,13 @@ export function h(name, attributes = {}, ...children) {
   return element;
 }
 
-// put sets a text, when it is another one: what does not change is not announced and keeps its selection.
+// put sets a text only if it differs: unchanged text is not announced again and keeps its selection.
 export function put(element, text) {
   const wanted = String(text);
   if (element.textContent !== wanted) element.textContent = wanted;
 }
 
-// reconcile makes the children of parent those of items, by key, and keeps the ones that were there, with their focus.
+// reconcile updates the children of parent to match items, by key; existing elements stay, with their focus.
 export function reconcile(parent, items, keyOf, create, update) {
   const kept = new Map();
   for (const child of parent.children) kept.set(child.dataset.key, child);
@@ -50,7 +50,7 @@ export function money(amount, currency) {
 
 export const count = (n) => new Intl.NumberFormat('en').format(n);
 
-// duration writes microseconds as a person reads them.
+// duration formats microseconds for people.
 export function duration(micros) {
   if (micros < 0) micros = 0;
   if (micros < 10_000) return `${(micros / 1000).toFixed(1)} ms`;
@@ -60,7 +60,7 @@ export function duration(micros) {
   return `${Math.round(micros / 3_600_000_000)} h`;
 }
 
-// micros reads a time with six decimals, which Date keeps three of.
+// micros parses a time with six decimals, of which Date keeps three.
 export function micros(text) {
   return Date.parse(text) * 1000 + Number(text.slice(23, 26) || 0);
 }
@@ -91,5 +91,5 @@ export function toast(text, bad = false) {
 
 export const heading = (title, ...rest) => h('div', { class: 'heading' }, h('h1', {}, title), ...rest);
 
-// pretty is JSON as it is read.
+// pretty formats JSON for people.
 export const pretty = (value) => h('pre', { class: 'raw', tabindex: '0' }, JSON.stringify(value, null, 2));

@@ -1,10 +1,10 @@
-// Flow: the wiring as it is deployed, with what goes along each arrow right now.
+// Flow: the deployed wiring, with the current rate on each arrow.
 import { h, put, heading, count, duration } from './dom.js';
 import { request } from './http.js';
 
 const size = { wide: { w: 132, h: 46, gapX: 66, gapY: 50 }, tall: { w: 116, h: 42, gapX: 5, gapY: 50 } };
 
-// layers puts functions and topics into layers: each after what it comes from, and as near as can be to what follows it.
+// layers assigns functions and topics to layers: each after its inputs, and as close as possible to its outputs.
 function layers(topology) {
   const edges = [
     ...topology.tells.map((t) => [`f:${t.function}`, `t:${t.topic}`]),
@@ -12,7 +12,7 @@ function layers(topology) {
   ];
   const names = [...topology.functions.map((f) => `f:${f.name}`), ...topology.topics.map((t) => `t:${t.name}`)];
   const layer = Object.fromEntries(names.map((n) => [n, 0]));
-  // As often as there are nodes is enough, and ends should somebody wire a circle.
+  // One round per node is enough, and ends even if the wiring has a cycle.
   for (let round = 0; round < names.length; round++) {
     for (const [from, to] of edges) if (layer[to] <= layer[from] && layer[from] < names.length) layer[to] = layer[from] + 1;
   }
@@ -24,7 +24,7 @@ function layers(topology) {
   }
   const rows = [];
   for (const name of names) (rows[layer[name]] ??= []).push(name);
-  // Each node goes where those before it are on the mean, so that few arrows cross.
+  // Each node goes to the mean position of its predecessors, so that few arrows cross.
   const place = {};
   rows.forEach((row) => {
     const mean = (name) => {
@@ -115,10 +115,10 @@ export default async function flow({ main, live }) {
     last = data;
     for (const t of topology.tells) {
       const { path, rate } = drawing.arrows[`f:${t.function} t:${t.topic}`];
-      const told = data.topics[t.topic] ?? { rate: 0, total: 0 };
+      const traffic = data.topics[t.topic] ?? { rate: 0, total: 0 };
       const only = topology.tells.filter((other) => other.topic === t.topic).length === 1;
-      path.dataset.state = told.rate > 0 && only ? 'busy' : 'idle';
-      put(rate, told.rate > 0 && only ? `${perSecond(told.rate)}/s` : '');
+      path.dataset.state = traffic.rate > 0 && only ? 'busy' : 'idle';
+      put(rate, traffic.rate > 0 && only ? `${perSecond(traffic.rate)}/s` : '');
     }
     for (const t of topology.topics) put(drawing.notes[`t:${t.name}`], `${count(data.topics[t.name]?.total ?? 0)} records`);
     topology.handles.forEach((e, i) => {

@@ -1,6 +1,6 @@
-// Requests, and the stream of what is new.
+// Requests, and the stream of changes.
 
-// Failure is an answer that is no success, or none at all; its message is for people.
+// Failure is an error answer, or no answer at all; its message is for people.
 export class Failure extends Error {
   constructor(status, problem) {
     const fields = (problem.errors ?? []).map((e) => `${e.field} ${e.detail}`).join('; ');
@@ -31,13 +31,13 @@ export async function request(method, path, body, headers = {}) {
   return value;
 }
 
-// What a SKU is, as the API has it.
+// The syntax of a SKU, as in the API.
 export const skuPattern = '(?!\\.{1,2}$)[A-Za-z0-9._\\-]{1,64}';
 export const skuTitle = '1 to 64 of A-Z, a-z, 0-9, dot, underscore and hyphen, and not . or ..';
 
 export const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
 
-// watch calls handlers, by the names of their views, with what is new, and returns what ends it.
+// watch calls the handler of each view with its changes, and returns a function that ends it.
 export function watch(handlers, onState) {
   const query = Object.keys(handlers).map((view) => `view=${encodeURIComponent(view)}`).join('&');
   const source = new EventSource(`/console/events?${query}`);

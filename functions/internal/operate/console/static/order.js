@@ -19,7 +19,7 @@ export default function order({ main, live }, id) {
 
   function ask() {
     const dialog = h('dialog', { 'aria-labelledby': 'cancel-title' }, h('form', { class: 'stack', submit: carryOut },
-      h('h2', { id: 'cancel-title' }, 'Cancel this order?'), h('p', {}, 'Its stock comes back and the customer is told.'),
+      h('h2', { id: 'cancel-title' }, 'Cancel this order?'), h('p', {}, 'Its stock is released and the customer is notified.'),
       h('div', { class: 'actions' }, h('button', { type: 'button', click: () => dialog.close() }, 'Keep it'), h('button', { type: 'submit', class: 'danger' }, 'Cancel order'))));
     async function carryOut(event) {
       event.preventDefault();
@@ -62,7 +62,7 @@ export default function order({ main, live }, id) {
     if (data.failureReason) all.push(fact('Reason', data.failureReason));
     if (data.reservation) all.push(fact('Stock', data.reservation.status.toLowerCase(), data.reservation.held.length ? `: ${data.reservation.held.map((l) => `${l.quantity} × ${l.sku}`).join(', ')}` : ''));
     const text = JSON.stringify(data, ['customerEmail', 'totalAmount', 'updatedAt', 'correlationId', 'failureReason', 'reservation', 'status', 'held', 'sku', 'quantity']);
-    if (facts.dataset.text === text) return; // a selection stays
+    if (facts.dataset.text === text) return; // keep the selection
     facts.dataset.text = text;
     facts.replaceChildren(...all);
   }
@@ -70,17 +70,17 @@ export default function order({ main, live }, id) {
   live({ [`order:${id}`]: show });
 }
 
-// newStep is the element of an event. Its details stay open while the numbers around them change.
+// newStep creates the element of an event. Its details stay open while the numbers around them change.
 function newStep(step) {
   const bars = h('svg', { class: 'bars', viewBox: '0 0 1000 14', preserveAspectRatio: 'none', 'aria-hidden': 'true' });
-  const told = h('p', { class: 'told' });
+  const timing = h('p', { class: 'timing' });
   const list = h('ul', { class: 'deliveries' });
   const raw = h('details', {}, h('summary', {}, 'CloudEvent'), h('dl', { class: 'facts small' },
     [['id', step.id], ['correlation id', step.correlationId], ['causation id', step.causationId], ['traceparent', step.traceparent]]
       .filter(([, value]) => value).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, h('code', { class: 'wrap' }, value))))), pretty(step.event));
   const element = h('li', { class: 'step', 'data-type': step.type.split('.').at(-1) },
-    h('div', { class: 'bar' }, h('h3', {}, h('code', {}, step.type)), h('span', { class: 'muted' }, 'told by ', h('strong', {}, step.function || 'nobody known')), when(step.storedAt)),
-    bars, told, list, raw);
+    h('div', { class: 'bar' }, h('h3', {}, h('code', {}, step.type)), h('span', { class: 'muted' }, 'emitted by ', h('strong', {}, step.function || 'unknown')), when(step.storedAt)),
+    bars, timing, list, raw);
   element.update = (s, begin, end, mails) => {
     const stored = micros(s.storedAt);
     const sent = s.sentAt ? micros(s.sentAt) : 0;
@@ -90,7 +90,7 @@ function newStep(step) {
       h('rect', { x: x(stored), y: 2, width: Math.max(4, x(sent || stored) - x(stored)), height: 10, rx: 2, class: 'waited' }),
       ...(sent && last > sent ? [h('rect', { x: x(sent), y: 2, width: Math.max(4, x(last) - x(sent)), height: 10, rx: 2, class: 'handled' })] : []));
     const where = s.offset === undefined ? '' : `, partition ${s.partition}, offset ${s.offset}`;
-    put(told, sent ? `Stored ${duration(stored - begin)} after the first event; sent ${duration(sent - stored)} later${where}.`
+    put(timing, sent ? `Stored ${duration(stored - begin)} after the first event; sent ${duration(sent - stored)} later${where}.`
       : `Stored, ${s.status === 'ERROR' ? `refused ${s.attempts} times: ${s.lastError}` : s.status === 'DISCARDED' ? 'given up by an operator' : 'not sent yet'}.`);
     reconcile(list, s.deliveries, (d) => d.function, () => h('li', {}), (item, d) => {
       const mail = d.function === 'notify' && mails.find((m) => m.eventId === s.id && m.type === s.type);

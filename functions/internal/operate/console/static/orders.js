@@ -1,9 +1,9 @@
-// Orders: place some, and see what becomes of them.
+// Orders: place some, and watch them.
 import { h, put, reconcile, heading, badge, money, clock, shortID, toast, count } from './dom.js';
 import { request, newKey, skuPattern, skuTitle } from './http.js';
 
 const statuses = ['PENDING', 'CONFIRMED', 'FAILED', 'CANCELED'];
-const shown = 500; // rows on the page at most
+const shown = 500; // maximum rows on the page
 const atOnce = 8; // requests of "place 100"
 
 export default function orders({ main, live }) {
@@ -40,7 +40,7 @@ export default function orders({ main, live }) {
   function listen() {
     live({
       [status ? `orders:${status}` : 'orders']: (data) => {
-        // What has left the newest page is kept, so that a list that somebody reads does not lose its middle.
+        // Orders that left the newest page stay, so that the list does not lose its middle while it is read.
         const ids = new Set(data.map((o) => o.orderId));
         const oldest = data.at(-1)?.orderId ?? '';
         if (older.length) older = [...newest.filter((o) => !ids.has(o.orderId) && o.orderId < oldest), ...older].slice(0, shown);
@@ -89,7 +89,7 @@ export default function orders({ main, live }) {
   listen();
 }
 
-// placing is the form of a new order.
+// placing is the form for a new order.
 function placing() {
   const email = h('input', { id: 'email', type: 'email', required: true, autocomplete: 'off', value: 'alice@example.com' });
   const lines = h('div', { class: 'lines' });

@@ -1,4 +1,4 @@
-// Outbox: events that are stored and not sent yet, or that the broker refused.
+// Outbox: stored events that are not sent yet, or that the broker refused.
 import { h, put, reconcile, heading, badge, when, shortID, pretty, count, duration } from './dom.js';
 import { ask, inspect, record, selection } from './ask.js';
 

@@ -1,4 +1,4 @@
-// Stock: what is free and what orders hold.
+// Stock: available and reserved units.
 import { h, put, reconcile, heading, count, toast } from './dom.js';
 import { request, newKey, skuPattern, skuTitle } from './http.js';
 
@@ -18,7 +18,7 @@ export default function stock({ main, live }) {
     event.preventDefault();
     try {
       const after = await request('PUT', `/api/inventory/${encodeURIComponent(sku.value)}`, { availableQty: Number(level.value) }, { 'Idempotency-Key': newKey() });
-      toast(`${after.sku}: ${count(after.availableQty)} units are free`);
+      toast(`${after.sku}: ${count(after.availableQty)} units are available`);
       sku.value = '';
     } catch (failure) {
       toast(failure.message, true);
@@ -28,7 +28,7 @@ export default function stock({ main, live }) {
   async function adjust(name, delta) {
     try {
       const after = await request('POST', `/api/inventory/${encodeURIComponent(name)}/adjustments`, { delta, reason: 'console' }, { 'Idempotency-Key': newKey() });
-      toast(`${after.sku}: ${count(after.availableQty)} units are free`);
+      toast(`${after.sku}: ${count(after.availableQty)} units are available`);
     } catch (failure) {
       toast(failure.message, true);
     }
