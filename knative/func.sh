@@ -41,15 +41,15 @@ need_func() {
 
 stage() { go run ./knative/stage "$@"; }
 
-# given NAME FLAGS...: tells whether the flags set a variable.
+# given NAME FLAGS...: returns whether the flags set a variable.
 given() {
   local name=$1
   shift
   [[ " $* " =~ [[:space:]](--env[=[:space:]]|-e[=[:space:]]?)"$name"= ]]
 }
 
-# event NAME: prints an event that a function handles, in structured mode. func's own flags know of no subject, which every
-# fact has.
+# event NAME: prints an event that a function handles, in structured mode. func's own flags have no subject, which every fact
+# needs.
 event() {
   local name=$1 type source=/func id=$RANDOM$RANDOM data='{}' subject=
   case $name in
@@ -78,7 +78,7 @@ one() {
   shift 2
   local dir=.stage/$name
   case $verb in
-  # Of an image that is there func would not see that the staged sources are new.
+  # With an existing image func would not notice that the staged sources changed.
   deploy) set -- --build "$@" ;;
   run)
     local needs variable missing=()
@@ -99,7 +99,7 @@ one() {
     ;;
   esac
   stage "$name" "$dir"
-  # func writes into the func.yaml that it is given what it has done. That one goes with the next staging.
+  # func writes its results into its copy of func.yaml, which the next staging replaces.
   GOWORK=off GOFLAGS=-mod=mod func "$verb" --path "$dir" "$@"
 }
 

@@ -1,6 +1,6 @@
-# Runs one server and ends it when standard input ends, which it does when the program that holds its other end is
-# gone, for whatever reason. The server gets TERM first and KILL later.
-# $1 tenths of a second between TERM and KILL; $2 and $3 folders to remove when the server has ended, may be empty;
+# Runs one server and ends it when standard input closes, which happens when the program at its other end is gone, for
+# whatever reason. The server gets TERM first and KILL later.
+# $1 tenths of a second between TERM and KILL; $2 and $3 folders to remove after the server, may be empty;
 # $4 the server's standard input; $5 its LD_LIBRARY_PATH, empty to leave it alone; then its command.
 # Its process id is written to descriptor 3.
 grace=$1 folder=$2 outside=$3 input=$4 libraries=$5
@@ -11,7 +11,7 @@ exec 4<&0 </dev/null
 	exec "$@"
 ) <"$input" 3>&- 4<&- &
 server=$!
-# The watch is a process of its own, so it outlives a killed supervisor and still ends the server.
+# The watch is a separate process, so that it outlives a killed supervisor and still ends the server.
 (
 	while read -r _; do :; done
 	# Again and again: a server that is just starting may lose it.
