@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// letters reads n dead letters and returns each one's headers, by the id of its event.
+// letters reads n dead letters and returns each one's headers, by event id.
 func (b *bench) letters(t *testing.T, n int) map[string]map[string]string {
 	t.Helper()
 	all := map[string]map[string]string{}
@@ -215,7 +215,7 @@ func TestWhatWasNotHandledComesAgainAfterARestart(t *testing.T) {
 				return nil
 			}
 			if a.n == 1 {
-				return errRetry // its second attempt is alone, also where the first holds up those that are not of its group
+				return errRetry // its second attempt is alone, even where the first one holds up events outside of its batch
 			}
 			select {
 			case <-ctx.Done():
@@ -256,7 +256,7 @@ func TestWhatWasCommittedDoesNotComeAgain(t *testing.T) {
 	})
 }
 
-// awaitCommitted waits until the group goes on from an offset.
+// awaitCommitted waits until the group's committed offset is offset.
 func (b *bench) awaitCommitted(t *testing.T, offset int64) {
 	t.Helper()
 	config := sarama.NewConfig()

@@ -1,5 +1,5 @@
-// Package contract is what a function may expect of whatever delivers events to it, stated once as tests. They run against
-// the harness's local source and against a KafkaSource that is acted out over HTTP as Knative's was seen to behave: a
-// function cannot tell where it runs. What the local source gives beyond that is tested on both as well, so that the list
-// of it in knative/README.md is complete and nothing comes to rely on it.
+// Package contract tests what a function may expect of any source of events. The tests run against the harness's source and
+// against a stand-in for Knative's KafkaSource over HTTP, with its observed behaviour: a function cannot tell the
+// difference. The additional guarantees of the harness's source are tested on both as well, so that their list in
+// knative/README.md is complete and no function relies on them.
 package contract

@@ -29,13 +29,13 @@ const patience = 40 * time.Second
 type attempt struct {
 	event event.Event
 	at    time.Time
-	n     int // of this event, from 1
+	n     int // the number of the attempt for this event, from 1
 }
 
-// function is the one under test: it notes what is delivered to it and answers by handle, nil for good.
+// function is the function under test: it records its deliveries and answers with handle; nil handles every event.
 type function struct {
 	handle func(ctx context.Context, a attempt) error
-	// ready is asked by hosts that can; nil for always.
+	// ready is called by sources that support it; nil means always ready.
 	ready func() bool
 
 	mu       sync.Mutex
@@ -43,14 +43,14 @@ type function struct {
 	attempts []attempt
 	handled  []string
 	running  map[string]int
-	most     int // attempts of one event that ran at once
+	most     int // the most concurrent attempts of one event
 }
 
 func newFunction(handle func(ctx context.Context, a attempt) error) *function {
 	return &function{handle: handle, changed: make(chan struct{}), running: map[string]int{}}
 }
 
-// Handle is what func's runtime calls.
+// Handle is called by func's runtime.
 func (f *function) Handle(ctx context.Context, e event.Event) (err error) {
 	id := e.ID()
 	f.mu.Lock()
@@ -106,7 +106,7 @@ func (f *function) await(t *testing.T, what string, fact func() bool) {
 	}
 }
 
-// awaitHandled waits until n deliveries were handled, and returns the ids in the order in which they were.
+// awaitHandled waits until n deliveries were handled, and returns the ids in the order of handling.
 func (f *function) awaitHandled(t *testing.T, n int) (ids []string) {
 	t.Helper()
 	f.await(t, "enough is handled", func() bool { ids = f.handled; return len(f.handled) >= n })
@@ -120,7 +120,7 @@ func (f *function) awaitAttempts(t *testing.T, n int) (all []attempt) {
 	return all
 }
 
-// bench is a topic of one partition, with its dead letters, and a source of it.
+// bench is a topic with one partition, its dead-letter topic, and the configuration of a source.
 type bench struct {
 	kafkatest.Cluster
 	topic string
@@ -142,7 +142,7 @@ func newBench(t *testing.T, c kafkatest.Cluster) *bench {
 	}}
 }
 
-// send appends records to the topic, in their order.
+// send appends records to the topic, in order.
 func (b *bench) send(t *testing.T, records ...*sarama.ProducerMessage) {
 	t.Helper()
 	config := sarama.NewConfig()
@@ -164,7 +164,7 @@ func fact(id, order string) *sarama.ProducerMessage {
 		"ce_subject", order, "ce_partitionkey", order, "content-type", "application/json")
 }
 
-// record has a key, unless it is "", a value, and headers, each a name and a text.
+// record returns a record with a key, unless it is "", a value, and headers, each as name and text.
 func record(key, value string, headers ...string) *sarama.ProducerMessage {
 	m := &sarama.ProducerMessage{Value: sarama.StringEncoder(value)}
 	if key != "" {
@@ -176,11 +176,11 @@ func record(key, value string, headers ...string) *sarama.ProducerMessage {
 	return m
 }
 
-// source is something that delivers records to functions.
+// source delivers records to functions.
 type source struct {
-	// start delivers until stop, which ends it as a kill does: what is under way is given up.
+	// start delivers until stop, which ends it like a kill: attempts in flight are abandoned.
 	start func(t *testing.T, b *bench, f *function) (stop func())
-	// stronger tells that it gives what is beyond the contract.
+	// stronger is whether it gives guarantees beyond the contract.
 	stronger bool
 }
 
@@ -190,7 +190,7 @@ var sources = map[string]source{
 	"a KafkaSource of Knative's":    {start: startKnative},
 }
 
-// onEach runs a test against each source, on a cluster and a topic of its own.
+// onEach runs a test against each source, on its own cluster and topic.
 func onEach(t *testing.T, test func(t *testing.T, s source, b *bench)) {
 	t.Helper()
 	for name, s := range sources {
@@ -206,7 +206,7 @@ func startLocal(t *testing.T, b *bench, f *function) func() {
 	return runLocal(t, b, f, nil)
 }
 
-// startBatched starts a source whose function handles an event at its first attempt together with others.
+// startBatched starts a source whose function handles first attempts in batches.
 func startBatched(t *testing.T, b *bench, f *function) func() {
 	t.Helper()
 	return runLocal(t, b, f, functiontest.Batched(64, func(ctx context.Context, es []event.Event) []error {
@@ -254,7 +254,7 @@ func startKnative(t *testing.T, b *bench, f *function) func() {
 	return background(t, s.Run)
 }
 
-// background runs something until it is stopped, at the latest with the test.
+// background runs a func until it is stopped, at the latest at the end of the test.
 func background(t *testing.T, run func(context.Context) error) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -268,7 +268,7 @@ func background(t *testing.T, run func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// status is a function's answer with an HTTP status.
+// status returns a function's answer with an HTTP status.
 func status(code int) error { return cehttp.NewResult(code, "on purpose") }
 
 var errRetry = status(http.StatusServiceUnavailable)

@@ -58,7 +58,7 @@ func TestARecordArrivesAsKnativeMapsIt(t *testing.T) {
 			onEach(t, func(t *testing.T, s source, b *bench) {
 				t.Helper()
 				f := newFunction(nil)
-				sent := *each.record // each cluster writes into its own
+				sent := *each.record // producing writes into the message
 				b.send(t, &sent)
 				s.start(t, b, f)
 

@@ -17,8 +17,8 @@ import (
 	"example.com/orders/functions/internal/testkit/kafkatest"
 )
 
-// stronger is what the local source gives and Knative's does not, in the words of knative/README.md. Each tries whether
-// a source gives it.
+// stronger has the guarantees that only the harness's source gives, in the words of knative/README.md. Each func checks
+// whether a source gives it.
 var stronger = map[string]func(t *testing.T, s source, b *bench) (given bool){
 	"the order within a key is kept under `unordered`":                              keepsTheOrderOfAKey,
 	"an attempt that timed out has ended before the next begins":                    endsBeforeTheNext,
@@ -49,7 +49,7 @@ func keepsTheOrderOfAKey(t *testing.T, s source, b *bench) bool {
 	t.Helper()
 	b.spec.Delivery.Delay = 100 * time.Millisecond
 	if !s.stronger {
-		b.spec.Delivery.Delay = time.Hour // however slow the other is
+		b.spec.Delivery.Delay = time.Hour // however slow the other one is
 	}
 	f := newFunction(func(_ context.Context, a attempt) error {
 		if a.event.ID() == "a1" && a.n == 1 {
@@ -67,7 +67,7 @@ func endsBeforeTheNext(t *testing.T, s source, b *bench) bool {
 	b.spec.Delivery.Timeout = 100 * time.Millisecond
 	second, long := make(chan struct{}), time.Second
 	if !s.stronger {
-		long = patience // however slow the second is
+		long = patience // however slow the second one is
 	}
 	f := newFunction(func(_ context.Context, a attempt) error {
 		if a.n > 1 {
@@ -76,7 +76,7 @@ func endsBeforeTheNext(t *testing.T, s source, b *bench) bool {
 			}
 			return nil
 		}
-		select { // it does not look at its ctx
+		select { // it ignores its ctx
 		case <-second:
 		case <-time.After(long):
 		}
@@ -90,7 +90,7 @@ func endsBeforeTheNext(t *testing.T, s source, b *bench) bool {
 	return f.most == 1
 }
 
-// losesNoDeadLetter has the broker refuse the first write to the dead letters.
+// losesNoDeadLetter makes the broker refuse the first write to the dead-letter topic.
 func losesNoDeadLetter(t *testing.T, s source, b *bench) bool {
 	t.Helper()
 	var refused atomic.Bool
@@ -122,7 +122,7 @@ func losesNoDeadLetter(t *testing.T, s source, b *bench) bool {
 		b.send(t, fact("2", "b"))
 		return len(b.letters(t, 2)) == 2
 	}
-	b.awaitCommitted(t, 1) // so the second letter is not in the sink yet when the first fails, which fails all it holds
+	b.awaitCommitted(t, 1) // so the second letter is not in the sink yet when the first fails, which fails its whole batch
 	b.send(t, fact("2", "b"))
 	_, first := b.letters(t, 1)["1"]
 	return first
@@ -169,8 +169,8 @@ func spendsNoAttempt(t *testing.T, s source, b *bench) bool {
 	return !setAside
 }
 
-// keepsBrokenEvents has a record that is a CloudEvent by its content type only. Posted on by Knative it breaks structured
-// mode wherever it goes: at the function, and at the KafkaSink of the dead letters too.
+// keepsBrokenEvents has a record that is a CloudEvent by its content type only. When Knative posts it, it violates
+// structured mode, both at the function and at the KafkaSink of the dead letters.
 func keepsBrokenEvents(t *testing.T, s source, b *bench) bool {
 	t.Helper()
 	const broken = `{"specversion":"1.0",`

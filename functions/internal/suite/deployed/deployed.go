@@ -1,5 +1,5 @@
-// Package deployed builds functions as func does and runs each as a process of its own, for tests. The name of a Service
-// goes in; the URL at which its function serves comes out.
+// Package deployed builds functions as func does and runs each as a separate process, for tests. Start returns the URL of a
+// Service's function.
 package deployed
 
 import (
@@ -23,7 +23,7 @@ import (
 	"example.com/orders/knative"
 )
 
-// mainFile is what func's scaffolding makes of a function that has a New and is invoked by http.
+// mainFile is func's scaffolding for a function with a New that is invoked by http.
 const mainFile = `package main
 
 import (
@@ -45,11 +45,11 @@ func main() {
 
 const module = "example.com/orders"
 
-// Binaries are built functions, by the names of their Services.
+// Binaries maps the names of Services to built functions.
 type Binaries map[string]string
 
-// Build stages and builds the functions of all Services into dir; root is that of the repository. Two at a time: each
-// build uses several processors by itself, and all share one cache.
+// Build stages and builds the functions of all Services into dir; root is the root of the repository. It builds two at a
+// time: each build uses several processors, and all share one cache.
 func Build(ctx context.Context, root, dir string, services []knative.Service) (Binaries, error) {
 	stager := filepath.Join(dir, "stage")
 	if err := command(ctx, root, "go", "build", "-o", stager, "./knative/stage"); err != nil {
@@ -77,7 +77,7 @@ func Build(ctx context.Context, root, dir string, services []knative.Service) (B
 	return binaries, nil
 }
 
-// build stages one function and builds it by a main in a module of its own, beside func's other files.
+// build stages one function and builds it with a main in a separate module, beside func's other files.
 func build(ctx context.Context, root, stager, name, stage, binary string) error {
 	if err := command(ctx, root, stager, name, stage); err != nil {
 		return err
@@ -116,7 +116,7 @@ func build(ctx context.Context, root, stager, name, stage, binary string) error 
 			return err
 		}
 	}
-	// Without the paths in them the packages are the same for all functions: each is compiled once.
+	// Without their paths in it a package is the same for all functions, and compiled once.
 	return command(ctx, scaffold, "go", "build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, ".")
 }
 
@@ -130,19 +130,19 @@ func command(ctx context.Context, dir, name string, args ...string) error {
 	return nil
 }
 
-// Process is a function that runs.
+// Process is a running function.
 type Process struct {
-	// URL is where it serves, without a path.
+	// URL is its address, without a path.
 	URL string
 
 	cmd   *exec.Cmd
 	log   functiontest.Log
 	ended chan struct{}
-	err   error // once ended is closed
+	err   error // set once ended is closed
 }
 
-// Start runs a function with its environment in front of that of the test, and waits until it is ready. It is ended
-// with the test, and must end well.
+// Start runs a function and waits until it is ready. environ overrides the test's environment. The process is stopped with
+// the test, and must exit cleanly.
 func (b Binaries) Start(t testing.TB, name string, environ map[string]string) *Process {
 	t.Helper()
 	require.Contains(t, b, name)
@@ -191,7 +191,7 @@ func (p *Process) end(t testing.TB, name string) {
 	}
 }
 
-// health asks one of the health paths of func's runtime, and is 0 when nobody answers.
+// health requests a health path of func's runtime and returns the status, 0 without an answer.
 func (p *Process) health(t testing.TB, which string) int {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.URL+"/health/"+which, nil)

@@ -18,14 +18,14 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// system is all functions, each as a process of its own, with the data plane of Knative acted out between them.
+// system is all functions as separate processes, with a stand-in for Knative's data plane between them.
 type system struct {
 	*cluster
-	services map[string]string // the URLs of the functions by the names of their Services
+	services map[string]string // the URLs of the functions by Service name
 	sink     *knativetest.Sink
 }
 
-// deploy starts all functions; their relays send by way of the KafkaSinks, or to Kafka.
+// deploy starts all functions; their relays publish through the KafkaSinks, or directly to Kafka.
 func deploy(t testing.TB, viaSinks bool) *system {
 	t.Helper()
 	s := &system{cluster: newCluster(t), services: map[string]string{}}
@@ -34,7 +34,7 @@ func deploy(t testing.TB, viaSinks bool) *system {
 		topics[strings.TrimPrefix(topic.Name, s.kafka.Prefix)] = topic.Name
 	}
 	s.sink = knativetest.StartSink(t, s.kafka.Brokers, topics)
-	for _, relays := range []bool{true, false} { // those that poke learn where the relays are
+	for _, relays := range []bool{true, false} { // the relays first: the others need their URLs for pokes
 		for _, service := range s.wiring.Services {
 			relay := service.Function == "publishoutbox"
 			if relay != relays {
@@ -54,13 +54,13 @@ func deploy(t testing.TB, viaSinks bool) *system {
 	return s
 }
 
-// poked is the relay that a function pokes, empty when it pokes none.
+// poked returns the relay that a function pokes, or nothing.
 func poked(service knative.Service) string {
 	host, _, _ := strings.Cut(strings.TrimPrefix(service.Env["OUTBOX_POKE_URL"], "http://"), ".")
 	return host
 }
 
-// order is an order in answers.
+// order is an order in an answer.
 type order struct {
 	OrderID string `json:"orderId"`
 	Status  string `json:"status"`
@@ -133,8 +133,8 @@ func TestOrdersEndWellAcrossProcesses(t *testing.T) {
 	}
 }
 
-// TestAnOrderIsConfirmedSoonAcrossProcesses measures from the POST to the confirmation, one order after the other. The
-// sweep alone would take two seconds for each of two relays: below half a second the pokes are what moves the events.
+// TestAnOrderIsConfirmedSoonAcrossProcesses measures the time from POST to confirmation, one order at a time. Without pokes
+// each of two relays would wait up to two seconds for its sweep: below half a second only pokes can be the reason.
 func TestAnOrderIsConfirmedSoonAcrossProcesses(t *testing.T) {
 	s := deploy(t, false)
 	s.call(t, http.MethodPut, "inventory-api", "/api/inventory/SKU-123", `{"availableQty":100000}`, http.StatusCreated)

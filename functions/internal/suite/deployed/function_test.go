@@ -24,11 +24,11 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// trial is a CloudEvent for a function, and what must be so afterwards.
+// trial is a CloudEvent for a function, with its expected effect.
 type trial struct {
 	event  event.Event
 	status int
-	// schema and query, which counts the effects: there must be one.
+	// schema and query count the effects: there must be one.
 	schema, query string
 	arguments     []any
 }
@@ -117,7 +117,7 @@ func (c *cluster) pool(t *testing.T, name string) *sql.DB {
 	return mysqltest.Pool(t, c.server, name)
 }
 
-// stocked makes an order of a new SKU, of which there is enough.
+// stocked returns an order of a new SKU with enough stock.
 func stocked(t *testing.T, c *cluster) events.OrderCreated {
 	t.Helper()
 	sku := uuid.NewString()
@@ -173,8 +173,8 @@ func TestEachFunctionThatIsBuiltAsByFuncHandlesEvents(t *testing.T) {
 			if service.Public {
 				refused = http.StatusBadRequest
 			}
-			assert.Equal(t, refused, binary.post(t, p.URL, ofType("nobody.knows")))
-			assert.Equal(t, refused, structured.post(t, p.URL, ofType("nobody.knows")))
+			assert.Equal(t, refused, binary.post(t, p.URL, ofType("type.unknown")))
+			assert.Equal(t, refused, structured.post(t, p.URL, ofType("type.unknown")))
 		})
 	}
 }
@@ -210,7 +210,8 @@ func TestEachFunctionThatIsBuiltAsByFuncServesItsAPI(t *testing.T) {
 	}
 }
 
-// TestNoRequestEndsADeployedFunction holds that our reader is in front of what is deployed, and not that of func's runtime.
+// TestNoRequestEndsADeployedFunction checks that the project's CloudEvents reader is in front of deployed functions, not the
+// one of func's runtime.
 func TestNoRequestEndsADeployedFunction(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

@@ -53,7 +53,7 @@ var built = sync.OnceValues(func() (Binaries, error) {
 	return Build(ctx, filepath.Join("..", "..", "..", ".."), folder, w.Services)
 })
 
-// cluster is where functions are deployed: a database server, brokers and the values of the manifests.
+// cluster is the environment of the functions: a database server, brokers and the values of the manifests.
 type cluster struct {
 	binaries Binaries
 	wiring   *knative.Wiring
@@ -77,7 +77,7 @@ func newCluster(t testing.TB) *cluster {
 	return c
 }
 
-// environ is the environment of a Service: what its manifest says, the servers, and more.
+// environ returns the environment of a Service: the values of its manifest, the servers, and more.
 func (c *cluster) environ(service knative.Service, more map[string]string) map[string]string {
 	environ := mysqltest.Config(c.server)
 	environ["MYSQL_MAX_CONNS"] = "4"
@@ -93,7 +93,7 @@ func (c *cluster) environ(service knative.Service, more map[string]string) map[s
 	return environ
 }
 
-// mode is how a CloudEvent is in a request.
+// mode is how a request contains a CloudEvent.
 type mode string
 
 const (

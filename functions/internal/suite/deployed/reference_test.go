@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestAReferenceThatNobodyResolvedIsNoValue starts functions with what func leaves in their images, where the cluster does
-// not set the variable: Start waits until they are ready.
-func TestAReferenceThatNobodyResolvedIsNoValue(t *testing.T) {
+// TestAReferenceThatNobodyResolvedIsNoValue starts functions with the references that func leaves in their images if the
+// cluster does not set the variables: Start waits until they are ready.
+func TestAnUnresolvedReferenceIsNoValue(t *testing.T) {
 	c := newCluster(t)
 	for name, image := range map[string]map[string]string{
 		"notify":                {"SMTP_ADDR": "{{ configMap:orders-mail:smtp-addr }}", "SMTP_FROM": "{{ configMap:orders-mail:smtp-from }}"},

@@ -2,8 +2,8 @@ package deployed
 
 import "testing"
 
-// BenchmarkStartToReady measures from the start of a function's process to its first answer that it is ready: what a cold
-// start waits for beside Kubernetes.
+// BenchmarkStartToReady measures the time from the start of a function's process until it is ready: the part of a cold start
+// that is not Kubernetes'.
 func BenchmarkStartToReady(b *testing.B) {
 	c := newCluster(b)
 	for _, service := range c.wiring.Services {

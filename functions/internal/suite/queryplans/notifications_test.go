@@ -2,7 +2,7 @@ package queryplans_test
 
 import "example.com/orders/sql/notifications"
 
-var told = notifications.UpsertNotificationParams{
+var notified = notifications.UpsertNotificationParams{
 	Source: "/orders", EventID: order(absent) + "#2", OrderID: order(absent), OrderVersion: 2, Type: "order.confirmed",
 	CustomerEmail: "alice@example.com", Status: notifications.NotificationsStatusCLAIMED, CreatedAt: now,
 }
@@ -21,6 +21,6 @@ var notificationCalls = calls{
 	"OpenConversation":     {order(absent)},
 	"OpenConversations":    {[]string{order(absent), order(done)}},
 	"ReleaseConversations": {notifications.ReleaseConversationsParams{OrderIds: []string{order(done)}, Claim: text(claim)}},
-	"UpsertNotification":   {told},
-	"UpsertNotifications":  {[]notifications.UpsertNotificationParams{told}},
+	"UpsertNotification":   {notified},
+	"UpsertNotifications":  {[]notifications.UpsertNotificationParams{notified}},
 }

@@ -1,5 +1,5 @@
-// Package queryplans_test holds every query and every other statement of the services' tables to what may grow: it reads
-// few rows however many there are, or is on a short list with its reason.
+// Package queryplans_test checks every query and every other statement on the services' tables for scalability: it reads few
+// rows however many there are, or is on a short list of exceptions with its reason.
 package queryplans_test
 
 import (
@@ -26,11 +26,11 @@ import (
 )
 
 const (
-	page = 20  // how many rows a query is asked for that takes a limit
-	few  = 200 // how many rows of last a statement may read: some for each row of a page, and for each shard
+	page = 20  // the limit of queries that take one
+	few  = 200 // the bound of rows that a statement may read: some per row of a page, and per shard
 )
 
-// readers lists the statements that read more the more rows there are, and why they may.
+// readers lists the statements that read more rows the more there are, with the reason.
 var readers = map[string]string{
 	"inventory.WatchStock":      "adds up all SKUs for the gauges: they grow with the catalogue and not with the orders",
 	"messaging.CountSentBefore": "tells an operator what a purge would delete: an index by time would be paid for by every event",
@@ -39,10 +39,10 @@ var readers = map[string]string{
 	"orders.TallyStatuses":      "counts all orders for the gauges and the console, by the index of the statuses alone",
 }
 
-// calls are the arguments of each statement of a package, which runs with them once. They are such that it finds something.
+// calls has the arguments of each statement of a package for one call that finds rows.
 type calls map[string][]any
 
-// statements are those of a package of queries: the methods of its Queries, be they generated or written by hand.
+// statements are those of a package of queries: the methods of its Queries, generated or handwritten.
 type statements struct {
 	schema  string
 	queries func(mysqltest.Conn) any
@@ -70,7 +70,7 @@ func (s statements) names() (names []string) {
 
 var queryName = regexp.MustCompile(`(?m)^-- name: (\w+) :`)
 
-// TestEveryStatementIsCalled keeps a new query from being forgotten here, and one that is gone from being kept.
+// TestEveryStatementIsCalled fails if a query is missing here, or was removed.
 func TestEveryStatementIsCalled(t *testing.T) {
 	files, err := filepath.Glob("../../../../sql/*/queries/*.sql")
 	require.NoError(t, err)
@@ -103,8 +103,8 @@ func TestEveryStatementIsCalled(t *testing.T) {
 	}
 }
 
-// TestEveryStatementReadsFewRows asks the server for each statement's plan, and counts the rows that it read in the end:
-// also those that it read to sort them.
+// TestEveryStatementReadsFewRows checks each statement's plan, and counts the rows that it actually reads, including those
+// for sorting.
 func TestEveryStatementReadsFewRows(t *testing.T) {
 	for waits, share := range map[string]int{"little waits": 200, "much waits": 5} {
 		t.Run(waits, func(t *testing.T) {
@@ -133,7 +133,8 @@ func TestEveryStatementReadsFewRows(t *testing.T) {
 	}
 }
 
-// run runs a statement in a transaction that is rolled back, and returns its plan and how many rows the server read.
+// run runs a statement in a transaction that is rolled back, and returns its plan and the number of rows that the server
+// read.
 func (s statements) run(t *testing.T, db *sql.DB, statement string, finds bool) (plan *mysqltest.Planner, read int) {
 	t.Helper()
 	tx, err := db.BeginTx(t.Context(), nil)
@@ -155,8 +156,8 @@ func (s statements) run(t *testing.T, db *sql.DB, statement string, finds bool) 
 	return plan, read
 }
 
-// scans tells whether a table that grows is read from end to end, be it by an index. One that is read by an index without
-// a condition is read in its order until the limit.
+// scans returns whether a growing table is scanned, even through an index. A table that is read through an index without a
+// condition is read in order, up to the limit.
 func scans(t *testing.T, query string, l mysqltest.Lookup) bool {
 	t.Helper()
 	if l.Kind == "INSERT" || strings.HasPrefix(l.Table, "<") || strings.Contains(l.Extra, "Table function") {
@@ -171,7 +172,7 @@ func scans(t *testing.T, query string, l mysqltest.Lookup) bool {
 
 var tableName = regexp.MustCompile(`\b(?:FROM|JOIN|STRAIGHT_JOIN|UPDATE)\s+(\w+)(?:\s+(\w+))?`)
 
-// tableOf is the table that a query calls by a name or an alias.
+// tableOf returns the table with a name or an alias in a query.
 func tableOf(query, name string) string {
 	for _, found := range tableName.FindAllStringSubmatch(query, -1) {
 		if name == found[1] || name == found[2] {

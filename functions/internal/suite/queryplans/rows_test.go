@@ -14,10 +14,10 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// The tables that grow have rows with the numbers from 1 to last. Of every so many rows, their share, one is fresh, one
-// parked and so on: these are examples, whatever the share.
+// The growing tables have rows with the numbers 1 to last. A share of them is fresh, another one parked and so on; the rows
+// with these numbers are examples, whatever the share.
 const (
-	fresh     = 2000 // a pending order, a new event, a notification that was begun
+	fresh     = 2000 // a pending order, a new event, a claimed notification
 	parked    = 2001
 	retried   = 2002
 	discarded = 2003
@@ -26,13 +26,13 @@ const (
 	absent    = 5000 // from here on
 )
 
-// numbers are a table with the columns i, from 1 on, and share.
+// numbers is a table with the columns i, from 1 on, and share.
 const (
 	digit   = "(SELECT 0 AS d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9)"
 	numbers = "(SELECT 1 + a.d + 10 * b.d + 100 * c.d + 1000 * e.d AS i, ? AS share FROM " + digit + " a, " + digit + " b, " + digit + " c, " + digit + " e) n"
 )
 
-// What the columns of a row have.
+// Expressions for the columns of a row.
 const (
 	orderID = "CONCAT('00000000-0000-7000-8000-', LPAD(i, 12, '0'))"
 	sku     = "CONCAT('SKU-', LPAD(i, 5, '0'))"
@@ -42,10 +42,10 @@ const (
 	letters = "orders.dead"
 )
 
-// rows are the rows of a table.
+// rows describes the rows of a table.
 type rows struct{ schema, table, columns, values string }
 
-// growing are those of the tables whose rows nothing bounds.
+// growing are the tables whose number of rows is unbounded.
 var growing = []rows{
 	{
 		schema.Orders, "orders",
@@ -97,7 +97,7 @@ var growing = []rows{
 	},
 }
 
-// fill makes the rows of every growing table, and lets the server look at them so that it plans for so many.
+// fill inserts the rows of every growing table, and updates the server's statistics for its plans.
 func fill(t *testing.T, pools map[string]*sql.DB, share int) {
 	t.Helper()
 	for _, g := range growing {
@@ -109,7 +109,7 @@ func fill(t *testing.T, pools map[string]*sql.DB, share int) {
 	mysqltest.Rows(t, pools[schema.Orders], "ANALYZE TABLE outbox_shards")
 }
 
-// now has the digits that the columns have, as the services' times do: MariaDB uses no index for a time with more.
+// now has the precision of the columns, like the services' times: MariaDB uses no index for a time with more digits.
 var now = time.Now().UTC().Truncate(time.Microsecond)
 
 func text(s string) *string { return &s }

@@ -1,6 +1,6 @@
-// Package simulation runs the functions as a seeded scheduler wants: whatever the order, however often, and with a crash
-// at any call to the database. A seed goes in; a violation of what is always true comes out, or none. Beside it, two
-// transactions about one order are run in every order of their statements.
+// Package simulation runs the functions with a seeded scheduler: in any order, any number of times, and with a crash at any
+// call to the database. For a seed it returns the violated invariants, if any. It also runs pairs of transactions about one
+// order in every order of their statements.
 package simulation
 
 import (
@@ -30,17 +30,16 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// timeout is how long an order may be pending: some steps of a run, so that orders expire while their news are on the
-// way.
+// timeout is how long an order may be pending: a few steps of a run, so that orders expire while their events are in flight.
 const timeout = 4 * time.Minute
 
-// bed is all functions on schemas of their own. Runs follow one another on it; each leaves nothing under way.
+// bed is all functions on their own schemas. Runs follow one another on it; each leaves nothing in flight.
 type bed struct {
 	server  schema.Server
 	wiring  *knative.Wiring
-	pools   map[string]*sql.DB // for the scheduler's own looks, past all taps
-	members map[string]*member // by the name of their Service
-	run     *run               // the one that is going on
+	pools   map[string]*sql.DB // for the scheduler's own queries, which bypass all taps
+	members map[string]*member // by Service name
+	run     *run               // the current run
 
 	create *createorder.Function
 	cancel *cancelorder.Function
@@ -48,7 +47,7 @@ type bed struct {
 	notify *notify.Function
 }
 
-// member is a function as it is deployed.
+// member is a deployed function.
 type member struct {
 	name     string
 	db       *sql.DB
@@ -89,8 +88,8 @@ func newBed(t testing.TB) *bed {
 	return b
 }
 
-// start starts the function of a Service, with a tap, the simulation's clock and its ids. The orders API has none: it
-// only fronts two others. It is stopped when t ends.
+// start starts the function of a Service, with a tap, the simulation's clock and its ids. The orders API has none of them:
+// it only fronts two others. The function is stopped when t ends.
 func (b *bed) start(t testing.TB, service knative.Service) (functions.Function, *member) {
 	t.Helper()
 	f := functions.Catalogue[service.Function]()
@@ -104,13 +103,13 @@ func (b *bed) start(t testing.TB, service knative.Service) (functions.Function, 
 	m := &member{name: service.Name, function: f}
 	var clock func() time.Time
 	if service.Function == "notify" || service.Function == "publishoutbox" {
-		clock = func() time.Time { return b.run.now } // they go by the clock of the database
+		clock = func() time.Time { return b.run.now } // they use the clock of the database
 	}
 	m.tap, m.db = newTap(t, b.server, base.Schema, clock)
 	base.DB = m.db
 	base.Now = func() time.Time { return b.run.now.Add(b.run.skew(service.Name)) }
 	base.NewID = func() string { return newID(base.Now(), b.run.ids) }
-	base.Log = slog.New(teller{b})
+	base.Log = slog.New(mailLog{b})
 	switch f := f.(type) {
 	case *publishoutbox.Function:
 		f.Publisher = publisher{b}
@@ -122,7 +121,7 @@ func (b *bed) start(t testing.TB, service knative.Service) (functions.Function, 
 	return f, m
 }
 
-// newID makes a UUID of version 7 out of a time and random bits that a seed gives again.
+// newID returns a UUIDv7 of a time and of random bits that the seed reproduces.
 func newID(at time.Time, random *rand.Rand) string {
 	var id uuid.UUID
 	binary.BigEndian.PutUint64(id[:8], uint64(at.UnixMilli())<<16|random.Uint64()&0xfff)
@@ -132,19 +131,19 @@ func newID(at time.Time, random *rand.Rand) string {
 	return id.String()
 }
 
-// teller reads the log for the line by which notify tells a customer, and drops all others.
-type teller struct{ bed *bed }
+// mailLog reads the log lines of notify's mails, and drops all others.
+type mailLog struct{ bed *bed }
 
-func (teller) Enabled(context.Context, slog.Level) bool { return true }
-func (h teller) WithAttrs([]slog.Attr) slog.Handler     { return h }
-func (h teller) WithGroup(string) slog.Handler          { return h }
-func (h teller) Handle(_ context.Context, r slog.Record) error {
+func (mailLog) Enabled(context.Context, slog.Level) bool { return true }
+func (h mailLog) WithAttrs([]slog.Attr) slog.Handler     { return h }
+func (h mailLog) WithGroup(string) slog.Handler          { return h }
+func (h mailLog) Handle(_ context.Context, r slog.Record) error {
 	if len(r.Message) < 9 || r.Message[:9] != "Email to " {
 		return nil
 	}
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key == "event_id" {
-			h.bed.run.told = append(h.bed.run.told, a.Value.String())
+			h.bed.run.notified = append(h.bed.run.notified, a.Value.String())
 		}
 		return a.Key != "event_id"
 	})

@@ -11,21 +11,21 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// ended is an order as it is when a run has come to rest.
+// ended is an order at the end of a run.
 type ended struct {
 	id, status string
 	total      int64
 	version    int
 }
 
-// check looks for what is always true once nothing is under way, in all that belongs to the run.
+// check checks the invariants once nothing is in flight, for everything of the run.
 func (r *run) check(ctx context.Context) {
 	orders := r.readOrders(ctx)
 	r.checkStock(ctx)
 	for _, o := range orders {
 		r.checkOrder(ctx, o)
 	}
-	r.checkTold(orders)
+	r.checkNews(orders)
 	if n := r.number(ctx, schema.Orders, "SELECT COUNT(*) FROM outbox WHERE status <> 'SENT'"); n != 0 {
 		r.violate("%d events of orders are not sent", n)
 	}
@@ -34,7 +34,7 @@ func (r *run) check(ctx context.Context) {
 	}
 }
 
-// rows hands each row of an answer to take, which scans it.
+// rows passes each row of a query's result to take, which scans it.
 func (r *run) rows(ctx context.Context, name, query string, take func(scan func(...any) error) error, args ...any) {
 	err := func() error {
 		rows, err := r.bed.pools[name].QueryContext(ctx, query, args...)
@@ -59,7 +59,7 @@ func (r *run) number(ctx context.Context, name, query string, args ...any) (n in
 	return n
 }
 
-// readOrders reads the orders of the run by the keys that made them, and holds that each key made one.
+// readOrders reads the orders of the run by their keys, and checks that each key created one.
 func (r *run) readOrders(ctx context.Context) (all []ended) {
 	for _, o := range r.orders {
 		e := ended{}
@@ -78,7 +78,7 @@ func (r *run) readOrders(ctx context.Context) (all []ended) {
 	return all
 }
 
-// checkStock holds that the logs explain every unit and every change of each SKU, and that nothing was oversold.
+// checkStock checks that the logs explain every unit and every change of each SKU, and that nothing was oversold.
 func (r *run) checkStock(ctx context.Context) {
 	for _, sku := range r.skus {
 		var available, reserved, changes int64
@@ -142,8 +142,8 @@ func (r *run) checkOrder(ctx context.Context, o ended) {
 	r.checkNotified(ctx, o)
 }
 
-// checkFacts holds that the facts which a schema tells of an order are numbered without a gap, that each is told once and is
-// in its topic.
+// checkFacts checks that the facts of an order are numbered without a gap, and that each was emitted once and is in its
+// topic.
 func (r *run) checkFacts(ctx context.Context, name, id string, version int64) {
 	var n int64
 	types := map[string]bool{}
@@ -168,7 +168,7 @@ func (r *run) checkFacts(ctx context.Context, name, id string, version int64) {
 	}
 }
 
-// checkNotified holds that the customer was told of the newest fact, and that all others are told or overtaken.
+// checkNotified checks that the customer was notified of the newest fact, and that all others were sent or suppressed.
 func (r *run) checkNotified(ctx context.Context, o ended) {
 	newest := 0
 	r.rows(ctx, schema.Notifications, "SELECT order_version, status, event_id FROM notifications WHERE order_id = ? ORDER BY order_version", func(scan func(...any) error) error {
@@ -179,13 +179,13 @@ func (r *run) checkNotified(ctx context.Context, o ended) {
 			newest = version
 		}
 		times := 0
-		for _, told := range r.told {
-			if told == id {
+		for _, notified := range r.notified {
+			if notified == id {
 				times++
 			}
 		}
 		if most := 1 + r.deaths[id]; status == "CLAIMED" || status == "SENT" && times == 0 || times > most {
-			r.violate("the customer was told %d times of %s, which is %s", times, id, status)
+			r.violate("the customer was notified %d times of %s, which is %s", times, id, status)
 		}
 		return err
 	}, o.id)
@@ -194,32 +194,31 @@ func (r *run) checkNotified(ctx context.Context, o ended) {
 	}
 }
 
-// checkTold holds that no customer was told older news after newer ones, and that all heard of the newest.
-func (r *run) checkTold(orders []ended) {
+// checkNews checks that no customer got older news after newer ones, and that all got the newest.
+func (r *run) checkNews(orders []ended) {
 	for _, o := range orders {
 		last := 0
-		for _, told := range r.told {
-			if !strings.HasPrefix(told, o.id) {
+		for _, notified := range r.notified {
+			if !strings.HasPrefix(notified, o.id) {
 				continue
 			}
-			_, n, err := events.ParseID(told)
+			_, n, err := events.ParseID(notified)
 			if err != nil || n < last {
-				r.violate("the customer was told of %s after version %d", told, last)
+				r.violate("the customer was notified of %s after version %d", notified, last)
 			}
 			last = n
 		}
 		if last != o.version {
-			r.violate("the customer of order %s heard of version %d last, and not of %d", o.id, last, o.version)
+			r.violate("the last news to the customer of order %s had version %d, not %d", o.id, last, o.version)
 		}
 	}
 }
 
-// audit has the auditor look at all runs on a bed so far. It takes in every order, so it comes after many runs and not
-// after each.
+// audit audits all runs on a bed so far. It covers every order, so it runs after many runs and not after each.
 func (b *bed) audit(ctx context.Context) (breaches []string) {
 	report, err := audit.Run(ctx, audit.Options{
 		Server: b.server, Wiring: b.wiring, SagaTimeout: timeout, SentRetention: 30 * 24 * time.Hour,
-		// After all of them, and before anything is past its retention.
+		// After all of them, and before the retention of anything.
 		Now: func() time.Time { return epoch.Add(24 * time.Hour) },
 	})
 	if err != nil {

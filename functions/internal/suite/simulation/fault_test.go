@@ -10,23 +10,23 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// errCrash is what a dead process hears from its database; nobody hears it from the process.
+// errCrash is the error of all database calls of a dead process; no caller gets it.
 var errCrash = errors.New("the process is dead")
 
-// kind is what goes wrong inside a step.
+// kind is the kind of a fault inside a step.
 type kind string
 
 const (
-	crash    kind = "crash"    // the process dies: nothing more of it reaches the database
-	lost     kind = "lost"     // the connection breaks, the outcome of the call is unknown to the function
+	crash    kind = "crash"    // the process dies: no further call reaches the database
+	lost     kind = "lost"     // the connection breaks, and the function does not know the outcome of the call
 	deadlock kind = "deadlock" // the server rolls the transaction back and says so
-	canceled kind = "canceled" // the caller has gone
+	canceled kind = "canceled" // the caller is gone
 )
 
-// fault is one thing that goes wrong at one call of a step, right before it or right after it.
+// fault is one fault at one call of a step, right before or right after it.
 type fault struct {
 	kind  kind
-	at    int // counts the calls of the step, from 0
+	at    int // the index of the call in the step, from 0
 	after bool
 
 	mu     sync.Mutex
@@ -36,7 +36,7 @@ type fault struct {
 	cancel context.CancelFunc
 }
 
-// chooseFault draws a fault; commits are where it hurts, and most steps commit with their second to tenth call.
+// chooseFault draws a fault. Commits are the most critical calls, and most steps commit with their second to tenth call.
 func chooseFault(random *rand.Rand) *fault {
 	return &fault{
 		kind:  []kind{crash, crash, lost, deadlock, canceled}[random.IntN(5)],
@@ -53,7 +53,7 @@ func (f *fault) String() string {
 	return fmt.Sprintf("%s %s call %d", f.kind, side, f.at)
 }
 
-// around lets the calls of the step pass until it is time.
+// around passes the calls of the step until the faulty one.
 func (f *fault) around(_ call, do func() error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

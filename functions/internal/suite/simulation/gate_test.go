@@ -13,8 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// actor is one of two that run at the same time. It is stopped at its calls to the database, each of which waits to be
-// let go.
+// actor is one of two concurrent parties. It stops before each of its calls to the database until it is released.
 type actor struct {
 	stops   func(call) bool
 	arrived chan call
@@ -29,7 +28,7 @@ type actor struct {
 type state int
 
 const (
-	going   state = iota // at its own work or, in the database, at a call: perhaps waiting there for the other one
+	going   state = iota // busy by itself or, at a call, in the database, where it may wait for the other one
 	stopped              // before a call
 	over
 )
@@ -47,7 +46,7 @@ func newActor(m *member, stops func(call) bool) *actor {
 	return a
 }
 
-// settle returns when the actor is stopped, is over, or waits for a lock.
+// settle returns once the actor is stopped, done, or waiting for a lock.
 func (a *actor) settle(t testing.TB, db *sql.DB) {
 	t.Helper()
 	look := time.NewTicker(time.Millisecond)
@@ -66,8 +65,8 @@ func (a *actor) settle(t testing.TB, db *sql.DB) {
 	}
 }
 
-// interleave runs two actors to their ends and lets them go call by call, as choose says: it is given how many of them
-// can go on, and picks one.
+// interleave runs two actors to their ends, one call at a time in the order that choose decides: it gets the number of
+// actors that can continue, and picks one.
 func interleave(ctx context.Context, t testing.TB, db *sql.DB, actors [2]*actor, do [2]func(context.Context) error, choose func(options int) int) {
 	t.Helper()
 	for i, a := range actors {
@@ -96,9 +95,8 @@ func interleave(ctx context.Context, t testing.TB, db *sql.DB, actors [2]*actor,
 
 var thread = regexp.MustCompile(`thread id (\d+),`)
 
-// waits tells whether a session waits for a lock. The status is the only place that both servers tell it in at once:
-// the tables about transactions stay as they are for as long as somebody asks, and the list of processes does not tell
-// waiting from working.
+// waits returns whether a session waits for a lock. Only the status shows this at once on both servers: the tables about
+// transactions are cached while they are queried often, and the process list does not distinguish waiting from working.
 func waits(t testing.TB, db *sql.DB, session int64) bool {
 	t.Helper()
 	var kind, name, status string
@@ -112,7 +110,7 @@ func waits(t testing.TB, db *sql.DB, session int64) bool {
 	return false
 }
 
-// everyOrder calls run with every sequence of choices that it can make, and returns how many there are.
+// everyOrder calls run with every possible sequence of choices, and returns their number.
 func everyOrder(run func(choose func(options int) int)) (n int) {
 	var taken, of []int
 	for {
@@ -122,7 +120,7 @@ func everyOrder(run func(choose func(options int) int)) (n int) {
 			if depth == len(taken) {
 				taken, of = append(taken, 0), append(of, options)
 			}
-			// A retry after a deadlock may leave fewer to choose from than the run before.
+			// A retry after a deadlock may leave fewer options than the run before.
 			of[depth] = options
 			choice := min(taken[depth], options-1)
 			depth++

@@ -22,10 +22,10 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// act is one thing that may happen to an order: a function and what it is given.
+// act is one thing that may happen to an order: a function and its input.
 type act struct {
 	service string
-	topic   string // whose event about the order is delivered; empty for a command and for a tick
+	topic   string // the topic of the delivered event about the order; empty for a command or a tick
 }
 
 var (
@@ -38,17 +38,17 @@ var (
 	expire          = act{"expire-orders", ""}
 )
 
-// pair is two acts on one order, and what has happened before.
+// pair is two acts on one order, and its history.
 type pair struct {
 	first, second act
 	before        []act
-	short         bool // the order wants more than there is
-	// grouped delivers the events of a second order with those of the first, as one group and in the one order or, to
-	// the second of the pair, in the other.
+	short         bool // the order wants more than is available
+	// grouped delivers the events of a second order with those of the first, as one batch, in one order to the first act and
+	// in the other order to the second.
 	grouped bool
 }
 
-// apart tells whether the two are on different schemas. They share no row then.
+// apart returns whether the two acts use different schemas, and so share no row.
 func (p pair) apart() bool {
 	ofInventory := func(a act) bool { return a.service == "reserve-stock" || a.service == "release-stock" }
 	return ofInventory(p.first) != ofInventory(p.second)
@@ -107,8 +107,8 @@ func (s *stage) player(t testing.TB, a act) player {
 	return player{f, m}
 }
 
-// perform returns what does an act by one function: a command on the first order of a run, a tick, or the delivery of
-// the event of each order that has one.
+// perform returns a func that does an act with one function: a command on the first order of a run, a tick, or the delivery
+// of the event of each order that has one.
 func (s *stage) perform(t testing.TB, r *run, p player, a act, backwards bool) func(context.Context) error {
 	t.Helper()
 	switch a {
@@ -138,7 +138,7 @@ func (s *stage) perform(t testing.TB, r *run, p player, a act, backwards bool) f
 	}
 }
 
-// open begins a run with one order and what has happened to it before.
+// open begins a run with one order and its history.
 func (s *stage) open(t testing.TB, p pair, usual map[string]player) *run {
 	t.Helper()
 	s.runs++
@@ -177,9 +177,9 @@ func (s *stage) open(t testing.TB, p pair, usual map[string]player) *run {
 	return r
 }
 
-// stops tells where a pair is stopped: at each call but the begin. When that makes hundreds of orders, as for the two that
-// share no row and for the long transaction of a group beside several, only where they look or lock first and where they
-// commit.
+// stops returns whether a pair stops at a call: at every one but the begin. Where that gives hundreds of orders, as for two
+// acts without a shared row or for the long transaction of a batch, it stops only at the first reads and locks, and at
+// commits.
 func (p pair) stops(c call) bool {
 	if !p.apart() && (!p.grouped || p.second != expire) {
 		return c.text != begin
@@ -189,7 +189,7 @@ func (p pair) stops(c call) bool {
 	}, c.named)
 }
 
-// play runs a pair in every order of its statements and returns how many there were, and what was violated.
+// play runs a pair in every order of its statements and returns their number, and the violations.
 func (s *stage) play(t testing.TB, p pair, broken func(*tap)) (n int, violations []string) {
 	t.Helper()
 	usual := map[string]player{}
@@ -229,11 +229,11 @@ func newStage(t testing.TB) *stage {
 	return &stage{bed: newBed(t)}
 }
 
-// TestEveryOrderOfTheStatementsOfTwoOnOneOrder is what a scheduler of steps cannot show: the insides of transactions
-// that run at the same time.
+// TestEveryOrderOfTheStatementsOfTwoOnOneOrder covers what a scheduler of steps cannot: the insides of concurrent
+// transactions.
 func TestEveryOrderOfTheStatementsOfTwoOnOneOrder(t *testing.T) {
 	t.Parallel()
-	// Two at a time: most of the time each waits for one of two to be where it is to be.
+	// Two at a time: most of the time each waits for one of its actors.
 	stages := make(chan *stage, 2)
 	for range cap(stages) {
 		stages <- newStage(t)
@@ -252,8 +252,8 @@ func TestEveryOrderOfTheStatementsOfTwoOnOneOrder(t *testing.T) {
 	}
 }
 
-// TestAMissingLockIsFound holds that the orders of statements would show a lock that is not taken, which no order of
-// whole transactions does.
+// TestAMissingLockIsFound checks that the orders of statements reveal a missing lock, which no order of whole transactions
+// does.
 func TestAMissingLockIsFound(t *testing.T) {
 	unlocked := func(own *tap) {
 		own.rewrite = func(text string) string {

@@ -9,9 +9,9 @@ import (
 
 // mutation breaks the system on purpose.
 type mutation struct {
-	loseRecord        bool // the broker acknowledges what it has not stored
-	acknowledgeBefore bool // a source acknowledges what its function has not handled
-	// rewrite and drop change what a function says to its database, by the name of its Service.
+	loseRecord        bool // the broker acknowledges a record that it has not stored
+	acknowledgeBefore bool // a source acknowledges a record that its function has not handled
+	// rewrite and drop change the statements of a function, by Service name.
 	rewrite map[string]func(query string) string
 	drop    map[string]func(c call) bool
 }
@@ -45,10 +45,10 @@ func replacing(query, old, replacement string) func(string) string {
 	}
 }
 
-// enough is within how many seeds a mutation must be found.
+// enough is the number of seeds that must find a mutation.
 const enough = 60
 
-// TestSimulationFindsWhatIsBroken holds that the simulation would find these mistakes.
+// TestSimulationFindsWhatIsBroken checks that the simulation finds these faults.
 func TestSimulationFindsWhatIsBroken(t *testing.T) {
 	for name, m := range map[string]mutation{
 		"the broker loses a record that it has acknowledged":    {loseRecord: true},
@@ -84,7 +84,7 @@ func TestSimulationFindsWhatIsBroken(t *testing.T) {
 	}
 }
 
-// TestTheStateGuardsWhatTheInboxForgets holds that the same fact has no second effect even when nobody remembers its id.
+// TestTheStateGuardsWhatTheInboxForgets checks that a fact has no second effect even after the inbox has purged its id.
 func TestTheStateGuardsWhatTheInboxForgets(t *testing.T) {
 	bed := newBed(t)
 	m := mutation{rewrite: map[string]func(string) string{}, drop: map[string]func(call) bool{}}

@@ -26,20 +26,20 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 )
 
-// epoch is when every run begins.
+// epoch is the start time of every run.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// run is one run of the scheduler: all that it decides comes from its seed.
+// run is one run of the scheduler: its seed determines all decisions.
 type run struct {
 	bed    *bed
 	seed   uint64
-	random *rand.Rand // decides
+	random *rand.Rand // makes decisions
 	ids    *rand.Rand // makes the functions' ids, so that a function that takes more of them changes no decision
-	faulty bool       // things go wrong; not any more while the run is drained
+	faulty bool       // faults happen; not while the run is drained
 	now    time.Time
 	skews  map[string]time.Duration
 
-	orders      []*request // what customers have asked for
+	orders      []*request // the requests of customers
 	cancels     []*request
 	adjustments []*request
 	skus        []string
@@ -48,22 +48,22 @@ type run struct {
 	topics   map[string][]record
 	sources  []*source
 	refusals map[string]int // by event id: how often the broker has refused it
-	told     []string       // the ids of the events that customers were told of, in order
-	deaths   map[string]int // by event id: in how many deliveries notify has died
+	notified     []string       // the ids of the events whose customers were notified, in order
+	deaths   map[string]int // by event id: the number of deliveries in which notify has died
 
 	trace      []string
 	violations []string
 	mutation   mutation
 }
 
-// request is what a customer or the warehouse asks for, and again until there is an answer.
+// request is a request of a customer or the warehouse, which is repeated until there is an answer.
 type request struct {
 	key     string
 	items   []events.Item
 	sku     string
 	delta   int64
 	orderID string
-	answer  string // empty as long as there is none
+	answer  string // empty without an answer
 }
 
 func newRun(b *bed, seed uint64) *run {
@@ -95,7 +95,7 @@ func (r *run) violate(format string, args ...any) {
 
 func (r *run) chance(percent int) bool { return r.random.IntN(100) < percent }
 
-// simulate runs a seed on a bed, drains it and checks it. It returns the violations, and what was done step by step.
+// simulate runs a seed on a bed, drains it and checks it. It returns the run with its violations and steps.
 func simulate(ctx context.Context, b *bed, seed uint64, m mutation) *run {
 	r := newRun(b, seed)
 	r.mutation = m
@@ -113,7 +113,7 @@ func simulate(ctx context.Context, b *bed, seed uint64, m mutation) *run {
 	return r
 }
 
-// open stocks the SKUs and draws what will be ordered: few units, so that orders come short.
+// open adds stock and draws the orders: few units, so that some orders come short.
 func (r *run) open(ctx context.Context) {
 	for i := range 1 + r.random.IntN(3) {
 		sku := fmt.Sprintf("s%d-%c", r.seed, 'A'+i)
@@ -135,9 +135,9 @@ func (r *run) open(ctx context.Context) {
 	}
 }
 
-// step does one thing, and time goes on.
+// step does one thing and advances the time.
 func (r *run) step(ctx context.Context) {
-	// More than the broker's refusals are waited for: a row is then due, whatever the jitter.
+	// Longer than the wait after the broker's refusals: a row is then due, whatever the jitter.
 	r.now = r.now.Add(time.Duration(5+r.random.IntN(20)) * time.Second)
 	switch n := r.random.IntN(100); {
 	case n < 9:
@@ -161,7 +161,7 @@ func (r *run) step(ctx context.Context) {
 	}
 }
 
-// within runs one step of a member, perhaps with a fault inside of it.
+// within runs one step of a member, perhaps with a fault inside.
 func (r *run) within(ctx context.Context, name string, do func(ctx context.Context) error) (err error, died bool) {
 	m := r.bed.members[name]
 	if !r.faulty || !r.chance(18) {
@@ -169,7 +169,7 @@ func (r *run) within(ctx context.Context, name string, do func(ctx context.Conte
 	}
 	f := chooseFault(r.random)
 	if f.kind == canceled && name == "create-order" {
-		// Who waits for a group of orders leaves alone: the group is stored at a time of its own.
+		// No fault for members that form batches of orders: a batch is stored at its own time.
 		f.kind = lost
 	}
 	ctx, f.cancel = context.WithCancel(ctx)
@@ -178,7 +178,7 @@ func (r *run) within(ctx context.Context, name string, do func(ctx context.Conte
 	err = do(ctx)
 	m.tap.set(nil)
 	for m.db.Stats().InUse > 0 {
-		runtime.Gosched() // a transaction whose context has ended is rolled back on the side
+		runtime.Gosched() // a transaction whose context has ended is rolled back in the background
 	}
 	if f.hit {
 		r.logf("  %s: %s", name, f)
@@ -186,7 +186,7 @@ func (r *run) within(ctx context.Context, name string, do func(ctx context.Conte
 	return err, f.dead
 }
 
-// place sends an order, for the first time or again: a customer who has an answer may send it again too.
+// place sends an order, for the first time or again: a customer may repeat it even after an answer.
 func (r *run) place(ctx context.Context, o *request) {
 	asked := events.CreateOrder{CustomerEmail: "alice@example.com", Items: o.items}
 	hash := rest.KeyHash(http.MethodPost, "/api/orders", rest.Anonymous, o.key)
@@ -203,7 +203,7 @@ func (r *run) place(ctx context.Context, o *request) {
 	r.logf("place %s: %s, failed: %t", o.key, o.orderID, err != nil)
 }
 
-// cancelOne cancels an order that is known to its customer.
+// cancelOne cancels an order that its customer knows.
 func (r *run) cancelOne(ctx context.Context) {
 	known := slices.DeleteFunc(slices.Clone(r.orders), func(o *request) bool { return o.orderID == "" })
 	if len(known) == 0 {
@@ -226,7 +226,7 @@ func (r *run) sendCancel(ctx context.Context, c *request) {
 	r.logf("cancel %s: %s, failed: %t", c.orderID, c.answer, err != nil)
 }
 
-// adjustOne adds or takes a few units.
+// adjustOne adds or removes a few units.
 func (r *run) adjustOne(ctx context.Context) {
 	a := &request{key: fmt.Sprintf("adjust-%d-%d", r.seed, len(r.adjustments)), sku: r.skus[r.random.IntN(len(r.skus))], delta: 1 + r.random.Int64N(4)}
 	if r.chance(30) {
@@ -259,7 +259,7 @@ func (r *run) send(ctx context.Context, method, path, key, body string) int {
 	return answer.Code
 }
 
-// relay wakes the relay of a schema for the shards that wait, in an order of chance.
+// relay wakes the relay of a schema for the waiting shards, in random order.
 func (r *run) relay(ctx context.Context, name string) (waiting int) {
 	shards, err := messaging.New(r.bed.pools[name]).ListPendingShards(ctx, outbox.AllShards())
 	if err != nil {
@@ -282,7 +282,7 @@ func (r *run) relay(ctx context.Context, name string) (waiting int) {
 	return len(shards)
 }
 
-// wide makes numbers of bytes, which would be printed as text.
+// wide converts bytes to numbers, since bytes would be printed as text.
 func wide(shards []uint8) []int {
 	numbers := make([]int, len(shards))
 	for i, s := range shards {
@@ -291,7 +291,7 @@ func wide(shards []uint8) []int {
 	return numbers
 }
 
-// expire gives expire-orders a tick.
+// expire sends expire-orders a tick.
 func (r *run) expire(ctx context.Context) {
 	err, _ := r.within(ctx, "expire-orders", func(ctx context.Context) error { return r.bed.members["expire-orders"].handle(ctx, tick())[0] })
 	r.logf("expire: %d", delivery.Status(err))
@@ -306,13 +306,13 @@ func tick() event.Event {
 	return e
 }
 
-// drain lets nothing go wrong any more and goes on until nothing is under way. No order is expired: each must have been
-// ended by its news, or by a tick before.
+// drain stops all faults and continues until nothing is in flight. It expires no order: each must have been ended by its
+// events, or by an earlier tick.
 func (r *run) drain(ctx context.Context) {
 	r.logf("drain")
 	r.faulty = false
 	for range 60 {
-		// Longer than a claim of notify and than a wait for the broker last.
+		// Longer than a claim of notify, and than a wait for the broker.
 		r.now = r.now.Add(45 * time.Second)
 		busy := 0
 		for _, o := range r.orders {

@@ -19,7 +19,7 @@ var (
 	fromSeed = flag.Uint64("from", 1, "the first of many seeds")
 )
 
-// seeds is how many seeds to run: SIMULATION_SEEDS sets it.
+// seeds is the number of seeds to run: SIMULATION_SEEDS sets it.
 func seeds(t *testing.T) uint64 {
 	t.Helper()
 	text := os.Getenv("SIMULATION_SEEDS")
@@ -31,7 +31,7 @@ func seeds(t *testing.T) uint64 {
 	return n
 }
 
-// workers is how many seeds run at once, each on schemas of its own. The functions and the server share the cores.
+// workers is the number of concurrent seeds, each on its own schemas. The functions and the server share the cores.
 const workers = 3
 
 // TestSimulation runs many seeds, or with -seed one.
@@ -65,7 +65,7 @@ func TestSimulation(t *testing.T) {
 		for seed := range todo {
 			r := simulate(t.Context(), beds[w], seed, mutation{})
 			if !assert.Empty(t, r.violations, "seed %d; to see its steps: go test ./functions/internal/suite/simulation -run 'TestSimulation$' -v -seed %d", seed, seed) {
-				return // what it left under way would be in the way of the next one
+				return // what it left in flight would disturb the next one
 			}
 		}
 		assert.Empty(t, beds[w].audit(t.Context()))

@@ -17,7 +17,7 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// call is one thing that a function asks of the database: a statement, or one of the words below.
+// call is one request of a function to the database: a statement, or one of the words below.
 type call struct {
 	session int64 // the server's number of the connection
 	text    string
@@ -28,25 +28,25 @@ const (
 	commit = "COMMIT"
 )
 
-// named tells whether the call is the statement of a query that sqlc has given this name.
+// named returns whether the call is the statement of the sqlc query with this name.
 func (c call) named(name string) bool { return strings.HasPrefix(c.text, "-- name: "+name+" ") }
 
-// tap stands between one function and the database: everything but a rollback goes through it. Rollbacks do not: they
-// are what the server does by itself when a connection is gone.
+// tap sits between one function and the database: everything but a rollback passes through it. The server itself rolls back
+// when a connection is gone.
 type tap struct {
 	driver.Connector
-	clock func() time.Time // the database's clock; nil leaves it to the server
+	clock func() time.Time // the database's clock; nil means the server's own
 
 	mu sync.Mutex
-	// around decides about each call: it runs do, before or after which it may fail in its stead. Without one, do runs.
+	// around decides about each call: it runs do, and may fail before or after it. Without around, do runs.
 	around func(c call, do func() error) error
-	// rewrite changes statements: it breaks a function on purpose.
+	// rewrite changes statements, to break a function on purpose.
 	rewrite func(query string) string
-	// drop says for an INSERT or UPDATE that it is not to be run and that one row was affected.
+	// drop skips an INSERT or UPDATE and reports one affected row.
 	drop func(c call) bool
 }
 
-// newTap opens a pool of connections to a schema behind a tap of its own.
+// newTap opens a connection pool to a schema behind a new tap.
 func newTap(t testing.TB, server schema.Server, name string, clock func() time.Time) (*tap, *sql.DB) {
 	t.Helper()
 	connector, err := server.Connector(name)
@@ -59,7 +59,7 @@ func newTap(t testing.TB, server schema.Server, name string, clock func() time.T
 	return own, db
 }
 
-// set puts a decision in place for all calls from now on; nil takes it away.
+// set sets around for all calls from now on; nil removes it.
 func (t *tap) set(around func(call, func() error) error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -83,7 +83,7 @@ func (t *tap) query(text string) string {
 	return t.rewrite(text)
 }
 
-// Connect opens a connection that goes through the tap.
+// Connect opens a connection through the tap.
 func (t *tap) Connect(ctx context.Context) (driver.Conn, error) {
 	raw, err := t.Connector.Connect(ctx)
 	if err != nil {
@@ -118,12 +118,12 @@ type conn struct {
 	transaction.Session
 	tap *tap
 	id  int64
-	now time.Time // where the server's clock of this session stands
+	now time.Time // the server's clock in this session
 }
 
 func (c *conn) call(text string) call { return call{c.id, text} }
 
-// BeginTx begins a transaction in which the server's clock is that of the simulation.
+// BeginTx begins a transaction with the simulation's clock on the server.
 func (c *conn) BeginTx(ctx context.Context, options driver.TxOptions) (tx driver.Tx, err error) {
 	err = c.tap.run(c.call(begin), func() error {
 		if c.tap.clock != nil {
@@ -146,8 +146,8 @@ func (c *conn) BeginTx(ctx context.Context, options driver.TxOptions) (tx driver
 	return &ending{tx, c}, nil
 }
 
-// ExecContext runs a statement. A caller who went during a call is told so at once: how much of the answer could still be
-// read would be a matter of how soon the driver sees it.
+// ExecContext runs a statement. If the caller went away during the call, it fails at once: whether the answer could still be
+// read would depend on timing in the driver.
 func (c *conn) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (result driver.Result, err error) {
 	what := c.call(text)
 	err = c.tap.run(what, func() error {
@@ -164,7 +164,7 @@ func (c *conn) ExecContext(ctx context.Context, text string, args []driver.Named
 	return result, err
 }
 
-// QueryContext runs a statement that answers with rows.
+// QueryContext runs a query.
 func (c *conn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (rows driver.Rows, err error) {
 	err = c.tap.run(c.call(text), func() error {
 		rows, err = c.Session.QueryContext(ctx, c.tap.query(text), args)
@@ -186,7 +186,7 @@ type ending struct {
 	conn *conn
 }
 
-// Commit commits; when it is kept from it, the transaction is rolled back at once, as by the end of its connection.
+// Commit commits; if a fault prevents it, the transaction is rolled back at once, as by the end of its connection.
 func (t *ending) Commit() error {
 	committed := false
 	err := t.conn.tap.run(t.conn.call(commit), func() error {

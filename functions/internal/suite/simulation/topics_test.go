@@ -20,16 +20,15 @@ type record struct {
 	poison bool
 }
 
-// source is a KafkaSource, and how far it has come with its topic. The order within a key is kept, between keys there
-// is none.
+// source is a KafkaSource with its progress in its topic. It keeps the order within a key, and none between keys.
 type source struct {
 	knative.KafkaSource
 	slow     bool   // in this run it is behind the others
 	attempts []int  // of each record
-	done     []bool // acknowledged or set aside
+	done     []bool // acknowledged, or a dead letter
 }
 
-// seen makes room for the records that the topic has by now.
+// seen makes room for the records that the topic has now.
 func (s *source) seen(r *run) []record {
 	records := r.topics[s.Topic]
 	for len(s.done) < len(records) {
@@ -50,7 +49,7 @@ func (s *source) ready(r *run) (at []int) {
 	return at
 }
 
-// next is the first record to deliver, nil when there is none.
+// next returns the first record to deliver, nil if there is none.
 func (s *source) next(r *run) []int {
 	if at := s.ready(r); len(at) > 0 {
 		return at[:1]
@@ -58,7 +57,7 @@ func (s *source) next(r *run) []int {
 	return nil
 }
 
-// handled lists the records that were acknowledged: a source that lost its commit delivers them again.
+// handled lists the acknowledged records: a source that lost its commit delivers them again.
 func (s *source) handled(r *run) (at []int) {
 	for i := range s.seen(r) {
 		if s.done[i] {
@@ -68,7 +67,7 @@ func (s *source) handled(r *run) (at []int) {
 	return at
 }
 
-// having returns the sources that have what of returns, each with it.
+// having returns the sources for which of returns something, each with it.
 func (r *run) having(of func(*source) []int) (sources []*source, at [][]int) {
 	for _, s := range r.sources {
 		if s.slow && r.chance(85) {
@@ -97,8 +96,7 @@ func (r *run) redeliver(ctx context.Context) {
 	}
 }
 
-// deliverBatch delivers all that one source has ready, in an order of chance, and now and then with what it has
-// delivered before.
+// deliverBatch delivers everything that one source has ready, in random order, and sometimes with records delivered before.
 func (r *run) deliverBatch(ctx context.Context) {
 	sources, at := r.having(func(s *source) []int { return s.ready(r) })
 	if len(sources) == 0 {
@@ -116,8 +114,8 @@ func (r *run) deliverBatch(ctx context.Context) {
 	r.deliver(ctx, sources[n], group)
 }
 
-// deliver gives records of one topic to the function of a source and does with its answers what a KafkaSource does. It
-// tells whether all were acknowledged or set aside.
+// deliver passes records of one topic to the function of a source and acts on its answers like a KafkaSource. It returns
+// whether all were acknowledged or became dead letters.
 func (r *run) deliver(ctx context.Context, s *source, at []int) bool {
 	records := s.seen(r)
 	m := r.bed.members[s.Sink]
@@ -149,7 +147,7 @@ func (r *run) deliver(ctx context.Context, s *source, at []int) bool {
 	return all
 }
 
-// settle acknowledges a record, keeps it for another attempt or sets it aside. A process that died acknowledges nothing.
+// settle acknowledges a record, keeps it for a retry, or makes it a dead letter. A process that died acknowledges nothing.
 func (r *run) settle(s *source, n int, rec record, status int, died bool) bool {
 	if died {
 		return false
@@ -176,7 +174,7 @@ func (r *run) settle(s *source, n int, rec record, status int, died bool) bool {
 	return true
 }
 
-// poison writes a broken copy of an event to its topic, under an id of its own.
+// poison writes a broken copy of an event to its topic, with a new id.
 func (r *run) poison() {
 	for _, s := range r.sources {
 		records := r.topics[s.Topic]
@@ -201,7 +199,7 @@ type publisher struct{ bed *bed }
 
 var errUnreachable = errors.New("the broker is away")
 
-// Publish stores a batch in the topics; now and then not all of it, or without telling.
+// Publish stores a batch in the topics; sometimes only a part of it, or without an acknowledgement.
 func (p publisher) Publish(_ context.Context, batch []event.Event) []outbox.Outcome {
 	r := p.bed.run
 	outcomes := make([]outbox.Outcome, len(batch))
@@ -212,14 +210,14 @@ func (p publisher) Publish(_ context.Context, batch []event.Event) []outbox.Outc
 			n = r.random.IntN(4)
 		}
 		switch {
-		case n == 0: // neither stored nor told
+		case n == 0: // neither stored nor acknowledged
 			outcomes[i].Err = errUnreachable
 			continue
 		case n == 1 && r.refusals[e.ID()] < 3:
 			r.refusals[e.ID()]++
 			outcomes[i].Err = outbox.ErrRefused
 			continue
-		case n == 2: // stored and not told
+		case n == 2: // stored but not acknowledged
 			outcomes[i].Err = errUnreachable
 		}
 		if r.mutation.loseRecord && r.chance(10) {
@@ -234,12 +232,12 @@ func (p publisher) Publish(_ context.Context, batch []event.Event) []outbox.Outc
 // Close does nothing.
 func (publisher) Close() error { return nil }
 
-// mailer sends mails that go astray now and then; that one was sent is read from the log.
+// mailer sends mails that sometimes get lost; the log shows that one was sent.
 type mailer struct{ run *run }
 
 var errMail = errors.New("the mail server is away")
 
-// Send takes a mail or fails.
+// Send accepts a mail or fails.
 func (m mailer) Send(context.Context, notify.Mail) error {
 	if m.run.faulty && m.run.chance(10) {
 		return errMail
@@ -247,7 +245,7 @@ func (m mailer) Send(context.Context, notify.Mail) error {
 	return nil
 }
 
-// published tells whether a topic has an event.
+// published returns whether a topic has an event.
 func (r *run) published(topic, id string) bool {
 	return slices.ContainsFunc(r.topics[topic], func(rec record) bool { return rec.event.ID() == id && !rec.poison })
 }
