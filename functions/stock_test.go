@@ -117,7 +117,7 @@ func TestReserveAndReleaseOfOneOrderMeet(t *testing.T) {
 	for _, by := range []string{events.OrderCanceledType, events.OrderFailedType} {
 		for name, c := range map[string]struct {
 			reserveFirst bool
-			told         []string
+			emitted         []string
 		}{
 			"what was reserved first is released":     {true, []string{events.InventoryReservedType, events.InventoryReleasedType}},
 			"what was released first is not reserved": {false, []string{}},
@@ -154,7 +154,7 @@ func TestReserveAndReleaseOfOneOrderMeet(t *testing.T) {
 				require.NoError(t, <-first)
 				require.NoError(t, <-second)
 
-				assert.Equal(t, c.told, outboxtest.Types(outboxtest.Drain(t, w.db)))
+				assert.Equal(t, c.emitted, outboxtest.Types(outboxtest.Drain(t, w.db)))
 				available, reserved := w.assertExplained(t, "A")
 				assert.Equal(t, [2]int{10, 0}, [2]int{available, reserved})
 				assert.Equal(t, 1, mysqltest.Count(t, w.db, "SELECT COUNT(*) FROM reservations WHERE order_id = ? AND status = 'RELEASED'", order.OrderID))
@@ -191,8 +191,8 @@ func TestReserveAndReleaseThatWaitForTheSameRowLeaveNothingReserved(t *testing.T
 			require.NoError(t, <-first)
 			require.NoError(t, <-second)
 
-			told := outboxtest.Types(outboxtest.Drain(t, w.db))
-			assert.Contains(t, [][]string{{events.InventoryReservedType, events.InventoryReleasedType}, {}}, told)
+			emitted := outboxtest.Types(outboxtest.Drain(t, w.db))
+			assert.Contains(t, [][]string{{events.InventoryReservedType, events.InventoryReleasedType}, {}}, emitted)
 			available, reserved := w.assertExplained(t, "A")
 			assert.Equal(t, [2]int{10, 0}, [2]int{available, reserved})
 			assert.Equal(t, 1, mysqltest.Count(t, w.db, "SELECT COUNT(*) FROM reservations WHERE status = 'RELEASED'"))
@@ -216,11 +216,11 @@ func TestCanceledWhileReservingManyOrdersLeaveNothingReserved(t *testing.T) {
 		available, reserved := w.assertExplained(t, sku)
 		assert.Equal(t, [2]int{1000, 0}, [2]int{available, reserved})
 	}
-	told := map[string]int{}
+	emitted := map[string]int{}
 	for _, e := range outboxtest.Drain(t, w.db) {
-		told[e.Type()]++
+		emitted[e.Type()]++
 	}
-	assert.Equal(t, told[events.InventoryReservedType], told[events.InventoryReleasedType])
+	assert.Equal(t, emitted[events.InventoryReservedType], emitted[events.InventoryReleasedType])
 	assert.Equal(t, placed, mysqltest.Count(t, w.db, "SELECT COUNT(*) FROM reservations WHERE status = 'RELEASED'"))
 }
 
@@ -253,27 +253,27 @@ func TestTheLogsExplainEveryUnitWhenStockChangesWhileOrdersReserve(t *testing.T)
 		}
 	})
 
-	told := map[string]map[string]int64{"A": {}, "B": {}}
+	emitted := map[string]map[string]int64{"A": {}, "B": {}}
 	for _, e := range outboxtest.Drain(t, w.db) {
 		switch e.Type() {
 		case events.InventoryReservedType:
 			fact, err := events.Decode[events.InventoryReserved](e)
 			require.NoError(t, err)
 			for _, q := range fact.Reservations {
-				told[q.SKU][e.Type()] += q.Quantity
+				emitted[q.SKU][e.Type()] += q.Quantity
 			}
 		case events.InventoryReleasedType:
 			fact, err := events.Decode[events.InventoryReleased](e)
 			require.NoError(t, err)
 			for _, q := range fact.Releases {
-				told[q.SKU][e.Type()] += q.Quantity
+				emitted[q.SKU][e.Type()] += q.Quantity
 			}
 		}
 	}
-	for sku, units := range told {
+	for sku, units := range emitted {
 		_, reserved := w.assertExplained(t, sku)
 		assert.Positive(t, units[events.InventoryReservedType])
-		assert.EqualValues(t, units[events.InventoryReservedType]-units[events.InventoryReleasedType], reserved, "what was told of %s", sku)
+		assert.EqualValues(t, units[events.InventoryReservedType]-units[events.InventoryReleasedType], reserved, "the emitted units of %s", sku)
 	}
 	assert.Zero(t, mysqltest.Count(t, w.db, "SELECT COUNT(*) FROM stock_log WHERE available_after < 0 OR reserved_after < 0"))
 	assert.Equal(t, placed, mysqltest.Count(t, w.db, "SELECT COUNT(*) FROM reservations WHERE status <> 'PENDING'"))

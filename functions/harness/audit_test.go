@@ -19,7 +19,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// exec changes rows of a running harness's database by hand.
+// exec changes rows in a running harness's database directly.
 func (p *process) exec(t *testing.T, name, statement string, args ...any) {
 	t.Helper()
 	run, err := readRun(p.stack.data)
@@ -32,7 +32,7 @@ func (p *process) exec(t *testing.T, name, statement string, args ...any) {
 	require.NoError(t, err)
 }
 
-// metrics is the text for Prometheus.
+// metrics returns the Prometheus metrics.
 func (p *process) metrics(t *testing.T) string {
 	t.Helper()
 	response, err := http.Get(p.url + "/metrics")
@@ -90,19 +90,19 @@ func TestHarnessTellsOfABreachOnce(t *testing.T) {
 	p.awaitMetric(t, `orders_audit_breaches{invariant="totals"} 0`)
 
 	breach := func() { p.exec(t, schema.Orders, "UPDATE orders SET total_amount = 1 WHERE id = ?", o.OrderID) }
-	told := func() int {
+	logged := func() int {
 		return strings.Count(p.log.String(), `level=ERROR msg="audit found a breach" invariant=totals`)
 	}
 	breach()
 	p.awaitMetric(t, `orders_audit_breaches{invariant="totals"} 1`)
-	p.await(t, "the breach is told of", func() bool { return told() > 0 })
+	p.await(t, "the breach is logged", func() bool { return logged() > 0 })
 	assert.Contains(t, p.metrics(t), "orders_audit_time_seconds ")
 
 	p.exec(t, schema.Orders, "UPDATE orders SET total_amount = 2598 WHERE id = ?", o.OrderID)
 	p.awaitMetric(t, `orders_audit_breaches{invariant="totals"} 0`)
-	assert.Equal(t, 1, told())
+	assert.Equal(t, 1, logged())
 	breach()
-	p.await(t, "the breach that came back is told of", func() bool { return told() == 2 })
+	p.await(t, "the breach that came back is logged", func() bool { return logged() == 2 })
 }
 
 func TestAuditingLogsWhatIsNew(t *testing.T) {
@@ -123,7 +123,7 @@ func TestAuditingLogsWhatIsNew(t *testing.T) {
 	assert.Equal(t, 1, lines(found("two", "three"), nil))
 	assert.Equal(t, 2, a.lastReport().Breaches())
 	assert.Equal(t, 1, lines(nil, errors.New("away")))
-	assert.Equal(t, 0, lines(nil, errors.New("away")), "an outage is told of once")
+	assert.Equal(t, 0, lines(nil, errors.New("away")), "an outage is logged once")
 	assert.NotNil(t, a.lastReport(), "the report before it stays")
 	assert.Equal(t, 0, lines(found("two", "three"), nil))
 	assert.Equal(t, 1, lines(nil, errors.New("away again")))

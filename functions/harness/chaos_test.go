@@ -125,7 +125,7 @@ func TestChaosIsRefusedWhenItIsNotUnderstood(t *testing.T) {
 		"a delay without time":  {[]string{"--chaos", "delay=0.5"}, "delay=RATE:UP_TO"},
 		"a negative delay":      {[]string{"--chaos", "delay=0.5:-1s"}, "delay=RATE:UP_TO"},
 		"a function without it": {[]string{"--chaos-function", "notify"}, "without --chaos"},
-		"an unknown function":   {[]string{"--chaos", "fail=1", "--chaos-function", "nobody"}, "finalize-order, notify, release-stock, reserve-stock"},
+		"an unknown function":   {[]string{"--chaos", "fail=1", "--chaos-function", "missing"}, "finalize-order, notify, release-stock, reserve-stock"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// git runs git without the variables by which a hook names the repository that it is for.
+// git runs git without the variables with which a hook selects its repository.
 func git(args ...string) (string, error) {
 	command := exec.CommandContext(context.Background(), "git", args...)
 	command.Env = slices.DeleteFunc(os.Environ(), func(pair string) bool { return strings.HasPrefix(pair, "GIT_") })

@@ -27,8 +27,7 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// operate runs a command beside the harness on the data of s and returns what it wrote; it must fail where a failure is
-// named.
+// operate runs a command on the data of s and returns its output; if failure is given, the command must fail with it.
 func (s stack) operate(t *testing.T, failure, command string, args ...string) string {
 	t.Helper()
 	p := launch(t, s.environ, append(append(strings.Fields(command), args...), "--data", s.data)...)
@@ -57,7 +56,7 @@ func lines[T any](t *testing.T, text string) (all []T) {
 	}
 }
 
-// letters lists the letters with these flags.
+// letters lists the letters that these flags select.
 func (s stack) letters(t *testing.T, args ...string) []letterView {
 	t.Helper()
 	return lines[letterView](t, s.operate(t, "", "deadletters list --json", args...))
@@ -87,7 +86,7 @@ func consumers(t *testing.T, topic string) (n int) {
 	return n
 }
 
-// produce writes a record as a stranger would.
+// produce writes a record like a foreign producer.
 func (p *process) produce(t *testing.T, s stack, topic, key, value string) {
 	t.Helper()
 	c := sarama.NewConfig()
@@ -176,7 +175,7 @@ func TestLetterOfAFaultThatWasRepairedIsReplayedAndTheOrderEndsRight(t *testing.
 	assert.Contains(t, s.operate(t, "", "deadletters replay", "--order", o.OrderID), "1 letters replayed")
 
 	p.awaitStatus(t, o.OrderID, "CONFIRMED")
-	assert.Equal(t, "PENDING", p.order(t, other.OrderID).Status, "nobody asked for this one")
+	assert.Equal(t, "PENDING", p.order(t, other.OrderID).Status, "this one was not selected")
 	s.operate(t, "", "deadletters replay --all")
 	p.awaitStatus(t, other.OrderID, "CONFIRMED")
 	assert.Empty(t, s.letters(t))
@@ -188,7 +187,7 @@ func TestCreatedAndCanceledEndRightInWhicheverOrderTheyAreReplayed(t *testing.T)
 	t.Parallel()
 	s := newStack(t)
 	p := s.up(t, "--chaos", "poison=1")
-	orders := map[string][]string{} // how each is replayed
+	orders := map[string][]string{} // the order of replay of each
 	for _, topics := range [][]string{{"order.created", "order.canceled"}, {"order.canceled", "order.created"}, {""}} {
 		o := p.place(t, "SKU-123", 2)
 		require.Equal(t, http.StatusOK, p.do(t, http.MethodPost, "/api/orders/"+o.OrderID+"/cancel", nil, "", nil))
@@ -230,7 +229,7 @@ func TestReplayNeedsFunctions(t *testing.T) {
 	assert.Equal(t, []any{"open", 0}, []any{l.State, l.Failures})
 }
 
-// park puts a fact about an order of alice@example.com into the outbox of orders, as if a broker had refused it.
+// park adds a fact about an order of alice@example.com to the outbox of orders, as if a broker had refused it.
 func (s stack) park(t *testing.T) (orderID string, row int64) {
 	t.Helper()
 	run, err := readRun(s.data)

@@ -81,7 +81,7 @@ func readFile(t *testing.T, path string) string {
 	return string(text)
 }
 
-// value is a variable of a service's environment.
+// value returns a variable of a service's environment.
 func (s service) value(t *testing.T, name string) string {
 	t.Helper()
 	require.Contains(t, s.Environment, name)
@@ -90,7 +90,7 @@ func (s service) value(t *testing.T, name string) string {
 	return strings.Trim(strings.TrimSpace(string(text)), `"'`)
 }
 
-// published is the address on this machine at which a port of the container is found.
+// published returns the address on this machine of a container's port.
 func (s service) published(t *testing.T, port string) string {
 	t.Helper()
 	for _, p := range s.Ports {
@@ -102,7 +102,7 @@ func (s service) published(t *testing.T, port string) string {
 	return ""
 }
 
-// settings are those that an .env file may give.
+// settings are the variables that an .env file may set.
 var settings = map[string]map[string]string{
 	"as it comes": {},
 	"all set": {
@@ -330,7 +330,7 @@ func TestTheExampleOfEnvHasEverySettingOfComposeWithItsDefault(t *testing.T) {
 	}
 }
 
-// A proxy in the settings of the Docker client is in the environment of every container.
+// Docker copies a proxy from the client's settings into the environment of every container.
 func TestComposeReachesItsOwnServicesWithoutAProxy(t *testing.T) {
 	for name, env := range settings {
 		t.Run(name, func(t *testing.T) {

@@ -24,7 +24,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// system is docker-compose.yml as it runs, with customers.
+// system is the running docker-compose.yml, with customers.
 type system struct {
 	*installation
 	load     *load
@@ -60,7 +60,7 @@ func TestComposeRunsTheWholeSystem(t *testing.T) {
 	t.Logf("measured:\n%s", strings.Join(s.measured, "\n"))
 }
 
-// measure notes how long something takes.
+// measure logs the duration of run.
 func (s *system) measure(what string, run func()) {
 	begin := time.Now()
 	run()
@@ -98,7 +98,7 @@ func (s *system) first(t *testing.T) {
 	s.confirm(t)
 	s.audit(t)
 
-	// Both servers are open to this machine, as the harness's own user and under the advertised address.
+	// Both servers are reachable from this machine, as the harness's own user and under the advertised address.
 	client, err := sarama.NewClient([]string{s.address("KAFKA_PORT")}, sarama.NewConfig())
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, client.Close()) }()
@@ -128,7 +128,7 @@ func (s *system) confirm(t *testing.T) {
 	})
 }
 
-// audit runs the auditor in the container; what is under way at that moment is left out.
+// audit runs the auditor in the container; it skips what is in flight at that moment.
 func (s *system) audit(t *testing.T) {
 	t.Helper()
 	s.docker(t, "compose", "exec", "-T", "harness", "/harness", "audit", "--grace", "0s")
@@ -169,7 +169,7 @@ func (s *system) disturb(t *testing.T) {
 		require.True(t, t.Run("docker kill "+service, func(t *testing.T) {
 			s.docker(t, "kill", s.name(service))
 			await(t, service+" is down", func() bool { return s.inspect(t, service).State.Status == "exited" })
-			s.docker(t, "compose", "up", "--wait") // an operator's kill is not undone by the engine
+			s.docker(t, "compose", "up", "--wait") // the engine does not restart what an operator killed
 			s.confirm(t)
 		}))
 	}
@@ -183,8 +183,8 @@ func (s *system) disturb(t *testing.T) {
 	assert.Empty(t, s.load.broken)
 }
 
-// settled holds what the databases have against what the customers were told: all of their orders are CONFIRMED, and
-// nothing is lost, doubled or oversold.
+// settled compares the databases with the answers to the customers: all of their orders are CONFIRMED, and nothing is lost,
+// duplicated or oversold.
 func (s *system) settled(t *testing.T) {
 	t.Helper()
 	d := openDatabases(t, schema.Server{DSN: "orders:" + s.env["MYSQL_PASSWORD"] + "@tcp(" + s.address("MYSQL_PORT") + ")/"})
@@ -212,7 +212,7 @@ func (s *system) again(t *testing.T) {
 	s.confirm(t)
 }
 
-// collide finds the port of the harness in use.
+// collide starts the harness while its port is in use.
 func (s *system) collide(t *testing.T) {
 	t.Helper()
 	s.docker(t, "compose", "down")
@@ -224,8 +224,8 @@ func (s *system) collide(t *testing.T) {
 	require.ErrorContains(t, err, "in use")
 }
 
-// watched runs all that has an image in the foreground, as a user does who adds the profile, behind a proxy that nobody
-// answers on. It goes on where up has failed.
+// watched runs all services with an image in the foreground, like a user who adds the profile, behind a proxy that does not
+// answer. It continues where up has failed.
 func (s *system) watched(t *testing.T) {
 	t.Helper()
 	s.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://jaeger:4318"
@@ -234,7 +234,7 @@ func (s *system) watched(t *testing.T) {
 	if len(missing) > 0 {
 		t.Logf("left out, since their images are not to be had here: %s", strings.Join(missing, ", "))
 	}
-	const proxy = "http://192.0.2.1:3128" // of the addresses for documentation
+	const proxy = "http://192.0.2.1:3128" // an address reserved for documentation
 	s.behindProxy(t, proxy)
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
@@ -245,7 +245,7 @@ func (s *system) watched(t *testing.T) {
 	ended := sync.OnceValue(up.Wait)
 	defer func() {
 		interrupt()
-		_ = ended() // what became of the containers says how it went
+		_ = ended() // the state of the containers shows the result
 		if t.Failed() {
 			t.Logf("docker compose up:\n%s", log.String())
 		}
@@ -258,7 +258,7 @@ func (s *system) watched(t *testing.T) {
 	assert.Contains(t, s.inspect(t, "harness").Config.Env, "HTTP_PROXY="+proxy)
 	s.confirm(t)
 	s.audit(t)
-	// A command that asks the harness itself, by the address that it finds in the container.
+	// A command that calls the harness at the address that it finds in the container.
 	s.docker(t, "compose", "exec", "-T", "harness", "/harness", "bench", "--orders", "20", "--warmup", "1", "--skus", "1", "--lines", "1")
 	if slices.Contains(missing, "jaeger") {
 		s.awaitTraces(t)
@@ -283,7 +283,7 @@ func (s *system) watched(t *testing.T) {
 	assert.Zero(t, s.inspect(t, "harness").State.ExitCode, "the harness ends well")
 }
 
-// available are the services whose images this engine has or gets.
+// available returns the services whose images this engine has or can pull.
 func (s *system) available(t *testing.T) (services, missing []string) {
 	t.Helper()
 	for name, service := range composed(t, nil).Services {
@@ -302,7 +302,7 @@ func (s *system) available(t *testing.T) (services, missing []string) {
 	return services, missing
 }
 
-// awaitTraces listens in the place of jaeger until the harness sends a trace there.
+// awaitTraces listens in place of jaeger until the harness sends a trace there.
 func (s *system) awaitTraces(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -327,7 +327,7 @@ func (s *system) remove(t *testing.T) {
 	}
 }
 
-// cross builds for another architecture, by Go and without an emulator, and with what a release says of itself.
+// cross builds for another architecture, with Go and without an emulator, and with the labels of a release.
 func (s *system) cross(t *testing.T) {
 	t.Helper()
 	image := project + "-harness:arm64"

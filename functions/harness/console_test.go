@@ -34,8 +34,8 @@ func TestWritesFromAnotherSiteAreRefused(t *testing.T) {
 	}
 }
 
-// TestAPageThatIsOpenDoesNotHoldTheEndUp stops a harness while somebody watches.
-func TestAPageThatIsOpenDoesNotHoldTheEndUp(t *testing.T) {
+// TestAnOpenPageDoesNotDelayTheShutdown stops a harness while a page is open.
+func TestAnOpenPageDoesNotDelayTheShutdown(t *testing.T) {
 	t.Parallel()
 	p := newStack(t).up(t)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/console/events?view=flow&view=orders&view=deadletters:open", nil)

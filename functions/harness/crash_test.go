@@ -29,12 +29,12 @@ import (
 // crash is a place at which a harness is killed: by itself at a failpoint, or from outside.
 type crash struct {
 	name    string
-	within  time.Duration // from outside, at any time in it
+	within  time.Duration // from outside, at any time within it
 	point   string        // the failpoint
-	most    int           // the process dies at a pass from the first to this one
+	most    int           // the process dies at a random pass up to this one
 	environ []string      // of the harness
 	args    []string      // of the harness
-	garbage string        // a topic that gets records which are poison
+	garbage string        // a topic that gets poison records
 	pace    time.Duration
 }
 
@@ -66,7 +66,7 @@ func crashes() []crash {
 	} {
 		all = append(all, crash{point: function + ".dead-letter-written", most: 3, garbage: topic})
 	}
-	// Orders are late when stock takes its time, and seen to be every ten seconds.
+	// Orders expire while stock is slow, which is checked every ten seconds.
 	late := []string{"--chaos", "delay=1:2s", "--chaos-function", "reserve-stock"}
 	for _, point := range []string{"expire-orders.before-commit", "expire-orders.after-commit"} {
 		all = append(all, crash{point: point, most: 5, environ: []string{"SAGA_TIMEOUT=1ms"}, args: late, pace: 500 * time.Millisecond})
@@ -76,8 +76,8 @@ func crashes() []crash {
 
 func (c crash) String() string { return or(c.name, c.point) }
 
-// crashSeed chooses what of the matrix is run, and the passes at which processes die: CRASH_SEED, else a new one. All
-// that is chosen is run CRASH_RUNS times, each with a seed of its own.
+// crashSeed selects the part of the matrix to run, and the passes at which processes die: CRASH_SEED, or a new seed. The
+// selection runs CRASH_RUNS times, each with its own seed.
 func crashSeed(t testing.TB) (seed uint64, runs int) {
 	t.Helper()
 	seed = uint64(time.Now().UnixNano()) % 1_000_000
@@ -92,7 +92,7 @@ func crashSeed(t testing.TB) (seed uint64, runs int) {
 	return seed, runs
 }
 
-// sample chooses some of all by the seed; with CRASH_ALL it is all of them.
+// sample selects some of all by the seed; with CRASH_ALL it returns all.
 func sample[T any](all []T, some int, seed uint64) []T {
 	if os.Getenv("CRASH_ALL") != "" {
 		return all
@@ -104,8 +104,8 @@ func sample[T any](all []T, some int, seed uint64) []T {
 
 const crashSample = 3
 
-// Each crash is followed by another one at the same place while the first is being recovered from, if that comes by
-// there, and the clients go on all the while. CRASH_ALL=1 runs the whole matrix, CRASH_RUNS times.
+// Each crash is followed by another one at the same place during the recovery, if it passes there, while the clients
+// continue. CRASH_ALL=1 runs the whole matrix, CRASH_RUNS times.
 func TestNothingIsLostDoubledOrOversoldByACrash(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -125,7 +125,7 @@ func TestNothingIsLostDoubledOrOversoldByACrash(t *testing.T) {
 	}
 }
 
-// run crashes a stack under load, lets it recover, and judges.
+// run crashes a stack under load, waits for its recovery, and judges the result.
 func (c crash) run(t *testing.T, seed uint64) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
@@ -171,7 +171,8 @@ func (c crash) run(t *testing.T, seed uint64) result {
 		}
 		t.Logf("life %d ended at %s", life, c)
 		if c.point != "" && life == 1 {
-			// Not before: what waits for a source that joins late is handled in few groups, and the point passed less often.
+			// Not earlier: the events that wait for a source that joins late are handled in few batches, so the point is
+			// passed less often.
 			close(l.stop)
 		}
 		r.died = append(r.died, died)
@@ -192,7 +193,8 @@ func (c crash) run(t *testing.T, seed uint64) result {
 	return r
 }
 
-// awaitDeathOrPeace returns when the process died, or the zero time when all clients have their answers and nothing is
+// awaitDeathOrPeace returns when the process died, or the zero time once all clients have their answers and nothing is left
+// to do.
 // left to do.
 func (s stack) awaitDeathOrPeace(ctx context.Context, t *testing.T, p *process, l *load, r *result) time.Time {
 	t.Helper()
@@ -208,7 +210,7 @@ func (s stack) awaitDeathOrPeace(ctx context.Context, t *testing.T, p *process, 
 	case <-l.done:
 	}
 	require.NoError(t, ctx.Err(), "the clients wait for their answers, or for the death of the process, in vain")
-	// Until it is ready the address of its database may be that of the life before.
+	// Until it is ready, the address of its database may be that of the previous process.
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for p.get(t, "/health", nil) != 200 {
@@ -240,7 +242,7 @@ func (s stack) awaitDeathOrPeace(ctx context.Context, t *testing.T, p *process, 
 	return time.Time{}
 }
 
-// litter writes poison into a topic, while its broker may be dying.
+// litter writes poison to a topic, while its broker may be dying.
 func (s stack) litter(ctx context.Context, topic string) {
 	for n := 0; n < garbageRecords && ctx.Err() == nil; {
 		if run, err := findRunning(s.data); err == nil && run != nil {
@@ -248,13 +250,13 @@ func (s stack) litter(ctx context.Context, topic string) {
 			trying, cancel := context.WithTimeout(ctx, 2*time.Second)
 			value := sarama.StringEncoder(fmt.Sprintf("garbage %d", n))
 			if producer.Write(trying, []*sarama.ProducerMessage{{Topic: s.topicPrefix() + topic, Value: value}})[0] == nil {
-				// When it has died meanwhile another stack may have its port, and the record.
+				// If it has died meanwhile, another stack may have its port, and get the record.
 				if still, err := findRunning(s.data); err == nil && still != nil && still.PID == run.PID {
 					n++
 				}
 			}
 			cancel()
-			_ = producer.Close() // what it wrote is acknowledged
+			_ = producer.Close() // its records are acknowledged
 		}
 		select {
 		case <-ctx.Done():
@@ -287,7 +289,7 @@ func (s stack) assertAllGarbageIsSetAside(t *testing.T, topic string) {
 
 var mailLine = regexp.MustCompile(`Email to \S+: your order \S+ is \w+`)
 
-// mailedTwice counts the mails that were sent more than once: a crash between a send and its mark does that.
+// mailedTwice counts the mails that were sent more than once, because of a crash between a send and its mark.
 func mailedTwice(logs []*functiontest.Log) (again int) {
 	seen := map[string]bool{}
 	for _, l := range logs {
@@ -301,17 +303,17 @@ func mailedTwice(logs []*functiontest.Log) (again int) {
 	return again
 }
 
-// result is what became of one run of a fault.
+// result is the result of one run of a fault.
 type result struct {
 	fault string
 	verdict
 	mails   int           // sent more than once
 	died    []time.Time   // when processes were killed
-	back    time.Duration // the longest from a fault's beginning of the end until an order was accepted
-	settled time.Duration // from the last answer until all events had their effect
+	back    time.Duration // the longest time from the beginning of a fault's end until an order was accepted
+	settled time.Duration // from the last answer until all events had taken effect
 }
 
-// report gathers results for a table.
+// report collects results for a table.
 type report struct {
 	mu   sync.Mutex
 	rows []row
@@ -322,7 +324,7 @@ type row struct {
 	runs int
 }
 
-// add takes in a result, and fails the test when it is not clean.
+// add adds a result, and fails the test if it has violations.
 func (r *report) add(t *testing.T, one result) {
 	t.Helper()
 	t.Logf("%s: lost %d, doubled %d, oversold %d; accepting again after %s, settled after %s", one.fault, one.lost, one.doubled, one.oversold,
@@ -352,7 +354,7 @@ func (r *report) print(fault string) {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", of.fault, of.runs, of.lost, of.doubled, of.oversold, of.mails,
 			of.back.Round(time.Millisecond), of.settled.Round(time.Millisecond))
 	}
-	_ = w.Flush() // a buffer takes all
+	_ = w.Flush() // writing to a buffer cannot fail
 	fmt.Println(text.String())
 }
 

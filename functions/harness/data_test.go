@@ -19,7 +19,7 @@ func TestAHarnessThatStartsIsNotTakenForTheOneThatWasKilled(t *testing.T) {
 	running, err := findRunning(path)
 	require.NoError(t, err)
 	require.NotNil(t, running)
-	require.NoError(t, killed.lock.Close()) // as the end of a process does, however it ends
+	require.NoError(t, killed.lock.Close()) // like the end of a process, however it ends
 
 	starting, err := openData(options{data: path})
 	require.NoError(t, err)
@@ -65,8 +65,8 @@ func TestCommandsThatLookForAHarnessKeepNoneFromStarting(t *testing.T) {
 	}
 }
 
-// TestWhatTheHarnessWritesIsForItsUserAlone has one share all that it writes, but for what it does itself, on a folder that
-// everybody can enter: the records in Kafka, the outbox and the notifications have the customers' addresses.
+// TestWhatTheHarnessWritesIsForItsUserAlone runs with a permissive umask on a folder that everybody can enter: only the
+// harness itself protects the customers' addresses in Kafka, the outbox and the notifications.
 func TestWhatTheHarnessWritesIsForItsUserAlone(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -81,7 +81,7 @@ func TestWhatTheHarnessWritesIsForItsUserAlone(t *testing.T) {
 	assert.Equal(t, fs.FileMode(0o700), info.Mode().Perm())
 	files := 0
 	require.NoError(t, filepath.WalkDir(s.data, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.Type()&fs.ModeSocket != 0 { // those of the database are open, in a folder that is not
+		if err != nil || entry.Type()&fs.ModeSocket != 0 { // the sockets of the databases are open, in a folder that is not
 			return err
 		}
 		files++

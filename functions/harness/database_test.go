@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// killDatabase kills the private server of a harness, which is not the one of a pid, and returns its own.
+// killDatabase kills the private server of a harness once it has another pid than not, and returns its pid.
 func (p *process) killDatabase(t *testing.T, not int) (pid int) {
 	t.Helper()
 	p.await(t, "its database runs", func() bool {

@@ -17,7 +17,7 @@ import (
 	"example.com/orders/functions/internal/operate/bench"
 )
 
-// secured are the variables of a harness with all that there is to be set, and two secrets.
+// secured has every variable of a harness, and two secrets.
 var secured = map[string]string{
 	"MYSQL_DSN": "shop:s3cret@tcp(db:3306)/?tls=skip-verify", "MYSQL_SCHEMA_PREFIX": "shop_",
 	"KAFKA_BROKERS": "a:9093,b:9093", "KAFKA_TOPIC_PREFIX": "shop.", "KAFKA_TLS": "1",
@@ -25,7 +25,7 @@ var secured = map[string]string{
 	"SAGA_TIMEOUT": "1h", "OUTBOX_RETENTION": "24h",
 }
 
-// announced has a harness with these variables run on a folder of its own.
+// announced runs a harness with these variables on a new folder.
 func announced(t *testing.T, config map[string]string) (folder string, end func()) {
 	t.Helper()
 	folder = t.TempDir()
@@ -60,7 +60,7 @@ func TestTheRunFileHoldsNoSecrets(t *testing.T) {
 
 func TestACommandHasTheVariablesOfTheHarnessOnItsFolder(t *testing.T) {
 	folder, end := announced(t, secured)
-	// What it gives is no more than the secrets.
+	// A command needs only the secrets.
 	given := map[string]string{"MYSQL_DSN": secured["MYSQL_DSN"], "KAFKA_SASL_PASSWORD": "s3cret", "LANG": "C"}
 	for _, api := range []string{"http://127.0.0.1:8080", ""} {
 		d, err := locate(options{data: folder, dataNamed: true, environ: given}, needsDatabase|needsKafka)
@@ -202,7 +202,7 @@ func TestCommandsActOnTheHarnessOfTheirFolderWhateverTheShellSays(t *testing.T) 
 	}
 	up := ours
 	if os.Getenv("KAFKA_BROKERS") == "" {
-		up.environ = append(up.environ, "KAFKA_TLS=true") // which its own Kafka has no use for
+		up.environ = append(up.environ, "KAFKA_TLS=true") // which its own Kafka does not use
 	}
 	p := up.up(t)
 	run, err := readRun(ours.data)
@@ -217,7 +217,7 @@ func TestCommandsActOnTheHarnessOfTheirFolderWhateverTheShellSays(t *testing.T) 
 		q.awaitStatus(t, q.place(t, "SKU-123", 1).OrderID, "CONFIRMED")
 	}
 
-	bare := stack{data: ours.data} // a shell in which nothing is set
+	bare := stack{data: ours.data} // a shell without any variables
 	sent := func(n int) func() bool {
 		return func() bool {
 			sent := 0
@@ -243,7 +243,7 @@ func TestCommandsActOnTheHarnessOfTheirFolderWhateverTheShellSays(t *testing.T) 
 	bare.environ = []string{"HARNESS_EPHEMERAL=true"}
 	assert.True(t, sent(2)(), "it is for those who name no folder")
 
-	beside := stack{data: ours.data, environ: []string{"MYSQL_SCHEMA_PREFIX=beside_"}} // the shell of one more tenant
+	beside := stack{data: ours.data, environ: []string{"MYSQL_SCHEMA_PREFIX=beside_"}} // the shell of another tenant
 	for _, command := range []string{"outbox purge --dry-run --older-than 1ns", "deadletters list", "audit", "migrate", "bench --orders 1"} {
 		beside.operate(t, "the environment describes another deployment than the harness on "+ours.data, command)
 	}
@@ -254,7 +254,7 @@ func TestCommandsActOnTheHarnessOfTheirFolderWhateverTheShellSays(t *testing.T) 
 	require.NoError(t, json.Unmarshal([]byte(bare.operate(t, "", "bench --json --warmup 1 --orders 2")), &r))
 	assert.Equal(t, []any{2, p.url}, []any{r.Confirmed, r.Stack.API})
 
-	p.await(t, "what bench has told is marked as sent", sent(8))
+	p.await(t, "the events of bench are marked as sent", sent(8))
 	q.stop(t)
 	p.kill(t)
 	bare.operate(t, "no harness is running on "+ours.data, "health")

@@ -36,7 +36,7 @@ func TestAHarnessWorksInAnOddEnvironment(t *testing.T) {
 	p.stop(t)
 }
 
-// TestTheHarnessIsCalledPastTheProxy looks at the client itself, which by loopback addresses would pass over a proxy anyway.
+// TestTheHarnessIsCalledPastTheProxy checks the client itself, since loopback addresses bypass a proxy anyway.
 func TestTheHarnessIsCalledPastTheProxy(t *testing.T) {
 	transport, ok := toHarness().Transport.(*http.Transport)
 	require.True(t, ok)

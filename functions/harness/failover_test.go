@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// primary is a database server of a test's own, with a user that read_only holds for.
+// primary is a test's own database server, with a user to whom read_only applies.
 type primary struct {
 	target string  // for a proxy
 	root   *sql.DB // no schema
@@ -46,12 +46,12 @@ func newPrimary(t *testing.T) primary {
 	return primary{target: config.Addr, root: root}
 }
 
-// A primary becomes read-only under load while new connections reach another server, which was one before. Nothing is
-// replicated between the two, so orders of before are lost with the first one; what counts is that those after it end.
+// A primary becomes read-only under load, while new connections reach another server. Nothing is replicated between the two,
+// so earlier orders are lost with the first one; the test checks that later orders end.
 func TestAfterAFailoverOrdersEndAgain(t *testing.T) {
 	first, second := newPrimary(t), newPrimary(t)
 	p := newProxy(t, second.target)
-	// With few connections all of them are open before, and none is made for want of another.
+	// Few connections, so that all of them are open before, and no new one is needed.
 	environ := []string{"MYSQL_DSN=orders@tcp(" + p.address + ")/", "MYSQL_SCHEMA_PREFIX=", "MYSQL_MAX_CONNS=2", "KAFKA_BROKERS="}
 	stack{data: t.TempDir(), environ: environ}.up(t).stop(t) // the second has schemas and stock
 	p.lead(first.target)
@@ -72,7 +72,7 @@ func TestAfterAFailoverOrdersEndAgain(t *testing.T) {
 				if response.StatusCode == http.StatusCreated {
 					select {
 					case accepted <- struct{}{}:
-					default: // more than anybody waits for
+					default: // more than are waited for
 					}
 				}
 				_ = response.Body.Close()
@@ -100,7 +100,7 @@ func TestAfterAFailoverOrdersEndAgain(t *testing.T) {
 	h.stop(t)
 }
 
-// await polls until a query answers with true, which must be within a minute.
+// await polls until a query returns true, at most a minute.
 func (p primary) await(t *testing.T, what, query string) {
 	t.Helper()
 	assert.Eventually(t, func() (yes bool) {

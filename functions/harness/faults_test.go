@@ -29,7 +29,7 @@ type server struct {
 	*proxy
 }
 
-// newServer starts what a script of .ci/services starts, on a port of its own, in a folder of its own.
+// newServer starts the server of a script in .ci/services, on its own port and in its own folder.
 func newServer(t *testing.T, script, portName, state string) *server {
 	t.Helper()
 	address := porttest.Address(t)
@@ -50,7 +50,7 @@ func (s *server) run(t *testing.T, action string) {
 	require.NoError(t, err, "%s %s: %s", s.script, action, out)
 }
 
-// signal sends a signal to the server; one that ends it has done so when signal returns.
+// signal sends a signal to the server; if the signal ends the server, it has ended when signal returns.
 func (s *server) signal(t *testing.T, signal syscall.Signal) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(s.state, "pid"))
@@ -63,14 +63,14 @@ func (s *server) signal(t *testing.T, signal syscall.Signal) {
 	}
 }
 
-// fault is what happens to servers; inflict returns when it is over.
+// fault is a fault of servers; inflict returns when it is over.
 type fault struct {
 	name    string
 	inflict func(t *testing.T, database, broker *server)
-	refuses bool // the API cannot accept meanwhile, and says so
+	refuses bool // the API cannot accept orders meanwhile, and says so
 }
 
-// away is how long servers are away: CRASH_AWAY, a few seconds when it is not set.
+// away returns how long servers are down: CRASH_AWAY, by default a few seconds.
 func away(t *testing.T) time.Duration {
 	t.Helper()
 	d, err := time.ParseDuration(or(os.Getenv("CRASH_AWAY"), "5s"))
@@ -88,7 +88,7 @@ func faults(away time.Duration) []fault {
 	var all []fault
 	for _, which := range []string{"broker", "database"} {
 		refuses := which == "database"
-		kills := 1 // Kafka takes long to be back after one
+		kills := 1 // Kafka takes long to recover from one
 		if which == "database" {
 			kills = 3 // each in the middle of some commits
 		}
@@ -104,7 +104,7 @@ func faults(away time.Duration) []fault {
 				of(broker, database, which).signal(t, syscall.SIGSTOP)
 				<-time.After(away)
 				of(broker, database, which).signal(t, syscall.SIGCONT)
-			}, false}, // a request may wait as long as it takes
+			}, false}, // a request may wait as long as necessary
 			fault{fmt.Sprintf("%s killed %d×", which, kills), func(t *testing.T, database, broker *server) {
 				t.Helper()
 				for range kills {
@@ -112,7 +112,7 @@ func faults(away time.Duration) []fault {
 					of(broker, database, which).run(t, "start")
 					<-time.After(time.Second)
 				}
-			}, false}, // it may be back before anybody is told
+			}, false}, // it may be back before a request fails
 		)
 	}
 	return append(all, fault{"connections reset again and again", func(_ *testing.T, database, broker *server) {
@@ -126,13 +126,13 @@ func faults(away time.Duration) []fault {
 
 const (
 	faultSample = 3
-	// maxWarnings is how many lines a second a fault may add to the log of a harness: there are some twenty kinds, and
-	// the log lets a few of each through in ten seconds.
+	// maxWarnings bounds the lines per second that a fault may add to the log of a harness: there are some twenty kinds, and
+	// the log limiter passes a few of each in ten seconds.
 	maxWarnings = 10
 )
 
-// Real servers of our own, which CRASH_SERVERS=1 asks for, stop, freeze and die while clients are at work.
-// CRASH_ALL=1 inflicts all faults and CRASH_DATABASE names the script of the database server.
+// With CRASH_SERVERS=1 the test's own real servers stop, freeze and die while clients are active. CRASH_ALL=1 injects all
+// faults, and CRASH_DATABASE names the script of the database server.
 func TestServerFaults(t *testing.T) {
 	if os.Getenv("CRASH_SERVERS") == "" {
 		t.Skip("installs and starts servers: set CRASH_SERVERS=1, or run make crash")
@@ -192,7 +192,7 @@ func (f fault) run(t *testing.T, seed uint64, database, broker *server) result {
 	assert.NotContains(t, p.log.String(), "audit found a breach")
 	assert.Less(t, float64(warnings), maxWarnings*span.Seconds(), "the log is bounded")
 	if f.refuses {
-		assert.Positive(t, l.refused, "who cannot be served is told to come again")
+		assert.Positive(t, l.refused, "refused clients are asked to retry")
 	} else if !strings.HasPrefix(f.name, "database") {
 		assert.Positive(t, during, "orders are accepted without a broker")
 	}
@@ -200,7 +200,7 @@ func (f fault) run(t *testing.T, seed uint64, database, broker *server) result {
 	return r
 }
 
-// count is how many orders were accepted.
+// count returns the number of accepted orders.
 func (l *load) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

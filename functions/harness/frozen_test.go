@@ -18,8 +18,8 @@ import (
 	"example.com/orders/sql/embedded"
 )
 
-// A database that is stopped by a signal and a broker that takes connections and answers nothing are the worst that can
-// be away: nobody is told.
+// A database stopped by a signal, and a broker that accepts connections but never answers, are the worst outages: no client
+// gets an error.
 func TestHealthNamesWhatHangsAndIsWellSoonAfter(t *testing.T) {
 	database := ownDatabase(t, t.TempDir())
 	signal := func(s syscall.Signal) func() {
@@ -34,7 +34,7 @@ func TestHealthNamesWhatHangsAndIsWellSoonAfter(t *testing.T) {
 	for _, c := range []struct {
 		name         string
 		freeze, thaw func()
-		reasons      []string // the names of some that say why
+		reasons      []string // the names of some parts that say why
 	}{
 		{"the database", signal(syscall.SIGSTOP), signal(syscall.SIGCONT), []string{"create-order", "publish-outbox-orders", "notify"}},
 		{"the broker", func() {
@@ -49,13 +49,13 @@ func TestHealthNamesWhatHangsAndIsWellSoonAfter(t *testing.T) {
 			c.freeze()
 			thaw := c.thaw
 			defer func() { thaw() }()
-			p.await(t, "it is told", func() bool {
+			p.await(t, "it is reported", func() bool {
 				took, status, reasons := p.health(t)
-				assert.Less(t, took, 10*time.Second, "two seconds, whatever hangs") // more for a machine that is busy
+				assert.Less(t, took, 10*time.Second, "two seconds, whatever hangs") // more on a busy machine
 				if status == http.StatusOK {
 					return false
 				}
-				t.Logf("told within %s", took.Round(time.Millisecond))
+				t.Logf("reported within %s", took.Round(time.Millisecond))
 				for _, name := range c.reasons {
 					assert.Contains(t, reasons[name], "no answer within 2s", reasons)
 				}
@@ -74,7 +74,7 @@ func TestHealthNamesWhatHangsAndIsWellSoonAfter(t *testing.T) {
 	p.stop(t)
 }
 
-// ownDatabase starts a private server in a folder, which the test may do to what it likes.
+// ownDatabase starts a private server in a folder, which the test may disturb.
 func ownDatabase(t *testing.T, dir string) *embedded.Server {
 	t.Helper()
 	if testing.Short() {
@@ -86,7 +86,7 @@ func ownDatabase(t *testing.T, dir string) *embedded.Server {
 	return database
 }
 
-// health asks for the reasons, and measures how long the answer takes.
+// health requests the reasons, and measures how long the answer takes.
 func (p *process) health(t *testing.T) (took time.Duration, status int, reasons map[string]string) {
 	t.Helper()
 	begin := time.Now()

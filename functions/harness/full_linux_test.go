@@ -25,7 +25,7 @@ func smallDisk(t *testing.T, size int) (dir string) {
 	return dir
 }
 
-// fillUp leaves no room on the disk of a folder, and returns what gives it back.
+// fillUp fills the disk of a folder, and returns a func that frees it.
 func fillUp(t *testing.T, dir string) (free func()) {
 	t.Helper()
 	file, err := os.Create(filepath.Join(dir, "ballast"))
@@ -41,24 +41,24 @@ func fillUp(t *testing.T, dir string) (free func()) {
 }
 
 func TestAFullDiskIsWaitedFor(t *testing.T) {
-	const size = 130 // the private server's files take 90 when they are new
+	const size = 130 // the private server's files take 90 at first
 	disk := smallDisk(t, size)
 	database := ownDatabase(t, filepath.Join(disk, "mysql"))
 	assertFullDiskIsWaitedFor(t, disk, database.DSN())
 }
 
-// The same with a real server, which CRASH_SERVERS=1 asks for.
+// The same with a real server, with CRASH_SERVERS=1.
 func TestAFullDiskOfARealServerIsWaitedFor(t *testing.T) {
 	if os.Getenv("CRASH_SERVERS") == "" {
 		t.Skip("installs and starts a server: set CRASH_SERVERS=1")
 	}
-	disk := smallDisk(t, 400) // MySQL's files take 220 when they are new
+	disk := smallDisk(t, 400) // MySQL's files take 220 at first
 	script := or(os.Getenv("CRASH_DATABASE"), "mysql")
 	database := newServer(t, script, strings.ToUpper(script)+"_PORT", disk)
 	assertFullDiskIsWaitedFor(t, disk, "root@tcp("+database.address+")/")
 }
 
-// assertFullDiskIsWaitedFor places orders while the disk of a database is full, and makes room.
+// assertFullDiskIsWaitedFor places orders while the disk of a database is full, and frees it.
 func assertFullDiskIsWaitedFor(t *testing.T, disk, dsn string) {
 	t.Helper()
 	p := stack{data: t.TempDir(), environ: []string{"MYSQL_DSN=" + dsn, "MYSQL_SCHEMA_PREFIX=", "KAFKA_BROKERS="}}.up(t)

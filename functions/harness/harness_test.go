@@ -85,7 +85,7 @@ func TestEveryFunctionIsServedAsWhenItIsDeployed(t *testing.T) {
 	p.awaitStatus(t, o.OrderID, "CONFIRMED")
 	require.Equal(t, http.StatusOK, p.get(t, "/functions/orders-api/api/orders/"+o.OrderID, &o))
 
-	event.Set("Ce-Type", "nobody.knows")
+	event.Set("Ce-Type", "type.unknown")
 	wiring, err := knative.Load(knative.Base())
 	require.NoError(t, err)
 	for _, service := range wiring.Services {
@@ -94,7 +94,7 @@ func TestEveryFunctionIsServedAsWhenItIsDeployed(t *testing.T) {
 		case "createorder":
 			want = http.StatusBadRequest
 		case "ordersapi", "inventoryapi":
-			want = http.StatusNotFound // at /, where they have nothing
+			want = http.StatusNotFound // at /, which they do not serve
 		}
 		assert.Equal(t, want, p.do(t, http.MethodPost, "/functions/"+service.Name, event, "{}", nil), service.Name)
 	}
@@ -140,7 +140,7 @@ func TestOneCorrelationIDIsInEveryRecordAndLogLineOfAnOrder(t *testing.T) {
 	p.audit(t)
 }
 
-// brokers finds the Kafka of a running harness as other commands do.
+// brokers finds the Kafka of a running harness like other commands do.
 func (p *process) brokers(t *testing.T, s stack) []string {
 	t.Helper()
 	run, err := readRun(s.data)
@@ -223,7 +223,7 @@ func TestAcceptedOrdersSurviveKillAndRestart(t *testing.T) {
 			confirmed++
 		}
 	}
-	// Orders of which no answer came may be there too.
+	// Orders without an answer may exist, too.
 	p.await(t, "no order is pending", func() bool {
 		var page struct {
 			Orders []order `json:"orders"`
@@ -288,7 +288,7 @@ func TestMigrateWorksAloneAndBesideARunningHarness(t *testing.T) {
 
 func TestHealthIsDownWithTheDatabaseAway(t *testing.T) {
 	t.Parallel()
-	// No server: nothing listens there. The harness fails to migrate and says what it cannot reach.
+	// Nothing listens there: the harness cannot migrate and says what it cannot reach.
 	p := launch(t, []string{"MYSQL_DSN=root@tcp(" + porttest.Address(t) + ")/"}, "migrate", "--data", t.TempDir())
 	<-p.ended
 	require.Error(t, p.err)

@@ -65,7 +65,7 @@ func TestHarnessAnswersToTheAddressThatItListensOn(t *testing.T) {
 	}
 }
 
-// raw sends the text of a request and returns the status of the answer, its media type and the body of a refusal.
+// raw sends the text of a request and returns the status, the media type and, for a refusal, the body of the answer.
 func (p *process) raw(t *testing.T, text string) (status int, media, body string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
@@ -85,7 +85,7 @@ func (p *process) raw(t *testing.T, text string) (status int, media, body string
 	return response.StatusCode, response.Header.Get("Content-Type"), body
 }
 
-// TestAnotherHostIsRefusedOnEveryRoute asks for everything that there is by a name that somebody else owns.
+// TestAnotherHostIsRefusedOnEveryRoute requests every route under a foreign host name.
 func TestAnotherHostIsRefusedOnEveryRoute(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -126,10 +126,10 @@ func TestAnotherHostIsRefusedOnEveryRoute(t *testing.T) {
 		assert.Equal(t, http.StatusOK, status, host)
 	}
 	status, _, _ := p.raw(t, "GET http://localhost/health/live HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
-	assert.Equal(t, http.StatusOK, status, "an absolute target is what counts, as RFC 9112 has it")
+	assert.Equal(t, http.StatusOK, status, "an absolute target takes precedence (RFC 9112)")
 }
 
-// TestHarnessThatListensOnAllAddressesReachesItself starts one as it is in its image.
+// TestHarnessThatListensOnAllAddressesReachesItself starts one as in its image.
 func TestHarnessThatListensOnAllAddressesReachesItself(t *testing.T) {
 	t.Parallel()
 	p := newStack(t).up(t)

@@ -18,7 +18,7 @@ import (
 // instruction is a line of a Dockerfile.
 type instruction struct{ name, argument string }
 
-// stages reads a Dockerfile: each stage begins with its FROM.
+// stages reads the stages of a Dockerfile, each from its FROM.
 func stages(t *testing.T, path string) (stages [][]instruction) {
 	t.Helper()
 	text := strings.ReplaceAll(readFile(t, path), "\\\n", " ")
@@ -38,7 +38,7 @@ func stages(t *testing.T, path string) (stages [][]instruction) {
 	return stages
 }
 
-// argument is that of the one instruction of this name in a stage.
+// argument returns the argument of the only instruction with this name in a stage.
 func argument(t *testing.T, stage []instruction, name string) string {
 	t.Helper()
 	at := slices.IndexFunc(stage, func(i instruction) bool { return i.name == name })
@@ -47,7 +47,7 @@ func argument(t *testing.T, stage []instruction, name string) string {
 	return stage[at].argument
 }
 
-// image is what the Dockerfile of the harness says of its last stage.
+// image is the last stage of the harness's Dockerfile.
 type image struct {
 	stage []instruction
 	env   map[string]string
@@ -90,7 +90,7 @@ func TestTheImageKnowsTheCommitThatIsCheckedOut(t *testing.T) {
 			visible = append(visible, path)
 		}
 	}
-	// in is what the command of the Dockerfile says of a repository, of which it has what the build context has.
+	// in runs the command of the Dockerfile on the parts of a repository that the build context contains.
 	in := func(dir string) string {
 		context := t.TempDir()
 		for _, path := range visible {

@@ -21,8 +21,8 @@ import (
 	"example.com/orders/functions/internal/testkit/porttest"
 )
 
-// installation is a clone of this repository, with the changes of the working tree, in which a user runs Docker Compose as
-// a project beside all others.
+// installation is a clone of this repository, with the changes of the working tree, in which a user runs Docker Compose as a
+// separate project.
 type installation struct {
 	dir     string
 	environ []string
@@ -32,7 +32,7 @@ type installation struct {
 
 const project = "orders-composed"
 
-// newInstallation clones and writes an .env with ports that are free. With the test all of the project goes.
+// newInstallation clones and writes an .env with free ports. Everything of the project is removed with the test.
 func newInstallation(t *testing.T) *installation {
 	t.Helper()
 	i := &installation{
@@ -52,7 +52,7 @@ func newInstallation(t *testing.T) *installation {
 	}
 	i.writeEnv(t)
 	remove := []string{"compose", "--profile", "observability", "down", "--volumes", "--remove-orphans", "--rmi", "local"}
-	i.docker(t, remove...) // of a run that was killed
+	i.docker(t, remove...) // of a killed run
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 		defer cancel()
@@ -75,19 +75,19 @@ func (i *installation) writeEnv(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(i.dir, ".env"), []byte(text.String()), 0o600))
 }
 
-// address is where a port of .env is published.
+// address returns the address of a published port of .env.
 func (i *installation) address(variable string) string { return "127.0.0.1:" + i.env[variable] }
 
 func (i *installation) command(ctx context.Context, args ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, "docker", args...)
 	command.Dir, command.Env = i.dir, i.environ
-	// A client that is interrupted may clean up.
+	// An interrupted client may clean up.
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
 	command.WaitDelay = 2 * time.Minute
 	return command
 }
 
-// attempt runs the docker client and returns its standard output, and with its error what it complained of.
+// attempt runs the docker client and returns its standard output; an error includes its standard error.
 func (i *installation) attempt(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
@@ -102,7 +102,7 @@ func (i *installation) attempt(t *testing.T, args ...string) (string, error) {
 	return strings.TrimSpace(stdout.String()), err
 }
 
-// docker does the same where it must succeed.
+// docker is attempt where it must succeed.
 func (i *installation) docker(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := i.attempt(t, args...)
@@ -110,7 +110,7 @@ func (i *installation) docker(t *testing.T, args ...string) string {
 	return out
 }
 
-// container is what docker inspect tells of one.
+// container is the output of docker inspect.
 type container struct {
 	RestartCount int
 	State        struct {
@@ -132,21 +132,21 @@ func (i *installation) inspect(t *testing.T, service string) container {
 
 func (i *installation) name(service string) string { return project + "-" + service + "-1" }
 
-// killProcess ends the first process of a container by SIGKILL, from outside of the container and unknown to the engine.
-// It needs no rights on this machine, which may not even be the one where the containers are.
+// killProcess kills the first process of a container with SIGKILL, from outside of the container and unknown to the engine.
+// It needs no rights on this machine, which may be another one than the engine's.
 func (i *installation) killProcess(t *testing.T, service string) {
 	t.Helper()
 	i.docker(t, "run", "--rm", "--network", "none", "--pid", "host", "--user", "0", "--entrypoint", "bash", i.image(t, "mysql"),
 		"-c", fmt.Sprintf("kill -KILL %d", i.inspect(t, service).State.Pid))
 }
 
-// image is the name that docker-compose.yml gives.
+// image returns the name in docker-compose.yml.
 func (i *installation) image(t *testing.T, service string) string {
 	t.Helper()
 	return composed(t, nil).Services[service].Image
 }
 
-// await polls until something holds, which must be within two minutes.
+// await polls until something holds, at most two minutes.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -166,7 +166,7 @@ func (i *installation) awaitHealthy(t *testing.T, service string) {
 	await(t, service+" is healthy", func() bool { return i.inspect(t, service).State.Health.Status == "healthy" })
 }
 
-// behindProxy gives the client of this installation a proxy in its settings that is not there. Compose hands it to every
+// behindProxy sets a proxy in the settings of this installation's client that does not exist. Compose passes it to every
 // build and container.
 func (i *installation) behindProxy(t *testing.T, proxy string) {
 	t.Helper()

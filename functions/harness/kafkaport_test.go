@@ -23,7 +23,7 @@ import (
 	"example.com/orders/functions/internal/testkit/porttest"
 )
 
-// guarded is a Kafka in this process behind its port.
+// guarded is an in-process Kafka behind its port.
 func guarded(t *testing.T, settings ...kfake.Opt) (address string) {
 	t.Helper()
 	var kafka *kfake.Cluster
@@ -35,7 +35,7 @@ func guarded(t *testing.T, settings ...kfake.Opt) (address string) {
 	return kafka.ListenAddrs()[0]
 }
 
-// assertKafkaWorks writes records by a client that is none of ours, large ones too, and reads them in a consumer group.
+// assertKafkaWorks writes records, including large ones, with a foreign client, and reads them in a consumer group.
 func assertKafkaWorks(t *testing.T, address, topic string, options ...kgo.Opt) {
 	t.Helper()
 	client, err := kgo.NewClient(append(options, kgo.SeedBrokers(address), kgo.ConsumerGroup("group"), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
@@ -55,14 +55,14 @@ func assertKafkaWorks(t *testing.T, address, topic string, options ...kgo.Opt) {
 	require.NoError(t, client.CommitUncommittedOffsets(t.Context()))
 }
 
-// request is the beginning of a request of a length and a key.
+// request is the beginning of a request with a length and a key.
 func request(length uint32, key int16) []byte {
 	head := binary.BigEndian.AppendUint32(nil, length)
 	head = binary.BigEndian.AppendUint16(head, uint16(key))
 	return append(head, make([]byte, 64)...)
 }
 
-// allocated is how many bytes this process has allocated so far.
+// allocated returns how many bytes this process has allocated so far.
 func allocated() uint64 {
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
@@ -85,7 +85,7 @@ func TestKafkasPortClosesWhatIsNoRequestOfKafkaWithoutAllocating(t *testing.T) {
 		"a length of too little":  request(minKafkaRequest-1, 0),
 		"a key of the future":     request(64, 9999),
 		"a key that is none":      request(64, -1),
-		"a key between two":       request(64, 4), // of requests between brokers
+		"a key between two":       request(64, 4), // a request between brokers
 		"the key after the last":  request(64, kmsg.MaxKey+1),
 		"nothing but zeros":       make([]byte, 64),
 		"nothing but high bytes":  bytes.Repeat([]byte{0xff}, 64),
@@ -121,7 +121,7 @@ func TestAPostOf200MegabytesToKafkasPortCostsNoMemory(t *testing.T) {
 	assertKafkaWorks(t, address, "topic")
 }
 
-// zeros has no end.
+// zeros is an endless reader.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {
@@ -158,7 +158,7 @@ func TestKafkasPortTakesSoManyConnectionsAtATime(t *testing.T) {
 	second := <-accepted
 	_, err = dial().Read(make([]byte, 1))
 	require.Error(t, err, "the third is closed")
-	for range 2 { // as Kafka does
+	for range 2 { // like Kafka
 		_ = first.Close()
 	}
 	dial()

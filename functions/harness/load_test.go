@@ -21,27 +21,27 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// load is what customers and a shopkeeper do to a stack while things break: they order, cancel and restock. Each
-// request is sent again, the same, until it has its answer, so that at the end it is known what must be there.
+// load is the requests of customers and a shopkeeper during faults: they order, cancel and restock. Each request is repeated
+// unchanged until it has its answer, so that the expected final state is known.
 type load struct {
 	client  http.Client
-	targets []string // where the API is served
+	targets []string // the addresses of the API
 	pace    time.Duration
 	linger  time.Duration // the pace of a client that has made its requests and waits for the end
 	stop    chan struct{}
 	clients sync.WaitGroup
-	done    chan struct{} // closed when every client has all its answers
+	done    chan struct{} // closed once every client has all its answers
 
 	mu       sync.Mutex
 	placed   map[string]placed // by order id
-	stock    map[string]int    // units by SKU, those reserved too
+	stock    map[string]int    // units by SKU, including reserved ones
 	twice    []string          // keys that were answered with different orders
-	broken   []string          // answers that nobody should get
+	broken   []string          // answers that must not occur
 	refused  int               // answers of 503
 	accepted []time.Time       // when an order was accepted
 }
 
-// placed is an order that was accepted.
+// placed is an accepted order.
 type placed struct {
 	units    map[string]int
 	canceled bool // the cancellation was answered with 200
@@ -50,7 +50,7 @@ type placed struct {
 
 const loadClients, units = 8, 40
 
-// newLoad makes a load on the API at base URLs; nothing is sent yet.
+// newLoad returns a load on the API at base URLs that has not started yet.
 func newLoad(targets ...string) *load {
 	return &load{
 		client:  http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: loadClients}},
@@ -59,7 +59,7 @@ func newLoad(targets ...string) *load {
 	}
 }
 
-// start begins: each client makes ops requests, and goes on until end. They give up with ctx, before their time when the
+// start starts the clients: each makes ops requests, and continues until end. They stop with ctx, which ends early if the
 // test has failed.
 func (l *load) start(ctx context.Context, seed uint64, ops int) {
 	for sku, n := range map[string]int{"PLENTY": 100_000, "FEW": units} {
@@ -94,13 +94,13 @@ func (l *load) start(ctx context.Context, seed uint64, ops int) {
 	}()
 }
 
-// end lets every client make its requests and get its last answer.
+// end lets every client finish its requests and get its last answer.
 func (l *load) end() {
 	close(l.stop)
 	<-l.done
 }
 
-// act is one thing that somebody does: mostly they order, one order in four is canceled, and sometimes stock comes in.
+// act is one action: mostly an order, one order in four is canceled, and sometimes stock is added.
 func (l *load) act(ctx context.Context, random *rand.Rand, n int) {
 	if n%6 == 0 {
 		more := 1 + random.IntN(3)
@@ -123,7 +123,7 @@ func (l *load) act(ctx context.Context, random *rand.Rand, n int) {
 	l.placed[id] = placed{units: wanted, canceled: status == http.StatusOK, failed: status == http.StatusConflict}
 }
 
-// place orders, and returns the id of the order, none when ctx ended before it was accepted.
+// place places an order and returns its id, empty if ctx ended before it was accepted.
 func (l *load) place(ctx context.Context, wanted map[string]int) string {
 	var lines []string
 	for sku, n := range wanted {
@@ -150,8 +150,8 @@ func (l *load) restocked(sku string, n int) {
 	l.stock[sku] += n
 }
 
-// send sends a request with a key of its own until it is answered by anything but a failure of the server, and returns
-// the status, 0 when ctx ended before.
+// send sends a request with its own key until the answer is not a failure of the server, and returns the status, 0 if ctx
+// ended first.
 func (l *load) send(ctx context.Context, method, path, body string, answer any) int {
 	key := uuid.NewString()
 	for try := 0; ; try++ {
@@ -170,7 +170,7 @@ func (l *load) send(ctx context.Context, method, path, body string, answer any) 
 	}
 }
 
-// once sends a request and returns the status of the answer, 0 when none came, and how long to wait before the next try.
+// once sends a request and returns the status of the answer, 0 without one, and how long to wait before the next attempt.
 func (l *load) once(ctx context.Context, target, method, path, key, body string, answer any) (status int, wait time.Duration) {
 	request, err := http.NewRequestWithContext(ctx, method, target+path, strings.NewReader(body))
 	if err != nil {
@@ -181,7 +181,7 @@ func (l *load) once(ctx context.Context, target, method, path, key, body string,
 	request.Header.Set("Idempotency-Key", key)
 	response, err := l.client.Do(request)
 	if err != nil {
-		return 0, 20 * time.Millisecond // it is dead, or died
+		return 0, 20 * time.Millisecond // the harness is down, or died
 	}
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)
@@ -216,7 +216,7 @@ func (l *load) complain(format string, arguments ...any) {
 	l.broken = append(l.broken, fmt.Sprintf(format, arguments...))
 }
 
-// acceptedAfter is how long after a time the next order was accepted; false when none was.
+// acceptedAfter returns how long after a time the next order was accepted; false if none was.
 func (l *load) acceptedAfter(at time.Time) (time.Duration, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -229,7 +229,7 @@ func (l *load) acceptedAfter(at time.Time) (time.Duration, bool) {
 	return first, found
 }
 
-// verdict counts what is wrong with the state of a stack after a load; what lists it.
+// verdict counts the violations in the state of a stack after a load; what lists them.
 type verdict struct {
 	lost, doubled, oversold int
 	what                    []string
@@ -240,8 +240,7 @@ func (v *verdict) add(count *int, n int, format string, arguments ...any) {
 	v.what = append(v.what, fmt.Sprintf(format, arguments...))
 }
 
-// judge compares what the databases hold with what the clients were told. While events are under way it finds what is
-// not there yet.
+// judge compares the databases with the answers to the clients. While events are in flight it finds missing effects.
 func (l *load) judge(ctx context.Context, d databases) (v verdict, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -254,7 +253,7 @@ func (l *load) judge(ctx context.Context, d databases) (v verdict, err error) {
 	}); err != nil {
 		return v, err
 	}
-	holding := map[string]int{} // SKU -> units of confirmed orders
+	holding := map[string]int{} // units of confirmed orders, by SKU
 	for id, p := range l.placed {
 		status, there := statuses[id]
 		switch {
@@ -273,7 +272,7 @@ func (l *load) judge(ctx context.Context, d databases) (v verdict, err error) {
 	}
 	for id := range statuses {
 		if _, known := l.placed[id]; !known {
-			v.add(&v.doubled, 1, "nobody was told of order %s", id)
+			v.add(&v.doubled, 1, "no client got an answer with order %s", id)
 		}
 	}
 	for _, id := range l.twice {
@@ -305,7 +304,7 @@ func (l *load) judgeStock(ctx context.Context, d databases, holding map[string]i
 	})
 }
 
-// judgeReservations compares what the log says that each order holds with what it must hold.
+// judgeReservations compares what each order holds by the log with what it must hold.
 func (l *load) judgeReservations(ctx context.Context, d databases, statuses map[string]string, v *verdict) error {
 	held := map[string]map[string]int{}
 	if err := d.each(ctx, schema.Inventory, "SELECT order_id, sku, SUM(delta_reserved) FROM reservation_log GROUP BY order_id, sku", func(scan scanner) error {
@@ -335,7 +334,7 @@ func (l *load) judgeReservations(ctx context.Context, d databases, statuses map[
 	return nil
 }
 
-// judgeEvents looks for events that have not left, and for customers who have not been told how their orders ended.
+// judgeEvents checks for unsent events, and for customers without a notification of how their orders ended.
 func (l *load) judgeEvents(ctx context.Context, d databases, statuses map[string]string, v *verdict) error {
 	for _, name := range []string{schema.Orders, schema.Inventory} {
 		if err := d.each(ctx, name, "SELECT status, COUNT(*) FROM outbox WHERE status <> 'SENT' GROUP BY status", func(scan scanner) error {
@@ -348,24 +347,24 @@ func (l *load) judgeEvents(ctx context.Context, d databases, statuses map[string
 			return err
 		}
 	}
-	told := map[string]bool{}
+	notified := map[string]bool{}
 	if err := d.each(ctx, schema.Notifications, "SELECT order_id, type FROM notifications WHERE status = 'SENT'", func(scan scanner) error {
 		var id, eventType string
 		err := scan(&id, &eventType)
-		told[id+" "+strings.ToUpper(strings.TrimPrefix(eventType, "order."))] = true
+		notified[id+" "+strings.ToUpper(strings.TrimPrefix(eventType, "order."))] = true
 		return err
 	}); err != nil {
 		return err
 	}
 	for id, status := range statuses {
-		if status != "PENDING" && !told[id+" "+status] {
-			v.add(&v.lost, 1, "the customer of order %s was not told that it is %s", id, status)
+		if status != "PENDING" && !notified[id+" "+status] {
+			v.add(&v.lost, 1, "the customer of order %s was not notified that it is %s", id, status)
 		}
 	}
 	return nil
 }
 
-// databases are pools to the schemas of a stack.
+// databases has a pool for each schema of a stack.
 type databases map[string]*sql.DB
 
 type scanner = func(...any) error
@@ -384,7 +383,7 @@ func (d databases) each(ctx context.Context, name, query string, row func(scanne
 	return rows.Err()
 }
 
-// databases connects to the schemas of a stack whose harness is running; close it before the harness ends.
+// databases connects to the schemas of a stack with a running harness; close it before the harness ends.
 func (s stack) databases(t testing.TB) databases {
 	t.Helper()
 	run, err := readRun(s.data)
@@ -418,8 +417,7 @@ func (s stack) variable(name string) string {
 	return ""
 }
 
-// settle waits until nothing is wrong any more, and returns how long that took and what was still wrong at the end, when
-// it never was right within patience.
+// settle waits until there are no violations, and returns how long that took, or the remaining violations after patience.
 func (l *load) settle(ctx context.Context, d databases, patience time.Duration) (took time.Duration, v verdict, err error) {
 	begin := time.Now()
 	tick := time.NewTicker(50 * time.Millisecond)

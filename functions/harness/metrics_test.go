@@ -17,7 +17,7 @@ import (
 	"example.com/orders/events"
 )
 
-// scrape reads what Prometheus would.
+// scrape reads the metrics like Prometheus.
 func (p *process) scrape(t testing.TB) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/metrics", http.NoBody)
@@ -31,7 +31,7 @@ func (p *process) scrape(t testing.TB) string {
 	return string(text)
 }
 
-// valueOf is the value of a series in a scrape; ok is false when there is none.
+// valueOf returns the value of a series in a scrape; ok is false if there is none.
 func valueOf(t testing.TB, scraped, series string) (value float64, ok bool) {
 	t.Helper()
 	parts := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(series) + ` (\S+)$`).FindStringSubmatch(scraped)
@@ -43,8 +43,7 @@ func valueOf(t testing.TB, scraped, series string) (value float64, ok bool) {
 	return value, true
 }
 
-// TestEveryMetricIsRead is the list of all metrics: each is read from a harness on which orders were confirmed, failed
-// and canceled.
+// TestEveryMetricIsRead has the list of all metrics: each is read from a harness with confirmed, failed and canceled orders.
 func TestEveryMetricIsRead(t *testing.T) {
 	s := newStack(t)
 	p := s.up(t, "--audit-interval", "1s")
@@ -82,7 +81,7 @@ func TestEveryMetricIsRead(t *testing.T) {
 		`orders_stock_units{state="reserved"}`:                                                 2,
 		`orders_function_events_total{function="reserve-stock",outcome="poisoned"}`:            0,
 	}
-	// These grow with time, or differ with the size of the groups.
+	// These grow with time, or differ with the size of the batches.
 	atLeast := map[string]float64{
 		`orders_confirmed_amount_total`:                                             3897,
 		`orders_facts_total{type="order.confirmed"}`:                                2,
@@ -154,7 +153,7 @@ func TestEveryMetricIsRead(t *testing.T) {
 		assert.True(t, strings.HasSuffix(line, " 0"), line)
 	}
 
-	// None is left out of the lists, and all keep to the conventions of Prometheus.
+	// The lists are complete, and all names follow the conventions of Prometheus.
 	listed := append(slices.Collect(maps.Keys(equal)), "orders_audit_breaches")
 	listed = append(slices.AppendSeq(listed, maps.Keys(atLeast)), there...)
 	for _, parts := range regexp.MustCompile(`(?m)^# TYPE (orders_\w+) `).FindAllStringSubmatch(scraped, -1) {

@@ -27,7 +27,7 @@ import (
 
 const watching = "functions/harness/observability/"
 
-// rule is one of rules.yml.
+// rule is a rule of rules.yml.
 type rule struct {
 	Record      string            `json:"record"`
 	Alert       string            `json:"alert"`
@@ -52,7 +52,7 @@ func readRules(t *testing.T) (all []rule) {
 	return all
 }
 
-// dashboard is what of a dashboard is checked.
+// dashboard has the checked fields of a dashboard.
 type dashboard struct {
 	UID    string  `json:"uid"`
 	Title  string  `json:"title"`
@@ -73,7 +73,7 @@ type panel struct {
 	}
 }
 
-// dashboards reads all dashboards, by the names of their files.
+// dashboards reads all dashboards, by file name.
 func dashboards(t *testing.T) map[string]dashboard {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(root, watching, "grafana/dashboards/*.json"))
@@ -89,7 +89,7 @@ func dashboards(t *testing.T) map[string]dashboard {
 	return all
 }
 
-// datasource is one that Grafana is provisioned with.
+// datasource is a data source that Grafana is provisioned with.
 type datasource struct {
 	Name, UID, Type, URL string
 }
@@ -193,11 +193,10 @@ func TestEachAlertSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	assert.Positive(t, alerts)
 }
 
-// comparison is where an alert compares what it looks at.
+// comparison is the comparison in an alert's expression.
 var comparison = regexp.MustCompile(` (>|<|>=|<=|==|!=) (\d)`)
 
-// TestPrometheusAnswersEveryQuery runs the Prometheus of PROMETHEUS_BIN, which has promtool beside it, on a harness under
-// load.
+// TestPrometheusAnswersEveryQuery runs the Prometheus in PROMETHEUS_BIN, with promtool beside it, on a harness under load.
 func TestPrometheusAnswersEveryQuery(t *testing.T) {
 	binary := os.Getenv("PROMETHEUS_BIN")
 	if binary == "" {
@@ -218,7 +217,7 @@ func TestPrometheusAnswersEveryQuery(t *testing.T) {
 	stop := trickle(t, p)
 	defer stop()
 
-	queries := map[string]string{} // by where they stand
+	queries := map[string]string{} // by place of use
 	for file, d := range dashboards(t) {
 		for _, panel := range d.Panels {
 			for _, target := range panel.Targets {
@@ -231,7 +230,7 @@ func TestPrometheusAnswersEveryQuery(t *testing.T) {
 			queries["rule "+r.Record] = r.Record
 			continue
 		}
-		compared := comparison.ReplaceAllString(r.Expr, " $1 bool $2") // so that an alert that is quiet answers too
+		compared := comparison.ReplaceAllString(r.Expr, " $1 bool $2") // so that a silent alert returns a value, too
 		require.NotEqual(t, r.Expr, compared, r.Alert)
 		queries["alert "+r.Alert] = compared
 	}
@@ -255,8 +254,8 @@ func TestPrometheusAnswersEveryQuery(t *testing.T) {
 	p.stop(t)
 }
 
-// startPrometheus runs a Prometheus with the configuration of ours, but for the address of the harness and the time
-// between two scrapes, and returns its URL.
+// startPrometheus runs a Prometheus with the project's configuration, except for the address of the harness and the scrape
+// interval, and returns its URL.
 func startPrometheus(t *testing.T, binary, harness string) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -282,7 +281,7 @@ func startPrometheus(t *testing.T, binary, harness string) string {
 	return "http://" + address
 }
 
-// ask returns how many series answer a query, 0 too when Prometheus does not listen yet.
+// ask returns the number of series of a query, also 0 if Prometheus does not listen yet.
 func ask(t *testing.T, prometheus, query string) int {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, prometheus+"/api/v1/query?query="+url.QueryEscape(query), http.NoBody)
@@ -295,7 +294,7 @@ func ask(t *testing.T, prometheus, query string) int {
 	text, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	if response.StatusCode == http.StatusServiceUnavailable {
-		return 0 // it starts
+		return 0 // it is starting
 	}
 	var answer struct {
 		Status string
@@ -306,7 +305,7 @@ func ask(t *testing.T, prometheus, query string) int {
 	return len(answer.Data.Result)
 }
 
-// trickle places an order now and then, some of which fail and some of which are canceled, until stop.
+// trickle places an order from time to time, some of which fail and some of which are canceled, until stop.
 func trickle(t *testing.T, p *process) (stop func()) {
 	t.Helper()
 	ended := make(chan struct{})
@@ -321,7 +320,7 @@ func trickle(t *testing.T, p *process) (stop func()) {
 			case <-tick.C:
 			}
 			var placed order
-			quantity := 1 + n%4*100 // one of four can be had
+			quantity := 1 + n%4*100 // one of four can be reserved
 			status := p.do(t, http.MethodPost, "/api/orders", nil, body("SKU-123", quantity), &placed)
 			if status == http.StatusCreated && n%8 == 0 {
 				p.do(t, http.MethodPost, fmt.Sprintf("/api/orders/%s/cancel", placed.OrderID), nil, "", nil)

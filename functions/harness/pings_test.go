@@ -14,7 +14,7 @@ import (
 	"example.com/orders/knative"
 )
 
-// wall is a wall clock that can be set. Its times have no monotonic reading, as those of a schedule.
+// wall is a wall clock that can be set. Its times have no monotonic reading, like those of a schedule.
 type wall struct{ offset atomic.Int64 } // in nanoseconds
 
 func (w *wall) now() time.Time { return time.Now().Add(time.Duration(w.offset.Load())).Round(0) }
@@ -63,7 +63,7 @@ func TestATickIsLeftOutWhileTheOneBeforeIsHandled(t *testing.T) {
 		p, err := startPings(t.Context(), []knative.PingSource{{Name: "sweep", Schedule: "*/2 * * * * *", Sink: "relay"}},
 			map[string]func(context.Context, event.Event) error{"relay": slow})
 		require.NoError(t, err)
-		time.Sleep(11 * time.Second) // ticks at 2 and 8, while those at 4, 6 and 10 are left out
+		time.Sleep(11 * time.Second) // ticks at 2 and 8; those at 4, 6 and 10 are skipped
 		p.stop()
 		assert.Equal(t, 2, handled, "the one under way is waited for")
 		time.Sleep(time.Minute)
@@ -72,10 +72,10 @@ func TestATickIsLeftOutWhileTheOneBeforeIsHandled(t *testing.T) {
 }
 
 func TestAPingSourceThatCannotTickEndsTheStart(t *testing.T) {
-	nobody := map[string]func(context.Context, event.Event) error{}
-	_, err := startPings(t.Context(), []knative.PingSource{{Name: "sweep", Schedule: "*/2 * * * * *", Sink: "relay"}}, nobody)
+	deliver := map[string]func(context.Context, event.Event) error{}
+	_, err := startPings(t.Context(), []knative.PingSource{{Name: "sweep", Schedule: "*/2 * * * * *", Sink: "relay"}}, deliver)
 	assert.ErrorContains(t, err, "the function relay takes no CloudEvents")
-	nobody["relay"] = nil
-	_, err = startPings(t.Context(), []knative.PingSource{{Name: "sweep", Schedule: "often", Sink: "relay"}}, nobody)
+	deliver["relay"] = nil
+	_, err = startPings(t.Context(), []knative.PingSource{{Name: "sweep", Schedule: "often", Sink: "relay"}}, deliver)
 	assert.ErrorContains(t, err, "PingSource sweep")
 }

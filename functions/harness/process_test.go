@@ -23,20 +23,19 @@ import (
 	"example.com/orders/functions/internal/testkit/porttest"
 )
 
-// asHarness makes the test binary the harness, so that tests run it as users do: as a process that can be killed.
+// asHarness makes the test binary the harness, so that tests run it as a process that can be killed.
 const asHarness = "HARNESS_TEST_IS_HARNESS"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asHarness) != "" {
-		syscall.Umask(0) // whatever is private is so by itself
+		syscall.Umask(0) // the harness itself must protect what is private
 		main()
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// stack is where the harnesses of one test keep their data: in a folder, or on the servers of the environment under
-// prefixes of their own.
+// stack has the data of one test's harnesses: in a folder, or on the servers of the environment with its own prefixes.
 type stack struct {
 	data    string
 	environ []string
@@ -57,7 +56,7 @@ func newStack(t testing.TB) stack {
 	return s
 }
 
-// process is a harness that runs.
+// process is a running harness.
 type process struct {
 	stack  stack // of up
 	url    string
@@ -65,10 +64,10 @@ type process struct {
 	stdout bytes.Buffer
 	log    functiontest.Log
 	ended  chan struct{}
-	err    error // once ended is closed
+	err    error // set once ended is closed
 }
 
-// launch starts a harness and does not wait for it. It is ended with the test.
+// launch starts a harness and does not wait for it. It is stopped with the test.
 func launch(t testing.TB, environ []string, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.CommandContext(context.Background(), os.Args[0], args...), ended: make(chan struct{})}
@@ -99,7 +98,7 @@ func (s stack) up(t testing.TB, args ...string) *process {
 	return p
 }
 
-// stop ends a harness by SIGTERM; it must end well.
+// stop stops a harness with SIGTERM; it must exit cleanly.
 func (p *process) stop(t testing.TB) {
 	t.Helper()
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
@@ -107,14 +106,14 @@ func (p *process) stop(t testing.TB) {
 	require.NoError(t, p.err)
 }
 
-// kill ends a harness by SIGKILL.
+// kill kills a harness with SIGKILL.
 func (p *process) kill(t testing.TB) {
 	t.Helper()
 	require.NoError(t, p.cmd.Process.Kill())
 	<-p.ended
 }
 
-// await polls until something holds, which must be within a minute and while the harness runs.
+// await polls until something holds, at most a minute and while the harness runs.
 func (p *process) await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -131,13 +130,13 @@ func (p *process) await(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// get reads JSON into answer and returns the status, 0 when nobody listens.
+// get reads JSON into answer and returns the status, 0 without a listener.
 func (p *process) get(t testing.TB, path string, answer any) int {
 	t.Helper()
 	return p.do(t, http.MethodGet, path, nil, "", answer)
 }
 
-// do sends a request with a JSON body and reads the JSON of a good answer.
+// do sends a request with a JSON body and reads the JSON of a successful answer.
 func (p *process) do(t testing.TB, method, path string, header http.Header, body string, answer any) int {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, p.url+path, strings.NewReader(body))
@@ -164,7 +163,7 @@ func (p *process) do(t testing.TB, method, path string, header http.Header, body
 	return response.StatusCode
 }
 
-// order is an order in answers.
+// order is an order in an answer.
 type order struct {
 	OrderID     string `json:"orderId"`
 	Status      string `json:"status"`
@@ -172,7 +171,7 @@ type order struct {
 	Reason      string `json:"failureReason"`
 }
 
-// level is a stock level in answers.
+// level is a stock level in an answer.
 type level struct {
 	AvailableQty int `json:"availableQty"`
 	ReservedQty  int `json:"reservedQty"`
@@ -200,8 +199,8 @@ func (p *process) awaitLog(t testing.TB, text string) {
 	p.await(t, "the log has "+text, func() bool { return strings.Contains(p.log.String(), text) })
 }
 
-// audit asserts that all that must always be true is, for the stack of a harness that up has started, whether it runs or
-// not. What is under way at this moment is left out.
+// audit asserts that all invariants hold for the stack of a harness that up has started, running or not. It skips what is in
+// flight at this moment.
 func (p *process) audit(t testing.TB) {
 	t.Helper()
 	a := launch(t, p.stack.environ, "audit", "--data", p.stack.data, "--grace", "0s")

@@ -20,7 +20,7 @@ func TestProfilesAreServedWhenTheyAreAskedFor(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	page, err := console.New(console.Options{
 		Wiring: &knative.Wiring{}, Metrics: metrics.New(), Log: log,
-		Open: func(string) (*sql.DB, error) { return nil, nil }, //nolint:nilnil // nobody asks the console
+		Open: func(string) (*sql.DB, error) { return nil, nil }, //nolint:nilnil // the console is not used
 	})
 	require.NoError(t, err)
 	h := &harness{metrics: metrics.New(), console: page, log: log, handlers: map[string]http.Handler{

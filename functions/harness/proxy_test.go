@@ -12,7 +12,7 @@ import (
 	"example.com/orders/functions/internal/testkit/porttest"
 )
 
-// proxy stands between a harness and a server, can reset the connections that go through it, and lead new ones to another
+// proxy sits between a harness and a server. It can reset the connections through it, and redirect new ones to another
 // server.
 type proxy struct {
 	address  string
@@ -23,8 +23,8 @@ type proxy struct {
 	open   map[net.Conn]bool // both ends of each
 }
 
-// newProxy listens until the test ends; connections go to target, an address or the path of a socket, which need not
-// listen yet.
+// newProxy listens until the test ends; it forwards connections to target, an address or the path of a socket, which need
+// not be listening yet.
 func newProxy(t *testing.T, target string) *proxy {
 	t.Helper()
 	p := &proxy{address: porttest.Address(t), target: target, open: map[net.Conn]bool{}}
@@ -47,7 +47,7 @@ func newProxy(t *testing.T, target string) *proxy {
 	return p
 }
 
-// lead leads new connections to another target; those that are open stay.
+// lead redirects new connections to another target; open ones stay.
 func (p *proxy) lead(target string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -63,7 +63,7 @@ func (p *proxy) serve(client net.Conn) {
 	}
 	server, err := net.Dial(network, target)
 	if err != nil {
-		_ = client.Close() // as near to a refused connection as can be
+		_ = client.Close() // as close to a refused connection as possible
 		return
 	}
 	p.mu.Lock()
@@ -83,7 +83,7 @@ func (p *proxy) serve(client net.Conn) {
 	delete(p.open, server)
 }
 
-// reset ends all connections at once, as a router does that has lost its memory: both sides get RST.
+// reset resets all connections at once, like a router that has lost its state: both sides get RST.
 func (p *proxy) reset() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -23,7 +23,7 @@ type member struct {
 	*process
 }
 
-// newMembers returns n harnesses that are not started yet, on servers that all of them share.
+// newMembers returns n harnesses on shared servers that are not started yet.
 func newMembers(t *testing.T, n int) []*member {
 	t.Helper()
 	cluster, server := kafkatest.Start(t), mysqltest.Empty(t)
@@ -44,8 +44,7 @@ func (m *member) start(t *testing.T) {
 	m.await(t, "it is ready", func() bool { return m.get(t, "/health", nil) == http.StatusOK })
 }
 
-// drain ends a member by SIGTERM, which must take no longer than what is under way may take, and returns how long it
-// took.
+// drain stops a member with SIGTERM and returns how long that took, which must not exceed the time for events in flight.
 func (m *member) drain(t *testing.T) time.Duration {
 	t.Helper()
 	begin := time.Now()
@@ -57,7 +56,7 @@ func (m *member) drain(t *testing.T) time.Duration {
 	return took
 }
 
-// Members start, drain and are killed while the clients go on; each step waits until the one before has had its effect.
+// Members start, drain and are killed while the clients continue; each step waits until the previous one has taken effect.
 func TestMembersComeAndGoUnderLoad(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -19,7 +19,7 @@ import (
 	"example.com/orders/functions/internal/testkit/porttest"
 )
 
-// serving serves handler as the harness does, to clients that have within for each piece.
+// serving serves handler like the harness, to clients that have within for each piece.
 func serving(t *testing.T, within time.Duration, handler http.HandlerFunc) (server *http.Server, address string) {
 	t.Helper()
 	var listener net.Listener
@@ -37,8 +37,7 @@ func serving(t *testing.T, within time.Duration, handler http.HandlerFunc) (serv
 	return server, listener.Addr().String()
 }
 
-// unread sends the text of requests on a connection of which next to nothing is buffered and nothing is read. It is closed
-// with the test.
+// unread sends the text of requests on a connection with a tiny buffer and reads nothing. It is closed with the test.
 func unread(t testing.TB, address, text string) net.Conn {
 	t.Helper()
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
@@ -52,7 +51,7 @@ func unread(t testing.TB, address, text string) net.Conn {
 	return conn
 }
 
-const large = 8 << 20 // more than all that is between a server and its client keeps
+const large = 8 << 20 // more than all buffers between a server and its client
 
 func TestClientThatTakesNothingIsCutOff(t *testing.T) {
 	failed := make(chan error, 1)
@@ -87,7 +86,7 @@ func TestStreamToAClientThatTakesNothingIsCutOff(t *testing.T) {
 	assert.ErrorIs(t, <-failed, os.ErrDeadlineExceeded)
 }
 
-// recording is a connection that keeps what is written to it, and when each write had to be done.
+// recording is a connection that records writes and their deadlines.
 type recording struct {
 	net.Conn
 	deadline time.Time
@@ -134,7 +133,7 @@ func TestLongAnswerHasItsTimePieceByPiece(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-// TestEndIsBoundedWhateverClientsDo stops a server while clients neither take their answers nor send their requests.
+// TestEndIsBoundedWhateverClientsDo stops a server while clients neither read their answers nor send their requests.
 func TestEndIsBoundedWhateverClientsDo(t *testing.T) {
 	entered := make(chan struct{}, 2)
 	left := make(chan error, 2)

@@ -18,7 +18,7 @@ import (
 	"example.com/orders/functions/internal/messaging/kafka"
 )
 
-// unreadOn opens clients that send requests to a path, so many each, and take no answer.
+// unreadOn opens clients that send times requests to a path and read no answer.
 func (p *process) unreadOn(t *testing.T, clients int, path string, times int) (opened []net.Conn) {
 	t.Helper()
 	request := "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -28,7 +28,7 @@ func (p *process) unreadOn(t *testing.T, clients int, path string, times int) (o
 	return opened
 }
 
-// unsentOn opens clients that announce a body and send a byte of it.
+// unsentOn opens clients that announce a body and send one byte of it.
 func (p *process) unsentOn(t *testing.T, clients int, method, path string) (opened []net.Conn) {
 	t.Helper()
 	request := method + " " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n" +
@@ -39,7 +39,7 @@ func (p *process) unsentOn(t *testing.T, clients int, method, path string) (open
 	return opened
 }
 
-// served asserts that an order is carried out and that the console shows it.
+// served asserts that an order is accepted and that the console shows it.
 func (p *process) served(t *testing.T, letter string) {
 	t.Helper()
 	var o order
@@ -62,15 +62,15 @@ func (p *process) served(t *testing.T, letter string) {
 	}
 }
 
-// TestSlowClientsOnEveryRouteHoldUpNobody has a hundred clients at a time on each route, which neither read nor send. In the
-// end some of each kind are there when the harness is told to stop.
-func TestSlowClientsOnEveryRouteHoldUpNobody(t *testing.T) {
+// TestSlowClientsOnEveryRouteBlockNoOthers has a hundred clients at a time on each route, which neither read nor send. Some
+// of each kind are still connected when the harness shuts down.
+func TestSlowClientsOnEveryRouteBlockNoOthers(t *testing.T) {
 	p := newStack(t).up(t)
 	require.Equal(t, http.StatusCreated, p.do(t, http.MethodPut, "/api/inventory/MANY", nil, `{"availableQty":1000}`, nil))
 	o := p.place(t, "MANY", 1)
 	letter := p.putLetter(t, "reserve-stock", strings.Repeat("x", 900_000))
 
-	const enough = 100 // answers of a few kB do not fit into what is buffered
+	const enough = 100 // that many answers of a few kB exceed all buffers
 	reading := map[string]int{
 		"/": enough, "/docs": enough, "/openapi.json": enough, "/console/static/app.js": enough, "/metrics": enough, letter: 8,
 		"/api/orders": 1, "/api/orders/" + o.OrderID: 1, "/api/inventory": 1, "/console/topology": enough,
@@ -103,7 +103,7 @@ func TestSlowClientsOnEveryRouteHoldUpNobody(t *testing.T) {
 				return
 			case <-tick.C:
 				for _, conn := range unsent {
-					_, _ = io.WriteString(conn, " ") // it may have been cut off
+					_, _ = io.WriteString(conn, " ") // the server may have cut the connection
 				}
 			}
 		}

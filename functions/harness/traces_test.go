@@ -41,7 +41,7 @@ func (o *collecting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// of returns the spans of a trace that have arrived, by their ids.
+// of returns the spans of a trace that have arrived, by id.
 func (o *collecting) of(traceID string) map[string]*traces.Span {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -64,7 +64,7 @@ func TestOneTraceFollowsAnOrderFromPostToMail(t *testing.T) {
 	var placed order
 	require.Equal(t, http.StatusCreated, p.do(t, http.MethodPost, "/api/orders", header, body("SKU-123", 2), &placed))
 
-	// Each step is below the one that caused it.
+	// Each step is a child of the step that caused it.
 	chain := []string{
 		"POST /api/orders",
 		"process order.created by reserve-stock",
@@ -105,7 +105,7 @@ func TestOneTraceFollowsAnOrderFromPostToMail(t *testing.T) {
 		assert.Equal(t, byName[of].GetSpanId(), byName[name].GetParentSpanId(), name)
 		assert.LessOrEqual(t, byName[of].GetStartTimeUnixNano(), byName[name].GetStartTimeUnixNano())
 	}
-	within := map[string]bool{} // the steps that have a transaction
+	within := map[string]bool{} // the steps with a transaction
 	for _, span := range spans {
 		if span.GetName() == "transaction" {
 			within[spans[hex.EncodeToString(span.GetParentSpanId())].GetName()] = true
@@ -115,7 +115,7 @@ func TestOneTraceFollowsAnOrderFromPostToMail(t *testing.T) {
 		assert.True(t, within[name], "%s has a transaction among %v", name, within)
 	}
 
-	// So does every line of the log about the order.
+	// And every log line about the order has it.
 	p.awaitLog(t, `"outcome":"sent"`)
 	lines := 0
 	for line := range strings.Lines(p.log.String()) {

@@ -95,7 +95,7 @@ func TestNotifyLogsInOverTLS(t *testing.T) {
 	}
 }
 
-// TestNotifyNeverSaysAPasswordToWhomItShouldNot sends to relays that differ from the configuration: none receives a mail,
+// TestNotifyNeverSendsThePasswordToAnotherRelay sends to relays that differ from the configuration: none receives a mail,
 // and no mail is lost.
 func TestNotifyNeverSendsThePasswordToAnotherRelay(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestAReferenceThatNobodyResolvedIsNoValue starts functions with the references that func leaves in their images if the
+// TestAnUnresolvedReferenceIsNoValue starts functions with the references that func leaves in their images if the
 // cluster does not set the variables: Start waits until they are ready.
 func TestAnUnresolvedReferenceIsNoValue(t *testing.T) {
 	c := newCluster(t)
