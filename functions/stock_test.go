@@ -117,7 +117,7 @@ func TestReserveAndReleaseOfOneOrderMeet(t *testing.T) {
 	for _, by := range []string{events.OrderCanceledType, events.OrderFailedType} {
 		for name, c := range map[string]struct {
 			reserveFirst bool
-			emitted         []string
+			emitted      []string
 		}{
 			"what was reserved first is released":     {true, []string{events.InventoryReservedType, events.InventoryReleasedType}},
 			"what was released first is not reserved": {false, []string{}},

@@ -1,6 +1,6 @@
 //go:build tools
 
-// Package cluster names the commands that the cluster is built of, for go mod tidy.
+// Package cluster lists the commands of the cluster for go mod tidy.
 package cluster
 
 import (

@@ -132,7 +132,7 @@ func TestNotifyNeverSendsThePasswordToAnotherRelay(t *testing.T) {
 	}
 }
 
-// TestASenderOrALoginThatIsRefusedCostsNoMail has a relay that permanently refuses what is the same for every mail.
+// TestARefusedSenderOrLoginCostsNoMail has a relay that permanently refuses what is the same for every mail.
 func TestARefusedSenderOrLoginCostsNoMail(t *testing.T) {
 	f, r := functiontest.Start(t, New(), nil), &relay{extensions: []string{"AUTH PLAIN"}}
 	f.Mailer = mailerTo(t, r, with("SMTP_TLS", "starttls"))
@@ -176,7 +176,7 @@ func TestSettingsThatCannotWorkAreRefusedAtTheStart(t *testing.T) {
 	}
 }
 
-// TestAnAddressOfOtherLettersIsSentOnlyWhereItCanBe has an order that was accepted before create-order refused such
+// TestANonASCIIAddressNeedsARelayWithSMTPUTF8 has an order that was accepted before create-order refused such
 // addresses.
 func TestANonASCIIAddressNeedsARelayWithSMTPUTF8(t *testing.T) {
 	const address = "info@müller.de"

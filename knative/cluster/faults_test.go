@@ -12,10 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rate is how many orders a second come while something is broken.
+// rate is the number of orders per second during a fault.
 const rate = 10
 
-// inPods are the Services whose pods are broken, each of which an order passes.
+// inPods are the Services whose pods get faults; each order passes all of them.
 var inPods = []string{"orders-api", "publish-outbox-orders", "reserve-stock", "publish-outbox-inventory", "finalize-order", "notify"}
 
 func TestARolloutUnderLoadLosesNothing(t *testing.T) {
@@ -46,7 +46,7 @@ func TestPodsThatAreDeletedUnderLoadLoseNothing(t *testing.T) {
 	l.stop(t)
 }
 
-// process is the one of a pod's function.
+// process returns the process of a pod's function.
 func process(t *testing.T, pod string) int {
 	t.Helper()
 	id := kubectl(t, "get", "pod", pod, "-n", "orders", "-o", `jsonpath={.status.containerStatuses[?(@.name=="user-container")].containerID}`)
@@ -87,8 +87,8 @@ func TestProcessesThatAreKilledUnderLoadLoseNothing(t *testing.T) {
 	l.stop(t)
 }
 
-// TestAFunctionThatHangsIsReplaced freezes a function that an order must pass: its liveness probe fails, and Knative waits for
-// as long as the function has time for requests before the container is started again.
+// TestAFunctionThatHangsIsReplaced freezes a function that an order must pass: its liveness probe fails, and Knative waits
+// for the request timeout before it restarts the container.
 func TestAFunctionThatHangsIsReplaced(t *testing.T) {
 	long(t)
 	c := open(t)
@@ -124,7 +124,7 @@ spec:
 	l.stop(t)
 }
 
-// database is the process of the server.
+// database returns the process of the server.
 func database(t *testing.T) int {
 	t.Helper()
 	text, err := os.ReadFile(path("mariadb", "pid"))
@@ -151,8 +151,8 @@ func TestADatabaseThatIsFrozenLosesNothing(t *testing.T) {
 	l.stop(t)
 }
 
-// TestADatabaseThatFailsOverLosesNothing kills the server; another one takes over its data at another address, where the
-// Service leads from then on.
+// TestADatabaseThatFailsOverLosesNothing kills the server; another one takes over its data at another address, and the
+// Service leads there from then on.
 func TestADatabaseThatFailsOverLosesNothing(t *testing.T) {
 	long(t)
 	c := open(t)
@@ -170,8 +170,8 @@ func TestADatabaseThatFailsOverLosesNothing(t *testing.T) {
 	l.stop(t)
 }
 
-// TestDeadLettersAreReplayedFromInside deploys a wrong image, as may happen: what it refuses is set aside, and comes back
-// once the right one is there again.
+// TestDeadLettersAreReplayedFromInside deploys a wrong image: the events that it refuses become dead letters, and are
+// replayed once the right image is back.
 func TestDeadLettersAreReplayedFromInside(t *testing.T) {
 	c := open(t)
 	image := func(of string) {
@@ -180,7 +180,7 @@ func TestDeadLettersAreReplayedFromInside(t *testing.T) {
 		kubectl(t, "wait", "-n", "orders", "ksvc/reserve-stock", "--for", "condition=Ready", "--timeout", "3m")
 	}
 	image("create-order")
-	// Requests reach the old pods until they have gone.
+	// Requests reach the old pods until those are gone.
 	await(t, 3*time.Minute, "the right image has gone", func() bool {
 		return !strings.Contains(kubectl(t, "get", "pods", "-n", "orders", "-l", "serving.knative.dev/service=reserve-stock",
 			"-o", "jsonpath={.items[*].spec.containers[0].image}"), "reserve-stock")

@@ -20,16 +20,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// cluster is the one that runs, with the overlay local of this checkout on it.
+// cluster is the running cluster, with the overlay local of this checkout.
 type cluster struct {
-	// public is the address of the gateway that customers reach, internal that of the one that functions reach.
+	// public is the gateway's address for customers, internal the one for functions.
 	public, internal string
 }
 
-// skus are what loads order, of which there is always enough.
+// skus are the SKUs of loads, of which there is always enough stock.
 const skus = 20
 
-// open skips the test unless a cluster runs, and brings the overlay local of this checkout onto it.
+// open skips the test without a running cluster, and deploys the overlay local of this checkout.
 func open(t *testing.T) *cluster {
 	t.Helper()
 	if os.Getenv("CLUSTER") == "" {
@@ -47,7 +47,7 @@ func open(t *testing.T) *cluster {
 	return c
 }
 
-// long leaves a test out of the short half.
+// long excludes a test from the short half.
 func long(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
@@ -55,7 +55,7 @@ func long(t *testing.T) {
 	}
 }
 
-// path is a file of the cluster's folder.
+// path returns a file in the cluster's folder.
 func path(name ...string) string {
 	return filepath.Join(append([]string{os.Getenv("CLUSTER")}, name...)...)
 }
@@ -65,16 +65,16 @@ func kubectl(t *testing.T, args ...string) string {
 	return patiently(t, "", args...)
 }
 
-// apply gives a manifest to the cluster.
+// apply applies a manifest to the cluster.
 func apply(t *testing.T, manifest string) {
 	t.Helper()
 	patiently(t, manifest, "apply", "--server-side", "--force-conflicts", "-f", "-")
 }
 
-// busy are the words of an API server that gets no processor for a while.
+// busy are the messages of an API server that is starved of CPU.
 var busy = regexp.MustCompile("request did not complete within|TLS handshake timeout|i/o timeout|etcdserver: ")
 
-// patiently runs kubectl, a few times when the API server is busy.
+// patiently runs kubectl, and retries a few times if the API server is busy.
 func patiently(t *testing.T, input string, args ...string) (output string) {
 	t.Helper()
 	var err error
@@ -88,7 +88,7 @@ func patiently(t *testing.T, input string, args ...string) (output string) {
 	return output
 }
 
-// command runs a program in the environment that .ci/cluster has made, and returns what it printed.
+// command runs a program in the environment of .ci/cluster, and returns its output.
 func command(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
 	return fed(t, "", name, args...)
@@ -98,7 +98,7 @@ func command(t *testing.T, name string, args ...string) (string, error) {
 func fed(t *testing.T, input, name string, args ...string) (string, error) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	c := exec.CommandContext(context.WithoutCancel(t.Context()), name, args...) // a test cleans up after its context
+	c := exec.CommandContext(context.WithoutCancel(t.Context()), name, args...) // cleanup runs after the test's context
 	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(input), &stdout, &stderr
 	if err := c.Run(); err != nil {
 		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, stderr.String())
@@ -106,7 +106,7 @@ func fed(t *testing.T, input, name string, args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
-// deploy applies an overlay and waits until it is ready. The Job cannot be changed: it is made again.
+// deploy applies an overlay and waits until it is ready. It recreates the Job, which cannot be changed.
 func (c *cluster) deploy(t *testing.T, overlay string) {
 	t.Helper()
 	kubectl(t, "delete", "job", "migrate", "-n", "orders", "--ignore-not-found")
@@ -117,7 +117,7 @@ func (c *cluster) deploy(t *testing.T, overlay string) {
 	kubectl(t, "wait", "-n", "orders", "ksvc", "--all", "--for", "condition=Ready", "--timeout", "10m")
 }
 
-// reply is what a request was answered with; its status is 0 when there was no answer.
+// reply is the answer to a request; its status is 0 without one.
 type reply struct {
 	status int
 	body   string
@@ -125,7 +125,7 @@ type reply struct {
 
 var client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 500}}
 
-// call sends a request to a public function through Kourier, as a customer does.
+// call sends a request to a public function through Kourier, like a customer.
 func (c *cluster) call(t *testing.T, method, service, resource, body string, header ...string) reply {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, c.public+resource, strings.NewReader(body))
@@ -149,7 +149,7 @@ func (c *cluster) call(t *testing.T, method, service, resource, body string, hea
 	return reply{response.StatusCode, string(text)}
 }
 
-// ask gets a resource of a function from inside, and returns the status; 0 when there was no answer.
+// ask gets a resource of a function from inside, and returns the status; 0 without an answer.
 func (c *cluster) ask(t *testing.T, service, resource string) int {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.internal+resource, nil)
@@ -165,7 +165,7 @@ func (c *cluster) ask(t *testing.T, service, resource string) int {
 	return response.StatusCode
 }
 
-// order is an order in answers.
+// order is an order in an answer.
 type order struct {
 	OrderID string `json:"orderId"`
 	Status  string `json:"status"`
@@ -210,15 +210,15 @@ func await(t *testing.T, within time.Duration, what string, holds func() bool) {
 	}
 }
 
-// pods lists the names of the pods of a Service that are not ending.
+// pods lists the names of a Service's pods that are not terminating.
 func pods(t *testing.T, service string) []string {
 	t.Helper()
 	return strings.Fields(kubectl(t, "get", "pods", "-n", "orders", "-l", "serving.knative.dev/service="+service,
 		"-o", `go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}`))
 }
 
-// harness runs a command of the harness as a Job in the cluster, and returns its log and whether it succeeded: a busy node may
-// keep it from its servers at first.
+// harness runs a command of the harness as a Job in the cluster, and returns its log and whether it succeeded: on a busy
+// node it may not reach its servers at first.
 func harness(t *testing.T, args ...string) (log string, succeeded bool) {
 	t.Helper()
 	name := "harness-" + strconv.FormatInt(time.Now().UnixNano(), 36)
@@ -257,7 +257,7 @@ spec:
 	return log, strings.HasPrefix(ended, "1/")
 }
 
-// audit asserts that nothing was lost, doubled or oversold, by the audit from inside.
+// audit asserts by an audit from inside that nothing was lost, duplicated or oversold.
 func audit(t *testing.T) {
 	t.Helper()
 	log, clean := harness(t, "audit", "--grace", "15s")

@@ -13,14 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// load is customers who order and, when they get no answer or a 5xx, ask again with the same key.
+// load is customers who order and, without an answer or after a 5xx, retry with the same key.
 type load struct {
 	cluster *cluster
 	service string // orders-api, or create-order
 	prefix  string // of the keys
 
 	mu       sync.Mutex
-	answers  map[int]int // by status; 0 is no answer
+	answers  map[int]int // by status; 0 means no answer
 	accepted []string
 	took     []time.Duration // from the first request of an order to its acceptance
 	begin    time.Time
@@ -33,7 +33,7 @@ func newLoad(c *cluster, service string) *load {
 	return &load{cluster: c, service: service, prefix: strconv.FormatInt(now.UnixNano(), 36), begin: now, answers: map[int]int{}, ended: make(chan struct{})}
 }
 
-// patience is how long a customer asks again.
+// patience is how long a customer retries.
 const patience = 3 * time.Minute
 
 // customer places the n-th order.
@@ -61,7 +61,7 @@ func (l *load) customer(t *testing.T, n int) {
 	t.Errorf("an order is not accepted within %s", patience)
 }
 
-// order sends one request, which has the same key each time.
+// order sends one request, with the same key each time.
 func (l *load) order(t *testing.T, body, key string) reply {
 	t.Helper()
 	if l.service == "create-order" {
@@ -70,7 +70,7 @@ func (l *load) order(t *testing.T, body, key string) reply {
 	return l.cluster.call(t, http.MethodPost, l.service, "/api/orders", body, "Idempotency-Key", strconv.Quote(key))
 }
 
-// start lets orders come at a rate until stop.
+// start places orders at a rate until stop.
 func start(t *testing.T, c *cluster, perSecond int) *load {
 	t.Helper()
 	l := newLoad(c, "orders-api")
@@ -89,7 +89,7 @@ func start(t *testing.T, c *cluster, perSecond int) *load {
 	return l
 }
 
-// atOnce lets so many orders come to a Service at once, and returns when all are accepted.
+// atOnce places so many orders at a Service at once, and returns when all are accepted.
 func atOnce(t *testing.T, c *cluster, service string, orders int) *load {
 	t.Helper()
 	l := newLoad(c, service)
@@ -100,7 +100,7 @@ func atOnce(t *testing.T, c *cluster, service string, orders int) *load {
 	return l
 }
 
-// count is how many orders are accepted so far.
+// count returns the number of orders accepted so far.
 func (l *load) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -152,7 +152,7 @@ func (l *load) confirmed(t *testing.T) {
 	assert.Empty(t, open, "orders that are not confirmed: %v", states)
 }
 
-// settle waits until every accepted order is CONFIRMED, reports, and holds that nothing was set aside and the audit is
+// settle waits until every accepted order is CONFIRMED, reports, and checks that there are no dead letters and the audit is
 // clean.
 func (l *load) settle(t *testing.T) {
 	t.Helper()

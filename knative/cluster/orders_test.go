@@ -29,7 +29,7 @@ func TestAnOrderThroughKourierIsConfirmed(t *testing.T) {
 			assert.Equal(t, "CANCELED", c.status(t, id))
 		}
 	}
-	await(t, time.Minute, "an order of what nobody has fails", func() bool { return c.status(t, short) == "FAILED" })
+	await(t, time.Minute, "an order without stock fails", func() bool { return c.status(t, short) == "FAILED" })
 	t.Logf("POST to CONFIRMED, looked at every 200 ms: the first one %s", took[0].Round(time.Millisecond))
 	slices.Sort(took)
 	t.Logf("half of the orders within %s, all but one within %s", took[orders/2].Round(time.Millisecond), took[orders-2].Round(time.Millisecond))
@@ -51,7 +51,7 @@ func TestThePolicyRestrictedIsEnforced(t *testing.T) {
 	assert.ErrorContains(t, err, `violates PodSecurity "restricted:latest"`)
 }
 
-// TestAFunctionStartsCold measures from a request to its answer by a pod that was not there, and the pod's steps.
+// TestAFunctionStartsCold measures the time from a request to its answer by a new pod, and the pod's steps.
 func TestAFunctionStartsCold(t *testing.T) {
 	c := open(t)
 	services := []string{"create-order", "cancel-order"}

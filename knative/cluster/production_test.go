@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestProductionRunsWithTLSAndSASL deploys the overlay production with what the README asks for: the functions reach the
-// database by TLS, as a user with no more rights than they need, and the relays reach the brokers by TLS and SASL, both with
-// certificates of an authority of our own. The sources and the sinks are acted out by another listener.
+// TestProductionRunsWithTLSAndSASL deploys the overlay production with the objects that the README lists: the functions
+// reach the database with TLS, as a user with minimal rights, and the relays reach the brokers with TLS and SASL, both with
+// certificates of a private authority. The stand-ins of sources and sinks use another listener.
 func TestProductionRunsWithTLSAndSASL(t *testing.T) {
 	long(t)
 	c := open(t)
@@ -57,7 +57,7 @@ data:
 		await(t, 2*time.Minute, "two pods of "+service, func() bool { return len(pods(t, service)) >= 2 })
 	}
 
-	// A node that is drained takes one of two pods at a time.
+	// Draining a node takes one of two pods at a time.
 	await(t, time.Minute, "a pod may go", func() bool {
 		return kubectl(t, "get", "pdb", "orders-api", "-n", "orders", "-o", "jsonpath={.status.disruptionsAllowed}") == "1"
 	})
@@ -74,7 +74,7 @@ data:
 	})
 }
 
-// evict asks for the end of a pod, as the draining of a node does.
+// evict requests the eviction of a pod, like the draining of a node.
 func evict(t *testing.T, pod string) error {
 	t.Helper()
 	file := t.TempDir() + "/eviction.json"

@@ -16,11 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// burst is how many orders come at once.
+// burst is the number of concurrent orders.
 const burst = 400
 
-// TestABurstScalesOut sends orders at once to create-order, from nothing and again, with several bounds of the requests that a
-// pod works on at a time. It reports how many pods came, the orders confirmed a second, and who used the processors.
+// TestABurstScalesOut sends concurrent orders to create-order, scaled from zero and again, with several values of
+// containerConcurrency. It reports the number of pods, the confirmed orders per second, and the CPU time of each program.
 func TestABurstScalesOut(t *testing.T) {
 	long(t)
 	c := open(t)
@@ -47,7 +47,7 @@ func TestABurstScalesOut(t *testing.T) {
 	}
 }
 
-// bound gives all functions on the way of an order a containerConcurrency.
+// bound sets the containerConcurrency of all functions that an order passes.
 func bound(t *testing.T, concurrency int) {
 	t.Helper()
 	for _, service := range append([]string{"create-order"}, inPods...) {
@@ -57,7 +57,7 @@ func bound(t *testing.T, concurrency int) {
 	kubectl(t, "wait", "-n", "orders", "ksvc", "--all", "--for", "condition=Ready", "--timeout", "5m")
 }
 
-// countPods returns the most pods that each Service had at a time, until ctx ends.
+// countPods returns the highest number of pods of each Service, until ctx ends.
 func countPods(ctx context.Context, t *testing.T) map[string]int {
 	t.Helper()
 	most := map[string]int{}
@@ -79,7 +79,7 @@ func countPods(ctx context.Context, t *testing.T) map[string]int {
 	return most
 }
 
-// processors are the seconds that the programs of this machine have used, by their names.
+// processors returns the CPU seconds of the programs on this machine, by name.
 func processors(t *testing.T) map[string]float64 {
 	t.Helper()
 	used := map[string]float64{}
@@ -101,7 +101,7 @@ func processors(t *testing.T) map[string]float64 {
 	return used
 }
 
-// table lists what programs have used in between, those first that used most.
+// table lists the programs' use in between, highest first.
 func table(before, after map[string]float64) string {
 	used := map[string]float64{}
 	for name := range after {

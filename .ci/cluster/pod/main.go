@@ -1,5 +1,5 @@
-// Command pod is what two kinds of pods run. Without arguments it is the pause program, which holds the namespaces of a
-// pod. With "hog N SIZE" it takes N processors and SIZE MiB of memory.
+// Command pod is the program of two kinds of pods. Without arguments it is the pause program, which holds the namespaces of
+// a pod. With "hog N SIZE" it uses N processors and SIZE MiB of memory.
 package main
 
 import (

@@ -22,7 +22,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// ended starts a system in which one order is confirmed, one has failed and one is canceled, all of it settled.
+// ended starts a system with one confirmed, one failed and one canceled order, and nothing in flight.
 func ended(s *system) (confirmed, failed, canceled string) {
 	s.Helper()
 	confirmed, failed, canceled = s.order(3), s.order(30), s.order(2)
@@ -32,7 +32,7 @@ func ended(s *system) (confirmed, failed, canceled string) {
 	return confirmed, failed, canceled
 }
 
-// find is an invariant of a report.
+// find returns an invariant of a report.
 func find(t *testing.T, r *audit.Report, name string) *audit.Invariant {
 	t.Helper()
 	for _, i := range r.Invariants {
@@ -44,7 +44,7 @@ func find(t *testing.T, r *audit.Report, name string) *audit.Invariant {
 	return nil
 }
 
-// assertOnly asserts that one invariant has one breach that says something, and all others have none.
+// assertOnly asserts that one invariant has one breach with a text, and all others have none.
 func assertOnly(t *testing.T, r *audit.Report, name, says string) {
 	t.Helper()
 	for _, i := range r.Invariants {
@@ -87,7 +87,7 @@ func TestAuditOfAGoodFlowIsClean(t *testing.T) {
 	assert.Positive(t, r.Took)
 }
 
-// inventoryLog is a line of reservation_log written by hand.
+// inventoryLog is a handwritten row of reservation_log.
 const inventoryLog = "INSERT INTO reservation_log (source, event_id, sku, order_id, delta_reserved, status, created_at) VALUES ('/hand', ?, ?, ?, ?, ?, NOW(6))"
 
 func TestAuditSeesEachBreach(t *testing.T) {
@@ -178,7 +178,7 @@ func TestAuditSeesEachBreach(t *testing.T) {
 			s.store(schema.Orders, confirmed, confirmed+"#1", "/elsewhere")
 		}, audit.Facts, "in the outbox of orders is not a fact about order"},
 		"a fact of an uncounted source about no order": {func(s *system, _, _, _ string) {
-			s.tell(schema.Orders, "points.awarded", unknownOrder, unknownOrder+"#1", "/points")
+			s.emit(schema.Orders, "points.awarded", unknownOrder, unknownOrder+"#1", "/points")
 		}, audit.Facts, "in the outbox of orders tells of an order that the schema does not have"},
 		"a row without attributes": {func(s *system, _, _, canceled string) {
 			s.exec(schema.Orders, "UPDATE orders SET version = 2 WHERE id = ?", canceled)
@@ -233,17 +233,17 @@ func TestAuditSeesEachBreach(t *testing.T) {
 	}
 }
 
-// unknownOrder is an order id that no order has.
+// unknownOrder is the id of no order.
 const unknownOrder = "00000000-0000-7000-8000-00000000000f"
 
-// store puts an order.created into an outbox by hand, to be sent.
+// store adds an unsent order.created to an outbox directly.
 func (s *system) store(name, aggregate, id, source string) {
 	s.Helper()
-	s.tell(name, events.OrderCreatedType, aggregate, id, source)
+	s.emit(name, events.OrderCreatedType, aggregate, id, source)
 }
 
-// tell puts an event of a type into an outbox by hand, to be sent.
-func (s *system) tell(name, eventType, aggregate, id, source string) {
+// emit adds an unsent event of a type to an outbox directly.
+func (s *system) emit(name, eventType, aggregate, id, source string) {
 	s.Helper()
 	headers, err := json.Marshal(map[string]string{"id": id, "source": source})
 	require.NoError(s, err)
@@ -255,15 +255,15 @@ func TestAuditTakesFactsOfASourceThatNobodyCounts(t *testing.T) {
 	t.Parallel()
 	s := start(t, newTopics(t))
 	confirmed, failed, _ := ended(s)
-	s.tell(schema.Orders, "points.awarded", confirmed, confirmed+"#1", "/points")
-	s.tell(schema.Orders, "points.awarded", failed, failed+"#1", "/points")
+	s.emit(schema.Orders, "points.awarded", confirmed, confirmed+"#1", "/points")
+	s.emit(schema.Orders, "points.awarded", failed, failed+"#1", "/points")
 
 	r := s.audit()
 
 	assertClean(t, r)
 	assert.Equal(t, map[string]int{"orders": 3, "rows": 13, "rows to be sent": 2}, find(t, r, audit.Facts).Numbers)
 
-	s.tell(schema.Inventory, "points.awarded", confirmed, confirmed+"#1", "/points")
+	s.emit(schema.Inventory, "points.awarded", confirmed, confirmed+"#1", "/points")
 	assertOnly(t, s.audit(), audit.Once, "of /points is in the outbox twice")
 }
 
@@ -344,7 +344,7 @@ func TestAuditLeavesOutWhatIsInFlight(t *testing.T) {
 	}, find(t, r, audit.Holdings).Breaches)
 }
 
-// deadLetter writes what a source writes when its consumer has failed for good.
+// deadLetter returns the dead letter that a source writes when its consumer has failed for good.
 func (s *system) deadLetter(eventType, order, consumer string) *sarama.ProducerMessage {
 	s.Helper()
 	letter := s.record(eventType, order)
@@ -460,7 +460,7 @@ func TestPurgedRowsAreCounted(t *testing.T) {
 	assertClean(t, r)
 	assert.Equal(t, 4, find(t, r, audit.Facts).Numbers["purged, still in a topic"])
 
-	// The day on which neither the rows nor the records are there any more.
+	// On this day neither the rows nor the records exist any more.
 	s.options.Brokers = nil
 	s.options.Now = func() time.Time { return time.Now().Add(s.options.SentRetention + time.Minute) }
 	s.exec(schema.Orders, "DELETE FROM outbox")
@@ -500,7 +500,7 @@ func TestAnAuditSeesOneMoment(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for ctx.Err() == nil { // no moment in which both statements are not seen together breaks nothing
+		for ctx.Err() == nil { // the snapshot sees both statements or neither, so nothing is broken at any time
 			tx, err := s.db[schema.Inventory].Begin()
 			if !assert.NoError(t, err) {
 				return
@@ -529,9 +529,9 @@ func TestAuditTellsWhatItCannotReach(t *testing.T) {
 	_, err := audit.Run(t.Context(), away)
 	assert.ErrorContains(t, err, "127.0.0.1:1")
 	away = s.options
-	away.Server.Prefix += "nobody_"
+	away.Server.Prefix += "missing_"
 	_, err = audit.Run(t.Context(), away)
-	assert.ErrorContains(t, err, "nobody_")
+	assert.ErrorContains(t, err, "missing_")
 }
 
 func TestReportListsBreachesAndExceptions(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// removeAll deletes the records of a type, as the retention of its topic does.
+// removeAll deletes the records of a type, like the retention of its topic.
 func (s *system) removeAll(eventType string) {
 	s.Helper()
 	reader, err := kafka.NewReader(s.options.Brokers)
@@ -35,7 +35,7 @@ func TestRecordsThatAreRemovedBeforeTheirConsumerCameAreABreach(t *testing.T) {
 	t.Parallel()
 	s := start(t, newTopics(t))
 	s.order(2)
-	s.settle() // every group has committed something on every partition
+	s.settle() // every group has committed an offset on every partition
 	for range 5 {
 		s.order(2)
 	}

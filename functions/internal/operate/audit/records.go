@@ -37,24 +37,24 @@ type records struct {
 	foreign int                 // records that are not CloudEvents in binary mode
 }
 
-// letter says whose dead letters are in which topic.
+// letter identifies the dead letters of a consumer in a topic.
 type letter struct{ topic, consumer string }
 
-// part is the records of one partition.
+// part has the records of one partition.
 type part struct {
 	span       kafka.Span
 	deadLetter bool
-	// By offset from the start of the span; zero where there is no event.
+	// By offset from the start of the span; zero without an event.
 	events []record
 }
 
-// record stands for an event: hashes of its identity and of what it says.
+// record has the hashes of an event's identity and of its contents.
 type record struct{ id, content uint64 }
 
-// entry is a record and where it is.
+// entry is a record and its position.
 type entry struct {
 	record
-	in     int32 // of the list of parts
+	in     int32 // index into the parts
 	offset int64
 }
 
@@ -68,10 +68,10 @@ func (h hasher) of(parts ...string) uint64 {
 		_, _ = sum.WriteString(p) // a hash never fails
 		_ = sum.WriteByte(0)
 	}
-	return max(1, sum.Sum64()) // zero means that there is none
+	return max(1, sum.Sum64()) // zero means none
 }
 
-// spans looks how far the topics go at this moment. A topic that is not there holds nothing.
+// spans reads the current spans of the topics. A missing topic has none.
 func spans(reader *kafka.Reader, topics []string) (all []kafka.Span, err error) {
 	for _, topic := range topics {
 		found, err := reader.Spans(topic)
@@ -86,12 +86,12 @@ func spans(reader *kafka.Reader, topics []string) (all []kafka.Span, err error) 
 	return all, nil
 }
 
-// replay is the hash of a dead letter that was replayed. A letter that is no event is known by its place alone.
+// replay returns the hash of a replayed dead letter. A letter that is not an event is identified by its position alone.
 func (h hasher) replay(topic string, partition int32, offset int64, consumer, source, id string) uint64 {
 	return h.of(topic, strconv.Itoa(int(partition)), strconv.FormatInt(offset, 10), consumer, source, id)
 }
 
-// load reads the spans, all at the same time.
+// load reads all spans in parallel.
 func load(ctx context.Context, reader *kafka.Reader, hashes hasher, all []kafka.Span, replayed map[uint64]struct{}, isDeadLetters func(topic string) bool) (*records, error) {
 	r := &records{
 		hashes: hashes, parts: make(map[place]*part, len(all)), replayed: replayed,

@@ -33,7 +33,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// system is all functions, with a relay and a delivery that go when the test says so.
+// system is all functions, with relaying and delivery controlled by the test.
 type system struct {
 	testing.TB
 	options  audit.Options
@@ -42,11 +42,11 @@ type system struct {
 	create   *createorder.Function
 	cancel   *cancelorder.Function
 	handlers map[string][]func(context.Context, event.Event) error // by type
-	sent     []event.Event                                         // and not delivered yet
+	sent     []event.Event                                         // sent, but not delivered yet
 	keys     int
 }
 
-// newTopics gives a test topics for the systems that it starts.
+// newTopics creates topics that a test's systems share.
 func newTopics(t *testing.T) kafkatest.Cluster {
 	t.Helper()
 	c := kafkatest.Start(t)
@@ -117,7 +117,7 @@ func (s *system) takeBack(id string) {
 	require.NoError(s, err)
 }
 
-// Publish sends a batch to Kafka and keeps what was sent for deliver.
+// Publish sends a batch to Kafka and keeps it for deliver.
 func (s *system) Publish(ctx context.Context, batch []event.Event) []outbox.Outcome {
 	outcomes := s.producer.Publish(ctx, batch)
 	for i, o := range outcomes {
@@ -131,7 +131,7 @@ func (s *system) Publish(ctx context.Context, batch []event.Event) []outbox.Outc
 // Close does nothing: the test closes the producer.
 func (*system) Close() error { return nil }
 
-// relay sends what is in the outboxes, and tells whether there was anything.
+// relay sends the events in the outboxes, and returns whether there were any.
 func (s *system) relay() bool {
 	s.Helper()
 	total := 0
@@ -143,7 +143,7 @@ func (s *system) relay() bool {
 	return total > 0
 }
 
-// settle relays and delivers until nothing is left, and commits that for every consumer group.
+// settle relays and delivers until nothing is left, and commits the offsets of every consumer group.
 func (s *system) settle() {
 	s.Helper()
 	for s.relay() {
@@ -158,11 +158,11 @@ func (s *system) settle() {
 	s.commit()
 }
 
-// committing is held from a look at the end of a topic to the commit of it: tests that share topics share the groups, and
-// one that is late must not take back what another one has committed.
+// committing is held from reading the end of a topic until committing it: tests with shared topics share the groups, and a
+// late one must not move a committed offset back.
 var committing sync.Mutex
 
-// commit makes every consumer group have handled all that is in its topic.
+// commit commits the end of its topic for every consumer group.
 func (s *system) commit() {
 	s.Helper()
 	client := s.client()
@@ -204,7 +204,7 @@ func (s *system) client() sarama.Client {
 	return client
 }
 
-// write writes records to Kafka past the outbox.
+// write writes records to Kafka, bypassing the outbox.
 func (s *system) write(records ...*sarama.ProducerMessage) {
 	s.Helper()
 	for _, err := range s.producer.Write(s.Context(), records) {
@@ -212,7 +212,7 @@ func (s *system) write(records ...*sarama.ProducerMessage) {
 	}
 }
 
-// record reads the record of an event, to be written again.
+// record returns the record of an event, to be written again.
 func (s *system) record(eventType, order string) *sarama.ProducerMessage {
 	s.Helper()
 	topic := s.options.TopicPrefix + eventType
@@ -239,7 +239,7 @@ func (s *system) record(eventType, order string) *sarama.ProducerMessage {
 	return found
 }
 
-// exec changes one row or more by hand; a statement that is not about rows changes none.
+// exec changes at least one row directly; a statement that is not about rows changes none.
 func (s *system) exec(name, statement string, args ...any) {
 	s.Helper()
 	result, err := s.db[name].ExecContext(s.Context(), statement, args...)

@@ -43,7 +43,7 @@ func newOperator(t *testing.T) backlog.Operator {
 	}
 }
 
-// store puts n facts of one order into the outbox.
+// store adds n facts of one order to the outbox.
 func store(t *testing.T, db *sql.DB, n int) (orderID string) {
 	t.Helper()
 	data := functiontest.Created(t, events.Item{SKU: "SKU-123", Quantity: 1, UnitPrice: 1299})
@@ -53,7 +53,7 @@ func store(t *testing.T, db *sql.DB, n int) (orderID string) {
 	return data.OrderID
 }
 
-// refuse lets the relay meet a broker that refuses what is due.
+// refuse runs the relay with a broker that refuses the due events.
 func refuse(t *testing.T, db *sql.DB, err error) {
 	t.Helper()
 	_, swept := outbox.Relay{DB: db, Publisher: refuser{err}, Now: time.Now}.Sweep(t.Context())
@@ -70,7 +70,7 @@ func the(t *testing.T, o backlog.Operator, state backlog.State) backlog.Row {
 	return rows[0]
 }
 
-// recorded lists the actions about a row, "action: outcome".
+// recorded lists the actions on a row as "action: outcome".
 func recorded(t *testing.T, o backlog.Operator, id int64) (all []string) {
 	t.Helper()
 	actions, err := operations.New(o.Operations).ListOutboxActions(t.Context(), operations.ListOutboxActionsParams{SchemaName: o.Schema, RowID: &id})
@@ -112,7 +112,7 @@ func TestRowsAreListedByWhatTheyAre(t *testing.T) {
 		got, err := o.Get(t.Context(), row.ID)
 		require.NoError(t, err)
 		assert.GreaterOrEqual(t, got.Age, row.Age)
-		got.Age = row.Age // whole seconds, and one may have passed between the two looks
+		got.Age = row.Age // in whole seconds, one of which may have passed between the two reads
 		assert.Equal(t, row, got)
 	}
 	assert.Equal(t, "2 MB: too large for the broker", the(t, o, backlog.Parked).LastError)

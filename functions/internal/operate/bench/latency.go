@@ -31,7 +31,7 @@ func (h histogram) add(d time.Duration) {
 	_ = h.h.RecordValue(min(max(d, time.Microsecond), longest).Microseconds()) // it is within the bounds
 }
 
-// merge adds what another one has counted.
+// merge adds the counts of another histogram.
 func (h histogram) merge(other histogram) { h.h.Merge(other.h) }
 
 func (h histogram) latency() Latency {
@@ -42,7 +42,7 @@ func (h histogram) latency() Latency {
 	}
 }
 
-// middle is the distribution whose every number is the mean of two, with the counts added.
+// middle returns the distribution with the mean of each number, and the sum of the counts.
 func middle(a, b Latency) Latency {
 	mean := func(x, y float64) float64 { return (x + y) / 2 }
 	return Latency{

@@ -14,20 +14,20 @@ import (
 	"time"
 )
 
-// sample is what became of one order. Times are since the begin of the load.
+// sample is the course of one order. Times are relative to the start of the load.
 type sample struct {
-	due      time.Duration // when the request was to be sent: latencies count from here
+	due      time.Duration // when the request was due: latencies count from here
 	answered time.Duration
-	status   int // of HTTP; 0 when there was no answer
+	status   int // of HTTP; 0 without an answer
 	ended    time.Duration
 	end      outcome
-	relayed  time.Duration // from the time that order.confirmed tells until it was read
+	relayed  time.Duration // from the time of order.confirmed until it was read
 }
 
-// samples are all orders of a load.
+// samples has all orders of a load.
 type samples []sample
 
-// confirmed counts the orders that were seen confirmed, and ended those that came to any end.
+// confirmed counts the confirmed orders, and ended those with any end.
 func (s samples) confirmed() (n int) {
 	for i := range s {
 		if s[i].end == confirmed {
@@ -49,8 +49,8 @@ func (s samples) ended() (n int) {
 // requestWithin bounds one request.
 const requestWithin = 30 * time.Second
 
-// newClient keeps a connection for each request that is under way, and goes straight to the stack: a proxy of the
-// environment is for the world outside.
+// newClient returns a client that keeps one connection per request in flight. It ignores the environment's proxy, which is
+// for the outside.
 func newClient(concurrency int) *http.Client {
 	return &http.Client{
 		Timeout: requestWithin,
@@ -62,8 +62,8 @@ func newClient(concurrency int) *http.Client {
 	}
 }
 
-// load places orders and waits until those that were accepted have ended; the error wraps ErrLost when some have not.
-// usage, when there is one, is looked at as long as it lasts.
+// load places orders and waits until the accepted ones have ended; the error wraps ErrLost if some have not. It samples
+// usage, if given, meanwhile.
 func (r *runner) load(ctx context.Context, o Options, shape *shape, usage *usage) (samples, error) {
 	all := make(samples, o.Orders)
 	begin := time.Now()
@@ -84,7 +84,7 @@ func (r *runner) load(ctx context.Context, o Options, shape *shape, usage *usage
 				body := shape.body(n)
 				all[n].due = time.Since(begin)
 				if o.Rate > 0 {
-					// A worker that comes late sends at once, and its latency counts from when it should have sent.
+					// A late worker sends at once, and its latency counts from the time when the request was due.
 					all[n].due = due(n, o.Rate)
 					r.until(ctx, begin.Add(all[n].due))
 				}

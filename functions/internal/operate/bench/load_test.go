@@ -18,14 +18,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// answering is a stack whose n-th answer, from 0, takes a time and has a status; each order is confirmed a millisecond
-// after its answer.
+// answering is a stack whose n-th answer, from 0, takes a set time and has a set status; each order is confirmed a
+// millisecond after its answer.
 type answering struct {
 	watch  *watcher
 	take   func(n int) time.Duration
 	status func(n int) int
 	n      atomic.Int64
-	hosts  sync.Map // how many requests each host had, as *atomic.Int64
+	hosts  sync.Map // the number of requests of each host, as *atomic.Int64
 }
 
 func (a *answering) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -57,7 +57,7 @@ func TestOpenLoopCountsTheWaitOfRequestsThatCouldNotBeSentInTime(t *testing.T) {
 		o := Options{Orders: 5, Concurrency: 1, Rate: 100, Patience: time.Minute}
 		r := newRunner(&answering{take: func(n int) time.Duration {
 			if n == 1 {
-				return time.Second // everything behind it is late
+				return time.Second // all requests behind it are late
 			}
 			return time.Millisecond
 		}}, o)
@@ -152,7 +152,7 @@ func TestEndThatIsReadBeforeTheAnswerCounts(t *testing.T) {
 	w.accepted("a", 0)
 	w.accepted("b", 1)
 	w.record("b", end{outcome: failed, at: begin.Add(7 * time.Millisecond)})
-	w.record("b", end{outcome: confirmed, at: begin.Add(8 * time.Millisecond)}) // an order ends once
+	w.record("b", end{outcome: confirmed, at: begin.Add(8 * time.Millisecond)}) // an order ends only once
 
 	require.NoError(t, w.await(t.Context(), time.Minute))
 	assert.Equal(t, samples{{end: confirmed, ended: 5 * time.Millisecond}, {end: failed, ended: 7 * time.Millisecond}}, all)
@@ -198,7 +198,7 @@ func TestProgressIsALineNowAndThenWhereThereIsNoTerminal(t *testing.T) {
 	})
 }
 
-// What the generator is late would be told as the latency of the harness.
+// Delays of the generator would count as latency of the harness.
 func TestTheTimetableIsKeptToFractionsOfAMillisecond(t *testing.T) {
 	lateness := make([]time.Duration, 41)
 	begin := time.Now()

@@ -46,7 +46,7 @@ func TestTimesOutOfTheHistogramCountAsItsBounds(t *testing.T) {
 	assert.InEpsilon(t, longest.Seconds()*1000, l.Max, .001)
 }
 
-// loaded are four orders in a second: two confirmed, one failed, one lost; and one that was refused.
+// loaded returns four orders in a second (two confirmed, one failed, one lost) and a refused one.
 func loaded() samples {
 	ms := time.Millisecond
 	return samples{
@@ -200,7 +200,7 @@ func TestCountersAreDividedByTheOrdersThatEnded(t *testing.T) {
 		"a": {Text: "A", Count: 105, Millis: 6}, "new": {Text: "N", Count: 50, Millis: 50}, "idle": {Count: 3},
 	}}
 	assert.Equal(t, PerOrder{Status: map[string]float64{"Com_commit": 5}, Statements: []Statement{
-		{Text: "N", Count: 1, Millis: 1}, {Text: "A", Count: 2, Millis: .1}, // what takes longest is first
+		{Text: "N", Count: 1, Millis: 1}, {Text: "A", Count: 2, Millis: .1}, // the slowest is first
 	}}, perOrder(before, after, 50))
 	assert.Empty(t, perOrder(before, after, 0).Status)
 }

@@ -28,11 +28,11 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// servers are a target without a harness: nobody is at its address.
+// servers returns a target without a harness.
 func servers(t *testing.T) Target {
 	t.Helper()
 	server, cluster := mysqltest.Server(t), kafkatest.Start(t)
-	return Target{APIs: []string{"http://nobody.invalid"}, Server: server, Outboxes: []string{schema.Orders, "billing"}, MaxConns: 4, Brokers: cluster.Brokers, TopicPrefix: cluster.Prefix}
+	return Target{APIs: []string{"http://missing.invalid"}, Server: server, Outboxes: []string{schema.Orders, "billing"}, MaxConns: 4, Brokers: cluster.Brokers, TopicPrefix: cluster.Prefix}
 }
 
 // topics lists the topics of a target.
@@ -48,7 +48,7 @@ func topics(t *testing.T, target Target) map[string]sarama.TopicDetail {
 	return all
 }
 
-// awaitNoTopic waits until a topic is gone: brokers hear of it after the deletion was acknowledged.
+// awaitNoTopic waits until a topic is gone: brokers learn of the deletion after its acknowledgement.
 func awaitNoTopic(t *testing.T, target Target, name string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -113,7 +113,7 @@ func TestErrorOfTheFloorEndsIt(t *testing.T) {
 	assert.ErrorIs(t, err, http.ErrBodyNotAllowed)
 }
 
-// stored are events of so many orders.
+// stored returns events of so many orders.
 func stored(t *testing.T, n int) []event.Event {
 	t.Helper()
 	list := make([]event.Event, n)
@@ -159,10 +159,10 @@ func TestBacklogIsRemovedAfterTheRelaysHaveMarkedIt(t *testing.T) {
 	require.NoError(t, transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error { return store(ctx, tx, rows) }))
 	last := mysqltest.Count(t, db, "SELECT MAX(id) FROM outbox")
 
-	// A relay that takes its locks from the last row to the first.
+	// A relay that locks rows from the last to the first.
 	relay, err := db.BeginTx(t.Context(), transaction.ReadCommitted)
 	require.NoError(t, err)
-	defer func() { _ = relay.Rollback() }() // after the commit this does nothing
+	defer func() { _ = relay.Rollback() }() // without effect after the commit below
 	mark := func(id int) {
 		_, err := relay.ExecContext(t.Context(), "UPDATE outbox SET status = 'SENT', sent_at = NOW(6) WHERE id = ?", id)
 		require.NoError(t, err)
@@ -199,7 +199,7 @@ func TestServerTellsWhatItIsAndWhatItCounts(t *testing.T) {
 	}
 	after, err := d.counters(t.Context())
 	require.NoError(t, err)
-	assert.GreaterOrEqual(t, perOrder(before, after, 3).Status["Com_commit"], 1.) // others may use the server too
+	assert.GreaterOrEqual(t, perOrder(before, after, 3).Status["Com_commit"], 1.) // others may use the server, too
 }
 
 func TestStackWithAnotherPrefixIsExplained(t *testing.T) {
@@ -208,7 +208,7 @@ func TestStackWithAnotherPrefixIsExplained(t *testing.T) {
 	_, err := watch(t.Context(), target.Brokers, target.TopicPrefix)
 	assert.ErrorContains(t, err, "KAFKA_TOPIC_PREFIX")
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
-	_, err = database{db, "nobodys_", target.Outboxes}.marks(t.Context())
+	_, err = database{db, "missing_", target.Outboxes}.marks(t.Context())
 	assert.ErrorContains(t, err, "MYSQL_SCHEMA_PREFIX")
 }
 
@@ -219,7 +219,7 @@ func TestEndsAreReadFromTheirTopics(t *testing.T) {
 	require.NoError(t, kafka.EnsureTopics(t.Context(), target.Brokers, list))
 	producer := kafka.NewProducer(target.Brokers, target.TopicPrefix, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { require.NoError(t, producer.Close()) })
-	require.NoError(t, producer.Publish(t.Context(), stored(t, 1))[0].Err) // before: not read
+	require.NoError(t, producer.Publish(t.Context(), stored(t, 1))[0].Err) // before the load: not read
 	w, err := watch(t.Context(), target.Brokers, target.TopicPrefix)
 	require.NoError(t, err)
 	batch, all := stored(t, 4), make(samples, 4)
@@ -247,7 +247,7 @@ func TestBacklogIsDrainedAndRemoved(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
-	outboxtest.Store(t, db, time.Now(), stored(t, 1)...) // somebody else's
+	outboxtest.Store(t, db, time.Now(), stored(t, 1)...) // of another client
 	require.NoError(t, kafka.EnsureTopics(t.Context(), target.Brokers, []knative.Topic{{Name: target.TopicPrefix + events.OrderConfirmedType, Partitions: 5, Replicas: 1}}))
 	producer := kafka.NewProducer(target.Brokers, target.TopicPrefix, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { require.NoError(t, producer.Close()) })

@@ -320,7 +320,7 @@ func TestOrdersAreListedByOneQueryOfAFewRows(t *testing.T) {
 	assert.Equal(t, map[string]int{"PENDING": 0, "CONFIRMED": 60, "FAILED": 1, "CANCELED": 0}, watch(b, "counts", func(map[string]int) bool { return true }))
 }
 
-// result is what came of an action.
+// result is the result of an action.
 type result struct {
 	What   string
 	OK     bool
@@ -353,7 +353,7 @@ func TestParkedRowsAreRequeuedAfterADryRunAndRecorded(t *testing.T) {
 	}
 	b.do(http.MethodGet, fmt.Sprintf("/console/outbox/orders/%d", row.ID), "", &broken)
 	assert.Nil(t, broken.Event)
-	assert.Equal(t, []string{"no JSON", string(fact.Data())}, []string{broken.Headers, broken.Payload}, "what nobody can decode is seen as it is")
+	assert.Equal(t, []string{"no JSON", string(fact.Data())}, []string{broken.Headers, broken.Payload}, "undecodable data is shown as it is")
 
 	change := func(action string, dry bool) (answer []result) {
 		b.do(http.MethodPost, "/console/outbox", fmt.Sprintf(`{"action":%q,"reason":"larger now","actor":"carol","dryRun":%t,"rows":[{"schema":"orders","id":%d}]}`, action, dry, row.ID), &answer)

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// counter is a view whose data is how often it was read, and a hub of views that are all like it.
+// counter is a view whose data is the number of its reads, and a hub where all views are like it.
 type counter struct {
 	reads  atomic.Int64
 	same   atomic.Bool // the data stays 0
@@ -39,7 +39,7 @@ func (c *counter) hub() *hub {
 	})
 }
 
-// next is the text of the next message, empty when there is none yet.
+// next returns the text of the next message, empty if there is none yet.
 func next(t *testing.T, c *client) string {
 	t.Helper()
 	select {
@@ -95,7 +95,7 @@ func TestAViewIsReadOnlyWhileSomebodyWatches(t *testing.T) {
 		before := v.reads.Load()
 		time.Sleep(time.Minute)
 		assert.Equal(t, before, v.reads.Load())
-		h.leave(c) // a second time does nothing
+		h.leave(c) // a second time has no effect
 		assert.Empty(t, h.clients)
 	})
 }
@@ -122,15 +122,15 @@ func TestASlowClientIsDroppedAndHoldsNobodyUp(t *testing.T) {
 		h := v.hub()
 		defer h.close()
 		slow, quick := h.join("10.0.0.1", []string{"stock"}), h.join("10.0.0.1", []string{"stock"})
-		heard := 0
+		received := 0
 		for range 2 * backlogged {
 			time.Sleep(time.Second)
 			synctest.Wait()
 			for next(t, quick) != "" {
-				heard++
+				received++
 			}
 		}
-		assert.Greater(t, heard, backlogged)
+		assert.Greater(t, received, backlogged)
 		left := 0
 		for range slow.messages { // closed
 			left++
@@ -200,7 +200,7 @@ func TestARefreshReadsAtOnce(t *testing.T) {
 	})
 }
 
-// count is how many clients there are.
+// count returns the number of clients.
 func (h *hub) count() (n int) {
 	for _, clients := range h.clients {
 		n += len(clients)
@@ -208,8 +208,8 @@ func (h *hub) count() (n int) {
 	return n
 }
 
-// TestStreamsThatOthersHoldOpenLockNobodyOut has addresses that open all the streams there can be.
-func TestStreamsThatOthersHoldOpenLockNobodyOut(t *testing.T) {
+// TestOpenStreamsOfOthersDoNotLockOutAnAddress has addresses that open as many streams as possible.
+func TestOpenStreamsOfOthersDoNotLockOutAnAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var v counter
 		v.same.Store(true)

@@ -18,16 +18,16 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// tenThousand are the numbers from 0 to 9999 as a table n with the column i.
+// tenThousand is a table n with a column i from 0 to 9999.
 const (
 	digit       = "(SELECT 0 AS d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9)"
 	tenThousand = "(SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d AS i FROM " + digit + " a, " + digit + " b, " + digit + " c, " + digit + " e) n"
 )
 
-// theID is that of the order that is looked at, of the ten thousand.
+// theID is the id of the order to look up, among the ten thousand.
 const theID = "00000000-0000-7000-8000-000000004321"
 
-// fill makes ten thousand rows by a statement that names them, and looks at them so that plans are made for so many.
+// fill inserts ten thousand rows with a statement, and updates the statistics for the server's plans.
 func fill(t *testing.T, db *sql.DB, table, columns, values string, arguments ...any) {
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM %s", table, columns, values, tenThousand), arguments...)
@@ -40,8 +40,8 @@ func fill(t *testing.T, db *sql.DB, table, columns, values string, arguments ...
 	require.NoError(t, rows.Err())
 }
 
-// TestTenThousandOrdersAreLookedAtByIndexes holds that no view of the console reads a table from end to end, but for the
-// counts, which read an index so.
+// TestTenThousandOrdersAreLookedAtByIndexes checks that no view of the console scans a table, except for the counts, which
+// scan an index.
 func TestTenThousandOrdersAreLookedAtByIndexes(t *testing.T) {
 	const id = "CONCAT('00000000-0000-7000-8000-', LPAD(n.i, 12, '0'))"
 	server := mysqltest.Server(t)
@@ -64,7 +64,7 @@ func TestTenThousandOrdersAreLookedAtByIndexes(t *testing.T) {
 	for name, c := range map[string]struct {
 		schema string
 		query  func() (rows int, err error)
-		index  string // of the table that is large
+		index  string // of the large table
 		rows   int
 	}{
 		"FirstEventFrom": {schema.Orders, func() (int, error) { _, err := messages.FirstEventFrom(t.Context(), 5000); return 1, err }, "PRIMARY", 1},

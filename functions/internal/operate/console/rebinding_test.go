@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAPageWhoseNameLeadsHereInABrowserGetsNothing is a page of another site that has its name resolve to 127.0.0.1 once it
-// is loaded: to the browser it and the harness are one origin.
+// TestAPageWhoseNameLeadsHereInABrowserGetsNothing has a page of another site whose name resolves to 127.0.0.1 once it is
+// loaded: for the browser, it and the harness are the same origin.
 func TestAPageWhoseNameLeadsHereInABrowserGetsNothing(t *testing.T) {
 	chromium(t)
 	url := harness(t)
@@ -23,7 +23,7 @@ func TestAPageWhoseNameLeadsHereInABrowserGetsNothing(t *testing.T) {
 	const name = "rebound.example"
 	b := open(t, "http://"+net.JoinHostPort(name, port), chromedp.Flag("host-resolver-rules", "MAP "+name+" 127.0.0.1"))
 	b.expected = "421 (Misdirected Request)"
-	b.do(chromedp.Navigate(b.url + "/openapi.json")) // whatever is answered, the page has the origin now
+	b.do(chromedp.Navigate(b.url + "/openapi.json")) // whatever the answer, the page has the origin now
 	require.Equal(t, b.url, eval[string](b, "location.origin"))
 
 	const order = `{"customerEmail":"eve@example.com","items":[{"sku":"SKU-123","quantity":1,"unitPrice":1}]}`

@@ -15,7 +15,7 @@ import (
 	"example.com/orders/functions/internal/messaging/kafka"
 )
 
-// full is the answer to a client that takes nothing: whoever writes to it waits until it is released.
+// full is the response of a client that reads nothing: writing blocks until it is released.
 type full struct {
 	*httptest.ResponseRecorder
 	once    sync.Once
@@ -46,8 +46,8 @@ func (b *bench) letter(value string) string {
 	return fmt.Sprintf("/console/deadletters/%s/%d/%d", topic, m.Partition, m.Offset)
 }
 
-// TestClientsThatTakeNothingHoldUpNobody has one such client on each path of the console.
-func TestClientsThatTakeNothingHoldUpNobody(t *testing.T) {
+// TestClientsThatReadNothingBlockNoOthers has one such client on each path of the console.
+func TestClientsThatReadNothingBlockNoOthers(t *testing.T) {
 	b := newBench(t)
 	path := b.letter("first")
 	place := strings.Split(strings.TrimPrefix(path, "/console/deadletters/"), "/")

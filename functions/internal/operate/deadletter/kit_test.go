@@ -29,7 +29,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// bench is a box with topics and a journal of its own.
+// bench is a box with its own topics and journal.
 type bench struct {
 	deadletter.Box
 
@@ -75,7 +75,7 @@ func header(key, value string) sarama.RecordHeader {
 	return sarama.RecordHeader{Key: []byte(key), Value: []byte(value)}
 }
 
-// put writes a letter to a topic's dead letters.
+// put writes letters to a topic's dead-letter topic.
 func (b *bench) put(t *testing.T, letters ...*sarama.ProducerMessage) {
 	t.Helper()
 	for _, letter := range letters {
@@ -83,7 +83,7 @@ func (b *bench) put(t *testing.T, letters ...*sarama.ProducerMessage) {
 	}
 }
 
-// attributes are the headers of the n-th fact of an order in the topic.
+// attributes returns the headers of the n-th fact of an order in the topic.
 func attributes(order string, n int) []sarama.RecordHeader {
 	return []sarama.RecordHeader{
 		header("ce_specversion", "1.0"), header("ce_type", "order.created"), header("ce_source", "/orders"),
@@ -92,7 +92,7 @@ func attributes(order string, n int) []sarama.RecordHeader {
 	}
 }
 
-// ofHarness is a letter as the harness writes it, of the record at an offset of partition 2.
+// ofHarness returns a letter as the harness writes it, for the record at an offset of partition 2.
 func (b *bench) ofHarness(key string, offset int, headers []sarama.RecordHeader) *sarama.ProducerMessage {
 	return &sarama.ProducerMessage{
 		Topic: b.topic + ".dlq", Key: sarama.StringEncoder(key), Value: sarama.StringEncoder(`{"orderId":"` + key + `"}`),
@@ -103,7 +103,7 @@ func (b *bench) ofHarness(key string, offset int, headers []sarama.RecordHeader)
 	}
 }
 
-// ofKnative is a letter as KafkaSource and KafkaSink write it.
+// ofKnative returns a letter as KafkaSource and KafkaSink write it.
 func (b *bench) ofKnative(headers []sarama.RecordHeader) *sarama.ProducerMessage {
 	return &sarama.ProducerMessage{
 		Topic: b.topic + ".dlq", Value: sarama.StringEncoder(`{"orderId":"order-1"}`),
@@ -114,7 +114,7 @@ func (b *bench) ofKnative(headers []sarama.RecordHeader) *sarama.ProducerMessage
 	}
 }
 
-// find returns the letters that s picks.
+// find returns the letters that s selects.
 func (b *bench) find(t *testing.T, s deadletter.Selector) []deadletter.Letter {
 	t.Helper()
 	found, err := b.Find(t.Context(), s)
@@ -122,7 +122,7 @@ func (b *bench) find(t *testing.T, s deadletter.Selector) []deadletter.Letter {
 	return found
 }
 
-// actions are what was done about a letter.
+// actions returns the actions on a letter.
 func actions(l deadletter.Letter) []operations.DeadLetterActionsAction {
 	var done []operations.DeadLetterActionsAction
 	for _, a := range l.History {
@@ -131,22 +131,22 @@ func actions(l deadletter.Letter) []operations.DeadLetterActionsAction {
 	return done
 }
 
-// outcomes keeps the reports, "result id".
+// outcomes collects the reports as "result id".
 type outcomes []string
 
 func (o *outcomes) report(l deadletter.Letter, r deadletter.Result, _ string) {
 	*o = append(*o, string(r)+" "+l.Event.ID())
 }
 
-// The proxy of the environment leads nowhere: replays go past it. Clients that heed it leave it out for loopback addresses
-// only, and 0.0.0.0, by which consumers are reached, is none.
+// The environment's proxy leads nowhere: replays bypass it. Clients that respect it skip it only for loopback addresses, and
+// 0.0.0.0, the consumers' address, is not one.
 func init() {
 	if err := os.Setenv("HTTP_PROXY", "http://127.0.0.1:1"); err != nil {
 		panic(err)
 	}
 }
 
-// consumers is functions that keep what they were given and answer as they are told.
+// consumers are functions that record their events and answer as the test sets.
 type consumers struct {
 	url string
 
@@ -165,7 +165,7 @@ func newConsumers(t *testing.T) *consumers {
 			w.WriteHeader(c.readying)
 			return
 		}
-		body, _ := io.ReadAll(r.Body) // what is missing shows in the comparison
+		body, _ := io.ReadAll(r.Body) // missing data shows in the comparison
 		id := r.Header.Get("Ce-Id")
 		c.mu.Lock()
 		c.given = append(c.given, r.Method+" "+r.URL.Path+" "+id+" "+string(body))
@@ -180,7 +180,7 @@ func newConsumers(t *testing.T) *consumers {
 	return c
 }
 
-// answering makes the consumers answer a status and a text from now on.
+// answering sets the answer of the consumers from now on.
 func (c *consumers) answering(status int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -190,7 +190,7 @@ func (c *consumers) answering(status int) {
 	}
 }
 
-// ids are those of the events that were given, in order.
+// ids returns the ids of the received events, in order.
 func (c *consumers) ids() (ids []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -115,7 +115,7 @@ func TestFindPicksLetters(t *testing.T) {
 		"of no such partition":   {deadletter.Selector{Topic: b.topic + ".dlq", Partition: &two}, nil},
 		"in a state":             {deadletter.Selector{States: []deadletter.State{deadletter.Parked}}, []string{"order-2#1"}},
 		"in one of these states": {deadletter.Selector{Topic: b.topic + ".dlq", States: []deadletter.State{deadletter.Open, deadletter.Replayed}}, []string{"order-1#1", "order-3#1"}},
-		"of nobody":              {deadletter.Selector{Consumer: "notify"}, nil},
+		"of a consumer without":  {deadletter.Selector{Consumer: "notify"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var ids []string

@@ -124,7 +124,7 @@ func TestNothingIsCountedWhileTheFunctionCannotWork(t *testing.T) {
 		answer, ready int
 		url           string
 	}{
-		"nobody listens":   {url: "http://" + porttest.Address(t) + "/{consumer}"},
+		"no listener":      {url: "http://" + porttest.Address(t) + "/{consumer}"},
 		"no such path":     {answer: http.StatusNotFound, ready: http.StatusOK},
 		"a broken gateway": {answer: http.StatusBadGateway, ready: http.StatusOK},
 		"not ready":        {answer: http.StatusServiceUnavailable, ready: http.StatusServiceUnavailable},
@@ -168,7 +168,7 @@ func TestAnswersCountAsFailures(t *testing.T) {
 				release := make(chan struct{})
 				t.Cleanup(func() { close(release) })
 				c.answer = func(http.ResponseWriter, string) { <-release }
-				r.Timeout = 3 * time.Second // in which it has to arrive, however slow the machine is
+				r.Timeout = 3 * time.Second // the time for its arrival, however slow the machine is
 			}
 			require.NoError(t, r.Run(t.Context(), b.find(t, deadletter.Selector{})))
 			assert.Equal(t, outcomes{"failed order-1#1"}, o)
@@ -178,8 +178,8 @@ func TestAnswersCountAsFailures(t *testing.T) {
 	}
 }
 
-// TestForgedLetterIsShownAndNotSent has letters that name functions that are there, and ones that cannot be: none is of a
-// source of the wiring.
+// TestForgedLetterIsShownAndNotSent has letters that name existing functions, and impossible ones: none comes from a source
+// of the wiring.
 func TestForgedLetterIsShownAndNotSent(t *testing.T) {
 	t.Parallel()
 	b, c := newBench(t), newConsumers(t)
@@ -254,7 +254,7 @@ func TestReplayThatWasCutOffCanBeRepeated(t *testing.T) {
 	b, c := newBench(t), newConsumers(t)
 	b.put(t, b.ofHarness("order-1", 1, attributes("order-1", 1)))
 	ctx, cancel := context.WithCancel(t.Context())
-	c.answer = func(http.ResponseWriter, string) { cancel() } // the function has it, and we do not hear of it
+	c.answer = func(http.ResponseWriter, string) { cancel() } // the function has the event, but the replay gets no answer
 	var o outcomes
 	r := b.replay(c, &o)
 	r.Journal = b.journal(t, "bob")

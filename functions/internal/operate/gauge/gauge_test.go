@@ -24,8 +24,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// register returns a registry with the gauges, each of which has been read once: a scrape does not wait for a reading
-// that takes long.
+// register returns a registry with the gauges, each of which was read once, since a scrape does not wait for a slow reading.
 func register(t *testing.T, o gauge.Options) *prometheus.Registry {
 	t.Helper()
 	registry := prometheus.NewRegistry()
@@ -43,7 +42,7 @@ func register(t *testing.T, o gauge.Options) *prometheus.Registry {
 	return registry
 }
 
-// values reads a gauge: its values by those of its labels, joined by spaces.
+// values returns the values of a gauge by its labels, joined by spaces.
 func values(t *testing.T, registry *prometheus.Registry, name string) map[string]float64 {
 	t.Helper()
 	families, err := registry.Gather()
@@ -157,7 +156,7 @@ func TestASourceThatCannotBeReadIsDown(t *testing.T) {
 	execute(t, db, "DROP TABLE inventory")
 	require.Eventually(t, func() bool {
 		return maps.Equal(map[string]float64{"stock": 0, "outbox of inventory": 1}, values(t, registry, "orders_watch_up"))
-	}, 2*time.Minute, 20*time.Millisecond) // after one that succeeded comes a pause of twenty times its length
+	}, 2*time.Minute, 20*time.Millisecond) // after a success comes a pause of twenty times its duration
 	assert.Len(t, values(t, registry, "orders_stock_skus"), 3, "for a minute the last values stand")
 }
 

@@ -65,7 +65,8 @@ func TestEveryOperationHasANameOfItsOwnAndSaysWhatItDoes(t *testing.T) {
 	assert.Len(t, names, 8)
 }
 
-// TestAnOrderIsDescribedAsInTheSchemaOfItsCommand compares what both say of an address, a SKU and the numbers of a line.
+// TestAnOrderIsDescribedAsInTheSchemaOfItsCommand compares the bounds of an address, a SKU and the numbers of a line in
+// both.
 func TestAnOrderIsDescribedAsInTheSchemaOfItsCommand(t *testing.T) {
 	type properties map[string]map[string]any
 	var document struct {

@@ -48,7 +48,7 @@ type run struct {
 	topics   map[string][]record
 	sources  []*source
 	refusals map[string]int // by event id: how often the broker has refused it
-	notified     []string       // the ids of the events whose customers were notified, in order
+	notified []string       // the ids of the events whose customers were notified, in order
 	deaths   map[string]int // by event id: the number of deliveries in which notify has died
 
 	trace      []string
