@@ -106,16 +106,16 @@ type browser struct {
 	t   *testing.T
 	ctx context.Context //nolint:containedctx // chromedp's handle of a page is a context
 	url string
-	// expected is in the complaints of the browser that the test provokes.
+	// expected is a part of the browser's complaints that the test provokes.
 	expected string
 }
 
-// open opens a browser. At the end of the test nothing else may have gone wrong in it.
+// open opens a browser. At the end of the test it must have no other complaints.
 func open(t *testing.T, url string, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.Flag("disable-dev-shm-usage", true))
 	if os.Getuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // Chromium starts for root only without
+		options = append(options, chromedp.NoSandbox) // for root Chromium starts only without a sandbox
 	}
 	options = append(options, more...)
 	ctx, end := chromedp.NewContext(context.Background(), chromedp.WithAllocatorOptions(options...))
@@ -143,7 +143,7 @@ func open(t *testing.T, url string, more ...chromedp.ExecAllocatorOption) *brows
 	return b
 }
 
-// do carries out actions, within the patience of the test.
+// do runs actions, within the patience of the test.
 func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	require.NoError(b.t, chromedp.Do(b.ctx, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
@@ -154,7 +154,7 @@ func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	})))
 }
 
-// eval evaluates JavaScript, and awaits it when it is a promise.
+// eval evaluates JavaScript, and awaits a promise.
 func eval[T any](b *browser, expression string) T {
 	b.t.Helper()
 	value, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
@@ -168,7 +168,7 @@ func (b *browser) visit(path string) {
 	b.do(chromedp.Navigate(b.url+path), chromedp.WaitVisible(chromedp.CSS("h1")))
 }
 
-// await waits until an expression of JavaScript is true.
+// await waits until a JavaScript expression is true.
 func (b *browser) await(expression string) {
 	b.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -189,7 +189,7 @@ func (b *browser) awaitText(selector, text string) {
 	b.await(fmt.Sprintf("[...document.querySelectorAll(%q)].some((e) => e.textContent.includes(%q))", selector, text))
 }
 
-// click clicks the button, the link or the summary that shows or is called by a text.
+// click clicks the button, the link or the summary with a text.
 func (b *browser) click(text string) {
 	b.t.Helper()
 	found := fmt.Sprintf(`[...document.querySelectorAll('dialog[open] button, dialog[open] input')].concat(document.querySelector('dialog[open]') ? [] : [...document.querySelectorAll('button, a, summary, input[type=checkbox]')])
@@ -198,7 +198,7 @@ func (b *browser) click(text string) {
 	eval[any](b, "void "+found+".click()")
 }
 
-// fill types into a field, in place of what is there.
+// fill replaces the contents of a field by typing.
 func (b *browser) fill(selector, text string) {
 	b.t.Helper()
 	field := chromedp.CSS(selector)
@@ -207,7 +207,7 @@ func (b *browser) fill(selector, text string) {
 	b.do(chromedp.KeyEvent(text))
 }
 
-// appearance is a size of the screen and its colours.
+// appearance is a screen size and a colour scheme.
 type appearance struct {
 	name          string
 	width, height int64
@@ -215,15 +215,15 @@ type appearance struct {
 	phone         bool
 }
 
-// looks are those in which each page is looked at.
+// looks are the appearances in which each page is checked.
 var looks = []appearance{
 	{"light", 1440, 900, "light", false},
 	{"dark", 1440, 900, "dark", false},
 	{"phone", 390, 844, "light", true},
 }
 
-// look looks at the page in every way: nothing is wider than the screen. The pictures are kept in the folder of
-// SCREENSHOTS, if there is one.
+// look checks that the page is not wider than the screen in any appearance. It stores screenshots in the folder SCREENSHOTS,
+// if set.
 func (b *browser) look(name string) {
 	b.t.Helper()
 	for _, as := range looks {

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestEachPageInABrowser walks through all pages, as a person does, without loading one anew. The customers' mails are
-// disturbed on purpose: each is a dead letter.
+// TestEachPageInABrowser walks through all pages like a user, without reloading. The deliveries to notify are poisoned, so
+// each event becomes a dead letter.
 func TestEachPageInABrowser(t *testing.T) {
 	chromium(t)
 	b := open(t, harness(t, "--chaos", "poison=1", "--chaos-function", "notify"))
@@ -67,7 +67,7 @@ func TestEachPageInABrowser(t *testing.T) {
 	b.look("docs")
 }
 
-// orderIsFollowedAndCanceled looks at the saga of an order from the list, and cancels it.
+// orderIsFollowedAndCanceled opens the saga of an order from the list, and cancels it.
 func (b *browser) orderIsFollowedAndCanceled() {
 	b.t.Helper()
 	b.click("Orders")
@@ -93,7 +93,7 @@ func (b *browser) orderIsFollowedAndCanceled() {
 	assert.True(b.t, eval[bool](b, "document.querySelector('.step details').open"), "what was opened stays open")
 }
 
-// letterIsReplayed inspects a dead letter and replays it: the function handles it now, and the letter is not open any more.
+// letterIsReplayed inspects a dead letter and replays it: the function handles it now, and the letter is no longer open.
 func (b *browser) letterIsReplayed() {
 	b.t.Helper()
 	b.click("Dead letters")
@@ -121,7 +121,7 @@ func (b *browser) letterIsReplayed() {
 	b.awaitText(".list .link", letter)
 }
 
-// stockComesIn makes a SKU, whose name looks like nothing else, and adds to it by the keyboard alone.
+// stockComesIn creates a SKU with a unique name, and adds stock to it with the keyboard alone.
 func (b *browser) stockComesIn() {
 	b.t.Helper()
 	b.click("Stock")
@@ -135,7 +135,7 @@ func (b *browser) stockComesIn() {
 	b.look("stock")
 }
 
-// TestEveryPartIsReachedByTheKeyboard tabs through a page: what has the focus shows it, and is called by something.
+// TestEveryPartIsReachedByTheKeyboard tabs through a page: each focused element shows its focus and has a name.
 func TestEveryPartIsReachedByTheKeyboard(t *testing.T) {
 	chromium(t)
 	b := open(t, harness(t))

@@ -37,7 +37,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// bench is a console with schemas and topics of its own, served by HTTP.
+// bench is a console with its own schemas and topics, served over HTTP.
 type bench struct {
 	t       *testing.T
 	url     string
@@ -67,14 +67,14 @@ func newBench(t *testing.T, more ...knative.Service) *bench {
 	})
 	require.NoError(t, err)
 	b.console.Register(b.mux)
-	b.mux.HandleFunc("POST /functions/notify", func(http.ResponseWriter, *http.Request) {}) // handles everything
+	b.mux.HandleFunc("POST /functions/notify", func(http.ResponseWriter, *http.Request) {}) // handles every event
 	t.Cleanup(func() { assert.NoError(t, b.console.Close(context.Background())) })          // before the server, which waits for the streams
 	return b
 }
 
 func (b *bench) pool(name string) *sql.DB { return mysqltest.Pool(b.t, b.server, name) }
 
-// do sends a request and reads the JSON of a good answer.
+// do sends a request and reads the JSON of a successful answer.
 func (b *bench) do(method, path, body string, answer any) (int, string) {
 	b.t.Helper()
 	request, err := http.NewRequestWithContext(b.t.Context(), method, b.url+path, strings.NewReader(body))
@@ -92,7 +92,7 @@ func (b *bench) do(method, path, body string, answer any) (int, string) {
 	return response.StatusCode, string(text)
 }
 
-// watch reads a view until its data is as it shall be, and returns it.
+// watch reads a view until its data matches, and returns it.
 func watch[T any](b *bench, name string, is func(T) bool) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
@@ -152,8 +152,8 @@ func TestPagesAreServedAndKeepToThemselves(t *testing.T) {
 	assert.Contains(t, text, `"openapi":"3.1.0"`)
 }
 
-// TestNothingOfThePagesIsInlineOrFromElsewhere holds what the policy would otherwise break in a browser, and that no text
-// becomes markup.
+// TestNothingOfThePagesIsInlineOrFromElsewhere checks that the pages have nothing that the policy would block in a browser,
+// and that no text becomes markup.
 func TestNothingOfThePagesIsInlineOrFromElsewhere(t *testing.T) {
 	files, err := filepath.Glob("static/*")
 	require.NoError(t, err)
