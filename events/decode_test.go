@@ -85,7 +85,7 @@ func locate(document map[string]any, path string) (map[string]any, string) {
 	return document[list].([]any)[0].(map[string]any), field
 }
 
-func TestDecoderRefusesWhatIsOutOfBounds(t *testing.T) {
+func TestDecoderRefusesValuesOutOfBounds(t *testing.T) {
 	entries := func(n int, entry string) string {
 		return "[" + strings.TrimSuffix(strings.Repeat(entry+",", n), ",") + "]"
 	}
@@ -159,7 +159,7 @@ func TestDecoderRefusesWhatIsOutOfBounds(t *testing.T) {
 	}
 }
 
-func TestDecodeTakesWhatIsJustWithinBounds(t *testing.T) {
+func TestDecodeAcceptsValuesAtTheBounds(t *testing.T) {
 	tests := map[string]struct{ typ, old, new string }{
 		"a price of zero":           {events.OrderCreatedType, `1299}],"totalAmount":2598`, `0}],"totalAmount":0`},
 		"a fact without shortages":  {events.OrderFailedType, `"shortages":[{"sku":"SKU-123","requested":2,"available":1}],`, ``},

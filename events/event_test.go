@@ -36,7 +36,7 @@ func TestNewSetsEveryAttribute(t *testing.T) {
 	}, e.Extensions())
 }
 
-func TestNewLeavesOutWhatTheCauseDoesNotHold(t *testing.T) {
+func TestNewLeavesOutMissingAndInvalidPartsOfTheCause(t *testing.T) {
 	for name, cause := range map[string]events.Cause{
 		"nothing":                {},
 		"a broken trace":         {Traceparent: "00-xyz-01", Tracestate: "a=1"},
@@ -113,7 +113,7 @@ func TestCauseOfMakesForeignIDsPortable(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-func TestParseIDTakesOnlyWhatNewMakes(t *testing.T) {
+func TestParseIDAcceptsOnlyIDsOfNew(t *testing.T) {
 	id, n, err := events.ParseID(orderID + "#12")
 	require.NoError(t, err)
 	assert.Equal(t, orderID, id)

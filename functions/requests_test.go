@@ -141,7 +141,7 @@ func FuzzRequestsEndNoFunction(f *testing.F) {
 	})
 }
 
-func TestEveryFunctionOfEventsAnswersWhatIsNoEvent(t *testing.T) {
+func TestEveryEventFunctionRefusesNonEvents(t *testing.T) {
 	addresses := serveAll(t)
 	nameless := request("{}", "ce-: x", "ce-specversion: 1.0", "ce-id: 1", "ce-type: a", "ce-source: /x")
 	for name, f := range functions.Catalogue {

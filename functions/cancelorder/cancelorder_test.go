@@ -128,7 +128,7 @@ func TestCancelWithoutAFlowBelongsToThatOfTheOrder(t *testing.T) {
 	assert.NotContains(t, emitted[0].Extensions(), "causationid")
 }
 
-func TestCancelRefusesWhatItCannotRead(t *testing.T) {
+func TestCancelRefusesMalformedCommands(t *testing.T) {
 	f, orderID := start(t, orders.OrdersStatusPENDING)
 	with := func(data string) event.Event {
 		e := command(t, orderID)
@@ -156,7 +156,7 @@ func TestCancelRefusesWhatItCannotRead(t *testing.T) {
 	assert.Equal(t, orders.OrdersStatusPENDING, functiontest.Stored(t, f.DB, orderID).Status)
 }
 
-func TestCancelTellsUnknownOrdersApart(t *testing.T) {
+func TestCancelReportsUnknownOrders(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
 	_, err := f.Cancel(t.Context(), functiontest.OrderID(), events.Cause{})
 	assert.ErrorIs(t, err, saga.ErrUnknownOrder)

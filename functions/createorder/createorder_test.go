@@ -92,7 +92,7 @@ func TestCreateAnswersAKnownKeyLikeTheFirstTime(t *testing.T) {
 	assert.Len(t, outboxtest.Drain(t, f.DB), 1)
 }
 
-func TestCreateAnswersLikeTheFirstTimeWhateverBecameOfTheOrder(t *testing.T) {
+func TestARepeatedCreateGetsTheFirstAnswerWhateverTheOrdersStatus(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
 	first, err := f.Create(t.Context(), keyed("k", 2))
 	require.NoError(t, err)
@@ -252,7 +252,7 @@ func TestCreateAnswersOnlyOnceItHasStarted(t *testing.T) {
 	assert.ErrorIs(t, err, base.ErrNotStarted)
 }
 
-func TestStartRefusesWhatIsNoCurrency(t *testing.T) {
+func TestStartRefusesAnInvalidCurrency(t *testing.T) {
 	for _, currency := range []string{"eur", "EURO", "€", " EUR"} {
 		assert.ErrorContains(t, New().Start(t.Context(), map[string]string{"CURRENCY": currency}), "CURRENCY", currency)
 	}

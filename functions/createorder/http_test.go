@@ -193,7 +193,7 @@ func TestTheSameEventWithAnotherOrderIsRefused(t *testing.T) {
 	assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM orders"))
 }
 
-func TestTheIdempotencyKeyExtensionStandsForSourceAndID(t *testing.T) {
+func TestTheIdempotencyKeyExtensionReplacesSourceAndID(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
 	_, first := answerOf(t, post(f, binary("Ce-Idempotencykey", "k-1"), body))
 	for name, w := range map[string]*httptest.ResponseRecorder{

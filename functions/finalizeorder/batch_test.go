@@ -36,7 +36,7 @@ func pending(t *testing.T, db *sql.DB, n int) []string {
 	return ids
 }
 
-func TestOfABatchOnlyTheOrderThatThereIsNotIsPoison(t *testing.T) {
+func TestOnlyTheUnknownOrderOfABatchIsPoison(t *testing.T) {
 	f := quiet(t, nil)
 	ids := pending(t, f.DB, 3)
 	batch := []event.Event{reserved(t, ids[0]), reserved(t, functiontest.OrderID()), reserved(t, ids[1]), reserved(t, ids[2])}

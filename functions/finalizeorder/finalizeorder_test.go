@@ -145,7 +145,7 @@ func TestNewsOfAnEndedOrderChangesNothing(t *testing.T) {
 	}
 }
 
-func TestFinalizeRefusesWhatIsMalformed(t *testing.T) {
+func TestFinalizeRefusesMalformedEvents(t *testing.T) {
 	f, orderID := start(t)
 	about := func(e event.Event, subject string) event.Event { e.SetSubject(subject); return e }
 	for name, e := range map[string]event.Event{

@@ -82,7 +82,7 @@ func TestAuditCommandWorksOnAHarnessThatIsStopped(t *testing.T) {
 	p.audit(t)
 }
 
-func TestHarnessTellsOfABreachOnce(t *testing.T) {
+func TestHarnessLogsABreachOnce(t *testing.T) {
 	t.Parallel()
 	p := newStack(t).up(t, "--audit-interval", "10ms")
 	o := p.place(t, "SKU-123", 2)

@@ -39,7 +39,7 @@ func TestTheFlowEndsRightInChaos(t *testing.T) {
 	p.stop(t)
 }
 
-func TestWhatChaosPoisonsIsADeadLetterOfThatFunctionOnly(t *testing.T) {
+func TestChaosPoisonMakesDeadLettersOfOneFunctionOnly(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	p := s.up(t, "--chaos", "poison=1", "--chaos-function", "notify")

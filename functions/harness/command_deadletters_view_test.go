@@ -12,7 +12,7 @@ import (
 	"example.com/orders/functions/internal/operate/deadletter"
 )
 
-func TestALetterSaysWhyItWasSetAside(t *testing.T) {
+func TestALetterSaysWhyItFailed(t *testing.T) {
 	for name, c := range map[string]struct {
 		letter deadletter.Letter
 		says   string
@@ -31,7 +31,7 @@ func TestALetterSaysWhyItWasSetAside(t *testing.T) {
 	}
 }
 
-func TestAListOfLettersLeavesOutWhatIsNotKnown(t *testing.T) {
+func TestAListOfLettersLeavesOutUnknownValues(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, listLetters(streams{stdout: &out}, []deadletter.Letter{{Consumer: "notify", Event: event.New()}}, 0, false))
 	assert.Regexp(t, `notify .* - +- +0 `, out.String())

@@ -31,7 +31,7 @@ func answering(t *testing.T, handler http.HandlerFunc) string {
 	return server.Listener.Addr().String()
 }
 
-func TestHealthTellsThatAHarnessIsWell(t *testing.T) {
+func TestHealthSucceedsForAHealthyHarness(t *testing.T) {
 	addr := answering(t, func(w http.ResponseWriter, r *http.Request) {
 		assert.Equal(t, "/health", r.URL.Path)
 		_, _ = io.WriteString(w, `{"status":"UP"}`)
@@ -51,7 +51,7 @@ func TestHealthTellsThatAHarnessIsWell(t *testing.T) {
 	})
 }
 
-func TestHealthFailsWithWhatCannotWork(t *testing.T) {
+func TestHealthNamesTheFailingParts(t *testing.T) {
 	addr := answering(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = io.WriteString(w, `{"status":"DOWN","reasons":{"notify":"has not started yet"}}`)

@@ -114,7 +114,7 @@ var settings = map[string]map[string]string{
 	},
 }
 
-func TestComposeGivesTheHarnessOnlyWhatItKnows(t *testing.T) {
+func TestComposeSetsOnlyKnownVariablesOfTheHarness(t *testing.T) {
 	var help bytes.Buffer
 	require.ErrorIs(t, run(t.Context(), []string{"--help"}, streams{&help, &help}), flag.ErrHelp)
 	c := composed(t, nil)
@@ -230,7 +230,7 @@ func TestComposeGrantsTheUserItsSchemasAndNoMore(t *testing.T) {
 	assert.ElementsMatch(t, schema.All, granted)
 }
 
-func TestComposeWaitsForWhatIsHealthy(t *testing.T) {
+func TestComposeWaitsForHealthyServices(t *testing.T) {
 	c := composed(t, nil)
 	for name, s := range c.Services {
 		require.GreaterOrEqual(t, len(s.Healthcheck.Test), 2, "%s has no health check", name)

@@ -65,9 +65,9 @@ func TestCommandsThatLookForAHarnessKeepNoneFromStarting(t *testing.T) {
 	}
 }
 
-// TestWhatTheHarnessWritesIsForItsUserAlone runs with a permissive umask on a folder that everybody can enter: only the
+// TestOnlyItsUserCanReadTheHarnessesFiles runs with a permissive umask on a folder that everybody can enter: only the
 // harness itself protects the customers' addresses in Kafka, the outbox and the notifications.
-func TestWhatTheHarnessWritesIsForItsUserAlone(t *testing.T) {
+func TestOnlyItsUserCanReadTheHarnessesFiles(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	require.NoError(t, os.Chmod(s.data, 0o777))

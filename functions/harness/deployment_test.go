@@ -114,7 +114,7 @@ func TestACommandIsRefusedWithVariablesOfAnotherDeployment(t *testing.T) {
 	}
 }
 
-func TestACommandIsToldWhichSecretItNeeds(t *testing.T) {
+func TestACommandNamesTheSecretItNeeds(t *testing.T) {
 	folder, _ := announced(t, secured)
 	_, err := locate(options{data: folder, environ: map[string]string{"KAFKA_SASL_PASSWORD": "s3cret"}}, needsDatabase|needsKafka)
 	assert.ErrorContains(t, err, "set MYSQL_DSN='shop:PASSWORD@tcp(db:3306)/?tls=skip-verify'")

@@ -20,7 +20,7 @@ import (
 
 // A database stopped by a signal, and a broker that accepts connections but never answers, are the worst outages: no client
 // gets an error.
-func TestHealthNamesWhatHangsAndIsWellSoonAfter(t *testing.T) {
+func TestHealthNamesHangingPartsAndRecoversSoonAfter(t *testing.T) {
 	database := ownDatabase(t, t.TempDir())
 	signal := func(s syscall.Signal) func() {
 		return func() { require.NoError(t, syscall.Kill(database.Pid(), s)) }

@@ -46,7 +46,7 @@ func TestOrderGoesFromPostToMail(t *testing.T) {
 	assert.NotContains(t, p.log.String(), "level=ERROR")
 }
 
-func TestOrderOfMoreThanThereIsFails(t *testing.T) {
+func TestAnOrderForMoreThanTheStockFails(t *testing.T) {
 	t.Parallel()
 	p := newStack(t).up(t)
 
@@ -286,7 +286,7 @@ func TestMigrateWorksAloneAndBesideARunningHarness(t *testing.T) {
 	assert.Contains(t, migrate(), "0 migrations applied")
 }
 
-func TestHealthIsDownWithTheDatabaseAway(t *testing.T) {
+func TestHealthIsDownWhileTheDatabaseIsDown(t *testing.T) {
 	t.Parallel()
 	// Nothing listens there: the harness cannot migrate and says what it cannot reach.
 	p := launch(t, []string{"MYSQL_DSN=root@tcp(" + porttest.Address(t) + ")/"}, "migrate", "--data", t.TempDir())
@@ -326,7 +326,7 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-func TestAddressThatIsTakenIsToldOf(t *testing.T) {
+func TestAnAddressInUseIsReported(t *testing.T) {
 	t.Parallel()
 	address := porttest.Address(t)
 	server := http.Server{Addr: address}

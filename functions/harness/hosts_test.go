@@ -144,7 +144,7 @@ func TestHarnessThatListensOnAllAddressesReachesItself(t *testing.T) {
 	assert.Contains(t, q.log.String(), "http://127.0.0.1:"+port+"/")
 }
 
-func TestComposeNamesTheHostsByWhichOthersReachTheHarness(t *testing.T) {
+func TestComposeSetsTheHostsOfTheHarness(t *testing.T) {
 	var prometheus struct {
 		ScrapeConfigs []struct {
 			StaticConfigs []struct{ Targets []string } `json:"static_configs"`

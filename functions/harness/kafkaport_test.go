@@ -69,7 +69,7 @@ func allocated() uint64 {
 	return stats.TotalAlloc
 }
 
-func TestKafkasPortClosesWhatIsNoRequestOfKafkaWithoutAllocating(t *testing.T) {
+func TestKafkasPortClosesForeignProtocolsWithoutAllocating(t *testing.T) {
 	address := guarded(t)
 	for what, sent := range map[string][]byte{
 		"HTTP GET":                []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),

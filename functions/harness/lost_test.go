@@ -14,7 +14,7 @@ import (
 	"example.com/orders/functions/internal/testkit/kafkatest"
 )
 
-func TestRecordsThatWereRemovedWhileTheHarnessWasAwayAreToldEverywhere(t *testing.T) {
+func TestRecordsRemovedWhileTheHarnessWasDownAreReportedEverywhere(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.Start(t)
 	s := newStack(t)

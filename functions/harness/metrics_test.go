@@ -164,7 +164,7 @@ func TestEveryMetricIsRead(t *testing.T) {
 	assert.Empty(t, problems)
 }
 
-func TestAHarnessTellsHowItIsAndWhatItIs(t *testing.T) {
+func TestAHarnessServesHealthAndInfo(t *testing.T) {
 	p := newStack(t).up(t)
 	var alive struct{ Status string }
 	require.Equal(t, http.StatusOK, p.get(t, "/health/live", &alive))

@@ -105,7 +105,7 @@ func datasources(t *testing.T) map[string]datasource {
 	return byUID
 }
 
-func TestComposeAddsWhatWatchesByAProfile(t *testing.T) {
+func TestComposeAddsObservabilityByAProfile(t *testing.T) {
 	c := composed(t, nil)
 	var added []string
 	for name, s := range c.Services {

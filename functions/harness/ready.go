@@ -123,15 +123,15 @@ func (h *harness) ready(w http.ResponseWriter, r *http.Request) {
 
 // awaitReady waits until everything works, logs after a while what it waits for, and then adds the sample stock.
 func (h *harness) awaitReady(ctx context.Context, addr string, o options) error {
-	tell := time.Now().Add(5 * time.Second)
+	warnAt := time.Now().Add(5 * time.Second)
 	for {
 		parts := h.parts()
 		failed := failing(ctx, parts)
 		if len(failed) == 0 {
 			break
 		}
-		if time.Now().After(tell) {
-			tell = time.Now().Add(30 * time.Second)
+		if time.Now().After(warnAt) {
+			warnAt = time.Now().Add(30 * time.Second)
 			h.log.Warn("not ready yet", "reasons", reasons(parts, failed))
 		}
 		select {

@@ -140,7 +140,7 @@ func TestOneTraceFollowsAnOrderFromPostToMail(t *testing.T) {
 	p.stop(t)
 }
 
-func TestAnEndpointThatIsAwayCostsNoOrder(t *testing.T) {
+func TestAnEndpointThatIsDownCostsNoOrder(t *testing.T) {
 	s := newStack(t)
 	s.environ = append(s.environ, otlp.Endpoint+"=http://"+answering(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)

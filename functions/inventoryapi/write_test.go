@@ -195,7 +195,7 @@ func TestParallelPutsMakeOneSKU(t *testing.T) {
 	assert.Equal(t, 20, mysqltest.Count(t, f.DB, "SELECT SUM(delta) FROM stock_log"))
 }
 
-func TestParallelAdjustmentsTakeNoMoreThanThereIs(t *testing.T) {
+func TestParallelAdjustmentsNeverOversell(t *testing.T) {
 	f := start(t)
 	put(t, f, "A", `{"availableQty":10}`)
 	statuses := make([]int, 50)

@@ -135,7 +135,7 @@ func news64(t *testing.T) (batch []event.Event) {
 	return batch
 }
 
-func TestBatchesAndSinglesOfTheSameNewsTellOnce(t *testing.T) {
+func TestBatchesAndSinglesOfTheSameNewsSendOnce(t *testing.T) {
 	f, l := logged(t, nil)
 	batch := news64(t)
 
@@ -159,7 +159,7 @@ func TestBatchesAndSinglesOfTheSameNewsTellOnce(t *testing.T) {
 	assert.Equal(t, len(batch), mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM conversations WHERE version = 2 AND claim IS NULL"))
 }
 
-func TestABatchWhoseCommitIsLostTellsOnceAndAtOnce(t *testing.T) {
+func TestABatchWhoseCommitIsLostSendsOnceAndAtOnce(t *testing.T) {
 	for name, c := range map[string]struct{ before, after int32 }{
 		"before it": {2, 0}, "after it": {0, 1}, "after both": {0, 2},
 	} {
@@ -179,7 +179,7 @@ func TestABatchWhoseCommitIsLostTellsOnceAndAtOnce(t *testing.T) {
 	}
 }
 
-func TestABatchThatDiedBetweenClaimAndMarkIsToldAgainAfterItsLease(t *testing.T) {
+func TestABatchThatDiedBetweenClaimAndMarkIsSentAgainAfterItsLease(t *testing.T) {
 	f, l := logged(t, nil)
 	batch := news64(t)[:3]
 	var all []*news

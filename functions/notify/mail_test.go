@@ -62,7 +62,7 @@ func TestNotifySendsFromTheDefaultAddress(t *testing.T) {
 	assert.Equal(t, "FROM:<orders@example.com>", r.taken()[0].from)
 }
 
-func TestNotifyRetriesWhatTheRelayRefusesForNow(t *testing.T) {
+func TestNotifyRetriesTemporaryRefusals(t *testing.T) {
 	f, r := startMailing(t)
 	for name, replies := range map[string]map[string]string{
 		"busy at the greeting":      {"greeting": "421 come back later"},
@@ -91,12 +91,12 @@ func TestNotifyRetriesWhatTheRelayRefusesForNow(t *testing.T) {
 	}
 }
 
-func TestNotifyRetriesWhileTheRelayIsAway(t *testing.T) {
+func TestNotifyRetriesWhileTheRelayIsDown(t *testing.T) {
 	f := functiontest.Start(t, New(), map[string]string{"SMTP_ADDR": porttest.Address(t)})
 	assertRetried(t, f.Handle(t.Context(), functiontest.Event(t, confirmed(functiontest.OrderID()), 2)))
 }
 
-func TestNotifyGivesUpWhatTheRelayRefusesForGood(t *testing.T) {
+func TestNotifyMakesPermanentRefusalsPoison(t *testing.T) {
 	f, r := startMailing(t)
 	for name, replies := range map[string]map[string]string{
 		"unknown recipient": {"RCPT": "550 5.1.1 no such mailbox"},
@@ -119,7 +119,7 @@ func TestNotifyGivesUpWhatTheRelayRefusesForGood(t *testing.T) {
 	}
 }
 
-func TestAMailThatWasTakenIsSentWhateverTheFarewell(t *testing.T) {
+func TestAnAcceptedMailIsSentEvenIfQuitFails(t *testing.T) {
 	f, r := startMailing(t)
 	for name, farewell := range map[string]string{"refused": "500 what", "cut": ""} {
 		t.Run(name, func(t *testing.T) {

@@ -112,7 +112,7 @@ func expire(t *testing.T, db *sql.DB) {
 	require.NoError(t, err)
 }
 
-func TestNotifyTellsTheCustomerInTheLog(t *testing.T) {
+func TestNotifyLogsEachMail(t *testing.T) {
 	var log bytes.Buffer
 	f := New()
 	f.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -143,7 +143,7 @@ func TestNotifyTellsTheCustomerInTheLog(t *testing.T) {
 	}
 }
 
-func TestNotifyTellsOnceWhenDeliveredAgain(t *testing.T) {
+func TestNotifySendsOnceWhenRedelivered(t *testing.T) {
 	var log bytes.Buffer
 	f, box := New(), &mailbox{}
 	f.Mailer, f.Log = box, slog.New(slog.NewTextHandler(&log, nil))
@@ -161,7 +161,7 @@ func TestNotifyTellsOnceWhenDeliveredAgain(t *testing.T) {
 	assert.Equal(t, notification{status: "SENT", attempts: 1, sent: true}, rowOf(t, f.DB, e))
 }
 
-func TestNotifyTellsOnceWhenDeliveredAgainMeanwhile(t *testing.T) {
+func TestNotifySendsOnceWhenRedeliveredMeanwhile(t *testing.T) {
 	f, box := start(t)
 	sending, goOn := make(chan struct{}), make(chan struct{})
 	box.before = func(Mail) error {
@@ -191,7 +191,7 @@ func TestNotifyTellsOnceWhenDeliveredAgainMeanwhile(t *testing.T) {
 	assert.Equal(t, notification{status: "SENT", attempts: 1, sent: true}, rowOf(t, f.DB, e))
 }
 
-func TestNotifyTellsEachOrderOnceUnderManyDeliveries(t *testing.T) {
+func TestNotifySendsEachMailOnceUnderManyDeliveries(t *testing.T) {
 	f, box := start(t)
 	const orders, deliveries = 6, 4
 	var all sync.WaitGroup
@@ -218,7 +218,7 @@ func TestNotifyTellsEachOrderOnceUnderManyDeliveries(t *testing.T) {
 	assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM conversations WHERE claim IS NOT NULL"))
 }
 
-func TestNotifyRefusesWhatItCannotTell(t *testing.T) {
+func TestNotifyRefusesUnknownAndMalformedEvents(t *testing.T) {
 	orderID := functiontest.OrderID()
 	rewritten := func(part, with string) func(event.Event) event.Event {
 		return func(e event.Event) event.Event {
@@ -326,7 +326,7 @@ func TestNotifyEndsWithTheNewestNewsInEveryOrderOfArrival(t *testing.T) {
 	}
 }
 
-func TestNotifyTellsNewerNewsAfterTheOlderThatIsBeingTold(t *testing.T) {
+func TestNotifySendsNewerNewsAfterTheOlderOnesInFlight(t *testing.T) {
 	f, box := start(t)
 	orderID := functiontest.OrderID()
 	older, newer := functiontest.Event(t, confirmed(orderID), 2), functiontest.Event(t, canceled(orderID), 3)
@@ -350,7 +350,7 @@ func TestNotifyTellsNewerNewsAfterTheOlderThatIsBeingTold(t *testing.T) {
 	assert.Equal(t, []string{"Your order is CONFIRMED", "Your order is CANCELED"}, box.subjects())
 }
 
-func TestNotifyTellsAgainAfterASendThatFailed(t *testing.T) {
+func TestNotifySendsAgainAfterAFailedSend(t *testing.T) {
 	f, box := start(t)
 	e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
 	box.before = func(Mail) error { return errors.New("the relay is away") }
@@ -364,7 +364,7 @@ func TestNotifyTellsAgainAfterASendThatFailed(t *testing.T) {
 	assert.Equal(t, notification{status: "SENT", attempts: 2, sent: true}, rowOf(t, f.DB, e))
 }
 
-func TestNotifySuppressesNewsThatWereOvertakenBeforeTheyCouldBeTold(t *testing.T) {
+func TestNotifySuppressesNewsThatWereOvertakenBeforeTheyWereSent(t *testing.T) {
 	f, box := start(t)
 	orderID := functiontest.OrderID()
 	older, newer := functiontest.Event(t, confirmed(orderID), 2), functiontest.Event(t, canceled(orderID), 3)
@@ -427,7 +427,7 @@ func killMark(ctx context.Context, db *sql.DB) error {
 	}
 }
 
-func TestNotifyTellsAgainWithTheSameMessageIDAfterItDiedBetweenSendAndMark(t *testing.T) {
+func TestNotifySendsAgainWithTheSameMessageIDAfterItDiedBetweenSendAndMark(t *testing.T) {
 	server := mysqltest.Server(t)
 	dying, box := New(), &mailbox{}
 	dying.Mailer, dying.DB = box, mysqltest.Pool(t, server, schema.Notifications)
@@ -458,7 +458,7 @@ func TestALeaseOutlastsASend(t *testing.T) {
 	assert.Greater(t, lease, sendTimeout+5*time.Second, "a send, and the mark after it")
 }
 
-func TestALeaseIsAsLongAsItSaysByTheClockOfTheDatabase(t *testing.T) {
+func TestALeaseIsMeasuredByTheDatabasesClock(t *testing.T) {
 	f, box := start(t)
 	var before, after, until time.Time
 	box.after = func(Mail) {
@@ -470,7 +470,7 @@ func TestALeaseIsAsLongAsItSaysByTheClockOfTheDatabase(t *testing.T) {
 	assert.False(t, until.After(after.Add(lease)), "it ends at %v, claimed before %v", until, after)
 }
 
-func TestOlderNewsAreNotToldAfterNewerOnesWhoseMarkWasLost(t *testing.T) {
+func TestOlderNewsAreNotSentAfterNewerOnesWhoseMarkWasLost(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
 	orderID := functiontest.OrderID()
 	canceled := functiontest.Event(t, events.OrderCanceled{OrderID: orderID, CustomerEmail: "alice@example.com", PreviousStatus: events.StatusConfirmed, CreatedAt: time.Now()}, 3)

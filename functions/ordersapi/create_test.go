@@ -83,7 +83,7 @@ func address(n int) string {
 	return strings.Repeat("a", 64) + "@" + domain
 }
 
-func TestCreateTakesWhatIsJustWithinBounds(t *testing.T) {
+func TestCreateAcceptsValuesAtTheBounds(t *testing.T) {
 	f := start(t)
 	for name, c := range map[string]struct {
 		body  string

@@ -129,7 +129,7 @@ func TestEveryAnswerNamesItsFlow(t *testing.T) {
 	}
 }
 
-func TestWhatBreaksIsLoggedWithItsFlow(t *testing.T) {
+func TestErrorsAreLoggedWithTheirFlow(t *testing.T) {
 	f := New()
 	var log bytes.Buffer
 	f.Log = slog.New(slog.NewJSONHandler(&log, nil))

@@ -55,7 +55,7 @@ func TestGetSaysWhyAnOrderFailed(t *testing.T) {
 	assert.Equal(t, events.ReasonOutOfStock, o.FailureReason)
 }
 
-func TestGetTellsUnknownFromMalformed(t *testing.T) {
+func TestGetDistinguishesUnknownFromMalformed(t *testing.T) {
 	f := start(t)
 	id := functiontest.OrderID()
 	assert.Contains(t, refused(t, http.StatusNotFound, send(t.Context(), f, http.MethodGet, "/api/orders/"+id, "")).Detail, id)

@@ -131,7 +131,7 @@ func TestATickPurgesWhatIsPastItsRetention(t *testing.T) {
 	assert.Empty(t, p.Events(), "a purge relays nothing")
 }
 
-func TestWhatIsMalformedIsPoison(t *testing.T) {
+func TestMalformedEventsArePoison(t *testing.T) {
 	f, p := start(t)
 	store(t, f.DB)
 	cases := map[string]event.Event{
@@ -164,7 +164,7 @@ func (*away) Publish(_ context.Context, batch []event.Event) []outbox.Outcome {
 	return outcomes
 }
 
-func TestABrokerThatIsAwayIsAskedAgain(t *testing.T) {
+func TestABrokerOutageIsRetried(t *testing.T) {
 	f := New()
 	f.Schema, f.Publisher = schema.Orders, &away{}
 	functiontest.Start(t, f, nil)
@@ -177,7 +177,7 @@ func TestABrokerThatIsAwayIsAskedAgain(t *testing.T) {
 	assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM outbox WHERE status = 'NEW' AND attempts = 0"))
 }
 
-func TestADatabaseThatIsAwayIsAskedAgain(t *testing.T) {
+func TestADatabaseOutageIsRetried(t *testing.T) {
 	f := New()
 	f.Publisher = &outboxtest.Publisher{}
 	require.NoError(t, f.Start(t.Context(), map[string]string{"OUTBOX_SCHEMA": "orders", "MYSQL_DSN": "root@tcp(" + porttest.Address(t) + ")/"}))

@@ -84,7 +84,7 @@ var ends = map[string]struct {
 	"failed":   {failed, events.ReasonFailed},
 }
 
-func TestReleaseGivesBackWhatTheOrderHolds(t *testing.T) {
+func TestReleaseReturnsTheStockThatTheOrderHolds(t *testing.T) {
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
 			f := New()
@@ -182,7 +182,7 @@ func TestAnOrderThatEndsThreeTimesIsReleasedOnce(t *testing.T) {
 	}
 }
 
-func TestReleaseOfWhatHoldsNothingTellsNothing(t *testing.T) {
+func TestReleaseOfAnOrderWithoutStockEmitsNothing(t *testing.T) {
 	for name, end := range ends {
 		t.Run(name+" after a rejection", func(t *testing.T) {
 			f, orderID := functiontest.Start(t, New(), nil), functiontest.OrderID()
@@ -205,7 +205,7 @@ func TestReleaseOfWhatHoldsNothingTellsNothing(t *testing.T) {
 	}
 }
 
-func TestReleaseRefusesWhatItCannotRead(t *testing.T) {
+func TestReleaseRefusesMalformedEvents(t *testing.T) {
 	f, orderID := functiontest.Start(t, New(), nil), functiontest.OrderID()
 	stock(t, f.DB, "A", 10)
 	reserve(t, f.DB, orderID, events.Quantity{SKU: "A", Quantity: 2})

@@ -195,7 +195,7 @@ func TestACommitOfABatchThatIsLostIsNoSecondEffect(t *testing.T) {
 	}
 }
 
-func TestBatchesSellWhatThereIsAndNoMore(t *testing.T) {
+func TestBatchesNeverOversell(t *testing.T) {
 	f := quiet(t, nil)
 	had := map[string]int{"A": 50, "B": 70, "C": 5}
 	for sku, units := range had {

@@ -13,7 +13,7 @@ import (
 	"example.com/orders/functions/internal/testkit/outboxtest"
 )
 
-func TestManyOrdersAtOnceSellWhatThereIsAndNoMore(t *testing.T) {
+func TestManyConcurrentOrdersNeverOversell(t *testing.T) {
 	f := New()
 	f.Log = slog.New(slog.DiscardHandler)
 	functiontest.Start(t, f, nil)

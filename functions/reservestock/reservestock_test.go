@@ -60,7 +60,7 @@ func reserved(t *testing.T, db *sql.DB, sku string) int {
 	return held
 }
 
-func TestReserveLogsWhatItTookAndWakesTheRelay(t *testing.T) {
+func TestReserveLogsTheReservationAndPokesTheRelay(t *testing.T) {
 	f := New()
 	now := time.Date(2026, 11, 25, 12, 0, 0, 123456000, time.UTC)
 	f.Now = func() time.Time { return now }
@@ -128,7 +128,7 @@ func TestReserveTakesAllOrNothing(t *testing.T) {
 }
 
 // The listed units are those after the concurrent change has committed, not before it.
-func TestReserveListsTheUnitsAsTheyAreUnderTheLock(t *testing.T) {
+func TestReserveListsTheUnitsUnderTheLock(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
 	stock(t, f.DB, "A", 10)
 	other, err := f.DB.BeginTx(t.Context(), nil)
@@ -229,7 +229,7 @@ func TestReserveIgnoresTheSameFactUnderAnotherID(t *testing.T) {
 	assert.Equal(t, len(again), mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM inbox"))
 }
 
-func TestReserveRefusesWhatItCannotRead(t *testing.T) {
+func TestReserveRefusesMalformedEvents(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
 	stock(t, f.DB, "A", 10)
 	order := functiontest.Created(t, events.Item{SKU: "A", Quantity: 2, UnitPrice: 7})

@@ -36,7 +36,7 @@ func TestAnOrderThroughKourierIsConfirmed(t *testing.T) {
 	audit(t)
 }
 
-func TestOnlyWhatIsPublicIsReachedFromOutside(t *testing.T) {
+func TestOnlyPublicServicesAreReachableFromOutside(t *testing.T) {
 	c := open(t)
 	for service, status := range map[string]int{"inventory-api": http.StatusOK, "orders-api": http.StatusNotFound, "reserve-stock": http.StatusNotFound} {
 		assert.Equal(t, status, c.call(t, http.MethodGet, service, "/api/inventory/SKU-1", "").status, service)

@@ -95,7 +95,7 @@ func TestFuncIsCalledOnTheStagedFunction(t *testing.T) {
 	}
 }
 
-func TestRunTakesFromTheEnvironmentWhatAClusterHasInSecrets(t *testing.T) {
+func TestRunTakesTheSecretsFromTheEnvironment(t *testing.T) {
 	r := newRepository(t)
 	const dsn = "root@tcp(127.0.0.1:3306)/"
 

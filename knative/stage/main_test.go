@@ -84,7 +84,7 @@ func TestAFunctionThatIsDeployedTwiceGetsTheValuesOfItsService(t *testing.T) {
 	assert.Equal(t, "{{ secret:orders-mysql:dsn }}", values["MYSQL_DSN"])
 }
 
-func TestStagingAgainReplacesAllButWhatFuncKeeps(t *testing.T) {
+func TestStagingAgainReplacesAllButFuncsOwnFiles(t *testing.T) {
 	dir := staged(t, "notify")
 	kept, stale := filepath.Join(dir, ".func", "instances", "8080"), filepath.Join(dir, "events", "stale.go")
 	require.NoError(t, os.MkdirAll(filepath.Dir(kept), 0o755))
@@ -106,7 +106,7 @@ func TestAFolderWithOtherThingsIsLeftAlone(t *testing.T) {
 	assert.FileExists(t, mine)
 }
 
-func TestWhatIsAskedForWronglyIsSaid(t *testing.T) {
+func TestInvalidArgumentsAreRefused(t *testing.T) {
 	t.Chdir("../..")
 	for name, c := range map[string]struct {
 		args []string
@@ -123,7 +123,7 @@ func TestWhatIsAskedForWronglyIsSaid(t *testing.T) {
 	}
 }
 
-// listed is all functions, as they are deployed.
+// listed returns all functions in the order of their deployment.
 func listed(t *testing.T) []string {
 	t.Helper()
 	var out bytes.Buffer
@@ -131,7 +131,7 @@ func listed(t *testing.T) []string {
 	return strings.Fields(out.String())
 }
 
-func TestWhatThePublicReachesIsDeployedLast(t *testing.T) {
+func TestPublicFunctionsAreDeployedLast(t *testing.T) {
 	w, err := knative.Load(knative.Base())
 	require.NoError(t, err)
 	names := listed(t)
@@ -140,7 +140,7 @@ func TestWhatThePublicReachesIsDeployedLast(t *testing.T) {
 	assert.True(t, slices.Contains(names, "publish-outbox-inventory"))
 }
 
-func TestAFunctionNeedsWhatHasToBeInASecret(t *testing.T) {
+func TestAFunctionNeedsItsRequiredSecrets(t *testing.T) {
 	for name, needs := range map[string]string{
 		"orders-api":            "MYSQL_DSN\n",
 		"notify":                "MYSQL_DSN\n", // a mail server is optional

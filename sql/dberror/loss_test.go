@@ -23,7 +23,7 @@ import (
 // facts is the table of these tests.
 const facts = "facts (id INT PRIMARY KEY, name VARCHAR(4) NULL)"
 
-func TestTransientIsWhatMaySucceedWhenRunAgain(t *testing.T) {
+func TestTransientErrorsMaySucceedOnARetry(t *testing.T) {
 	server := func(number uint16) error { return &mysql.MySQLError{Number: number, Message: "no"} }
 	cases := map[string]struct {
 		err  error

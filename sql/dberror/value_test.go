@@ -13,7 +13,7 @@ import (
 	"example.com/orders/sql/servertest"
 )
 
-func TestAValueThatTheServerRefusesForWhatItIsIsBad(t *testing.T) {
+func TestAValueThatTheServerNeverAcceptsIsBad(t *testing.T) {
 	db := servertest.Table(t, servertest.Empty(t), facts)
 	servertest.Exec(t, db, `CREATE TABLE held_values (
 		id INT PRIMARY KEY, word VARCHAR(4) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, code VARCHAR(4) CHARACTER SET ascii COLLATE ascii_bin,

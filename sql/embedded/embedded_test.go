@@ -179,7 +179,7 @@ func TestStartWaitsForTheServerOfAKilledProgram(t *testing.T) {
 	}
 }
 
-func TestStartEndsAServerThatNobodyEnds(t *testing.T) {
+func TestStartEndsAnOrphanedServer(t *testing.T) {
 	needsServer(t)
 	dir := t.TempDir()
 	child := startChild(t, dir)
@@ -338,7 +338,7 @@ func TestSecondServerOnAFolderIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, ErrInUse)
 }
 
-func TestMachineWithoutServerIsToldWhatToDo(t *testing.T) {
+func TestAMachineWithoutAServerGetsAnErrorWithWhatToDo(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err := Start(t.Context(), Options{Dir: t.TempDir(), folders: []string{}, Cache: t.TempDir()})
 	require.ErrorIs(t, err, ErrNoServer)
@@ -356,7 +356,7 @@ func TestAServerThatWasFetchedNeedsNeitherAptNorAPath(t *testing.T) {
 	write(t, start(t, Options{Dir: t.TempDir(), Fast: true, folders: []string{}}))
 }
 
-func TestAUserWithoutAHomeIsToldWhatToSet(t *testing.T) {
+func TestAUserWithoutAHomeGetsAnErrorWithWhatToSet(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	t.Setenv("HOME", "")
 	t.Setenv("XDG_CACHE_HOME", "")

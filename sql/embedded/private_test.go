@@ -107,7 +107,7 @@ func TestLinkOfAnotherUserIsRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "is a link of user 12345")
 }
 
-func TestFolderInWhichAnotherUserHasPutSomethingIsRefused(t *testing.T) {
+func TestAFolderWithFilesOfAnotherUserIsRefused(t *testing.T) {
 	for _, planted := range []string{lockName, "kafka"} {
 		path := open777(t, lockName, "kafka")
 		give(t, filepath.Join(path, planted))

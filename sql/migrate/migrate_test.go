@@ -79,7 +79,7 @@ func TestTwoUpsAtOnceDoTheWorkOnce(t *testing.T) {
 	assert.ElementsMatch(t, once, together)
 }
 
-func TestUpGoesOnWhereOneWasKilled(t *testing.T) {
+func TestUpContinuesAKilledMigration(t *testing.T) {
 	cases := map[string]string{
 		"before the last statement was recorded": "DELETE FROM %s WHERE version_id > 0",
 		"before the table of versions had a row": "DELETE FROM %s",

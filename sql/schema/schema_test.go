@@ -33,7 +33,7 @@ func TestConfigNamesTheSchemaBehindThePrefix(t *testing.T) {
 	}
 }
 
-func TestConfigRefusesWithWhatToSet(t *testing.T) {
+func TestConfigErrorsSayWhatToSet(t *testing.T) {
 	cases := map[string]struct {
 		server schema.Server
 		says   string

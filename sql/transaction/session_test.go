@@ -69,7 +69,7 @@ func TestTimesAreUTCInAnyZone(t *testing.T) {
 	assert.WithinDuration(t, time.Now(), server, time.Minute, "the server's clock is read as UTC too")
 }
 
-func TestReadCommittedSeesWhatOthersCommit(t *testing.T) {
+func TestReadCommittedSeesCommitsOfOthers(t *testing.T) {
 	db := open(t, servertest.Empty(t))
 	servertest.Exec(t, db, "INSERT INTO facts (id, name) VALUES (1, 'old')")
 	name := func(tx *sql.Tx) (name string) {

@@ -76,7 +76,7 @@ func TestReadyIsTrueWhenTheDatabaseAnswers(t *testing.T) {
 	assert.Error(t, i.DB.PingContext(t.Context()), "its pool is closed")
 }
 
-func TestStartSucceedsWhileTheDatabaseIsAwayAndReadySaysSo(t *testing.T) {
+func TestStartSucceedsWhileTheDatabaseIsDownAndReadySaysSo(t *testing.T) {
 	i := base.Base{Schema: schema.Inventory}
 	require.NoError(t, i.Start(t.Context(), map[string]string{"MYSQL_DSN": "root@tcp(" + porttest.Address(t) + ")/"}))
 	ready, err := i.Ready(t.Context())
@@ -85,7 +85,7 @@ func TestStartSucceedsWhileTheDatabaseIsAwayAndReadySaysSo(t *testing.T) {
 	assert.NoError(t, i.Stop(t.Context()))
 }
 
-func TestStopOfWhatNeverStartedDoesNothing(t *testing.T) {
+func TestStopWithoutStartDoesNothing(t *testing.T) {
 	var i base.Base
 	assert.NoError(t, i.Stop(t.Context()))
 	assert.NoError(t, i.Stop(t.Context()))

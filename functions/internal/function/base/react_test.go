@@ -95,7 +95,7 @@ func TestReactStoresItsEventsAndWakesTheRelay(t *testing.T) {
 	assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM inbox WHERE consumer = 'reserve-stock'"))
 }
 
-func TestReactThatFailsWakesNobody(t *testing.T) {
+func TestAFailedReactionPokesNoRelay(t *testing.T) {
 	f, _, pokes := started(t)
 	order := created(t)
 	f.broken[order.OrderID] = errors.New("no stock table")

@@ -20,7 +20,7 @@ import (
 	"example.com/orders/functions/internal/testkit/functiontest"
 )
 
-func TestWhatIsNoEventReachesNoFunction(t *testing.T) {
+func TestNonEventsReachNoFunction(t *testing.T) {
 	with := func(more ...string) map[string]string {
 		headers := map[string]string{}
 		for name, value := range binary {
@@ -238,8 +238,8 @@ func TestAServedFunctionHasTheMethodsOfTheFunction(t *testing.T) {
 	served, err = host.New(&reacting{})
 	require.NoError(t, err)
 	require.NoError(t, served.Start(t.Context(), nil))
-	for _, tell := range []func(context.Context) (bool, error){served.Ready, served.Alive} {
-		yes, err := tell(t.Context())
+	for _, ask := range []func(context.Context) (bool, error){served.Ready, served.Alive} {
+		yes, err := ask(t.Context())
 		assert.True(t, yes)
 		assert.NoError(t, err)
 	}

@@ -296,7 +296,7 @@ func TestApplyMovesAnOrderOnOnlyAlongTheRules(t *testing.T) {
 	}
 }
 
-func TestApplyKnowsNoOrderThatThereIsNot(t *testing.T) {
+func TestApplyReportsAnUnknownOrder(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	known := functiontest.OrderID()
 	functiontest.Order(t, db, known, orders.OrdersStatusPENDING)

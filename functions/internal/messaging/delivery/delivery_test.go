@@ -15,7 +15,7 @@ import (
 
 var errStock = errors.New("stock is gone")
 
-func TestPoisonIsWhatWasDeclaredPoison(t *testing.T) {
+func TestOnlyDeclaredErrorsArePoison(t *testing.T) {
 	cases := map[string]struct {
 		err  error
 		want bool
@@ -59,7 +59,7 @@ func TestResultTurnsAnErrorIntoAnAnswer(t *testing.T) {
 	}
 }
 
-func TestStatusIsWhatTheRuntimeAnswers(t *testing.T) {
+func TestStatusEqualsTheRuntimesAnswer(t *testing.T) {
 	cases := map[string]struct {
 		err  error
 		want int

@@ -30,7 +30,7 @@ func remember(t *testing.T, db *sql.DB, n int, at time.Time) {
 	require.NoError(t, messaging.New(db).InsertAllHandled(t.Context(), rows))
 }
 
-func TestPurgeForgetsWhatWasHandledLongAgo(t *testing.T) {
+func TestPurgeDeletesRecordsOfEventsHandledLongAgo(t *testing.T) {
 	db := mysqltest.Open(t, schema.Inventory)
 	remember(t, db, 1201, retention.Add(-time.Microsecond))
 	remember(t, db, 2, retention)

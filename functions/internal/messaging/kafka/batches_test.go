@@ -95,7 +95,7 @@ func TestSourceOfBatchesKeepsTheOrderOfAKeyAndCommitsAll(t *testing.T) {
 	assert.Equal(t, 3, f.attempts[failed], "it alone is tried again")
 }
 
-func TestSourceOfBatchesHandsOverWhatWaitsOfAllPartitions(t *testing.T) {
+func TestSourceFormsBatchesAcrossPartitions(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 3)
 	ids, batch := facts(100)
@@ -178,7 +178,7 @@ func TestSourceOfBatchesBeginsNothingAfterItsEnd(t *testing.T) {
 	again.awaitHandled(t, ids[done:]...)
 }
 
-func TestSourceOfBatchesDeliversAgainWhatWasUnderWay(t *testing.T) {
+func TestSourceOfBatchesRedeliversAttemptsInFlight(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	ids, batch := facts(60)

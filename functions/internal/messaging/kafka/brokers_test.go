@@ -77,7 +77,7 @@ func TestDiagnoseNamesTheAddressThatIsWrong(t *testing.T) {
 	require.NoError(t, kafka.Diagnose(t.Context(), c.Brokers))
 }
 
-func TestWhyKafkaCannotBeReachedIsToldOnceWhileSomebodyWaits(t *testing.T) {
+func TestTheReasonOfAKafkaOutageIsLoggedOnceWhileWaiting(t *testing.T) {
 	c := kafkatest.Fake(t)
 	asked, end := c.Advertise(t, "kafka.invalid:9092")
 	defer end()

@@ -88,7 +88,7 @@ func TestEncodeRefusesAnInvalidEvent(t *testing.T) {
 	require.Error(t, err)
 }
 
-func TestDecodeGivesBackWhatWasEncoded(t *testing.T) {
+func TestDecodeInvertsEncode(t *testing.T) {
 	m, err := kafka.Encode(t.Context(), created())
 	require.NoError(t, err)
 

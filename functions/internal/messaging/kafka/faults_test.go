@@ -59,7 +59,7 @@ func TestSourceLosesNothingWhileDeadLettersCannotBeWritten(t *testing.T) {
 	assert.Equal(t, 2, p.attempts["bad"], "once a start")
 }
 
-func TestSourceComesBackWithItsBroker(t *testing.T) {
+func TestSourceReconnectsWhenItsBrokerIsBack(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
 	name := topic(t, b.Cluster, "order.created", 2)
@@ -101,7 +101,7 @@ func TestSourceStartsBeforeItsBroker(t *testing.T) {
 	p.awaitHandled(t, "1")
 }
 
-func TestSourceEndsWhileItsBrokerIsAway(t *testing.T) {
+func TestSourceEndsWhileItsBrokerIsDown(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
 	name := topic(t, b.Cluster, "order.created", 1)
@@ -155,7 +155,7 @@ func TestSourceDoesNotHurryWhenAClaimCannotBegin(t *testing.T) {
 	assert.Equal(t, map[string]int{"source lost its brokers, reconnecting": 1, "source reconnected": 1}, book.all())
 }
 
-func TestSourceFinishesWhatIsUnderWayBeforeItHandsOver(t *testing.T) {
+func TestSourceFinishesAttemptsInFlightBeforeARebalance(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.Fake(t)
 	name := topic(t, c, "order.created", 1)

@@ -76,7 +76,7 @@ func assertLost(t *testing.T, m *metrics.Metrics, topic string, n string) {
 orders_records_lost_total{consumer="reserve-stock",topic="`+topic+`"} `+n+"\n"), "orders_records_lost_total"))
 }
 
-func TestRecordsThatWereRemovedBeforeTheirConsumerCameAreTold(t *testing.T) {
+func TestRecordsRemovedBeforeTheirConsumerStartedAreReported(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	producer := newProducer(t, c)
@@ -105,7 +105,7 @@ func TestRecordsThatWereRemovedBeforeTheirConsumerCameAreTold(t *testing.T) {
 	assert.Equal(t, map[string]int{lost: 1}, book.all(), "and nothing else, now or before")
 }
 
-func TestRecordsThatAreRemovedBeforeARunningConsumerReadsThemAreTold(t *testing.T) {
+func TestRecordsRemovedBeforeARunningConsumerReadsThemAreReported(t *testing.T) {
 	const all = 20_000 // of a kilobyte each: more than a client reads ahead
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
@@ -141,7 +141,7 @@ func TestRecordsThatAreRemovedBeforeARunningConsumerReadsThemAreTold(t *testing.
 	assert.EqualValues(t, all, committed(t, c, o))
 }
 
-func TestSourceGoesOnOnlyWhenALossIsRecorded(t *testing.T) {
+func TestSourceContinuesOnlyAfterALossIsRecorded(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	producer := newProducer(t, c)

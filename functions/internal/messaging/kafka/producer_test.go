@@ -138,7 +138,7 @@ func TestPublishFindsTheOneThatIsRefused(t *testing.T) {
 	require.NoError(t, outcomes[2].Err, "an innocent record of the same batch is no attempt the worse")
 }
 
-func TestPublishRefusesWhatCannotBeEncoded(t *testing.T) {
+func TestPublishRefusesInvalidEvents(t *testing.T) {
 	c := kafkatest.Start(t)
 	topic(t, c, "order.created", 1)
 	outcomes := newProducer(t, c).Publish(t.Context(), []event.Event{fact("", "a", "no id"), fact("2", "b", "fine")})

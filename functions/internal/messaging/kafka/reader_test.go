@@ -35,7 +35,7 @@ func values(t *testing.T, producer *kafka.Producer, topic string, values ...stri
 	require.Equal(t, make([]error, len(values)), producer.Write(t.Context(), records))
 }
 
-func TestReaderReadsWhatWasThereWhenItLooked(t *testing.T) {
+func TestReaderReadsTheRecordsOfItsSpans(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	producer := newProducer(t, c)
@@ -73,7 +73,7 @@ func TestReaderDoesNotMakeTheTopicThatItLooksFor(t *testing.T) {
 	}
 }
 
-func TestReaderTellsWhichBrokersAreAway(t *testing.T) {
+func TestReaderNamesTheBrokersThatAreDown(t *testing.T) {
 	r := newReader(t, kafkatest.Cluster{Brokers: []string{"127.0.0.1:1"}})
 	_, err := r.Spans("order.created.dlq")
 	assert.ErrorContains(t, err, "order.created.dlq")

@@ -121,8 +121,8 @@ func TestSecurityThatIsWrongIsSaid(t *testing.T) {
 	}
 }
 
-// TestSCRAMSpeaksAsTheStandard uses the exchange of RFC 7677, 3.
-func TestSCRAMSpeaksAsTheStandard(t *testing.T) {
+// TestSCRAMFollowsTheStandard uses the exchange of RFC 7677, 3.
+func TestSCRAMFollowsTheStandard(t *testing.T) {
 	s := &scram{mechanism: "SCRAM-SHA-256", nonce: "rOprNGfwEbeRWgbNEkqO"}
 	require.NoError(t, s.Begin("user", "pencil", ""))
 	first, err := s.Step("")

@@ -23,7 +23,7 @@ import (
 
 var errBroken = errors.New("broken")
 
-func TestSourceDeliversWhatWasThereBeforeItsFirstStart(t *testing.T) {
+func TestSourceDeliversRecordsFromBeforeItsFirstStart(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 3)
 	publish(t, newProducer(t, c), fact("1", "a", "one"), fact("2", "b", "two"))
@@ -45,7 +45,7 @@ func TestSourceDeliversWhatWasThereBeforeItsFirstStart(t *testing.T) {
 	assert.False(t, r.source.Joined())
 }
 
-func TestSourceGoesOnWhereItStopped(t *testing.T) {
+func TestSourceContinuesAtItsCommittedOffset(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	producer := newProducer(t, c)
@@ -294,7 +294,7 @@ func TestSourceHandlesAnyNumberBesideASlowRecord(t *testing.T) {
 	assert.LessOrEqual(t, p.most, 4, "consumers")
 }
 
-func TestSourceDrainsWhatIsUnderWayAndLeavesTheRest(t *testing.T) {
+func TestSourceDrainsAttemptsInFlightAndLeavesTheRest(t *testing.T) {
 	c := kafkatest.Start(t)
 	name := topic(t, c, "order.created", 1)
 	publish(t, newProducer(t, c), fact("a1", "a", "x"), fact("a2", "a", "x"), fact("b1", "b", "x"))

@@ -16,7 +16,7 @@ import (
 	"example.com/orders/knative"
 )
 
-func TestEnsureTopicsCreatesWhatIsMissing(t *testing.T) {
+func TestEnsureTopicsCreatesMissingTopics(t *testing.T) {
 	c := kafkatest.Start(t)
 	one := knative.Topic{Name: c.Prefix + "one", Partitions: 3, Replicas: 3, Config: map[string]string{"retention.ms": "604800000"}}
 	two := knative.Topic{Name: c.Prefix + "two", Partitions: 1, Replicas: 1}
@@ -55,7 +55,7 @@ func TestEnsureTopicsWaitsForTheBrokers(t *testing.T) {
 	assert.Len(t, cluster.PartitionInfos("late"), 2)
 }
 
-func TestEnsureTopicsGivesUpAtOnceOnWhatIsRefusedForGood(t *testing.T) {
+func TestEnsureTopicsFailsAtOnceOnPermanentErrors(t *testing.T) {
 	c := kafkatest.Start(t)
 	err := kafka.EnsureTopics(t.Context(), c.Brokers, []knative.Topic{{Name: c.Prefix + "none", Partitions: 0, Replicas: 1}})
 	require.ErrorIs(t, err, sarama.ErrInvalidPartitions)

@@ -118,7 +118,7 @@ func TestAttributesAreEncodedForTheirHeaders(t *testing.T) {
 	assert.Equal(t, "100%25%20%22sure%22", (<-headers).Get("Ce-Correlationid"))
 }
 
-func TestAnswersDecideWhatBecomesOfAnEvent(t *testing.T) {
+func TestTheAnswerDecidesTheFateOfAnEvent(t *testing.T) {
 	status := http.StatusAccepted
 	url := functiontest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if status == http.StatusFound {
@@ -160,7 +160,7 @@ func assertOutcome(t *testing.T, want, got error, about any) {
 	}
 }
 
-func TestWhatIsTooLargeOrNoEventIsRefusedBeforeItIsSent(t *testing.T) {
+func TestLargeAndInvalidEventsAreRefusedBeforeTheyAreSent(t *testing.T) {
 	s, template, _, _ := sinks(t)
 	batch := confirmed(t, 2)
 	batch[0].DataEncoded = []byte(strings.Repeat("x", 2<<20))

@@ -30,7 +30,7 @@ func (s *slow) Publish(ctx context.Context, batch []event.Event) []outbox.Outcom
 }
 
 // A relay that finds its shard claimed gives up: the owner of the claim sends the new rows.
-func TestWhatComesWhileARelayHasItsShardIsSentByThatRelay(t *testing.T) {
+func TestRowsStoredDuringAClaimAreSentByItsRelay(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	store(t, db, fact("order-1", 1))
 	broker := &slow{begun: make(chan struct{}), proceed: make(chan struct{})}

@@ -51,7 +51,7 @@ func TestRelayPassesOverNoRefusedRows(t *testing.T) {
 	assert.Equal(t, []string{"order-1#1", "order-1#2"}, b.ids())
 }
 
-func TestRelaySetsAsideWhatIsHeldBackAndSendsItInOrder(t *testing.T) {
+func TestRelaySetsHeldBackRowsAsideAndSendsThemInOrder(t *testing.T) {
 	const aggregates = 2000
 	db := mysqltest.Open(t, schema.Orders)
 	db.SetMaxOpenConns(1)

@@ -41,7 +41,7 @@ var (
 	old       = retention.Add(-time.Hour)
 )
 
-func TestPurgeForgetsWhatWasSentLongAgo(t *testing.T) {
+func TestPurgeDeletesEventsSentLongAgo(t *testing.T) {
 	cases := map[string]struct {
 		status          string
 		created, sent   time.Time
@@ -77,7 +77,7 @@ func TestPurgeOfAnEmptyOutboxDoesNothing(t *testing.T) {
 	assert.Zero(t, n)
 }
 
-func TestPurgeGoesPastWhatStays(t *testing.T) {
+func TestPurgeSkipsRowsThatStay(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	fill(t, db, 5000)
 	exec(t, db, "UPDATE outbox SET status = 'ERROR' WHERE id <= 2500")                           // more than one step of rows that stay

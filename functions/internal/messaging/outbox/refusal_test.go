@@ -106,7 +106,7 @@ func TestRelayParksARowAfterItsLastAttempt(t *testing.T) {
 	assert.Zero(t, mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox WHERE status = 'SENT' AND type <> 'order.created'"))
 }
 
-func TestRelayParksWhatIsTooLargeAtOnce(t *testing.T) {
+func TestRelayParksAnEventThatIsTooLargeAtOnce(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	large, later := fact("a", 1), fact("a", 2)
 	large.DataEncoded = []byte(`{"text":"` + strings.Repeat("x", 2<<20) + `"}`)

@@ -21,7 +21,7 @@ var errAway = errors.New("no broker answers")
 
 func away(context.Context, event.Event) outbox.Outcome { return outbox.Outcome{Err: errAway} }
 
-func TestRelayMarksAsSentWhatTheBrokerHasAcknowledged(t *testing.T) {
+func TestRelayMarksAcknowledgedRowsAsSent(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	yes, no := fact("yes", 1), fact("no", 1)
 	store(t, db, yes, no)
@@ -108,7 +108,7 @@ func (curt) Publish(context.Context, []event.Event) []outbox.Outcome {
 }
 func (curt) Close() error { return nil }
 
-func TestRelayWaitsForABrokerThatIsAway(t *testing.T) {
+func TestRelayWaitsForABrokerThatIsDown(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	const n = 40
 	for i := range n {
@@ -160,7 +160,7 @@ func TestRelayLeavesNoShardBehindOneThatFails(t *testing.T) {
 	assert.Fail(t, "rows of other shards were not sent")
 }
 
-func TestRelaySendsTheShardsThatItIsToldOf(t *testing.T) {
+func TestRelaySendsTheShardsOfAPoke(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	store(t, db, fact("a", 1), fact("foobar", 1))
 	b := &broker{t: t}

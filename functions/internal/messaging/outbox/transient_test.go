@@ -135,7 +135,7 @@ func TestDeadlocksAreInvisibleToTheCaller(t *testing.T) {
 	assert.Equal(t, 2, mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox"))
 }
 
-func TestTransactThatOutlivesItsCallerTellsSo(t *testing.T) {
+func TestTransactReportsThatItsCallerIsGone(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := outbox.Transact(ctx, db, time.Now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {

@@ -26,7 +26,7 @@ func hang(release <-chan struct{}) func(context.Context) error {
 	}
 }
 
-func TestWhatHangsIsToldInTime(t *testing.T) {
+func TestAHangingCheckIsReportedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		c := health.Check{Ask: hang(release)}
@@ -39,7 +39,7 @@ func TestWhatHangsIsToldInTime(t *testing.T) {
 	})
 }
 
-func TestWhatEndsWithItsTimeHangs(t *testing.T) {
+func TestACheckThatEndsWithItsDeadlineHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := health.Check{Ask: func(ctx context.Context) error {
 			<-ctx.Done()
@@ -107,7 +107,7 @@ func TestWhoIsGoneWaitsForNoAnswer(t *testing.T) {
 	})
 }
 
-func TestAllAreAskedAtOnceWhateverHangs(t *testing.T) {
+func TestAllChecksRunAtOnceEvenIfOneHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		things := map[string]func(context.Context) error{
@@ -128,7 +128,7 @@ func TestAllAreAskedAtOnceWhateverHangs(t *testing.T) {
 	})
 }
 
-func TestAPauseGrowsWithWhatWasReadAndNotWithAFailure(t *testing.T) {
+func TestAPauseGrowsWithASuccessfulReadingOnly(t *testing.T) {
 	assert.Equal(t, time.Second, health.Pause(time.Second, 10, time.Millisecond, nil))
 	assert.Equal(t, 20*time.Second, health.Pause(time.Second, 10, 2*time.Second, nil))
 	assert.Equal(t, time.Second, health.Pause(time.Second, 10, 20*time.Second, errAway))

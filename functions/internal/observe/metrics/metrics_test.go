@@ -48,7 +48,7 @@ func TestTwoMetricsShareNothing(t *testing.T) {
 	assert.NotContains(t, scrape(t, other), "orders_dead_letters_total")
 }
 
-func TestNobodyHasToLook(t *testing.T) {
+func TestMetricsMayBeNil(t *testing.T) {
 	var none *metrics.Metrics
 	assert.NotPanics(t, func() {
 		none.AddConsumer("order.created", "reserve-stock")
@@ -81,7 +81,7 @@ func TestEventsAreCountedByFunctionAndOutcome(t *testing.T) {
 	assert.Contains(t, text, `orders_delivery_retries_total{consumer="reserve-stock",topic="order.created"} 1`)
 }
 
-func TestABatchTellsOfMoneyAndOfHowLongAnOrderTook(t *testing.T) {
+func TestABatchCountsAmountsAndLatenciesOfOrders(t *testing.T) {
 	m := metrics.New()
 	m.AddRelay("orders")
 	id := uuid.Must(uuid.NewV7())

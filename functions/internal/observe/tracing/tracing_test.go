@@ -46,7 +46,7 @@ func record(t *testing.T) *tracetest.InMemoryExporter {
 	return spans
 }
 
-func TestWhatAnEventCausesBelongsToItsTrace(t *testing.T) {
+func TestEventsBelongToTheTraceOfTheirCause(t *testing.T) {
 	spans := record(t)
 	before := created(t, traceparent)
 

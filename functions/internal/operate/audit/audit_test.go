@@ -305,7 +305,7 @@ func TestADeadLetterThatIsCutDoesNotContradictItsRecord(t *testing.T) {
 	assert.Equal(t, audit.DeadLetters, r.Exceptions[0].Kind)
 }
 
-func TestAuditCountsWhatIsNoEvent(t *testing.T) {
+func TestAuditCountsNonCloudEvents(t *testing.T) {
 	t.Parallel()
 	s := start(t, newTopics(t))
 	ended(s)
@@ -521,7 +521,7 @@ func TestAnAuditSeesOneMoment(t *testing.T) {
 	<-done
 }
 
-func TestAuditTellsWhatItCannotReach(t *testing.T) {
+func TestAuditNamesTheServerItCannotReach(t *testing.T) {
 	t.Parallel()
 	s := start(t, newTopics(t))
 	away := s.options

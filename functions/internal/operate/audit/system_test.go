@@ -74,8 +74,8 @@ func start(t *testing.T, c kafkatest.Cluster) *system {
 	for _, name := range schema.All {
 		s.db[name] = mysqltest.Pool(t, server, name)
 	}
-	reserve, release, finalize, tell := reservestock.New(), releasestock.New(), finalizeorder.New(), notify.New()
-	for _, f := range []functiontest.Function{s.create, s.cancel, reserve, release, finalize, tell} {
+	reserve, release, finalize, mail := reservestock.New(), releasestock.New(), finalizeorder.New(), notify.New()
+	for _, f := range []functiontest.Function{s.create, s.cancel, reserve, release, finalize, mail} {
 		f.Shared().DB, f.Shared().Log = s.db[f.Shared().Schema], slog.New(slog.DiscardHandler)
 		functiontest.Start(t, f, nil)
 	}
@@ -83,9 +83,9 @@ func start(t *testing.T, c kafkatest.Cluster) *system {
 		events.OrderCreatedType:      {reserve.Handle},
 		events.InventoryReservedType: {finalize.Handle},
 		events.InventoryRejectedType: {finalize.Handle},
-		events.OrderConfirmedType:    {tell.Handle},
-		events.OrderFailedType:       {tell.Handle, release.Handle},
-		events.OrderCanceledType:     {tell.Handle, release.Handle},
+		events.OrderConfirmedType:    {mail.Handle},
+		events.OrderFailedType:       {mail.Handle, release.Handle},
+		events.OrderCanceledType:     {mail.Handle, release.Handle},
 	}
 	q := inventory.New(s.db[schema.Inventory])
 	for _, sku := range []string{"SKU-1", "SKU-2"} {

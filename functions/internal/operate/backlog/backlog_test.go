@@ -84,7 +84,7 @@ func recorded(t *testing.T, o backlog.Operator, id int64) (all []string) {
 	return all
 }
 
-func TestRowsAreListedByWhatTheyAre(t *testing.T) {
+func TestRowsAreListedByState(t *testing.T) {
 	t.Parallel()
 	o := newOperator(t)
 	sent := store(t, o.DB, 1)
@@ -119,7 +119,7 @@ func TestRowsAreListedByWhatTheyAre(t *testing.T) {
 	assert.Equal(t, 1, the(t, o, backlog.Parked).Attempts)
 }
 
-func TestListGoesOnAfterAnID(t *testing.T) {
+func TestListContinuesAfterAnID(t *testing.T) {
 	t.Parallel()
 	o := newOperator(t)
 	store(t, o.DB, 5)
@@ -214,7 +214,7 @@ func TestRowThatARelayMaySendIsNotDiscarded(t *testing.T) {
 	assert.ErrorIs(t, o.Discard(t.Context(), id+1000, ""), backlog.ErrUnchanged)
 }
 
-func TestPurgeDeletesWhatWasSentLongAgo(t *testing.T) {
+func TestPurgeDeletesRowsSentLongAgo(t *testing.T) {
 	t.Parallel()
 	o := newOperator(t)
 	store(t, o.DB, 3)

@@ -132,7 +132,7 @@ func TestRefusedOrdersAreCountedAndNotWaitedFor(t *testing.T) {
 	})
 }
 
-func TestLoadOfWhichNothingIsAcceptedIsAnError(t *testing.T) {
+func TestALoadWithoutAcceptedOrdersIsAnError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{Orders: 3, Concurrency: 1, Patience: time.Minute}

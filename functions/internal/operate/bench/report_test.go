@@ -205,7 +205,7 @@ func TestCountersAreDividedByTheOrdersThatEnded(t *testing.T) {
 	assert.Empty(t, perOrder(before, after, 0).Status)
 }
 
-func TestCPUTimeIsReadFromWhatLinuxTells(t *testing.T) {
+func TestCPUTimeIsParsedFromProc(t *testing.T) {
 	t.Parallel()
 	assert.InEpsilon(t, 3.5, parseStat("42 (a (strange) name) S 1 42 42 0 -1 4194560 1 2 3 4 250 100 9 9 20 0 7 0 1 1 1"), 1e-9)
 	assert.Zero(t, parseStat("42 (short) S 1"))

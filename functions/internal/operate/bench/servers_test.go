@@ -127,7 +127,7 @@ func stored(t *testing.T, n int) []event.Event {
 	return list
 }
 
-func TestOutboxTellsHowLongTheRowsOfTheLoadTook(t *testing.T) {
+func TestOutboxReturnsTheLatencyOfTheLoadsRows(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
@@ -179,7 +179,7 @@ func TestBacklogIsRemovedAfterTheRelaysHaveMarkedIt(t *testing.T) {
 	assert.Equal(t, 3, mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox"), "what others stored")
 }
 
-func TestServerTellsWhatItIsAndWhatItCounts(t *testing.T) {
+func TestDatabaseReturnsVersionAndCounters(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
@@ -273,7 +273,7 @@ func TestBacklogIsDrainedAndRemoved(t *testing.T) {
 	awaitNoTopic(t, target, target.TopicPrefix+backlogType)
 }
 
-func TestBacklogThatNobodyDrainsIsToldOf(t *testing.T) {
+func TestABacklogThatIsNotDrainedIsReported(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
 	require.NoError(t, kafka.EnsureTopics(t.Context(), target.Brokers, []knative.Topic{{Name: target.TopicPrefix + events.OrderConfirmedType, Partitions: 1, Replicas: 1}}))

@@ -299,7 +299,7 @@ func TestAnOrderIsShownAsATimeline(t *testing.T) {
 	assert.Equal(t, created.ID(), p.Steps[1].CausationID)
 }
 
-func TestAnOrderThatIsNotThereIsNone(t *testing.T) {
+func TestAMissingOrderIsNil(t *testing.T) {
 	b := newBench(t)
 	assert.Nil(t, watch(b, "order:"+functiontest.OrderID(), func(any) bool { return true }))
 }
@@ -394,7 +394,7 @@ func TestEveryOutboxOfTheWiringIsShown(t *testing.T) {
 	assert.Equal(t, fact.ID(), full.Event["id"])
 }
 
-func TestWhatMakesNoSenseIsRefused(t *testing.T) {
+func TestInvalidRequestsAreRefused(t *testing.T) {
 	b := newBench(t)
 	place := `{"topic":"` + b.cluster.Prefix + `order.created.dlq","partition":0,"offset":0}`
 	for name, c := range map[string]struct {

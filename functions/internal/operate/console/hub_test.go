@@ -51,7 +51,7 @@ func next(t *testing.T, c *client) string {
 	}
 }
 
-func TestAClientHearsOfWhatIsNewAndBeginsWithWhatIsKnown(t *testing.T) {
+func TestAClientGetsTheLatestStateAndThenChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var v counter
 		h := v.hub()
@@ -69,7 +69,7 @@ func TestAClientHearsOfWhatIsNewAndBeginsWithWhatIsKnown(t *testing.T) {
 	})
 }
 
-func TestWhatIsNotNewIsNotSent(t *testing.T) {
+func TestUnchangedViewsAreNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var v counter
 		v.same.Store(true)
@@ -84,7 +84,7 @@ func TestWhatIsNotNewIsNotSent(t *testing.T) {
 	})
 }
 
-func TestAViewIsReadOnlyWhileSomebodyWatches(t *testing.T) {
+func TestAViewIsReadOnlyWhileItIsWatched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var v counter
 		h := v.hub()
@@ -100,7 +100,7 @@ func TestAViewIsReadOnlyWhileSomebodyWatches(t *testing.T) {
 	})
 }
 
-func TestAFailureIsToldAndGotOver(t *testing.T) {
+func TestAViewSendsItsErrorAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var v counter
 		v.broken.Store(true)
@@ -116,7 +116,7 @@ func TestAFailureIsToldAndGotOver(t *testing.T) {
 	})
 }
 
-func TestASlowClientIsDroppedAndHoldsNobodyUp(t *testing.T) {
+func TestASlowClientIsDroppedAndBlocksNoOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var v counter
 		h := v.hub()
@@ -158,7 +158,7 @@ func TestAViewThatTakesLongIsReadSeldom(t *testing.T) {
 	})
 }
 
-func TestWhatHangsIsReadAgainSoonAfter(t *testing.T) {
+func TestAHangingSourceIsReadAgainSoonAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hanging atomic.Bool
 		hanging.Store(true)
@@ -285,7 +285,7 @@ func TestViewsAreKnownByTheirNames(t *testing.T) {
 	}
 }
 
-func TestTheTellerOfAFactIsFoundByItsCause(t *testing.T) {
+func TestTheProducerOfAFactIsFoundByItsCause(t *testing.T) {
 	top := topology{
 		Emits:   []emission{{"finalize-order", "order.failed"}, {"expire-orders", "order.failed"}, {"create-order", "order.created"}},
 		Handles: []handling{{Topic: "inventory.rejected", Function: "finalize-order"}},

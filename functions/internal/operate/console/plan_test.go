@@ -40,9 +40,9 @@ func fill(t *testing.T, db *sql.DB, table, columns, values string, arguments ...
 	require.NoError(t, rows.Err())
 }
 
-// TestTenThousandOrdersAreLookedAtByIndexes checks that no view of the console scans a table, except for the counts, which
+// TestTenThousandOrdersAreReadByIndexes checks that no view of the console scans a table, except for the counts, which
 // scan an index.
-func TestTenThousandOrdersAreLookedAtByIndexes(t *testing.T) {
+func TestTenThousandOrdersAreReadByIndexes(t *testing.T) {
 	const id = "CONCAT('00000000-0000-7000-8000-', LPAD(n.i, 12, '0'))"
 	server := mysqltest.Server(t)
 	pool := func(name string) *sql.DB { return mysqltest.Pool(t, server, name) }

@@ -74,7 +74,7 @@ func TestRecordThatWasNoCloudEventGetsItsPlaceBack(t *testing.T) {
 	}, l.Event.Extensions())
 }
 
-func TestWhatALetterSaysWithoutSenseIsNotTaken(t *testing.T) {
+func TestInvalidHeadersOfALetterAreIgnored(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.put(t,

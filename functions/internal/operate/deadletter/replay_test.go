@@ -222,7 +222,7 @@ func TestForgedLetterIsShownAndNotSent(t *testing.T) {
 	}), "it can be given up")
 }
 
-func TestLetterThatNamesNobodyIsNotSent(t *testing.T) {
+func TestALetterWithoutAConsumerIsNotSent(t *testing.T) {
 	t.Parallel()
 	b, c := newBench(t), newConsumers(t)
 	b.put(t, &sarama.ProducerMessage{Topic: b.topic + ".dlq", Headers: attributes("order-1", 1)})
@@ -300,7 +300,7 @@ func TestTwoOperatorsAtOnceDoNoHarm(t *testing.T) {
 	assert.Equal(t, 1, b.find(t, deadletter.Selector{})[0].Failures)
 }
 
-func TestSlowerOperatorIsToldWhatTheLetterIsNow(t *testing.T) {
+func TestTheSlowerOperatorSeesTheLettersNewState(t *testing.T) {
 	t.Parallel()
 	b, c := newBench(t), newConsumers(t)
 	b.put(t, b.ofHarness("order-1", 1, attributes("order-1", 1)))

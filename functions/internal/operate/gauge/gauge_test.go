@@ -69,7 +69,7 @@ func execute(t *testing.T, db *sql.DB, statement string, args ...any) {
 	require.NoError(t, err)
 }
 
-func TestTheOutboxIsToldByStateWithItsAges(t *testing.T) {
+func TestTheOutboxIsExportedByStateWithItsAges(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	o := gauge.Options{Databases: map[string]*sql.DB{"orders": db, "billing": db}, Outboxes: []string{"orders", "billing"}}
 
@@ -96,7 +96,7 @@ func TestTheOutboxIsToldByStateWithItsAges(t *testing.T) {
 	assert.InDelta(t, 50*60, values(t, register(t, o), "orders_outbox_oldest_parked_age_seconds")["orders"], 8*60)
 }
 
-func TestOrdersAreToldByStatus(t *testing.T) {
+func TestOrdersAreExportedByStatus(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	o := gauge.Options{Databases: map[string]*sql.DB{schema.Orders: db}}
 	for n, status := range []string{"PENDING", "PENDING", "CONFIRMED"} {
@@ -107,7 +107,7 @@ func TestOrdersAreToldByStatus(t *testing.T) {
 	assert.InDelta(t, 40*60, values(t, register(t, o), "orders_oldest_pending_age_seconds")[""], 8*60)
 }
 
-func TestStockIsToldByClass(t *testing.T) {
+func TestStockIsExportedByClass(t *testing.T) {
 	db := mysqltest.Open(t, schema.Inventory)
 	o := gauge.Options{Databases: map[string]*sql.DB{schema.Inventory: db}}
 	assert.Equal(t, map[string]float64{"in_stock": 0, "low": 0, "out": 0}, values(t, register(t, o), "orders_stock_skus"))
@@ -118,7 +118,7 @@ func TestStockIsToldByClass(t *testing.T) {
 	assert.Equal(t, map[string]float64{"available": 22, "reserved": 12}, values(t, register(t, o), "orders_stock_units"))
 }
 
-func TestLagIsToldByGroupAndPartition(t *testing.T) {
+func TestLagIsExportedByGroupAndPartition(t *testing.T) {
 	cluster := kafkatest.Start(t)
 	topic, letters := cluster.Prefix+"order.created", cluster.Prefix+"order.created.dlq"
 	require.NoError(t, kafka.EnsureTopics(t.Context(), cluster.Brokers, []knative.Topic{{Name: topic, Partitions: 2, Replicas: 1}, {Name: letters, Partitions: 1, Replicas: 1}}))

@@ -13,7 +13,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-func TestWhatIsDoneWithIsNotLookedAt(t *testing.T) {
+func TestGaugesReadNoFinishedRows(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	execute(t, db, `INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, status, created_at)
 		VALUES `+strings.Repeat(`(0, 'ORDER', 'o', 't', '{}', '{}', 'SENT', NOW(6)), `, 99)+`(1, 'ORDER', 'o', 't', '{}', '{}', 'NEW', NOW(6))`)

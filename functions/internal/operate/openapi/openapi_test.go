@@ -36,7 +36,7 @@ func TestTheDescriptionIsServedAndEveryReferenceLeadsSomewhere(t *testing.T) {
 	}
 }
 
-func TestEveryOperationHasANameOfItsOwnAndSaysWhatItDoes(t *testing.T) {
+func TestEveryOperationHasAUniqueNameAndASummary(t *testing.T) {
 	var document struct {
 		Paths map[string]map[string]json.RawMessage `json:"paths"`
 	}

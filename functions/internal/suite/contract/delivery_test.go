@@ -165,7 +165,7 @@ func TestOrderedEventsWaitBehindOneThatFails(t *testing.T) {
 	})
 }
 
-func TestADeadLetterIsTheEventAndSaysWhoFailed(t *testing.T) {
+func TestADeadLetterIsTheEventAndNamesTheConsumer(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
 		t.Helper()
@@ -190,7 +190,7 @@ func TestADeadLetterIsTheEventAndSaysWhoFailed(t *testing.T) {
 	})
 }
 
-func TestADeadLetterOfWhatIsNoCloudEventKeepsKeyAndValue(t *testing.T) {
+func TestADeadLetterOfANonCloudEventKeepsKeyAndValue(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
 		t.Helper()
@@ -205,7 +205,7 @@ func TestADeadLetterOfWhatIsNoCloudEventKeepsKeyAndValue(t *testing.T) {
 	})
 }
 
-func TestWhatWasNotHandledComesAgainAfterARestart(t *testing.T) {
+func TestUnhandledRecordsAreRedeliveredAfterARestart(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
 		t.Helper()
@@ -238,7 +238,7 @@ func TestWhatWasNotHandledComesAgainAfterARestart(t *testing.T) {
 	})
 }
 
-func TestWhatWasCommittedDoesNotComeAgain(t *testing.T) {
+func TestCommittedRecordsAreNotRedelivered(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s source, b *bench) {
 		t.Helper()

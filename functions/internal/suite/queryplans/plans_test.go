@@ -33,7 +33,7 @@ const (
 // readers lists the statements that read more rows the more there are, with the reason.
 var readers = map[string]string{
 	"inventory.WatchStock":      "adds up all SKUs for the gauges: they grow with the catalogue and not with the orders",
-	"messaging.CountSentBefore": "tells an operator what a purge would delete: an index by time would be paid for by every event",
+	"messaging.CountSentBefore": "shows an operator what a purge would delete: an index by time would be paid for by every event",
 	"messaging.ListEventsOf":    "looks through a shard from an id on, for the console: an index by aggregate would be paid for by every event",
 	"orders.ListKeysUsedTwice":  "the auditor looks at every key, by their index alone",
 	"orders.TallyStatuses":      "counts all orders for the gauges and the console, by the index of the statuses alone",

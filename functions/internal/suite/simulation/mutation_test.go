@@ -58,7 +58,7 @@ func TestSimulationFindsWhatIsBroken(t *testing.T) {
 		}},
 		"releasing does not log what it gives back":               {drop: map[string]func(call) bool{"release-stock": dropping("InsertReservationLog")}},
 		"reserving takes what is there and says that it took all": {drop: map[string]func(call) bool{"reserve-stock": dropping("SetLevel")}},
-		"the outbox loses what a function tells":                  {drop: map[string]func(call) bool{"finalize-order": dropping("InsertEvent")}},
+		"the outbox loses what a function emits":                  {drop: map[string]func(call) bool{"finalize-order": dropping("InsertEvent")}},
 		"an order's state guards nothing": {rewrite: map[string]func(string) string{
 			"finalize-order": replacing("LockOrders", "status,", "'PENDING' AS status,"),
 		}},

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAPortOnWhichNobodyListensYetIsTaken(t *testing.T) {
+func TestAPortWithoutAListenerYetIsTaken(t *testing.T) {
 	_, text, err := net.SplitHostPort(Address(t))
 	require.NoError(t, err)
 	port, err := strconv.Atoi(text)

@@ -179,7 +179,7 @@ func TestDataInJSONIsTakenWhereverAndHoweverItStands(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoEventIsRefusedWithTheReason(t *testing.T) {
+func TestNonEventsAreRefusedWithTheReason(t *testing.T) {
 	type request struct {
 		header http.Header
 		body   string

@@ -72,7 +72,7 @@ func TestIdempotencyKeyTakesTheQuotedAndTheBareForm(t *testing.T) {
 	}
 }
 
-func TestKeyHashTellsScopesApart(t *testing.T) {
+func TestKeyHashDistinguishesScopes(t *testing.T) {
 	seen := map[string]string{}
 	for _, parts := range [][4]string{
 		{"POST", "/api/orders", "anonymous", "k"},
