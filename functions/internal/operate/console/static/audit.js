@@ -7,7 +7,7 @@ export default function audit({ main, live }) {
   const summary = h('p', { class: 'verdict', role: 'status' }, 'No audit yet: the first one comes within a minute.');
   const list = h('div', { class: 'invariants' });
   const exceptions = h('section', { class: 'card', hidden: true });
-  main.append(heading('Audit', h('p', { class: 'muted' }, 'Checked over and over, in one consistent snapshot of all schemas and topics.')), summary, list, exceptions);
+  main.append(heading('Audit', h('p', { class: 'muted' }, 'Checked repeatedly, in one consistent snapshot of all schemas and topics.')), summary, list, exceptions);
 
   live({
     audit: (report) => {

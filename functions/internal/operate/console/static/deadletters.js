@@ -3,7 +3,7 @@ import { h, put, reconcile, heading, badge, when, shortID } from './dom.js';
 import { ask, inspect, record, selection } from './ask.js';
 
 const states = ['open', 'parked', 'discarded', 'replayed'];
-const forged = 'No source has this function, the topic and these dead letters together: it cannot be replayed.';
+const forged = 'No source has this function, topic and dead-letter topic together: it cannot be replayed.';
 const does = { replay: ['open', 'parked'], park: ['open'], discard: ['open', 'parked'] };
 
 export default function deadletters({ main, live }) {
@@ -16,7 +16,7 @@ export default function deadletters({ main, live }) {
     action, verb,
     button: h('button', { type: 'button', class: danger ? 'danger' : action === 'replay' ? 'primary' : null, click: () => change(action, verb, danger) }, verb),
   }));
-  const all = h('input', { type: 'checkbox', 'aria-label': 'All letters that are shown', change: () => { picks.all(letters.map((l) => [keyOf(l), l])); render(); } });
+  const all = h('input', { type: 'checkbox', 'aria-label': 'All letters on this page', change: () => { picks.all(letters.map((l) => [keyOf(l), l])); render(); } });
   const picks = selection(() => {
     const n = picks.picked.size;
     for (const v of verbs) {
@@ -49,7 +49,7 @@ export default function deadletters({ main, live }) {
         letters = data.letters;
         picks.keep(new Set(letters.map(keyOf)));
         nothing.hidden = letters.length > 0 && !data.more;
-        put(nothing, data.more ? 'There are more: these are the newest.' : value === 'open' ? 'Nothing was set aside. That is how it should be.' : `No letter is ${value}.`);
+        put(nothing, data.more ? 'There are more: these are the newest.' : value === 'open' ? 'There are no dead letters, as it should be.' : `No letter is ${value}.`);
         log.show(data.actions);
         render();
       },
@@ -71,7 +71,7 @@ export default function deadletters({ main, live }) {
       full.cut ? h('p', { class: 'bad wrap' }, `The letter is cut and cannot be replayed: ${full.cut}.`) : '',
       h('h3', {}, 'Headers'), h('dl', { class: 'facts small' }, Object.entries(full.headers).sort().map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, h('code', { class: 'wrap' }, value))))),
       h('h3', {}, full.base64 ? 'Value, in base64' : 'Value'),
-      full.shortened ? h('p', { class: 'muted' }, `It has ${full.size} bytes, and this is its beginning: harness deadletters show has all of it.`) : '', h('pre', { class: 'raw', tabindex: '0' }, full.value),
+      full.shortened ? h('p', { class: 'muted' }, `It has ${full.size} bytes; this is its beginning. "harness deadletters show" prints all of it.`) : '', h('pre', { class: 'raw', tabindex: '0' }, full.value),
       full.actions.length ? [h('h3', {}, 'What was done'), h('ul', {}, full.actions.map((a) => h('li', { class: 'wrap' }, `${new Date(a.at).toLocaleString('en-GB')} ${a.action.toLowerCase().replaceAll('_', ' ')} by ${a.actor} ${a.result ?? ''} ${a.detail ?? ''}`)))] : '',
     ]);
   }

@@ -91,7 +91,7 @@ export default async function flow({ main, live }) {
   const stage = h('div', { class: 'stage scroll', tabindex: '0', role: 'region', 'aria-label': 'Flow of the events' });
   const numbers = h('dl', { class: 'tiles' });
   const rows = h('tbody', {});
-  main.append(heading('Flow', h('p', { class: 'muted' }, 'Events on their way, by the wiring that is deployed. Rates are over five seconds; ✕ counts dead letters since the start.')),
+  main.append(heading('Flow', h('p', { class: 'muted' }, 'Events in flight, by the deployed wiring. Rates are over five seconds; ✕ counts dead letters since the start.')),
     numbers, h('section', { class: 'card' }, stage),
     h('section', { class: 'card', 'aria-labelledby': 'arrows-title' }, h('h2', { id: 'arrows-title' }, 'Consumers'),
       h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Numbers of each arrow' }, h('table', {},

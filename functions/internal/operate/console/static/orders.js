@@ -82,7 +82,7 @@ export default function orders({ main, live }) {
       row.classList.add('fresh');
     });
     nothing.hidden = all.length > 0;
-    put(nothing, wanted ? 'None of the orders shown has that.' : 'No orders here yet.');
+    put(nothing, wanted ? 'No order on this page matches.' : 'No orders here yet.');
     more.hidden = newest.length < 50 || older.length + newest.length >= shown || more.dataset.end === 'end';
   }
 

@@ -14,7 +14,7 @@ export default function outbox({ main, live }) {
   const log = record();
   const requeue = h('button', { type: 'button', click: () => change('requeue', 'Requeue', false) }, 'Requeue');
   const discard = h('button', { type: 'button', class: 'danger', click: () => change('discard', 'Discard', true) }, 'Discard');
-  const all = h('input', { type: 'checkbox', 'aria-label': 'All rows that are shown', change: () => { picks.all(rows.map((r) => [keyOf(r), r])); render(); } });
+  const all = h('input', { type: 'checkbox', 'aria-label': 'All rows on this page', change: () => { picks.all(rows.map((r) => [keyOf(r), r])); render(); } });
   const picks = selection(() => {
     const n = picks.picked.size;
     requeue.disabled = n === 0;

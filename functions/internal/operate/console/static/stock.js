@@ -38,7 +38,7 @@ export default function stock({ main, live }) {
     const free = h('rect', { y: 0, height: 10, class: 'free' });
     const reserved = h('rect', { y: 0, height: 10, class: 'reserved' });
     const numbers = h('p', { class: 'numbers' });
-    const by = h('input', { type: 'number', step: 1, value: 100, 'aria-label': `Units to add to ${l.sku}; below zero takes some`, required: true });
+    const by = h('input', { type: 'number', step: 1, value: 100, 'aria-label': `Units to add to ${l.sku}; a negative number removes units`, required: true });
     const element = h('li', {}, h('code', { class: 'sku wrap' }, l.sku),
       h('svg', { class: 'levelbar', viewBox: '0 0 1000 10', preserveAspectRatio: 'none', 'aria-hidden': 'true' }, h('rect', { x: 0, y: 0, width: 1000, height: 10, class: 'rail' }), reserved, free),
       numbers, h('form', { class: 'inline', submit: (event) => { event.preventDefault(); adjust(l.sku, Number(by.value)); } }, by, h('button', { type: 'submit', 'aria-label': `Restock ${l.sku}` }, 'Restock')));
@@ -59,7 +59,7 @@ export default function stock({ main, live }) {
       const most = Math.max(0, ...levels.map((l) => l.availableQty + l.reservedQty));
       reconcile(list, levels, (l) => l.sku, row, (element, l) => element.update(l, most));
       note.hidden = levels.length > 0 && !more;
-      put(note, more ? `These are the first ${levels.length} SKUs; the API has all.` : 'Nothing is on stock yet.');
+      put(note, more ? `These are the first ${levels.length} SKUs; the API has all.` : 'There is no stock yet.');
     },
   });
 }
