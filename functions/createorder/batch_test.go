@@ -99,10 +99,10 @@ func TestAKeyThatIsHeldHoldsUpOthersForAShortTimeOnly(t *testing.T) {
 	_, err := f.store(t.Context(), batch, false)
 	assert.True(t, dberror.IsLockWaitTimeout(err), "the server gives up: %v", err)
 	seconds := mysqltest.Count(t, f.DB, "SELECT @@innodb_lock_wait_timeout")
-	assert.Less(t, time.Duration(seconds)*time.Second, batches.Timeout, "it does so before the time of the batch is over")
+	assert.Less(t, time.Duration(seconds)*time.Second, batches.Timeout, "it does so before the batch times out")
 	for _, i := range []int{0, 1, 3} {
 		_, err := f.store(t.Context(), batch[i:i+1], false)
-		assert.NoError(t, err, "nothing is held for it any more")
+		assert.NoError(t, err, "nothing blocks it any more")
 	}
 	require.NoError(t, holder.Rollback())
 	_, err = f.Create(t.Context(), keyed("held", 1))
@@ -162,6 +162,6 @@ func TestACreateWhoseClientIsGoneIsNoOrderOfAnotherKey(t *testing.T) {
 
 	_, err := f.Create(t.Context(), keyed("k", 1))
 
-	require.NoError(t, err, "it is made or made now, and answered the same")
+	require.NoError(t, err, "it exists or is created now, with the same answer")
 	assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM orders"))
 }

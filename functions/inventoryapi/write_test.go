@@ -143,7 +143,7 @@ func TestPutWithIfNoneMatchMakesASKUAndChangesNone(t *testing.T) {
 	answered(t, put(t, f, "A", `{"availableQty":20}`, "If-None-Match", "*", "Idempotency-Key", "k"), http.StatusCreated, `"1"`, `{"sku":"A","availableQty":20,"reservedQty":0}`)
 	again := put(t, f, "A", `{"availableQty":20}`, "If-None-Match", "*", "Idempotency-Key", "k")
 	answered(t, again, http.StatusCreated, `"1"`, `{"sku":"A","availableQty":20,"reservedQty":0}`)
-	assert.Equal(t, "true", again.Header().Get("Idempotency-Replayed"), "the first answer, and not one about what it made")
+	assert.Equal(t, "true", again.Header().Get("Idempotency-Replayed"), "the first answer, not one about the created SKU")
 
 	for name, tag := range map[string]string{"any": "*", "the tag": `"1"`, "the tag in a list": `"7", "1"`, "the tag, weak": `W/"1"`} {
 		assert.Contains(t, refused(t, http.StatusPreconditionFailed, put(t, f, "A", `{"availableQty":30}`, "If-None-Match", tag)).Detail, "exists already", name)

@@ -147,5 +147,5 @@ func TestASilentRelayHoldsADeliveryNoLongerThanItsTime(t *testing.T) {
 
 	assertRetried(t, f.Handle(t.Context(), functiontest.Event(t, confirmed(functiontest.OrderID()), 2)))
 
-	assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM conversations WHERE claim IS NOT NULL"), "the claim is given back all the same")
+	assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM conversations WHERE claim IS NOT NULL"), "the claim is released nevertheless")
 }

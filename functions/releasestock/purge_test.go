@@ -80,7 +80,7 @@ func TestTicksOverlapAndAreHeededEachTime(t *testing.T) {
 	same := tick()
 	functiontest.Concurrently(4, func(int) { assert.NoError(t, f.Handle(t.Context(), same)) })
 	assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM reservation_log"))
-	assert.Equal(t, 20, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM inbox"), "a tick is no fact: it is not recorded")
+	assert.Equal(t, 20, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM inbox"), "a tick is not a fact, so the inbox does not record it")
 }
 
 // A tick reads 10,000 orders; the next one continues there, and starts over at the end.

@@ -48,7 +48,7 @@ func TestStartSaysWhatToSet(t *testing.T) {
 			ready, err := i.Ready(t.Context())
 			assert.NoError(t, err)
 			assert.False(t, ready)
-			assert.NoError(t, i.Stop(t.Context()), "the runtime stops what failed to start")
+			assert.NoError(t, i.Stop(t.Context()), "the runtime stops a function that failed to start")
 		})
 	}
 }
@@ -111,7 +111,7 @@ func TestStartKeepsWhatIsSet(t *testing.T) {
 	assert.Equal(t, 1, poked)
 
 	require.NoError(t, i.Stop(t.Context()))
-	assert.NoError(t, db.PingContext(t.Context()), "a pool that is shared stays open")
+	assert.NoError(t, db.PingContext(t.Context()), "a shared pool stays open")
 }
 
 func TestStartSetsAClockAndIDs(t *testing.T) {
@@ -202,7 +202,7 @@ func TestReadyAnswersInTimeOfADatabaseThatHangs(t *testing.T) {
 		})
 	}
 	all.Wait()
-	assert.LessOrEqual(t, i.DB.Stats().OpenConnections, 1, "it is asked once for all")
+	assert.LessOrEqual(t, i.DB.Stats().OpenConnections, 1, "one check serves all")
 }
 
 func TestIdsHaveTheTimeOfAClockThatWasSetBack(t *testing.T) {

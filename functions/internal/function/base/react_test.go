@@ -142,7 +142,7 @@ func TestOfABatchOnlyTheFactThatFailsIsTriedAgain(t *testing.T) {
 	}
 	assert.Equal(t, "batch failed, handling its events one at a time", messages[0])
 	assert.ElementsMatch(t, []any{"event handled", "event is poison", "event handled"}, messages[1:])
-	assert.Len(t, f.batches, 4, "the three together, and each alone")
+	assert.Len(t, f.batches, 4, "once as a batch, and each alone")
 	assert.Len(t, *pokes, 2)
 	assert.Equal(t, 2, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM inbox"))
 }
@@ -169,7 +169,7 @@ func TestAPanicIsAFailureOfItsEventAlone(t *testing.T) {
 			assert.Contains(t, line["stack"], "react_test.go")
 		}
 	}
-	assert.Equal(t, 2, stacks, "with the others, and alone")
+	assert.Equal(t, 2, stacks, "in the batch, and alone")
 }
 
 // Decoding refuses all values that the columns do not take. This is the case of one that passes decoding: a retry would fail
@@ -195,7 +195,7 @@ func TestAValueThatTheDatabaseRefusesIsPoison(t *testing.T) {
 		assert.Equal(t, "event is poison", lines[len(lines)-1]["msg"], name)
 	}
 	answers := functiontest.Together(t.Context(), stores, store("SKU-1", 1), store("\xff", 1), store("SKU-2", 1))
-	assert.Equal(t, []int{200, 422, 200}, functiontest.Statuses(answers), "which of a batch it is, is found out one by one")
+	assert.Equal(t, []int{200, 422, 200}, functiontest.Statuses(answers), "the retries alone show which one of the batch it is")
 
 	functiontest.AssertRetried(t, stores.Handle(t.Context(), store("SKU-3", -1))) // the level may be another one at the retry
 }
@@ -254,7 +254,7 @@ func TestAReactionToOneFactGetsThoseOfABatchInTheOrderOfTheirSubjects(t *testing
 	assert.Len(t, subjects, len(batch))
 	assert.True(t, slices.IsSorted(subjects), "%v", subjects)
 	for _, e := range outboxtest.Drain(t, f.DB) {
-		assert.Equal(t, e.Subject()+"#1", e.Extensions()["causationid"], "each has what it led to")
+		assert.Equal(t, e.Subject()+"#1", e.Extensions()["causationid"], "each has its effect")
 	}
 }
 
@@ -273,7 +273,7 @@ func TestTransactWakesTheRelayAfterTheCommit(t *testing.T) {
 	fact := functiontest.Event(t, reserved(order), 1)
 	i.Poke = func(string, ...uint8) {
 		*pokes = append(*pokes, 1)
-		assert.Equal(t, 1, mysqltest.Count(t, i.DB, "SELECT COUNT(*) FROM outbox"), "the row is there for the relay to see")
+		assert.Equal(t, 1, mysqltest.Count(t, i.DB, "SELECT COUNT(*) FROM outbox"), "the relay can see the row")
 	}
 	require.NoError(t, i.Transact(t.Context(), func(context.Context, *transaction.Tx) ([]event.Event, error) { return []event.Event{fact}, nil }))
 	require.NoError(t, i.Transact(t.Context(), func(context.Context, *transaction.Tx) ([]event.Event, error) { return nil, nil }))
@@ -347,7 +347,7 @@ func TestAnEmptyOutcomeIsNoLine(t *testing.T) {
 	functiontest.AssertRetried(t, f.Handle(t.Context(), tick))
 	lines := j.take(t)
 	require.Len(t, lines, 1)
-	assert.Equal(t, "tick-1", lines[0]["correlation_id"], "an event that begins a flow names it")
+	assert.Equal(t, "tick-1", lines[0]["correlation_id"], "an event that begins a flow gives it its id")
 	assert.NotContains(t, lines[0], "order_id")
 }
 

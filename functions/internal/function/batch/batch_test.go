@@ -224,7 +224,7 @@ func TestACallerWhoseTimeIsOverDoesNotWait(t *testing.T) {
 		d := &doubler{gate: make(chan struct{})}
 		c := batch.New(batch.Options{Size: 10, Parallel: 1, Timeout: time.Minute}, func(ctx context.Context, in []int, alone bool) ([]int, error) {
 			out, err := d.run(ctx, in, alone)
-			assert.NoError(t, ctx.Err(), "a batch works for many: it does not end with one of its callers")
+			assert.NoError(t, ctx.Err(), "a batch does not end when one of its callers leaves")
 			return out, err
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

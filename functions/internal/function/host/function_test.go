@@ -56,7 +56,7 @@ func TestNonEventsReachNoFunction(t *testing.T) {
 			assert.Contains(t, answer.Body.String(), c.says)
 			assert.Empty(t, f.got)
 			post(t, f, binary, data)
-			assert.Len(t, f.got, 1, "the function works on")
+			assert.Len(t, f.got, 1, "the function keeps working")
 		})
 	}
 }

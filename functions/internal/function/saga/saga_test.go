@@ -288,7 +288,7 @@ func TestApplyMovesAnOrderOnOnlyAlongTheRules(t *testing.T) {
 				}
 				require.Len(t, fact, 1)
 				assert.Equal(t, fmt.Sprintf("%s#%d", orderID, stored.Version+1), fact[0].ID())
-				assert.Equal(t, functiontest.OrderCorrelationID, fact[0].Extensions()["correlationid"], "without one of its own it goes on with the order's")
+				assert.Equal(t, functiontest.OrderCorrelationID, fact[0].Extensions()["correlationid"], "without its own correlation id it continues the order's")
 				assert.Equal(t, "cause-1", fact[0].Extensions()["causationid"])
 				assert.Equal(t, to, functiontest.Stored(t, db, orderID).Status)
 			})

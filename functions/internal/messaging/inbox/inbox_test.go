@@ -80,7 +80,7 @@ func TestAnEventHasItsEffectOnce(t *testing.T) {
 		duplicate, shards, err = once(t.Context(), db, consumer, e)
 		require.NoError(t, err)
 		assert.True(t, duplicate)
-		assert.Empty(t, shards, "nothing is new for the relay")
+		assert.Empty(t, shards, "the relay has no new rows")
 	}
 	assert.Equal(t, 1, effects(t, db))
 	assert.Equal(t, 1, handled(t, db))
@@ -138,7 +138,7 @@ func TestWorkThatFailsLeavesNoRecord(t *testing.T) {
 
 	duplicate, _, err = once(t.Context(), db, consumer, e)
 	require.NoError(t, err)
-	assert.False(t, duplicate, "the next delivery has the effect")
+	assert.False(t, duplicate, "the next delivery takes effect")
 }
 
 func TestASecondDeliveryWaitsForTheFirst(t *testing.T) {

@@ -86,7 +86,7 @@ func TestAFrozenRelayLosesItsShard(t *testing.T) {
 	b := &broker{t: t}
 	sent := sweep(t, db, b)
 	if time.Since(begun) < short.Idle {
-		assert.Zero(t, sent, "the shard is taken")
+		assert.Zero(t, sent, "the shard is claimed")
 	}
 	require.Eventually(t, func() bool {
 		sent += sweep(t, db, b)
@@ -94,7 +94,7 @@ func TestAFrozenRelayLosesItsShard(t *testing.T) {
 	}, 10*time.Second, 20*time.Millisecond)
 	close(thaw)
 
-	assert.Error(t, <-ended, "it marks nothing any more")
+	assert.Error(t, <-ended, "it can no longer mark rows")
 	assert.Equal(t, []string{"a#1"}, frozen.ids())
 	assert.Equal(t, []string{"a#1"}, b.ids())
 	assert.Equal(t, state{status: "SENT"}, stored(t, db, e))

@@ -51,7 +51,7 @@ type broker struct {
 
 func (b *broker) Publish(ctx context.Context, batch []event.Event) []outbox.Outcome {
 	_, bounded := ctx.Deadline()
-	assert.True(b.t, bounded, "the wait for the broker has an end")
+	assert.True(b.t, bounded, "the wait for the broker is bounded")
 	outcomes := make([]outbox.Outcome, len(batch))
 	aggregates := map[string]bool{}
 	for i, e := range batch {

@@ -81,7 +81,7 @@ func TestTransactStoresNothingWhenTheWorkFails(t *testing.T) {
 	})
 	assert.ErrorIs(t, err, refused)
 	assert.Empty(t, shards)
-	assert.Equal(t, 1, runs, "what is not transient is not tried again")
+	assert.Equal(t, 1, runs, "other errors are not retried")
 	assert.Zero(t, mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox"))
 }
 

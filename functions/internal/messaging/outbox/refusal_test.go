@@ -76,7 +76,7 @@ func TestRelayCountsARefusalAndHoldsBackItsAggregate(t *testing.T) {
 	assert.Less(t, next.Sub(before), time.Second<<(n-1)+10*time.Second, "the wait and the time of the sweep")
 
 	exec(t, db, "UPDATE outbox SET next_attempt_at = NOW(6) + INTERVAL 1 HOUR WHERE status = 'ERROR'")
-	assert.Zero(t, sweep(t, db, b), "the wait is kept")
+	assert.Zero(t, sweep(t, db, b), "the wait is unchanged")
 	b.answer = nil
 	makeDue(t, db)
 	assert.Equal(t, 2, sweep(t, db, b))
