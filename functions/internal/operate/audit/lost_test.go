@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/operate/audit"
+	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
 
@@ -31,9 +33,17 @@ func (s *system) removeAll(eventType string) {
 	require.NoError(s, admin.DeleteRecords(s.options.TopicPrefix+eventType, offsets))
 }
 
+// only leaves of the wiring the sources of one function.
+func (s *system) only(function string) {
+	w := *s.options.Wiring
+	w.Sources = slices.DeleteFunc(slices.Clone(w.Sources), func(source knative.KafkaSource) bool { return source.Sink != function })
+	s.options.Wiring = &w
+}
+
 func TestRecordsThatAreRemovedBeforeTheirConsumerCameAreABreach(t *testing.T) {
 	t.Parallel()
 	s := start(t, newTopics(t))
+	s.only("reserve-stock")
 	s.order(2)
 	s.settle() // every group has committed an offset on every partition
 	for range 5 {
@@ -76,6 +86,7 @@ func TestRecordsThatAConsumerHasFoundLostStayABreachForAsLongAsSentRowsAreKept(t
 func TestALossThatItsConsumerHasRecordedAndNotYetPassedOverIsOne(t *testing.T) {
 	t.Parallel()
 	s := start(t, newTopics(t))
+	s.only("reserve-stock")
 	s.order(2)
 	s.settle()
 	s.order(2)

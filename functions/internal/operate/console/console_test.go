@@ -292,7 +292,7 @@ func TestAnOrderIsShownAsATimeline(t *testing.T) {
 		assert.Equal(t, "1.0", s.Event["specversion"])
 	}
 	assert.Equal(t, []string{"create-order order.created", "reserve-stock inventory.reserved", "finalize-order order.confirmed"}, emitted)
-	require.Len(t, p.Steps[0].Deliveries, 1)
+	require.NotEmpty(t, p.Steps[0].Deliveries)
 	assert.Equal(t, "reserve-stock", p.Steps[0].Deliveries[0].Function)
 	assert.NotEmpty(t, p.Steps[0].Deliveries[0].At)
 	assert.Empty(t, p.Steps[1].Deliveries[0].At, "finalize-order has not handled it")
