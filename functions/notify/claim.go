@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cloudevents/sdk-go/v2/event"
+
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/sql/notifications"
 	"example.com/orders/sql/transaction"
@@ -18,22 +20,22 @@ var errBusy = errors.New("another delivery is notifying the customer about this 
 // claim claims news under the locks of their orders' rows and returns them. All other news get their outcomes: sent before,
 // overtaken by newer ones, or claimed by another delivery.
 func (f *Function) claim(ctx context.Context, all []*news, claim string, alone bool) (claimed []*news, err error) {
-	run := transaction.RunShared
+	transact := f.TransactShared
 	if alone {
-		run = transaction.Run
+		transact = f.Transact
 	}
-	err = run(ctx, f.DB, func(ctx context.Context, tx *transaction.Tx) error {
+	err = transact(ctx, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		orderIDs := ordersOf(all)
 		if err := notifications.New(tx.Deferred()).OpenConversations(ctx, orderIDs); err != nil {
-			return fmt.Errorf("open the conversations about %d orders: %w", len(orderIDs), err)
+			return nil, fmt.Errorf("open the conversations about %d orders: %w", len(orderIDs), err)
 		}
 		locked, known, err := notifications.New(tx).LockConversationsAndListNotifications(ctx, orderIDs)
 		if err != nil {
-			return fmt.Errorf("lock the conversations about %d orders: %w", len(orderIDs), err)
+			return nil, fmt.Errorf("lock the conversations about %d orders: %w", len(orderIDs), err)
 		}
 		var decided []notifications.UpsertNotificationParams
 		claimed, decided = f.decide(all, conversationsOf(locked, known, claim))
-		return f.write(ctx, tx, claimed, decided, claim)
+		return nil, f.write(ctx, tx, claimed, decided, claim)
 	})
 	return claimed, err
 }
@@ -144,11 +146,11 @@ func (f *Function) settle(ctx context.Context, claimed []*news, claim string) er
 		v := version{n.version, n.event.Source()}
 		notified[v] = append(notified[v], n)
 	}
-	return transaction.Run(ctx, f.DB, func(ctx context.Context, tx *transaction.Tx) error {
+	return f.Transact(ctx, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		q, now := notifications.New(tx.Deferred()), f.Now()
 		for v, of := range notified {
 			if err := q.EndConversations(ctx, notifications.EndConversationsParams{Version: v.number, OrderIds: ordersOf(of), Claim: &claim}); err != nil {
-				return fmt.Errorf("end the conversations about %d orders: %w", len(of), err)
+				return nil, fmt.Errorf("end the conversations about %d orders: %w", len(of), err)
 			}
 			ids := make([]string, len(of))
 			for i, n := range of {
@@ -156,13 +158,13 @@ func (f *Function) settle(ctx context.Context, claimed []*news, claim string) er
 			}
 			slices.Sort(ids)
 			if err := q.MarkNotificationsSent(ctx, notifications.MarkNotificationsSentParams{SentAt: &now, EventIds: ids, Source: v.source}); err != nil {
-				return fmt.Errorf("mark the notifications of %d events: %w", len(of), err)
+				return nil, fmt.Errorf("mark the notifications of %d events: %w", len(of), err)
 			}
 		}
 		if len(failed) == 0 {
-			return nil
+			return nil, nil
 		}
-		return q.ReleaseConversations(ctx, notifications.ReleaseConversationsParams{OrderIds: ordersOf(failed), Claim: &claim})
+		return nil, q.ReleaseConversations(ctx, notifications.ReleaseConversationsParams{OrderIds: ordersOf(failed), Claim: &claim})
 	})
 }
 

@@ -179,7 +179,7 @@ func TestAuditSeesEachBreach(t *testing.T) {
 		}, audit.Facts, "in the outbox of orders is not a fact about order"},
 		"a fact of an uncounted source about no order": {func(s *system, _, _, _ string) {
 			s.emit(schema.Orders, "points.awarded", unknownOrder, unknownOrder+"#1", "/points")
-		}, audit.Facts, "in the outbox of orders tells of an order that the schema does not have"},
+		}, audit.Facts, "in the outbox of orders is about an order that the schema does not have"},
 		"a row without attributes": {func(s *system, _, _, canceled string) {
 			s.exec(schema.Orders, "UPDATE orders SET version = 2 WHERE id = ?", canceled)
 			s.exec(schema.Orders, "UPDATE outbox SET headers = '{', status = 'NEW' WHERE aggregate_id = ? AND type = 'order.canceled'", canceled)
