@@ -1,5 +1,5 @@
 // Package deploy wraps a function in the form that func's runtime serves. The generated root package of a staged function
-// calls it, since it cannot import the internal packages.
+// calls it, since it cannot import the internal packages, and so does the harness for a function in its own process.
 package deploy
 
 import (

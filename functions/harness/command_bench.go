@@ -20,15 +20,16 @@ import (
 
 // benchCommand is the command with its flags.
 type benchCommand struct {
-	flags   *flag.FlagSet
-	load    bench.Options
-	floor   bool
-	spans   time.Duration
-	json    bool
-	plot    string
-	backlog int
-	pprof   bool
-	size    benchSize
+	flags    *flag.FlagSet
+	load     bench.Options
+	floor    bool
+	spans    time.Duration
+	json     bool
+	plot     string
+	backlog  int
+	pprof    bool
+	deployed bool
+	size     benchSize
 }
 
 // prepareBench adds the flags of bench.
@@ -50,6 +51,7 @@ func prepareBench(flags *flag.FlagSet) runner {
 	flags.IntVar(&b.backlog, "backlog", 0, "instead of orders: store so many `rows` in the outbox at once and measure how fast they are relayed")
 	flags.IntVar(&b.size.partitions, "partitions", 0, "partitions of each topic of the stack that is started (default what the manifests say)")
 	flags.IntVar(&b.size.members, "members", 1, "harnesses that are started to share the load, the consumer groups and the outboxes; several need MYSQL_DSN and KAFKA_BROKERS")
+	flags.BoolVar(&b.deployed, "deployed", false, "let the harness that is started run each function as a process of its own behind HTTP, and post events to them as a KafkaSource")
 	flags.BoolVar(&b.pprof, "pprof", false, "let the harness that is started serve Go's profiles, and say where")
 	return b.run
 }
@@ -65,7 +67,7 @@ func (b *benchCommand) run(ctx context.Context, o options, out streams) (err err
 	if b.floor {
 		b.load.Floor = b.spans
 	}
-	o.pprof = b.pprof
+	o.pprof, o.deployed = b.pprof, b.deployed
 	if err := errors.Join(b.load.Validate(), b.validateSize()); err != nil {
 		return err
 	}
@@ -182,9 +184,9 @@ func (b *benchCommand) target(ctx context.Context, o options, out streams) (targ
 			return target, nil, nil, err
 		}
 		o, end = begun.options, begun.end
-		target.APIs, target.PIDs, target.Started = begun.apis(), begun.pids(), true
-	} else if b.isSet("partitions") || b.isSet("members") {
-		return target, nil, nil, errors.New("--partitions and --members are for a stack that bench starts, and one is running: add --ephemeral, or stop that one")
+		target.APIs, target.Processes, target.Started = begun.apis(), begun.processes(), true
+	} else if b.isSet("partitions") || b.isSet("members") || b.deployed {
+		return target, nil, nil, errors.New("--partitions, --members and --deployed are for a stack that bench starts, and one is running: add --ephemeral, or stop that one")
 	}
 	s, closeServers, err := reach(ctx, o, out, needsDatabase|needsKafka)
 	if err != nil {
@@ -196,7 +198,7 @@ func (b *benchCommand) target(ctx context.Context, o options, out streams) (targ
 		target.APIs = []string{or(s.api, "http://"+reachable(o.addr))}
 	}
 	if running != nil {
-		target.PIDs = []int{running.PID}
+		target.Processes = running.processes()
 	}
 	wiring, err := loadWiring(s.config)
 	if err != nil {

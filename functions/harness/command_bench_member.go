@@ -20,7 +20,8 @@ type benchMember struct {
 
 	cmd   *exec.Cmd
 	ended chan struct{}
-	err   error // once ended is closed
+	err   error   // once ended is closed
+	run   runFile // once it is ready
 }
 
 // Ports among which bench looks for a free one: below the range from which outgoing connections take theirs.
@@ -52,7 +53,7 @@ func launchMember(o options, out streams) (*benchMember, error) {
 	}
 	defer func() { _ = log.Close() }() // the child has its own
 	fmt.Fprintf(out.stderr, "starting a harness, its log is %s\n", path)
-	m.cmd = exec.CommandContext(context.Background(), program, "up", "--addr", o.addr, "--data", o.data, "--ephemeral=false", "--log", o.logFormat, fmt.Sprintf("--pprof=%t", o.pprof))
+	m.cmd = exec.CommandContext(context.Background(), program, "up", "--addr", o.addr, "--data", o.data, "--ephemeral=false", "--log", o.logFormat, fmt.Sprintf("--pprof=%t", o.pprof), fmt.Sprintf("--deployed=%t", o.deployed))
 	for name, value := range o.environ {
 		m.cmd.Env = append(m.cmd.Env, name+"="+value)
 	}
@@ -62,6 +63,9 @@ func launchMember(o options, out streams) (*benchMember, error) {
 	}
 	if o.pprof {
 		fmt.Fprintf(out.stderr, "profile the load by go tool pprof http://%s/debug/pprof/profile?seconds=10\n", o.addr)
+		if o.deployed {
+			fmt.Fprintln(out.stderr, "profile a function in the same way, at its address in that log")
+		}
 	}
 	go func() {
 		m.err = m.cmd.Wait()
@@ -71,15 +75,29 @@ func launchMember(o options, out streams) (*benchMember, error) {
 }
 
 func freeAddress() (string, error) {
+	address, release, err := reserveAddress()
+	if err == nil {
+		release()
+	}
+	return address, err
+}
+
+// reserveAddress finds an address on which nobody listens. Until release no other harness finds it: the port is reserved by
+// its namesake of UDP, which nothing here uses.
+func reserveAddress() (address string, release func(), err error) {
 	for range benchPorts {
 		// Anywhere in the range: of two that start at once both would find the first port free.
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstBenchPort+rand.N(benchPorts)))
-		listener, err := net.Listen("tcp", address)
-		if err == nil {
-			return address, listener.Close()
+		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(firstBenchPort+rand.N(benchPorts)))
+		reserved, err := net.ListenPacket("udp", address)
+		if err != nil {
+			continue
 		}
+		if listener, err := net.Listen("tcp", address); err == nil && listener.Close() == nil {
+			return address, func() { _ = reserved.Close() }, nil // nothing was sent
+		}
+		_ = reserved.Close()
 	}
-	return "", fmt.Errorf("no port was found from %d to %d", firstBenchPort, firstBenchPort+benchPorts-1)
+	return "", nil, fmt.Errorf("no port was found from %d to %d", firstBenchPort, firstBenchPort+benchPorts-1)
 }
 
 // await returns when the harness is ready.
@@ -98,6 +116,7 @@ func (m *benchMember) await(ctx context.Context) error {
 		}
 		if answers(ctx, m.options.addr) {
 			if run, err := readRun(m.options.data); err == nil && run.PID == m.cmd.Process.Pid {
+				m.run = run
 				return nil
 			}
 		}
@@ -105,8 +124,11 @@ func (m *benchMember) await(ctx context.Context) error {
 }
 
 // logged is the end of the harness's log.
-func (m *benchMember) logged() string {
-	text, err := os.ReadFile(filepath.Join(m.options.data, benchLog))
+func (m *benchMember) logged() string { return tail(filepath.Join(m.options.data, benchLog)) }
+
+// tail is the end of a log.
+func tail(path string) string {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return ""
 	}

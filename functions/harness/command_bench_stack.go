@@ -16,6 +16,7 @@ import (
 
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/operate/bench"
 	"example.com/orders/sql/schema"
 )
 
@@ -125,7 +126,7 @@ func (s *benchStack) launch(ctx context.Context, members int, out streams) error
 	return nil
 }
 
-// apis and pids tell where the harnesses are.
+// apis and processes tell where the harnesses are.
 func (s *benchStack) apis() (apis []string) {
 	for _, m := range s.members {
 		apis = append(apis, "http://"+m.options.addr)
@@ -133,11 +134,11 @@ func (s *benchStack) apis() (apis []string) {
 	return apis
 }
 
-func (s *benchStack) pids() (pids []int) {
+func (s *benchStack) processes() (all []bench.Process) {
 	for _, m := range s.members {
-		pids = append(pids, m.cmd.Process.Pid)
+		all = append(all, m.run.processes()...)
 	}
-	return pids
+	return all
 }
 
 // end stops the harnesses, all at the same time, and removes what was temporary.

@@ -188,8 +188,8 @@ func TestBenchRefusesToResizeAStackThatRuns(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	s.up(t)
-	for _, flag := range []string{"--partitions", "--members"} {
-		b := launch(t, s.environ, "bench", "--data", s.data, flag, "1")
+	for _, flag := range []string{"--partitions=1", "--members=1", "--deployed"} {
+		b := launch(t, s.environ, "bench", "--data", s.data, flag)
 		<-b.ended
 		require.Error(t, b.err)
 		assert.Contains(t, b.log.String(), "for a stack that bench starts")

@@ -26,8 +26,9 @@ func prepareUp(flags *flag.FlagSet) runner {
 	interval := flags.Duration("audit-interval", 30*time.Second, "interval of the audits; 0 for never")
 	password := flags.Bool("kafka-password", false, "require KAFKA_SASL_USER and KAFKA_SASL_PASSWORD from the clients of the in-process Kafka, by KAFKA_SASL_MECHANISM")
 	profiles := flags.Bool("pprof", false, "serve Go's profiles at /debug/pprof/")
+	deployed := flags.Bool("deployed", false, "run each function as a process of its own behind HTTP, and post events to them as a KafkaSource")
 	return func(ctx context.Context, o options, out streams) error {
-		o.chaos, o.auditInterval, o.pprof, o.kafkaPassword = c, *interval, *profiles, *password
+		o.chaos, o.auditInterval, o.pprof, o.kafkaPassword, o.deployed = c, *interval, *profiles, *password, *deployed
 		return up(ctx, o, out)
 	}
 }
@@ -94,10 +95,16 @@ func up(ctx context.Context, o options, out streams) (err error) {
 		log: log, wiring: wiring, servers: servers, metrics: metrics.New(),
 		hosts: o.hosts.with(o.addr, listener.Addr().String()), addr: ownAddress(o.addr, listener.Addr()),
 	}
+	if o.deployed {
+		if h.processes, err = newProcesses(wiring.Services, data.path, o.pprof, log); err != nil {
+			return err
+		}
+		defer h.processes.close()
+	}
 	if err := h.start(ctx, o); err != nil {
 		return errors.Join(err, h.stop(ctx))
 	}
-	if err := data.announce(servers, listener.Addr().String()); err != nil {
+	if err := data.announce(servers, listener.Addr().String(), pids(h.functions)); err != nil {
 		return errors.Join(err, h.stop(ctx))
 	}
 	return h.serve(ctx, o, listener, func() {

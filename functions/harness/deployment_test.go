@@ -31,7 +31,7 @@ func announced(t *testing.T, config map[string]string) (folder string, end func(
 	folder = t.TempDir()
 	data, err := openData(options{data: folder})
 	require.NoError(t, err)
-	require.NoError(t, data.announce(&servers{config: config}, "127.0.0.1:8080"))
+	require.NoError(t, data.announce(&servers{config: config}, "127.0.0.1:8080", nil))
 	ended := false
 	end = func() {
 		if !ended {

@@ -36,6 +36,8 @@ type harness struct {
 	hosts   hosts
 	addr    string // host:port at which this process reaches itself
 
+	processes *processes // nil when the functions run in this one
+
 	pools       *pools
 	functions   map[string]functions.Function                       // by deployed name
 	handlers    map[string]http.Handler                             // the same, as HTTP handlers
@@ -81,6 +83,9 @@ func (h *harness) start(ctx context.Context, o options) error {
 		}
 		f := h.functions[spec.Sink]
 		submit := f.Shared().Submit
+		if h.processes != nil {
+			submit, spec.Consumers = nil, underWay
+		}
 		if o.chaos.strikes(spec.Sink) {
 			deliver, submit = o.chaos.around(deliver), nil
 		}
@@ -118,6 +123,9 @@ func (h *harness) add(ctx context.Context, service knative.Service) error {
 		return fmt.Errorf("the catalogue has no function %q", service.Function)
 	}
 	f := construct()
+	if h.processes != nil {
+		f = h.processes.remote(service, f)
+	}
 	config := map[string]string{}
 	for _, source := range []map[string]string{service.Env, h.servers.config} {
 		for name, value := range source {
@@ -221,18 +229,26 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 	for _, p := range h.pokers {
 		p.wait()
 	}
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
-	defer cancel()
-	return errors.Join(err, h.stop(stopping))
+	return errors.Join(err, h.stop(ctx))
 }
 
-// stop stops the functions and closes what they share.
+// stop stops the functions, all at the same time, and closes what they share, within stopWithin.
 func (h *harness) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
 	errs := []error{h.console.Close(ctx)}
+	stopped := make(chan error, len(h.functions))
 	for name, f := range h.functions {
-		if err := f.Stop(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("stop %s: %w", name, err))
-		}
+		go func() {
+			err := f.Stop(ctx)
+			if err != nil {
+				err = fmt.Errorf("stop %s: %w", name, err)
+			}
+			stopped <- err
+		}()
+	}
+	for range h.functions {
+		errs = append(errs, <-stopped)
 	}
 	if h.deadLetters != nil {
 		errs = append(errs, h.deadLetters.Close())

@@ -52,7 +52,7 @@ More of the environment:
 // command is a subcommand of the program.
 type command struct {
 	name string // one word or two; after them NAME, when it takes one
-	does string // for --help
+	does string // for --help; empty for a command that is not for users
 	// prepare adds the command's own flags to the common ones, and returns the func that runs it after parsing.
 	prepare func(*flag.FlagSet) runner
 }
@@ -91,6 +91,7 @@ func commands() []command {
 		{"outbox discard", "give up parked rows: they are never sent, but stay visible", outboxDiscard},
 		{"outbox purge", "delete the rows that were sent long ago", outboxPurge},
 		{"new reaction NAME", "write a function that reacts to an event, with all that belongs to it, into this checkout", prepareNewReaction},
+		{"function", "", prepareFunction},
 		{"version", "print the version and the commit of the program", plain(versionCommand)},
 	}
 }
@@ -137,7 +138,9 @@ func run(ctx context.Context, args []string, out streams) error {
 func help(w io.Writer, flags *flag.FlagSet, c command) {
 	fmt.Fprint(w, "Usage: harness [command] [flags]\n\nRuns all functions of the order system in one process.\n\nCommands:\n")
 	for _, each := range commands() {
-		fmt.Fprintf(w, "  %-20s %s\n", each.name, each.does)
+		if each.does != "" {
+			fmt.Fprintf(w, "  %-20s %s\n", each.name, each.does)
+		}
 	}
 	fmt.Fprintf(w, "\nFlags of %s (the environment sets those with a variable in brackets):\n", c.name)
 	flags.PrintDefaults()

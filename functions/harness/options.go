@@ -32,6 +32,7 @@ type options struct {
 	chaos         chaos         // for the command up
 	auditInterval time.Duration // for the command up; zero means no audits
 	pprof         bool          // serve Go's profiles
+	deployed      bool          // for the command up; each function runs in its own process
 	kafkaPassword bool          // for the command up; the in-process Kafka requires a password
 
 	environ map[string]string

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
+
+	"example.com/orders/functions/internal/operate/bench"
 )
 
 // runFile describes for other commands the deployment of the harness on a data folder, and its address while it runs. It
@@ -22,6 +24,8 @@ type runFile struct {
 	DSN     string `json:"dsn"` // without the password
 	// Password is whether the DSN has one.
 	Password bool `json:"password,omitempty"`
+	// Functions are the processes of functions, by deployed name, where each function has its own.
+	Functions map[string]int `json:"functions,omitempty"`
 	// Own lists the variables of the harness's own servers, whose addresses are valid while it runs.
 	Own []string `json:"own,omitempty"`
 	// Variables has the deploymentVariables and trustVariables that are set, without the DSN and the brokers.
@@ -118,6 +122,15 @@ func (r runFile) variables(running bool) map[string]string {
 	return all
 }
 
+// processes are those of the harness, its own first.
+func (r runFile) processes() []bench.Process {
+	all := []bench.Process{{PID: r.PID}}
+	for _, name := range slices.Sorted(maps.Keys(r.Functions)) {
+		all = append(all, bench.Process{Function: name, PID: r.Functions[name]})
+	}
+	return all
+}
+
 // readRun reads the run file of a folder.
 func readRun(path string) (run runFile, err error) {
 	text, err := os.ReadFile(filepath.Join(path, runName))
@@ -141,9 +154,10 @@ func writeRun(path string, run runFile) error {
 }
 
 // announce writes the run file of a harness with these servers.
-func (d *dataFolder) announce(s *servers, addr string) error {
+func (d *dataFolder) announce(s *servers, addr string, functions map[string]int) error {
 	run, err := s.describe(addr)
 	if err == nil {
+		run.Functions = functions
 		err = writeRun(d.path, run)
 	}
 	if err != nil {
@@ -159,7 +173,7 @@ func forget(path string) error {
 		return nil
 	}
 	if err == nil {
-		run.PID, run.Addr = 0, ""
+		run.PID, run.Addr, run.Functions = 0, "", nil
 		err = writeRun(path, run)
 	} else {
 		err = os.Remove(filepath.Join(path, runName)) // it cannot be read

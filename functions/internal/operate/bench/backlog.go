@@ -91,7 +91,7 @@ func Drain(ctx context.Context, target Target, rows int, within time.Duration, w
 			return err
 		}
 		show.say("draining them")
-		used = startUsage(target.PIDs)
+		used = startUsage(target.Processes)
 		return nil
 	}); err != nil {
 		return nil, err

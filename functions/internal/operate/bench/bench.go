@@ -24,10 +24,18 @@ type Target struct {
 	Outboxes []string
 	// MaxConns is the maximum number of connections of each harness to each schema.
 	MaxConns int
-	// PIDs are the harnesses' processes if they are on this machine; without them the report has no CPU and memory.
-	PIDs []int
+	// Processes are the harnesses, and functions in their own processes, if they are on this machine; without them the report
+	// has no CPU and memory.
+	Processes []Process
 	// Started is whether it was started for this run, with new tables and topics.
 	Started bool
+}
+
+// Process is a process of the stack whose CPU time and memory are measured.
+type Process struct {
+	// Function is the deployed name of the function that it runs, empty for a harness.
+	Function string
+	PID      int
 }
 
 // connections returns the number of connections of all harnesses to each schema, which the floor uses, too.
@@ -162,7 +170,7 @@ func (r *runner) measure(ctx context.Context, shape *shape, report *Report) erro
 	if err != nil {
 		return err
 	}
-	usage := startUsage(r.target.PIDs)
+	usage := startUsage(r.target.Processes)
 	run, err := r.load(ctx, r.options, shape, usage)
 	if err != nil && !errors.Is(err, ErrLost) {
 		return err

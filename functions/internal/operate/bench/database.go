@@ -27,6 +27,11 @@ type database struct {
 // describe returns the configuration of the stack.
 func (d database) describe(ctx context.Context, target Target) (Stack, error) {
 	s := Stack{API: strings.Join(target.APIs, ","), Members: len(target.APIs), Brokers: target.Brokers, MaxConns: target.MaxConns, Started: target.Started}
+	for _, p := range target.Processes {
+		if p.Function != "" {
+			s.Functions++
+		}
+	}
 	var comment string
 	err := d.db.QueryRowContext(ctx, "SELECT VERSION(), @@version_comment, @@innodb_flush_log_at_trx_commit, @@sync_binlog, @@log_bin").
 		Scan(&s.Database, &comment, &s.Flush, &s.SyncBinlog, &s.Binlog)

@@ -69,10 +69,12 @@ type Machine struct {
 // Stack describes the stack under test.
 type Stack struct {
 	API string `json:"api"`
-	// Members is the number of harnesses that share the load; MaxConns applies to each.
-	Members  int      `json:"members"`
-	Database string   `json:"database"`
-	Brokers  []string `json:"brokers"`
+	// Members is the number of harnesses that share the load; MaxConns applies to each, or to each function in its own process.
+	Members int `json:"members"`
+	// Functions is the number of functions in their own processes; 0 if all run in the harness.
+	Functions int      `json:"functions"`
+	Database  string   `json:"database"`
+	Brokers   []string `json:"brokers"`
 	// Partitions is the number of partitions per topic.
 	Partitions int `json:"partitions"`
 	// Flush 1 writes every commit to disk.
@@ -84,12 +86,18 @@ type Stack struct {
 }
 
 func (s Stack) size() string {
+	if s.Functions > 0 {
+		return fmt.Sprintf("%d functions in their own processes, %d connections each, %d partitions per topic, members: %d", s.Functions, s.MaxConns, s.Partitions, s.Members)
+	}
 	return fmt.Sprintf("%d connections per schema, %d partitions per topic, members: %d", s.MaxConns, s.Partitions, s.Members)
 }
 
 // together says whose CPU and memory the report has.
 func (s Stack) together() string {
-	if s.Members < 2 {
+	switch {
+	case s.Functions > 0:
+		return fmt.Sprintf(" (the sums of %d processes)", s.Members+s.Functions)
+	case s.Members < 2:
 		return ""
 	}
 	return fmt.Sprintf(" (the sums of %d harnesses)", s.Members)
@@ -111,9 +119,12 @@ func (o Options) load() Load {
 	return Load{Orders: o.Orders, Concurrency: o.Concurrency, Rate: o.Rate, SKUs: o.SKUs, Skew: o.Skew, Lines: o.Lines, Seed: o.Seed, Warmup: o.Warmup}
 }
 
-// Usage is CPU time in seconds, from the first POST until every order has ended, summed over the harnesses.
+// Usage is CPU time in seconds, from the first POST until every order has ended, summed over the harnesses and over functions
+// in their own processes.
 type Usage struct {
 	HarnessSeconds float64 `json:"harnessCpuSeconds"`
+	// FunctionSeconds is the part of each function that is a process of its own.
+	FunctionSeconds map[string]float64 `json:"functionCpuSeconds,omitempty"`
 	// PerThousand is the harness's CPU seconds per 1,000 confirmed orders.
 	PerThousand float64 `json:"harnessCpuSecondsPer1000"`
 	// HarnessMiB is the highest total memory of the harnesses at one time.
@@ -269,6 +280,9 @@ func (r *Report) Write(out io.Writer) error {
 	}
 	fmt.Fprintf(w, "CPU seconds\t%.2f harness, %.2f load generator, %.2f whole machine, %.2f stolen by its host, in %.2f s\n",
 		u.HarnessSeconds, u.GeneratorSeconds, u.MachineSeconds, u.StolenSeconds, u.WallSeconds)
+	for _, name := range slices.Sorted(maps.Keys(u.FunctionSeconds)) {
+		fmt.Fprintf(w, "\t%.2f %s\n", u.FunctionSeconds[name], name)
+	}
 	fmt.Fprintf(w, "per order\t%s (all clients of the server)\n", statusText(r.PerOrder.Status))
 	for i, s := range r.PerOrder.Statements {
 		if i == shown {

@@ -213,12 +213,16 @@ func TestCPUTimeIsParsedFromProc(t *testing.T) {
 	assert.Zero(t, parseMachine("intr 1 2 3"))
 }
 
-func TestUsageOfSeveralHarnessesIsTheirSum(t *testing.T) {
+func TestUsageOfSeveralProcessesIsTheirSum(t *testing.T) {
 	t.Parallel()
 	self := os.Getpid()
-	one, two := startUsage([]int{self}), startUsage([]int{self, self})
-	assert.InDelta(t, 2*one.harness, two.harness, 1)
+	one, two := startUsage([]Process{{PID: self}}), startUsage([]Process{{PID: self}, {Function: "notify", PID: self}})
 	assert.InDelta(t, 2*one.rss.Load(), two.rss.Load(), float64(one.rss.Load())/2)
+	one.before, two.before = []float64{-10}, []float64{-10, -10} // they have used ten seconds more
+	alone, both := one.stop(5), two.stop(5)
+	assert.InDelta(t, 2*alone.HarnessSeconds, both.HarnessSeconds, 1)
+	assert.InDelta(t, alone.HarnessSeconds, both.FunctionSeconds["notify"], 1)
+	assert.Nil(t, alone.FunctionSeconds)
 	none := startUsage(nil).stop(5)
 	assert.Zero(t, none.HarnessSeconds)
 	assert.Zero(t, none.HarnessMiB)
@@ -227,6 +231,7 @@ func TestUsageOfSeveralHarnessesIsTheirSum(t *testing.T) {
 func TestReportsNameMembersAndPartitions(t *testing.T) {
 	t.Parallel()
 	one, three := Stack{Members: 1, Partitions: 6, MaxConns: 8}, Stack{Members: 3, Partitions: 6, MaxConns: 8}
+	deployed := Stack{Members: 1, Functions: 11, Partitions: 6, MaxConns: 8}
 	for name, write := range map[string]func(Stack, io.Writer) error{
 		"of a load": func(s Stack, out io.Writer) error {
 			return (&Report{Stack: s, Usage: Usage{HarnessSeconds: 1}}).Write(out)
@@ -235,13 +240,16 @@ func TestReportsNameMembersAndPartitions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var alone, shared bytes.Buffer
+			var alone, shared, apart bytes.Buffer
 			require.NoError(t, write(one, &alone))
 			require.NoError(t, write(three, &shared))
+			require.NoError(t, write(deployed, &apart))
 			assert.Contains(t, alone.String(), "8 connections per schema, 6 partitions per topic, members: 1")
 			assert.NotContains(t, alone.String(), "the sums")
 			assert.Contains(t, shared.String(), "members: 3")
 			assert.Contains(t, shared.String(), "MiB (the sums of 3 harnesses)")
+			assert.Contains(t, apart.String(), "11 functions in their own processes, 8 connections each")
+			assert.Contains(t, apart.String(), "MiB (the sums of 12 processes)")
 		})
 	}
 	text, err := json.Marshal(three)

@@ -14,36 +14,35 @@ import (
 // ticksPerSecond is the unit of CPU time in Linux's /proc, on every architecture that Go supports.
 const ticksPerSecond = 100
 
-// usage measures the CPU and the memory of the harnesses, of this process and of the machine. Without Linux's /proc the
+// usage measures the CPU and the memory of the stack's processes, of this process and of the machine. Without Linux's /proc the
 // values stay zero.
 type usage struct {
-	pids    []int
-	begin   time.Time
-	harness float64
-	self    float64
-	machine machineTime
-	rss     atomic.Int64 // the highest total of all harnesses at one time, in bytes
+	processes []Process
+	begin     time.Time
+	before    []float64 // the CPU time of each process
+	self      float64
+	machine   machineTime
+	rss       atomic.Int64 // the highest total of all processes at one time, in bytes
 }
 
-func startUsage(pids []int) *usage {
-	u := &usage{pids: pids, begin: time.Now(), harness: sum(pids, cpuOf), self: ownCPU(), machine: cpuOfMachine()}
+func startUsage(processes []Process) *usage {
+	u := &usage{processes: processes, begin: time.Now(), self: ownCPU(), machine: cpuOfMachine()}
+	for _, p := range processes {
+		u.before = append(u.before, cpuOf(p.PID))
+	}
 	u.look()
 	return u
 }
 
-func sum[T int64 | float64](pids []int, of func(pid int) T) (all T) {
-	for _, pid := range pids {
-		all += of(pid)
-	}
-	return all
-}
-
-// look samples the memory of the harnesses.
+// look samples the memory of the processes.
 func (u *usage) look() {
 	if u == nil {
 		return
 	}
-	now := sum(u.pids, rssOf)
+	var now int64
+	for _, p := range u.processes {
+		now += rssOf(p.PID)
+	}
 	for {
 		most := u.rss.Load()
 		if now <= most || u.rss.CompareAndSwap(most, now) {
@@ -57,9 +56,19 @@ func (u *usage) stop(orders int) Usage {
 	u.look()
 	machine := cpuOfMachine()
 	result := Usage{
-		HarnessSeconds: sum(u.pids, cpuOf) - u.harness, HarnessMiB: float64(u.rss.Load()) / (1 << 20),
+		HarnessMiB:       float64(u.rss.Load()) / (1 << 20),
 		GeneratorSeconds: ownCPU() - u.self, MachineSeconds: machine.busy - u.machine.busy, StolenSeconds: machine.stolen - u.machine.stolen,
-		WallSeconds: time.Since(u.begin).Seconds(), PerThousand: 0,
+		WallSeconds: time.Since(u.begin).Seconds(),
+	}
+	for i, p := range u.processes {
+		used := cpuOf(p.PID) - u.before[i]
+		result.HarnessSeconds += used
+		if p.Function != "" {
+			if result.FunctionSeconds == nil {
+				result.FunctionSeconds = map[string]float64{}
+			}
+			result.FunctionSeconds[p.Function] += used
+		}
 	}
 	if orders > 0 {
 		result.PerThousand = result.HarnessSeconds / float64(orders) * 1000
