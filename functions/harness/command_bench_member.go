@@ -58,6 +58,8 @@ func launchMember(o options, out streams) (*benchMember, error) {
 		m.cmd.Env = append(m.cmd.Env, name+"="+value)
 	}
 	m.cmd.Stdout, m.cmd.Stderr = log, log
+	// The signals of a terminal are for this process: a harness that gets them and then ours as well ends without draining.
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := m.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start a harness: %w", err)
 	}

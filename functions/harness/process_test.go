@@ -70,7 +70,14 @@ type process struct {
 // launch starts a harness and does not wait for it. It is stopped with the test.
 func launch(t testing.TB, environ []string, args ...string) *process {
 	t.Helper()
+	return launchAs(t, nil, environ, args...)
+}
+
+// launchAs is launch with attributes of the process.
+func launchAs(t testing.TB, attributes *syscall.SysProcAttr, environ []string, args ...string) *process {
+	t.Helper()
 	p := &process{cmd: exec.CommandContext(context.Background(), os.Args[0], args...), ended: make(chan struct{})}
+	p.cmd.SysProcAttr = attributes
 	p.cmd.Env = append(append(os.Environ(), asHarness+"=1"), environ...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.log
 	require.NoError(t, p.cmd.Start())

@@ -120,8 +120,10 @@ func (p *processes) remote(service knative.Service, local functions.Function) fu
 	return &remoteAPI{r, &httputil.ReverseProxy{
 		Rewrite:   func(request *httputil.ProxyRequest) { request.SetURL(to) },
 		Transport: p.client.Transport,
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			p.log.Warn("function not reached", "function", service.Name, "error", err)
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() == nil { // the client has not gone
+				p.log.Warn("function not reached", "function", service.Name, "error", err)
+			}
 			w.WriteHeader(http.StatusBadGateway)
 		},
 	}}
