@@ -51,7 +51,7 @@ func prepareBench(flags *flag.FlagSet) runner {
 	flags.IntVar(&b.backlog, "backlog", 0, "instead of orders: store so many `rows` in the outbox at once and measure how fast they are relayed")
 	flags.IntVar(&b.size.partitions, "partitions", 0, "partitions of each topic of the stack that is started (default what the manifests say)")
 	flags.IntVar(&b.size.members, "members", 1, "harnesses that are started to share the load, the consumer groups and the outboxes; several need MYSQL_DSN and KAFKA_BROKERS")
-	flags.BoolVar(&b.deployed, "deployed", false, "let the harness that is started run each function as a process of its own behind HTTP, and post events to them as a KafkaSource")
+	flags.BoolVar(&b.deployed, "deployed", false, "let the harness that is started run each function as a process of its own behind HTTP, and post events to it as a KafkaSource does")
 	flags.BoolVar(&b.pprof, "pprof", false, "let the harness that is started serve Go's profiles, and say where")
 	return b.run
 }

@@ -26,7 +26,7 @@ func prepareUp(flags *flag.FlagSet) runner {
 	interval := flags.Duration("audit-interval", 30*time.Second, "interval of the audits; 0 for never")
 	password := flags.Bool("kafka-password", false, "require KAFKA_SASL_USER and KAFKA_SASL_PASSWORD from the clients of the in-process Kafka, by KAFKA_SASL_MECHANISM")
 	profiles := flags.Bool("pprof", false, "serve Go's profiles at /debug/pprof/")
-	deployed := flags.Bool("deployed", false, "run each function as a process of its own behind HTTP, and post events to them as a KafkaSource")
+	deployed := flags.Bool("deployed", false, "run each function as a process of its own behind HTTP, as bench --deployed measures them; /metrics has nothing of theirs")
 	return func(ctx context.Context, o options, out streams) error {
 		o.chaos, o.auditInterval, o.pprof, o.kafkaPassword, o.deployed = c, *interval, *profiles, *password, *deployed
 		return up(ctx, o, out)
