@@ -35,7 +35,7 @@ func TestBaseRoutesEachTopicToItsFunctions(t *testing.T) {
 		routes[s.Topic] = append(routes[s.Topic], s.Sink)
 	}
 	for file, heading := range map[string]string{
-		"README.md": "| topic | functions |", "../events/README.md": "| type, version 1 | source | told by | when | heard by |",
+		"README.md": "| topic | consumers |", "../events/README.md": "| type, version 1 | source | producers | when | consumers |",
 	} {
 		assert.Equal(t, routes, said(t, file, heading), file)
 	}

@@ -55,10 +55,12 @@ func TestHealthNamesHangingPartsAndRecoversSoonAfter(t *testing.T) {
 				if status == http.StatusOK {
 					return false
 				}
-				t.Logf("reported within %s", took.Round(time.Millisecond))
 				for _, name := range c.reasons {
-					assert.Contains(t, reasons[name], "no answer within 2s", reasons)
+					if !strings.Contains(reasons[name], "no answer within 2s") {
+						return false // it was asked before the freeze
+					}
 				}
+				t.Logf("reported within %s", took.Round(time.Millisecond))
 				return true
 			})
 			assert.Equal(t, http.StatusServiceUnavailable, p.get(t, "/health/ready", nil))

@@ -27,7 +27,7 @@ func TestEachOutcomeIsCounted(t *testing.T) {
 		_ = f.Handle(t.Context(), handled.e) // other tests check the answer
 	}
 	require.NoError(t, testutil.GatherAndCompare(f.Metrics.Registry, strings.NewReader(`
-# HELP orders_function_events_total Events by what a function did with them: handled, duplicate (absorbed), retried (failed, to come again), poisoned.
+# HELP orders_function_events_total Events by what a function did with them: handled, duplicate (absorbed), retried (failed, to be delivered again), poisoned.
 # TYPE orders_function_events_total counter
 orders_function_events_total{function="reserve-stock",outcome="handled"} 2
 orders_function_events_total{function="reserve-stock",outcome="duplicate"} 1

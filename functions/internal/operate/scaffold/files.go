@@ -36,11 +36,11 @@ func (p *plan) wiring(hasDeadLetters bool) {
 	var topics, sinks []edit
 	who, catalogue := []edit{heard(p.On, p.Name)}, []edit{heard(p.On, p.Name)}
 	if p.Emits != "" {
-		catalogue = append(catalogue, row("| type, version 1 | source | told by | when | heard by |",
+		catalogue = append(catalogue, row("| type, version 1 | source | producers | when | consumers |",
 			fmt.Sprintf("| [%s](testdata/%s.v1.json) | `/%s` | %s | %s was handled | %s |", p.Emits, p.Emits, p.Family(), p.Name, p.On, nobody)))
 		topics = append(topics, another(p.On, p.Emits, "order.created"+deadLetterSuffix))
 		sinks = append(sinks, another(p.On, p.Emits, ""))
-		who = append(who, row("| topic | functions |", "| "+p.Emits+" | "+nobody+" |"))
+		who = append(who, row("| topic | consumers |", "| "+p.Emits+" | "+nobody+" |"))
 	}
 	if !hasDeadLetters {
 		const like = "order.created" + deadLetterSuffix
