@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -127,11 +128,8 @@ func (h *harness) add(ctx context.Context, service knative.Service) error {
 		f = h.processes.remote(service, f)
 	}
 	config := map[string]string{}
-	for _, source := range []map[string]string{service.Env, h.servers.config} {
-		for name, value := range source {
-			config[name] = value
-		}
-	}
+	maps.Copy(config, service.Env)
+	maps.Copy(config, h.servers.config)
 	base := f.Shared()
 	base.Log, base.Poke, base.Metrics = h.log, h.poke, h.metrics
 	if base.Schema != "" { // the relay has its own pool

@@ -169,9 +169,7 @@ func Answer[T events.Data](b *Base, o batch.Options, answer batch.Run[Fact[T], O
 func (b *Base) On(eventType string, handle func(context.Context, event.Event) (outcome string, err error)) {
 	b.on(eventType, func(ctx context.Context, es []event.Event, done func(int, error)) {
 		for n, e := range es {
-			begin := time.Now()
-			outcome, err := handle(ctx, e)
-			done(n, b.report(ctx, e, begin, outcome, err))
+			done(n, b.Observe(ctx, e, func() (string, error) { return handle(ctx, e) }))
 		}
 	})
 }

@@ -5,6 +5,7 @@ package console
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -61,22 +62,21 @@ func New(o Options) (*Console, error) {
 	for range maxReaders {
 		c.readers <- nil
 	}
-	for name, pool := range map[string]**sql.DB{
-		schema.Orders: &c.orders, schema.Inventory: &c.inventory, schema.Notifications: &c.notifications, schema.Operations: &c.operations,
-	} {
+	var failed error
+	open := func(name string) *sql.DB {
 		db, err := o.Open(name)
 		if err != nil {
-			return nil, fmt.Errorf("open %s for the console: %w", name, err)
+			failed = errors.Join(failed, fmt.Errorf("open %s for the console: %w", name, err))
 		}
-		*pool = db
+		return db
 	}
+	c.orders, c.inventory, c.notifications, c.operations = open(schema.Orders), open(schema.Inventory), open(schema.Notifications), open(schema.Operations)
 	c.outboxPools = map[string]*sql.DB{}
 	for _, name := range o.Wiring.Outboxes() {
-		db, err := o.Open(name)
-		if err != nil {
-			return nil, fmt.Errorf("open %s for the console: %w", name, err)
-		}
-		c.outboxPools[name] = db
+		c.outboxPools[name] = open(name)
+	}
+	if failed != nil {
+		return nil, failed
 	}
 	c.hub = newHub(c.view)
 	return c, nil
