@@ -165,6 +165,7 @@ func (c *checker) service(m serviceManifest) {
 	one := template.Spec.Containers[0]
 	c.require(one.Image != "", m.header, "image is missing: name it")
 	c.require(one.ReadinessProbe.HTTPGet.Path == "/health/readiness", m.header, "readinessProbe must get /health/readiness: a function serves before it has started")
+	c.require(one.ReadinessProbe.PeriodSeconds > 0, m.header, "readinessProbe has no periodSeconds: a pod that is not ready at the first look waits for the next one, by default for 10 s")
 	c.require(one.LivenessProbe.HTTPGet.Path == "/health/liveness", m.header, "livenessProbe must get /health/liveness")
 	c.resources(m.header, one.Resources)
 	c.secure(m.header, one.SecurityContext)

@@ -70,6 +70,7 @@ func TestLoadRefusesBrokenManifests(t *testing.T) {
 		"no seccomp profile":          {reserve, "type: RuntimeDefault", "type: Unconfined", "or no pod is admitted"},
 		"files that can be written":   {reserve, "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "functions write no files"},
 		"no image":                    {reserve, "image: example.com/orders/reserve-stock", "image: \"\"", "image is missing"},
+		"readiness seldom looked at":  {reserve, "            periodSeconds: 2\n", "", "readinessProbe has no periodSeconds"},
 		"no readiness probe":          {reserve, "/health/readiness", "/", "readinessProbe must get /health/readiness"},
 		"no liveness probe":           {reserve, "/health/liveness", "/", "livenessProbe must get /health/liveness"},
 		"no resources":                {reserve, "memory: 256Mi", "memory: \"\"", "resources must give cpu and memory"},

@@ -128,6 +128,8 @@ type probe struct {
 	HTTPGet struct {
 		Path string `json:"path"`
 	} `json:"httpGet"`
+	PeriodSeconds    int `json:"periodSeconds"`
+	FailureThreshold int `json:"failureThreshold"`
 }
 
 type resources struct {

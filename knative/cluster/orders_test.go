@@ -61,7 +61,7 @@ func TestAFunctionStartsCold(t *testing.T) {
 	for _, service := range services {
 		await(t, 4*time.Minute, service+" has no pod", func() bool { return len(pods(t, service)) == 0 })
 		watch := exec.CommandContext(t.Context(), "kubectl", "get", "pods", "-n", "orders", "-l", "serving.knative.dev/service="+service, "-w", "--no-headers",
-			"-o", "custom-columns=P:.status.phase,N:.spec.nodeName,R:.status.conditions[?(@.type=='Ready')].status,S:.status.containerStatuses[*].state.running.startedAt")
+			"-o", "custom-columns=D:.metadata.deletionTimestamp,P:.status.phase,R:.status.conditions[?(@.type=='Ready')].status")
 		output, err := watch.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, watch.Start())
@@ -75,7 +75,10 @@ func TestAFunctionStartsCold(t *testing.T) {
 		var steps []string
 		for lines := bufio.NewScanner(output); lines.Scan(); {
 			fields := strings.Fields(lines.Text())
-			steps = append(steps, time.Since(begin).Round(time.Millisecond).String()+" "+fields[0]+", ready: "+fields[2])
+			if fields[0] != "<none>" {
+				continue // a pod from before, which is terminating
+			}
+			steps = append(steps, time.Since(begin).Round(time.Millisecond).String()+" "+fields[1]+", ready: "+fields[2])
 			if fields[2] == "True" {
 				break
 			}
