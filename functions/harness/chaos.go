@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/spf13/pflag"
 
 	"example.com/orders/functions/internal/messaging/delivery"
 	"example.com/orders/knative"
@@ -34,7 +34,7 @@ type chaos struct {
 	poison    float64       // not delivered, answered as poison: it becomes a dead letter
 }
 
-func (c *chaos) flags(flags *flag.FlagSet) {
+func (c *chaos) flags(flags *pflag.FlagSet) {
 	flags.Func("chaos", "inject faults into deliveries: any of duplicate=`RATE`,delay=RATE:UP_TO,drop=RATE,fail=RATE,poison=RATE,\nwith rates from 0 to 1, as in duplicate=0.1,delay=0.2:50ms", c.parse)
 	flags.StringVar(&c.function, "chaos-function", "", "the `function` whose deliveries get faults (default all)")
 }
@@ -74,15 +74,11 @@ func (c *chaos) check(wiring *knative.Wiring) error {
 	if c.text == "" {
 		return errors.New("--chaos-function without --chaos: name the faults of its deliveries")
 	}
-	var sinks []string
-	for _, source := range wiring.Sources {
-		sinks = append(sinks, source.Sink)
-	}
-	if slices.Contains(sinks, c.function) {
+	functions := consumerNames(wiring)
+	if slices.Contains(functions, c.function) {
 		return nil
 	}
-	slices.Sort(sinks)
-	return fmt.Errorf("--chaos-function %q: no source delivers to it, only to %s", c.function, strings.Join(slices.Compact(sinks), ", "))
+	return fmt.Errorf("--chaos-function %q: no source delivers to it, only to %s", c.function, strings.Join(functions, ", "))
 }
 
 // strikes returns whether a function gets faults.

@@ -3,14 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
-	"io"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -129,8 +128,7 @@ func TestChaosIsRefusedWhenItIsNotUnderstood(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			flags := flag.NewFlagSet("up", flag.ContinueOnError)
-			flags.SetOutput(io.Discard)
+			flags := pflag.NewFlagSet("up", pflag.ContinueOnError)
 			var c chaos
 			c.flags(flags)
 			err := flags.Parse(test.args)

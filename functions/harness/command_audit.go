@@ -4,9 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"example.com/orders/functions/internal/operate/audit"
 )
@@ -15,7 +16,7 @@ import (
 const defaultGrace = 30 * time.Second
 
 // prepareAudit adds the flags of audit.
-func prepareAudit(flags *flag.FlagSet) runner {
+func prepareAudit(flags *pflag.FlagSet) runner {
 	asJSON := flags.Bool("json", false, "write the report as JSON")
 	grace := flags.Duration("grace", defaultGrace, "how long after its last change an order may still be in flight")
 	return func(ctx context.Context, o options, out streams) error {
@@ -36,7 +37,7 @@ func auditCommand(ctx context.Context, o options, out streams, grace time.Durati
 	}
 	report, err := audit.Run(ctx, audited)
 	if err != nil {
-		return err
+		return unreachable(err) // which is no finding
 	}
 	if asJSON {
 		encoder := json.NewEncoder(out.stdout)

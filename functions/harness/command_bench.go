@@ -4,11 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"net/http"
 	"os"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/messaging/outbox"
@@ -20,7 +21,7 @@ import (
 
 // benchCommand is the command with its flags.
 type benchCommand struct {
-	flags    *flag.FlagSet
+	flags    *pflag.FlagSet
 	load     bench.Options
 	floor    bool
 	spans    time.Duration
@@ -33,7 +34,7 @@ type benchCommand struct {
 }
 
 // prepareBench adds the flags of bench.
-func prepareBench(flags *flag.FlagSet) runner {
+func prepareBench(flags *pflag.FlagSet) runner {
 	b := &benchCommand{flags: flags}
 	flags.IntVar(&b.load.Orders, "orders", 5000, "how many orders to place")
 	flags.IntVar(&b.load.Concurrency, "concurrency", 0, "requests under way at once: 32 by default, or at most 256 with --rate")
@@ -69,7 +70,7 @@ func (b *benchCommand) run(ctx context.Context, o options, out streams) (err err
 	}
 	o.pprof, o.deployed = b.pprof, b.deployed
 	if err := errors.Join(b.load.Validate(), b.validateSize()); err != nil {
-		return err
+		return usage(err)
 	}
 	show := bench.NewProgress(out.stderr)
 	target, config, release, err := b.target(ctx, o, out)
@@ -95,7 +96,7 @@ const maxPartitions, maxMembers = 200, 32
 
 func (b *benchCommand) validateSize() error {
 	var errs []error
-	if p := b.size.partitions; b.isSet("partitions") && (p < 1 || p > maxPartitions) {
+	if p := b.size.partitions; b.flags.Changed("partitions") && (p < 1 || p > maxPartitions) {
 		errs = append(errs, fmt.Errorf("--partitions %d: give 1 to %d", p, maxPartitions))
 	}
 	if m := b.size.members; m < 1 || m > maxMembers {
@@ -177,16 +178,16 @@ func (b *benchCommand) target(ctx context.Context, o options, out streams) (targ
 			return target, nil, nil, err
 		}
 	}
-	beside := running == nil && !o.ephemeral && !b.isSet("data") && o.environ["MYSQL_DSN"] != "" && o.environ["KAFKA_BROKERS"] != "" && answers(ctx, o.addr)
+	beside := running == nil && !o.ephemeral && !b.flags.Changed("data") && o.environ["MYSQL_DSN"] != "" && o.environ["KAFKA_BROKERS"] != "" && answers(ctx, o.addr)
 	if running == nil && !beside {
-		begun, err := startStack(ctx, o, b.size, b.isSet("data"), out)
+		begun, err := startStack(ctx, o, b.size, b.flags.Changed("data"), out)
 		if err != nil {
 			return target, nil, nil, err
 		}
 		o, end = begun.options, begun.end
 		target.APIs, target.Processes, target.Started = begun.apis(), begun.processes(), true
-	} else if b.isSet("partitions") || b.isSet("members") || b.deployed {
-		return target, nil, nil, errors.New("--partitions, --members and --deployed are for a stack that bench starts, and one is running: add --ephemeral, or stop that one")
+	} else if b.flags.Changed("partitions") || b.flags.Changed("members") || b.deployed {
+		return target, nil, nil, usage(errors.New("--partitions, --members and --deployed are for a stack that bench starts, and one is running: add --ephemeral, or stop that one"))
 	}
 	s, closeServers, err := reach(ctx, o, out, needsDatabase|needsKafka)
 	if err != nil {
@@ -209,12 +210,6 @@ func (b *benchCommand) target(ctx context.Context, o options, out streams) (targ
 		return target, nil, nil, errors.Join(err, release())
 	}
 	return target, s.config, release, nil
-}
-
-// isSet tells whether a flag was given.
-func (b *benchCommand) isSet(name string) (set bool) {
-	b.flags.Visit(func(f *flag.Flag) { set = set || f.Name == name })
-	return set
 }
 
 // answers tells whether a harness that is well listens on an address.

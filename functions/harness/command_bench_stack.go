@@ -37,7 +37,7 @@ type benchSize struct {
 // servers of the environment, all of that is new, and removed at the end.
 func startStack(ctx context.Context, o options, size benchSize, keep bool, out streams) (s *benchStack, err error) {
 	if size.members > 1 && (o.environ["MYSQL_DSN"] == "" || o.environ["KAFKA_BROKERS"] == "") {
-		return nil, fmt.Errorf("--members %d: the servers that a harness brings along end with it and are its own: set MYSQL_DSN and KAFKA_BROKERS to servers that all share", size.members)
+		return nil, usage(fmt.Errorf("--members %d: the servers that a harness brings along end with it and are its own: set MYSQL_DSN and KAFKA_BROKERS to servers that all share", size.members))
 	}
 	s = &benchStack{options: o, temporary: !keep}
 	s.options.ephemeral, s.options.environ = false, maps.Clone(o.environ)
@@ -93,7 +93,7 @@ func (s *benchStack) createTopics(ctx context.Context, partitions int, out strea
 	}
 	for _, topic := range wiring.Topics {
 		if is := known[topic.Name].NumPartitions; is != topic.Partitions {
-			return fmt.Errorf("--partitions %d: the topic %s is there already and has %d: give a new folder by --data or a new KAFKA_TOPIC_PREFIX, or --ephemeral", partitions, topic.Name, is)
+			return usage(fmt.Errorf("--partitions %d: the topic %s is there already and has %d: give a new folder by --data or a new KAFKA_TOPIC_PREFIX, or --ephemeral", partitions, topic.Name, is))
 		}
 	}
 	return nil

@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/messaging/kafka"
@@ -34,7 +35,7 @@ type letterCommand struct {
 }
 
 // selecting adds the flags that select letters.
-func (c *letterCommand) selecting(flags *flag.FlagSet, states string, limit int) {
+func (c *letterCommand) selecting(flags *pflag.FlagSet, states string, limit int) {
 	flags.StringVar(&c.topic, "topic", "", "only letters of this `topic`, order.created or order.created.dlq")
 	flags.Int64Var(&c.partition, "partition", -1, "only letters of this partition of the topic's dead letters, by its `number`")
 	flags.Int64Var(&c.offset, "offset", -1, "only the letter at this `offset` of the partition")
@@ -46,14 +47,14 @@ func (c *letterCommand) selecting(flags *flag.FlagSet, states string, limit int)
 }
 
 // changing adds the flags of a command that changes letters.
-func (c *letterCommand) changing(flags *flag.FlagSet, states string) {
+func (c *letterCommand) changing(flags *pflag.FlagSet, states string) {
 	c.changes = true
 	c.selecting(flags, states, 0)
 	flags.BoolVar(&c.all, "all", false, "all letters in these states, without another selection")
 	c.flags(flags)
 }
 
-func lettersList(flags *flag.FlagSet) runner {
+func lettersList(flags *pflag.FlagSet) runner {
 	var c letterCommand
 	c.selecting(flags, "open,parked", 100)
 	flags.BoolVar(&c.asJSON, "json", false, "one JSON object per line")
@@ -62,7 +63,7 @@ func lettersList(flags *flag.FlagSet) runner {
 	})
 }
 
-func lettersShow(flags *flag.FlagSet) runner {
+func lettersShow(flags *pflag.FlagSet) runner {
 	var c letterCommand
 	c.selecting(flags, "all", 10)
 	flags.BoolVar(&c.asJSON, "json", false, "one JSON object per line")
@@ -71,7 +72,7 @@ func lettersShow(flags *flag.FlagSet) runner {
 	})
 }
 
-func lettersReplay(flags *flag.FlagSet) runner {
+func lettersReplay(flags *pflag.FlagSet) runner {
 	var c letterCommand
 	c.changing(flags, string(deadletter.Open))
 	flags.StringVar(&c.functionsURL, "functions-url", "", "`URL` of a function, with {consumer} for its name: http://{consumer}.orders.svc.cluster.local (default those of the harness that runs on --data) [FUNCTIONS_URL]")
@@ -79,7 +80,7 @@ func lettersReplay(flags *flag.FlagSet) runner {
 	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long a function may take for a letter")
 	return c.with(func(ctx context.Context, box deadletter.Box, found []deadletter.Letter, out streams, s *servers, o options) error {
 		if c.parkAfter < 1 {
-			return errors.New("--park-after: give 1 or more")
+			return usage(errors.New("--park-after: give 1 or more"))
 		}
 		to, err := c.functions(s, o)
 		if err != nil {
@@ -100,7 +101,7 @@ func lettersReplay(flags *flag.FlagSet) runner {
 	})
 }
 
-func lettersPark(flags *flag.FlagSet) runner {
+func lettersPark(flags *pflag.FlagSet) runner {
 	var c letterCommand
 	c.changing(flags, string(deadletter.Open))
 	return c.with(func(ctx context.Context, box deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
@@ -110,7 +111,7 @@ func lettersPark(flags *flag.FlagSet) runner {
 	})
 }
 
-func lettersDiscard(flags *flag.FlagSet) runner {
+func lettersDiscard(flags *pflag.FlagSet) runner {
 	var c letterCommand
 	c.changing(flags, "open,parked")
 	return c.with(func(ctx context.Context, box deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
@@ -187,7 +188,7 @@ func openBox(ctx context.Context, s *servers, wiring *knative.Wiring, actor stri
 func (c *letterCommand) selector(config map[string]string) (deadletter.Selector, error) {
 	s := deadletter.Selector{Consumer: c.consumer, Key: c.key}
 	if c.changes && c.topic == "" && c.consumer == "" && c.key == "" && !c.all {
-		return s, errors.New("select letters: by --topic, --consumer, --order, or --all; with --dry-run first to see which they are")
+		return s, usage(errors.New("select letters: by --topic, --consumer, --order, or --all; with --dry-run first to see which they are"))
 	}
 	var err error
 	if s.States, err = readStates(c.states, deadletter.States); err != nil {
@@ -198,7 +199,7 @@ func (c *letterCommand) selector(config map[string]string) (deadletter.Selector,
 		s.Topic = prefix + strings.TrimSuffix(strings.TrimPrefix(c.topic, prefix), deadletter.Suffix) + deadletter.Suffix
 	}
 	if c.offset >= 0 && c.partition < 0 || c.partition >= 0 && c.topic == "" {
-		return s, errors.New("an --offset belongs to a --partition, and a --partition to a --topic: give those too")
+		return s, usage(errors.New("an --offset belongs to a --partition, and a --partition to a --topic: give those too"))
 	}
 	if c.partition >= 0 {
 		partition := int32(c.partition)
@@ -215,16 +216,16 @@ func (c *letterCommand) functions(s *servers, o options) (string, error) {
 	to := or(c.functionsURL, o.environ["FUNCTIONS_URL"])
 	if own := s.api + "/functions/{consumer}"; s.api != "" && c.functionsURL == "" {
 		if to != "" && to != own {
-			return "", fmt.Errorf("FUNCTIONS_URL is %q, and the functions of the harness on %s are at %s: unset it, or name the functions with --functions-url", to, o.data, own)
+			return "", usage(fmt.Errorf("FUNCTIONS_URL is %q, and the functions of the harness on %s are at %s: unset it, or name the functions with --functions-url", to, o.data, own))
 		}
 		to = own
 	}
 	if to == "" {
-		return "", fmt.Errorf("no harness is running on %s: give their address with --functions-url, such as http://{consumer}.orders.svc.cluster.local", o.data)
+		return "", unreachable(fmt.Errorf("no harness is running on %s: give their address with --functions-url, such as http://{consumer}.orders.svc.cluster.local", o.data))
 	}
 	u, err := url.Parse(strings.ReplaceAll(to, "{consumer}", "consumer"))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.Contains(to, "{consumer}") {
-		return "", fmt.Errorf("--functions-url %q: give an http or https URL with {consumer} in place of the function's name", to)
+		return "", usage(fmt.Errorf("--functions-url %q: give an http or https URL with {consumer} in place of the function's name", to))
 	}
 	return to, nil
 }

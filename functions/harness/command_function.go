@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spf13/pflag"
 	httpfunc "knative.dev/func-go/http"
 
 	"example.com/orders/functions"
@@ -17,7 +17,7 @@ import (
 )
 
 // prepareFunction adds the flags of function, the command by which a harness runs each function as a process of its own.
-func prepareFunction(flags *flag.FlagSet) runner {
+func prepareFunction(flags *pflag.FlagSet) runner {
 	name := flags.String("name", "", "the `folder` of the function")
 	profiles := flags.Bool("pprof", false, "serve Go's profiles at "+profilesPath)
 	return func(ctx context.Context, _ options, _ streams) error { return serveFunction(ctx, *name, *profiles) }
@@ -28,7 +28,7 @@ func prepareFunction(flags *flag.FlagSet) runner {
 func serveFunction(ctx context.Context, name string, profiles bool) error {
 	construct, ok := functions.Catalogue[name]
 	if !ok {
-		return fmt.Errorf("--name %q: the catalogue has no such function", name)
+		return usage(fmt.Errorf("--name %q: the catalogue has no such function", name))
 	}
 	ctx, end := context.WithCancel(ctx)
 	defer end()

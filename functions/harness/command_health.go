@@ -32,12 +32,12 @@ func healthCommand(ctx context.Context, o options, out streams) (err error) {
 	}
 	response, err := toHarness().Do(request)
 	if err != nil {
-		return fmt.Errorf("no harness answers: %w", err)
+		return unreachable(fmt.Errorf("no harness answers: %w", err))
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
 	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<16))
 	if err != nil {
-		return fmt.Errorf("read the answer of %s: %w", url, err)
+		return unreachable(fmt.Errorf("read the answer of %s: %w", url, err))
 	}
 	answer := strings.TrimSpace(string(text))
 	if response.StatusCode != http.StatusOK {
@@ -57,7 +57,7 @@ func addrOf(o options) (string, error) {
 		return "", err
 	}
 	if running == nil {
-		return "", fmt.Errorf("no harness is running on %s", o.data)
+		return "", unreachable(fmt.Errorf("no harness is running on %s", o.data))
 	}
 	return running.Addr, nil
 }

@@ -2,17 +2,18 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/operate/scaffold"
 )
 
 // prepareNewReaction adds the flags of new reaction.
-func prepareNewReaction(flags *flag.FlagSet) runner {
+func prepareNewReaction(flags *pflag.FlagSet) runner {
 	r := scaffold.Reaction{Now: time.Now().Truncate(time.Second)}
 	flags.StringVar(&r.On, "on", "", "`type` of the events that it reacts to, such as order.confirmed")
 	flags.StringVar(&r.Emits, "emits", "", "`type` of the event that it emits, which is made too, such as points.awarded")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/spf13/pflag"
 )
 
 // operator has the flags that the commands with changes share.
@@ -21,7 +22,7 @@ type operator struct {
 	dryRun bool
 }
 
-func (p *operator) flags(flags *flag.FlagSet) {
+func (p *operator) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&p.actor, "actor", "", "`name` of who does it, for the record (default user@host) [HARNESS_ACTOR]")
 	flags.StringVar(&p.reason, "reason", "", "`text` with the reason, for the record")
 	flags.BoolVar(&p.dryRun, "dry-run", false, "print the changes without making them")
@@ -55,7 +56,7 @@ func readStates[T ~string](text string, states []T) ([]T, error) {
 	for name := range strings.SplitSeq(text, ",") {
 		state := T(strings.TrimSpace(name))
 		if !slices.Contains(states, state) {
-			return nil, fmt.Errorf("--state %q: give some of %v separated by commas, or all", text, states)
+			return nil, usage(fmt.Errorf("--state %q: give some of %v separated by commas, or all", text, states))
 		}
 		wanted = append(wanted, state)
 	}

@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"example.com/orders/functions/internal/operate/backlog"
 	"example.com/orders/knative"
@@ -29,7 +30,7 @@ type outboxCommand struct {
 	olderThan time.Duration
 }
 
-func outboxList(flags *flag.FlagSet) runner {
+func outboxList(flags *pflag.FlagSet) runner {
 	var c outboxCommand
 	flags.StringVar(&c.schema, "schema", "", "only the outbox of this `schema`, such as orders")
 	flags.StringVar(&c.states, "state", "parked,waiting,new", "only rows in these `states`: parked (refused for good), waiting (for the next attempt), new, sent, discarded, or all")
@@ -39,7 +40,7 @@ func outboxList(flags *flag.FlagSet) runner {
 	return c.with(c.list)
 }
 
-func outboxShow(flags *flag.FlagSet) runner {
+func outboxShow(flags *pflag.FlagSet) runner {
 	var c outboxCommand
 	flags.StringVar(&c.schema, "schema", "", "the outbox of this `schema`, such as orders")
 	flags.StringVar(&c.ids, "id", "", "the rows with these `ids`, separated by commas")
@@ -47,7 +48,7 @@ func outboxShow(flags *flag.FlagSet) runner {
 	return c.with(c.show)
 }
 
-func outboxRequeue(flags *flag.FlagSet) runner {
+func outboxRequeue(flags *pflag.FlagSet) runner {
 	var c outboxCommand
 	c.changing(flags, "parked or discarded")
 	return c.with(func(ctx context.Context, out streams, outboxes []backlog.Operator) error {
@@ -55,7 +56,7 @@ func outboxRequeue(flags *flag.FlagSet) runner {
 	})
 }
 
-func outboxDiscard(flags *flag.FlagSet) runner {
+func outboxDiscard(flags *pflag.FlagSet) runner {
 	var c outboxCommand
 	c.changing(flags, "parked")
 	return c.with(func(ctx context.Context, out streams, outboxes []backlog.Operator) error {
@@ -63,7 +64,7 @@ func outboxDiscard(flags *flag.FlagSet) runner {
 	})
 }
 
-func outboxPurge(flags *flag.FlagSet) runner {
+func outboxPurge(flags *pflag.FlagSet) runner {
 	var c outboxCommand
 	flags.StringVar(&c.schema, "schema", "", "only the outbox of this `schema`, such as orders")
 	flags.DurationVar(&c.olderThan, "older-than", 0, "delete the rows that were sent longer ago than this, such as 192h; it must exceed the retention of the topics, or the audit misses the rows")
@@ -71,7 +72,7 @@ func outboxPurge(flags *flag.FlagSet) runner {
 	return c.with(c.purge)
 }
 
-func (c *outboxCommand) changing(flags *flag.FlagSet, states string) {
+func (c *outboxCommand) changing(flags *pflag.FlagSet, states string) {
 	flags.StringVar(&c.schema, "schema", "", "the outbox of this `schema`, such as orders")
 	flags.StringVar(&c.ids, "id", "", "the rows with these `ids`, separated by commas; they are "+states)
 	flags.BoolVar(&c.all, "all", false, "all parked rows")
@@ -126,7 +127,7 @@ func (c *outboxCommand) schemas(wiring *knative.Wiring) ([]string, error) {
 		return names, nil
 	}
 	if !slices.Contains(names, c.schema) {
-		return nil, fmt.Errorf("--schema %q: give one of %s, which have an outbox", c.schema, strings.Join(names, ", "))
+		return nil, usage(fmt.Errorf("--schema %q: give one of %s, which have an outbox", c.schema, strings.Join(names, ", ")))
 	}
 	return []string{c.schema}, nil
 }
@@ -137,7 +138,7 @@ func (c *outboxCommand) list(ctx context.Context, out streams, outboxes []backlo
 		return err
 	}
 	if c.limit < 1 {
-		return errors.New("--limit: give 1 or more")
+		return usage(errors.New("--limit: give 1 or more"))
 	}
 	var found []rowView
 	for _, outbox := range outboxes {
@@ -167,7 +168,7 @@ func (c *outboxCommand) show(ctx context.Context, out streams, outboxes []backlo
 		return err
 	}
 	if len(ids) == 0 || c.schema == "" {
-		return errors.New("select rows by --schema and --id: outbox list prints both")
+		return usage(errors.New("select rows by --schema and --id: outbox list prints both"))
 	}
 	found := make([]fullRowView, len(ids))
 	for i, id := range ids {
@@ -196,10 +197,10 @@ func (c *outboxCommand) change(ctx context.Context, out streams, outboxes []back
 		return err
 	}
 	if (len(ids) == 0) == !c.all {
-		return errors.New("select rows: either by --schema and --id, or --all for all parked ones; use --dry-run first to see them")
+		return usage(errors.New("select rows: either by --schema and --id, or --all for all parked ones; use --dry-run first to see them"))
 	}
 	if len(ids) > 0 && c.schema == "" {
-		return errors.New("an --id belongs to one schema: give --schema too")
+		return usage(errors.New("an --id belongs to one schema: give --schema too"))
 	}
 	changed, left := 0, 0
 	one := func(outbox backlog.Operator, id int64) error {
@@ -284,7 +285,7 @@ func (c *outboxCommand) named() ([]int64, error) {
 	for text := range strings.SplitSeq(c.ids, ",") {
 		id, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 		if err != nil || id < 1 {
-			return nil, fmt.Errorf("--id %q: give numbers separated by commas", c.ids)
+			return nil, usage(fmt.Errorf("--id %q: give numbers separated by commas", c.ids))
 		}
 		ids = append(ids, id)
 	}
@@ -293,7 +294,7 @@ func (c *outboxCommand) named() ([]int64, error) {
 
 func (c *outboxCommand) purge(ctx context.Context, out streams, outboxes []backlog.Operator) error {
 	if c.olderThan <= 0 {
-		return errors.New("give the age with --older-than, such as 192h")
+		return usage(errors.New("give the age with --older-than, such as 192h"))
 	}
 	before := time.Now().Add(-c.olderThan)
 	for _, outbox := range outboxes {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/spf13/pflag"
 
 	"example.com/orders/functions/internal/messaging/failpoint"
 	"example.com/orders/functions/internal/messaging/kafka"
@@ -20,16 +20,30 @@ import (
 )
 
 // prepareUp adds the flags of up.
-func prepareUp(flags *flag.FlagSet) runner {
-	var c chaos
-	c.flags(flags)
-	interval := flags.Duration("audit-interval", 30*time.Second, "interval of the audits; 0 for never")
-	password := flags.Bool("kafka-password", false, "require KAFKA_SASL_USER and KAFKA_SASL_PASSWORD from the clients of the in-process Kafka, by KAFKA_SASL_MECHANISM")
-	profiles := flags.Bool("pprof", false, "serve Go's profiles at /debug/pprof/")
-	deployed := flags.Bool("deployed", false, "run each function as a process of its own behind HTTP, as bench --deployed measures them; /metrics has nothing of theirs")
-	return func(ctx context.Context, o options, out streams) error {
-		o.chaos, o.auditInterval, o.pprof, o.kafkaPassword, o.deployed = c, *interval, *profiles, *password, *deployed
-		return up(ctx, o, out)
+func prepareUp(environ map[string]string) func(*pflag.FlagSet) runner {
+	return func(flags *pflag.FlagSet) runner {
+		var set options
+		set.chaos.flags(flags)
+		flags.BoolVar(&set.stock, "sample-stock", true, "put a few SKUs on stock at the first start [HARNESS_SAMPLE_STOCK=false]")
+		names := flags.String("hosts", environ["HARNESS_HOSTS"], "`names` and addresses that it answers to besides localhost and 127.0.0.1, separated by commas [HARNESS_HOSTS]")
+		flags.DurationVar(&set.drain, "drain", 10*time.Second, "how long events in flight may take to finish at shutdown")
+		flags.DurationVar(&set.auditInterval, "audit-interval", 30*time.Second, "interval of the audits; 0 for never")
+		flags.BoolVar(&set.kafkaPassword, "kafka-password", false, "require KAFKA_SASL_USER and KAFKA_SASL_PASSWORD from the clients of the in-process Kafka, by KAFKA_SASL_MECHANISM")
+		flags.BoolVar(&set.pprof, "pprof", false, "serve Go's profiles at /debug/pprof/")
+		flags.BoolVar(&set.deployed, "deployed", false, "run each function as a process of its own behind HTTP, as bench --deployed measures them; /metrics has nothing of theirs")
+		return func(ctx context.Context, o options, out streams) (err error) {
+			o.chaos, o.stock, o.drain, o.auditInterval = set.chaos, set.stock, set.drain, set.auditInterval
+			o.kafkaPassword, o.pprof, o.deployed = set.kafkaPassword, set.pprof, set.deployed
+			if o.hosts, err = readHosts(*names); err != nil {
+				return usage(fmt.Errorf("--hosts: %w", err))
+			}
+			if !flags.Changed("sample-stock") {
+				if o.stock, err = readBool(environ, "HARNESS_SAMPLE_STOCK", true); err != nil {
+					return usage(err)
+				}
+			}
+			return up(ctx, o, out)
+		}
 	}
 }
 
@@ -66,7 +80,7 @@ func up(ctx context.Context, o options, out streams) (err error) {
 		return err
 	}
 	if err := disturb(o, wiring, log); err != nil {
-		return err
+		return usage(err)
 	}
 	// Before the servers start, so that an address in use is reported at once.
 	listener, err := net.Listen("tcp", o.addr)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 )
@@ -39,13 +40,18 @@ func readBuild() build {
 	return b
 }
 
-// versionCommand prints what the program was built from.
-func versionCommand(_ context.Context, _ options, out streams) error {
+// versionText says what the program was built from.
+func versionText() string {
 	b := readBuild()
 	commit := or(b.Commit, "unknown")
 	if b.Modified {
 		commit += ", modified"
 	}
-	_, err := fmt.Fprintf(out.stdout, "orders harness %s\ncommit %s\n%s %s/%s\n", b.Version, commit, b.Go, runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("orders harness %s\ncommit %s\n%s %s/%s\n", b.Version, commit, b.Go, runtime.GOOS, runtime.GOARCH)
+}
+
+// versionCommand prints what the program was built from.
+func versionCommand(_ context.Context, _ options, out streams) error {
+	_, err := io.WriteString(out.stdout, versionText())
 	return err
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"io"
 	"net"
 	"net/url"
@@ -116,7 +115,9 @@ var settings = map[string]map[string]string{
 
 func TestComposeSetsOnlyKnownVariablesOfTheHarness(t *testing.T) {
 	var help bytes.Buffer
-	require.ErrorIs(t, run(t.Context(), []string{"--help"}, streams{&help, &help}), flag.ErrHelp)
+	for _, topic := range []string{"up", "environment"} {
+		require.NoError(t, run(t.Context(), []string{"help", topic}, streams{&help, io.Discard}))
+	}
 	c := composed(t, nil)
 	for name := range c.Services["harness"].Environment {
 		assert.Regexp(t, `\b`+name+`\b`, help.String())
@@ -258,11 +259,8 @@ func duration(t *testing.T, text string) time.Duration {
 }
 
 func TestComposeLetsTheHarnessDrain(t *testing.T) {
-	c, rest, err := find(nil)
-	require.NoError(t, err)
-	o, err := parseOptions(flag.NewFlagSet(c.name, flag.ContinueOnError), c, rest, io.Discard)
-	require.NoError(t, err)
-	assert.Greater(t, duration(t, composed(t, nil).Services["harness"].StopGracePeriod), endWithin+o.drain+2*stopWithin,
+	drain := duration(t, newProgram(streams{}).root.Flags().Lookup("drain").DefValue)
+	assert.Greater(t, duration(t, composed(t, nil).Services["harness"].StopGracePeriod), endWithin+drain+2*stopWithin,
 		"requests, events under way, then the functions, then the servers")
 }
 

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -183,8 +182,10 @@ func TestAFolderIsNamedByTheFlagOrTheVariable(t *testing.T) {
 			for name, value := range c.environ {
 				t.Setenv(name, value)
 			}
-			o, err := parseOptions(flag.NewFlagSet("audit", flag.ContinueOnError), command{}, c.args, &bytes.Buffer{})
-			require.NoError(t, err)
+			o, flags := newOptions(), pflag.NewFlagSet("audit", pflag.ContinueOnError)
+			o.flags(flags)
+			require.NoError(t, flags.Parse(c.args))
+			require.NoError(t, o.check(flags))
 			assert.Equal(t, []any{c.data, c.named, c.ephemeral}, []any{o.data, o.dataNamed, o.ephemeral})
 		})
 	}

@@ -46,7 +46,7 @@ func TestTheHarnessIsCalledPastTheProxy(t *testing.T) {
 func TestVariablesThatAreNeitherTrueNorFalseAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"HARNESS_EPHEMERAL", "HARNESS_SAMPLE_STOCK"} {
-		p := launch(t, []string{name + "=no"}, "audit", "--data", t.TempDir())
+		p := launch(t, []string{name + "=no"}, "up", "--data", t.TempDir())
 		<-p.ended
 		require.Error(t, p.err)
 		assert.Contains(t, p.log.String(), name+" is \"no\": give true or false")

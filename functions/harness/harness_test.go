@@ -295,37 +295,6 @@ func TestHealthIsDownWhileTheDatabaseIsDown(t *testing.T) {
 	assert.Contains(t, p.log.String(), "connection refused")
 }
 
-func TestCommandLine(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		args []string
-		says string
-		ok   bool
-	}{
-		"help":               {args: []string{"--help"}, says: "KAFKA_BROKERS", ok: true},
-		"help of a command":  {args: []string{"migrate", "--help"}, says: "-data", ok: true},
-		"help names all":     {args: []string{"new", "reaction", "--help"}, says: "new reaction NAME", ok: true},
-		"a new one unnamed":  {args: []string{"new", "reaction", "--on", "order.confirmed"}, says: `the name "": give at most 40`},
-		"a new one too much": {args: []string{"new", "reaction", "a", "--on", "order.confirmed", "b"}, says: `"a" is not understood`},
-		"a new one of what":  {args: []string{"new", "function", "a"}, says: `unknown command "new function"`},
-		"an unknown command": {args: []string{"down"}, says: `unknown command "down"`},
-		"two unknown words":  {args: []string{"down", "now"}, says: `unknown command "down now"`},
-		"an unknown flag":    {args: []string{"--nope"}, says: "-nope"},
-		"a word too much":    {args: []string{"up", "now"}, says: `"now" is not understood`},
-		"a bad address":      {args: []string{"--addr", "8080"}, says: "give host:port"},
-		"a bad log format":   {args: []string{"--log", "xml"}, says: "give text or json"},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := launch(t, nil, test.args...)
-			<-p.ended
-			assert.Equal(t, test.ok, p.err == nil)
-			assert.Contains(t, p.log.String(), test.says)
-		})
-	}
-}
-
 func TestAnAddressInUseIsReported(t *testing.T) {
 	t.Parallel()
 	address := porttest.Address(t)

@@ -54,7 +54,7 @@ func locate(o options, needed need) (*deployment, error) {
 		}
 		d.known = &last
 	}
-	return d, d.complete()
+	return d, usage(d.complete())
 }
 
 // lacks returns whether the address of a needed server is unknown.
