@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/messaging/outbox"
 	"example.com/orders/functions/internal/messaging/poke"
 	"example.com/orders/functions/internal/operate/audit"
@@ -30,12 +29,14 @@ type benchCommand struct {
 	backlog  int
 	pprof    bool
 	deployed bool
+	running  bool
 	size     benchSize
 }
 
 // prepareBench adds the flags of bench.
 func prepareBench(flags *pflag.FlagSet) runner {
 	b := &benchCommand{flags: flags}
+	flags.BoolVar(&b.running, "running", false, "measure the harness that runs on --data, or on --addr with the servers of MYSQL_DSN and KAFKA_BROKERS, where the orders stay, instead of a stack of its own")
 	flags.IntVar(&b.load.Orders, "orders", 5000, "how many orders to place")
 	flags.IntVar(&b.load.Concurrency, "concurrency", 0, "requests under way at once: 32 by default, or at most 256 with --rate")
 	flags.Float64Var(&b.load.Rate, "rate", 0, "orders a second, whatever the answers take; 0 sends the next one after each answer")
@@ -57,7 +58,7 @@ func prepareBench(flags *pflag.FlagSet) runner {
 	return b.run
 }
 
-// run measures the stack that it finds, or one that it starts, and writes the report to standard output.
+// run measures a stack that it starts, or the one that runs, and writes the report to standard output.
 func (b *benchCommand) run(ctx context.Context, o options, out streams) (err error) {
 	if b.load.Concurrency == 0 {
 		b.load.Concurrency = 32
@@ -73,21 +74,24 @@ func (b *benchCommand) run(ctx context.Context, o options, out streams) (err err
 		return usage(err)
 	}
 	show := bench.NewProgress(out.stderr)
-	target, config, release, err := b.target(ctx, o, out)
+	target, err := b.target(ctx, o, out)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, release()) }()
+	defer func() { err = errors.Join(err, target.release()) }()
 	if b.backlog != 0 {
-		return b.drain(ctx, target, out, show)
+		return b.drain(ctx, target.Target, out, show)
 	}
-	report, err := bench.Run(ctx, target, b.load, show)
+	defer fmt.Fprintf(out.stderr, "%s are in %s\n", b.load.Made(), target.where)
+	begin := time.Now()
+	report, err := bench.Run(ctx, target.Target, b.load, show)
+	err = target.explained(ctx, err, begin)
 	if report == nil {
 		return err
 	}
 	fmt.Fprintln(out.stderr, "auditing")
 	var auditErr error
-	report.Audit, auditErr = auditSettled(ctx, config)
+	report.Audit, auditErr = auditSettled(ctx, target.servers.config)
 	return errors.Join(err, auditErr, b.write(report, out), b.draw(report))
 }
 
@@ -166,50 +170,6 @@ func (b *benchCommand) draw(report *bench.Report) error {
 		return fmt.Errorf("draw the plot: %w", err)
 	}
 	return errors.Join(report.Plot(file), file.Close())
-}
-
-// target finds the stack to measure, with its configuration: the harness that runs on the data folder, or the one on
-// --addr with the servers of the environment. Where there is neither, or with --ephemeral, it starts one.
-func (b *benchCommand) target(ctx context.Context, o options, out streams) (target bench.Target, config map[string]string, release func() error, err error) {
-	end := func() error { return nil }
-	var running *runFile
-	if !o.ephemeral {
-		if running, err = findRunning(o.data); err != nil {
-			return target, nil, nil, err
-		}
-	}
-	beside := running == nil && !o.ephemeral && !b.flags.Changed("data") && o.environ["MYSQL_DSN"] != "" && o.environ["KAFKA_BROKERS"] != "" && answers(ctx, o.addr)
-	if running == nil && !beside {
-		begun, err := startStack(ctx, o, b.size, b.flags.Changed("data"), out)
-		if err != nil {
-			return target, nil, nil, err
-		}
-		o, end = begun.options, begun.end
-		target.APIs, target.Processes, target.Started = begun.apis(), begun.processes(), true
-	} else if b.flags.Changed("partitions") || b.flags.Changed("members") || b.deployed {
-		return target, nil, nil, usage(errors.New("--partitions, --members and --deployed are for a stack that bench starts, and one is running: add --ephemeral, or stop that one"))
-	}
-	s, closeServers, err := reach(ctx, o, out, needsDatabase|needsKafka)
-	if err != nil {
-		return target, nil, nil, errors.Join(err, end())
-	}
-	release = func() error { return errors.Join(closeServers(), end()) }
-	target.Brokers, target.TopicPrefix = s.brokers, s.config["KAFKA_TOPIC_PREFIX"]
-	if !target.Started {
-		target.APIs = []string{or(s.api, "http://"+reachable(o.addr))}
-	}
-	if running != nil {
-		target.Processes = running.processes()
-	}
-	wiring, err := loadWiring(s.config)
-	if err != nil {
-		return target, nil, nil, errors.Join(err, release())
-	}
-	target.Outboxes = wiring.Outboxes()
-	if target.Server, target.MaxConns, err = base.Server(s.config); err != nil {
-		return target, nil, nil, errors.Join(err, release())
-	}
-	return target, s.config, release, nil
 }
 
 // answers tells whether a harness that is well listens on an address.

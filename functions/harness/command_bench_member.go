@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"example.com/orders/sql/embedded"
 )
 
 // benchMember is a harness that bench has started, as a process of its own so that the CPU of both can be told apart.
@@ -42,8 +44,9 @@ func launchMember(o options, out streams) (*benchMember, error) {
 	if o.addr, err = freeAddress(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(o.data, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w", err)
+	// While it is empty: the harness would refuse a folder that others can enter and that has the log in it.
+	if o.data, err = embedded.Private(o.data); err != nil {
+		return nil, fmt.Errorf("the data folder (--data): %w", err)
 	}
 	m := &benchMember{options: o, ended: make(chan struct{})}
 	path := filepath.Join(o.data, benchLog)

@@ -33,11 +33,16 @@ type benchSize struct {
 	members    int // harnesses, which share the consumer groups and the outboxes
 }
 
-// startStack starts harnesses and waits until all are ready. Unless the user has named a data folder, or prefixes for
-// servers of the environment, all of that is new, and removed at the end.
+// startStack starts harnesses and waits until all are ready. Its data is removed at the end, unless it is to be kept in the
+// folder that the user has named.
 func startStack(ctx context.Context, o options, size benchSize, keep bool, out streams) (s *benchStack, err error) {
 	if size.members > 1 && (o.environ["MYSQL_DSN"] == "" || o.environ["KAFKA_BROKERS"] == "") {
 		return nil, usage(fmt.Errorf("--members %d: the servers that a harness brings along end with it and are its own: set MYSQL_DSN and KAFKA_BROKERS to servers that all share", size.members))
+	}
+	if keep {
+		if err := checkNew(o); err != nil {
+			return nil, usage(err)
+		}
 	}
 	s = &benchStack{options: o, temporary: !keep}
 	s.options.ephemeral, s.options.environ = false, maps.Clone(o.environ)
@@ -60,6 +65,39 @@ func startStack(ctx context.Context, o options, size benchSize, keep bool, out s
 	return s, nil
 }
 
+// checkNew fails if a stack in the folder and on the servers that the user has named could be somebody's, whose data the load
+// would mix with.
+func checkNew(o options) error {
+	entries, err := os.ReadDir(o.data)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("the data folder (--data): %w", err)
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("%s is not empty, and bench keeps its stack in a new folder: name another with --data, or leave --data out; to measure the harness that runs there, add --running", o.data)
+	}
+	for server, prefix := range map[string]string{"MYSQL_DSN": "MYSQL_SCHEMA_PREFIX", "KAFKA_BROKERS": "KAFKA_TOPIC_PREFIX"} {
+		if o.environ[server] != "" && o.environ[prefix] == "" {
+			return fmt.Errorf("--data keeps the stack on the server of %s too: set %s to a prefix that nothing else has, or leave --data out", server, prefix)
+		}
+	}
+	return nil
+}
+
+// where says which places have the data of the stack, and whether it stays there.
+func (s *benchStack) where() string {
+	text := s.options.data
+	if s.options.environ["MYSQL_DSN"] != "" {
+		text += ", the schemas " + s.options.environ["MYSQL_SCHEMA_PREFIX"] + "*"
+	}
+	if s.options.environ["KAFKA_BROKERS"] != "" {
+		text += ", the topics " + s.options.environ["KAFKA_TOPIC_PREFIX"] + "*"
+	}
+	if s.temporary {
+		return text + ", and are removed with that now: --data FOLDER keeps them"
+	}
+	return text + ", where they stay: harness up --data " + s.options.data + " shows them"
+}
+
 // createTopics makes the topics before a harness does, which leaves those alone that are there. Kafka of our own keeps
 // them in the data folder until the harness starts it again.
 func (s *benchStack) createTopics(ctx context.Context, partitions int, out streams) (err error) {
@@ -73,7 +111,7 @@ func (s *benchStack) createTopics(ctx context.Context, partitions int, out strea
 		wiring.Topics[i].Partitions = int32(partitions)
 	}
 	// As the harness itself will: what the last one on the folder had does not count.
-	d := &deployment{options: s.options, needed: needsKafka, config: maps.Clone(s.options.environ)}
+	d := &deployment{options: s.options, needed: needsKafka | makesMissing, config: maps.Clone(s.options.environ)}
 	servers, release, err := d.connect(ctx, out)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -33,7 +34,7 @@ func TestBenchMeasuresTheHarnessThatRuns(t *testing.T) {
 	plot := filepath.Join(t.TempDir(), "plot.svg")
 	var r bench.Report
 
-	runBench(t, s.environ, &r, "--data", s.data, "--orders", "100", "--concurrency", "8", "--skus", "20", "--skew", "1", "--plot", plot)
+	b := runBench(t, s.environ, &r, "--running", "--data", s.data, "--orders", "100", "--concurrency", "8", "--skus", "20", "--skew", "1", "--plot", plot)
 
 	assert.Equal(t, []int{100, 100, 0, 0}, []int{r.Accepted, r.Confirmed, r.Failed, r.Lost})
 	assert.False(t, r.Stack.Started)
@@ -55,6 +56,7 @@ func TestBenchMeasuresTheHarnessThatRuns(t *testing.T) {
 	assert.NotEmpty(t, r.Audit.Invariants)
 	assert.FileExists(t, plot)
 	assert.Equal(t, 110*2, p.reservedInAll(t), "the warm-up is not measured")
+	assert.Contains(t, b.log.String(), "by bench@example.com, and the SKUs, BENCH-0 to BENCH-19 with 1000000000 units each, are in the harness at "+p.url+", where they stay")
 }
 
 func TestBenchStartsAHarnessOfItsOwnAndLeavesNothingBehind(t *testing.T) {
@@ -64,7 +66,7 @@ func TestBenchStartsAHarnessOfItsOwnAndLeavesNothingBehind(t *testing.T) {
 	var r bench.Report
 
 	b := runBench(t, append(s.environ, "TMPDIR="+temporary), &r,
-		"--ephemeral", "--orders", "100", "--rate", "200", "--skus", "1", "--floor", "--floor-for", "100ms")
+		"--orders", "100", "--rate", "200", "--skus", "1", "--floor", "--floor-for", "100ms")
 
 	assert.Equal(t, []int{100, 100, 0, 0}, []int{r.Accepted, r.Confirmed, r.Failed, r.Lost})
 	assert.True(t, r.Stack.Started)
@@ -75,6 +77,8 @@ func TestBenchStartsAHarnessOfItsOwnAndLeavesNothingBehind(t *testing.T) {
 	assert.InEpsilon(t, r.ConfirmedPerSecond/r.Floor.Mean.Orders.PerSecond, r.Ratio, 1e-9)
 	assert.InEpsilon(t, r.Post.P50/r.Floor.Mean.One.Latency.P50, r.PostRatio, 1e-9)
 	assert.Contains(t, b.log.String(), "starting a harness")
+	assert.Contains(t, b.log.String(), "BENCH-0 with 1000000000 units each, are in "+temporary)
+	assert.Contains(t, b.log.String(), "are removed with that now")
 	left, err := os.ReadDir(temporary)
 	require.NoError(t, err)
 	assert.Empty(t, left)
@@ -83,11 +87,13 @@ func TestBenchStartsAHarnessOfItsOwnAndLeavesNothingBehind(t *testing.T) {
 func TestBenchKeepsTheDataFolderThatItIsGiven(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
+	require.NoError(t, os.Chmod(s.data, 0o755)) // as mkdir makes it
 	var r bench.Report
 
-	runBench(t, s.environ, &r, "--data", s.data, "--orders", "20")
+	b := runBench(t, s.environ, &r, "--data", s.data, "--orders", "20")
 
 	assert.True(t, r.Stack.Started)
+	assert.Contains(t, b.log.String(), "where they stay: harness up --data "+s.data+" shows them")
 	p := s.up(t)
 	assert.Equal(t, 30*2, p.reservedInAll(t))
 }
@@ -115,7 +121,7 @@ func TestBenchDrainsABacklog(t *testing.T) {
 	s.up(t)
 	var drained bench.Backlog
 
-	runBench(t, s.environ, &drained, "--data", s.data, "--backlog", "2000")
+	runBench(t, s.environ, &drained, "--running", "--data", s.data, "--backlog", "2000")
 
 	assert.Equal(t, 2000, drained.Rows)
 	assert.Positive(t, drained.PerSecond)
@@ -123,16 +129,23 @@ func TestBenchDrainsABacklog(t *testing.T) {
 
 func TestBenchMakesAsManyPartitionsAsItIsAskedFor(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	if testing.Short() {
+		t.Skip("needs a database server: run without -short")
+	}
+	cluster, server := kafkatest.Start(t), mysqltest.Empty(t)
+	environ := []string{
+		"MYSQL_DSN=" + server.DSN, "MYSQL_SCHEMA_PREFIX=" + or(server.Prefix, "sized_"),
+		"KAFKA_BROKERS=" + strings.Join(cluster.Brokers, ","), "KAFKA_TOPIC_PREFIX=" + or(cluster.Prefix, "sized."),
+	}
 	var r bench.Report
 
-	runBench(t, s.environ, &r, "--data", s.data, "--orders", "50", "--partitions", "5")
+	runBench(t, environ, &r, "--data", t.TempDir(), "--orders", "50", "--partitions", "5")
 
 	assert.Equal(t, 50, r.Confirmed)
 	assert.Equal(t, 5, r.Stack.Partitions)
 
 	// The topics are there now, and Kafka could only add to them.
-	b := launch(t, s.environ, "bench", "--data", s.data, "--orders", "50", "--partitions", "2")
+	b := launch(t, environ, "bench", "--data", t.TempDir(), "--orders", "50", "--partitions", "2")
 	<-b.ended
 	require.Error(t, b.err)
 	assert.Contains(t, b.log.String(), "is there already and has 5")
@@ -148,7 +161,7 @@ func TestBenchStartsMembersThatShareTheLoad(t *testing.T) {
 	environ := []string{"MYSQL_DSN=" + server.DSN, "KAFKA_BROKERS=" + strings.Join(cluster.Brokers, ","), "TMPDIR=" + temporary}
 	var r bench.Report
 
-	b := runBench(t, environ, &r, "--ephemeral", "--orders", "60", "--members", "2", "--partitions", "4")
+	b := runBench(t, environ, &r, "--orders", "60", "--members", "2", "--partitions", "4")
 
 	assert.Equal(t, []int{60, 60, 0, 0}, []int{r.Accepted, r.Confirmed, r.Failed, r.Lost})
 	assert.Equal(t, []int{2, 4}, []int{r.Stack.Members, r.Stack.Partitions})
@@ -161,7 +174,7 @@ func TestBenchStartsMembersThatShareTheLoad(t *testing.T) {
 	assert.Empty(t, left)
 
 	var drained bench.Backlog
-	runBench(t, environ, &drained, "--ephemeral", "--backlog", "500", "--members", "2")
+	runBench(t, environ, &drained, "--backlog", "500", "--members", "2")
 	assert.Equal(t, 500, drained.Rows)
 	assert.Equal(t, 2, drained.Stack.Members)
 }
@@ -175,7 +188,7 @@ func TestBenchSaysWhatMembersNeed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := launch(t, environ, "bench", "--ephemeral", "--members", "2")
+			b := launch(t, environ, "bench", "--members", "2")
 			<-b.ended
 			require.Error(t, b.err)
 			assert.Contains(t, b.log.String(), "set MYSQL_DSN and KAFKA_BROKERS")
@@ -186,14 +199,60 @@ func TestBenchSaysWhatMembersNeed(t *testing.T) {
 
 func TestBenchRefusesToResizeAStackThatRuns(t *testing.T) {
 	t.Parallel()
+	for _, flag := range []string{"--partitions=1", "--members=1", "--deployed", "--pprof"} {
+		err := run(t.Context(), []string{"bench", "--running", "--data", t.TempDir(), flag}, streams{io.Discard, io.Discard})
+		require.ErrorContains(t, err, "for a stack that bench starts")
+		assert.Equal(t, exitUsage, exitCode(err))
+	}
+}
+
+func TestBenchPlacesNoOrdersInTheDataOfOthersUnlessToldTo(t *testing.T) {
+	t.Parallel()
 	s := newStack(t)
-	s.up(t)
-	for _, flag := range []string{"--partitions=1", "--members=1", "--deployed"} {
-		b := launch(t, s.environ, "bench", "--data", s.data, flag)
+	p := s.up(t)
+	bench := func() string {
+		b := launch(t, s.environ, "bench", "--data", s.data, "--orders", "1")
 		<-b.ended
 		require.Error(t, b.err)
-		assert.Contains(t, b.log.String(), "for a stack that bench starts")
+		assert.NotContains(t, b.log.String(), "starting a harness")
+		return b.log.String()
 	}
+
+	assert.Contains(t, bench(), "add --running")
+	var page struct{ Orders []order }
+	require.Equal(t, http.StatusOK, p.get(t, "/api/orders", &page))
+	assert.Empty(t, page.Orders)
+
+	p.stop(t)
+	assert.Contains(t, bench(), s.data+" is not empty", "a stopped harness comes back to its data")
+}
+
+func TestBenchKeepsAStackOnServersOnlyUnderAPrefixOfItsOwn(t *testing.T) {
+	for server, prefix := range map[string]string{"MYSQL_DSN": "MYSQL_SCHEMA_PREFIX", "KAFKA_BROKERS": "KAFKA_TOPIC_PREFIX"} {
+		t.Run(server, func(t *testing.T) {
+			for _, name := range []string{"MYSQL_DSN", "MYSQL_SCHEMA_PREFIX", "KAFKA_BROKERS", "KAFKA_TOPIC_PREFIX"} {
+				t.Setenv(name, "")
+			}
+			t.Setenv(server, "a server that others use")
+			err := run(t.Context(), []string{"bench", "--data", t.TempDir()}, streams{io.Discard, io.Discard})
+			require.ErrorContains(t, err, "set "+prefix)
+			assert.Equal(t, exitUsage, exitCode(err))
+		})
+	}
+}
+
+func TestBenchThatGivesUpNamesTheDeadLetters(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.up(t, "--chaos", "poison=1", "--chaos-function", "reserve-stock")
+
+	b := launch(t, s.environ, "bench", "--running", "--data", s.data, "--warmup", "0", "--orders", "7", "--skus", "3", "--patience", "2s")
+	<-b.ended
+
+	assert.Equal(t, exitFinding, b.exitCode(t), b.log.String())
+	assert.Contains(t, b.log.String(), "accepted orders have not ended: 7")
+	assert.Contains(t, b.log.String(), "\n7 dead letters of reserve-stock: ")
+	assert.Contains(t, b.log.String(), "chaos: called poison on purpose")
 }
 
 func TestBenchRefusesALoadThatMakesNoSense(t *testing.T) {

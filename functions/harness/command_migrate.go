@@ -8,7 +8,7 @@ import (
 
 // migrateCommand migrates the schemas to their newest version and prints what it applied.
 func migrateCommand(ctx context.Context, o options, out streams) (err error) {
-	s, release, err := reach(ctx, o, out, needsDatabase)
+	s, release, err := reach(ctx, o, out, needsDatabase|makesMissing)
 	if err != nil {
 		return err
 	}

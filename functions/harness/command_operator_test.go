@@ -35,8 +35,15 @@ func (s stack) operate(t *testing.T, failure, command string, args ...string) st
 	if failure == "" {
 		require.NoError(t, p.err, "%s: %s", command, p.log.String())
 	} else {
-		require.Error(t, p.err, command)
 		require.Contains(t, p.log.String(), failure)
+		code := exitUsage
+		switch {
+		case strings.Contains(failure, " were not "), strings.Contains(failure, "has no row"):
+			code = exitFinding
+		case strings.Contains(failure, "no harness is running"), strings.Contains(failure, "cannot be reached"):
+			code = exitUnreachable
+		}
+		assert.Equal(t, code, p.exitCode(t), "%s: %s", command, p.log.String())
 	}
 	return p.stdout.String()
 }

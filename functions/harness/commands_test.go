@@ -5,7 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os/exec"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -202,9 +203,46 @@ func TestAProcessEndsWithTheExitCodeOfItsError(t *testing.T) {
 			assert.NoError(t, p.err, line)
 			continue
 		}
-		var exited *exec.ExitError
-		require.ErrorAs(t, p.err, &exited, line)
-		assert.Equal(t, code, exited.ExitCode(), line)
+		assert.Equal(t, code, p.exitCode(t), line)
 		assert.Empty(t, p.stdout.String(), "errors go to standard error")
+	}
+}
+
+func TestACommandThatLooksAtDataMakesNone(t *testing.T) {
+	for _, line := range []string{
+		"audit", "deadletters list", "deadletters show", "deadletters replay --all --dry-run", "outbox list", "outbox purge --older-than 1h --dry-run", "health", "bench --running",
+	} {
+		t.Run(line, func(t *testing.T) {
+			for _, name := range []string{"MYSQL_DSN", "KAFKA_BROKERS"} {
+				t.Setenv(name, "")
+			}
+			folder := filepath.Join(t.TempDir(), "mistyped")
+
+			err := run(t.Context(), append(strings.Fields(line), "--data", folder), streams{io.Discard, io.Discard})
+
+			require.ErrorContains(t, err, folder)
+			assert.Equal(t, exitUnreachable, exitCode(err), err)
+			assert.NoDirExists(t, folder)
+		})
+	}
+}
+
+func TestACommandThatIsEphemeralNeedsTheServersOfTheEnvironment(t *testing.T) {
+	for _, line := range []string{"audit", "deadletters list", "outbox list"} {
+		t.Run(line, func(t *testing.T) {
+			for _, name := range []string{"MYSQL_DSN", "KAFKA_BROKERS"} {
+				t.Setenv(name, "")
+			}
+			temporary := t.TempDir()
+			t.Setenv("TMPDIR", temporary)
+
+			err := run(t.Context(), append(strings.Fields(line), "--ephemeral"), streams{io.Discard, io.Discard})
+
+			require.ErrorContains(t, err, "set MYSQL_DSN")
+			assert.Equal(t, exitUsage, exitCode(err), err)
+			left, err := os.ReadDir(temporary)
+			require.NoError(t, err)
+			assert.Empty(t, left)
+		})
 	}
 }

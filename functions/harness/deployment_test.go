@@ -245,14 +245,14 @@ func TestCommandsActOnTheHarnessOfTheirFolderWhateverTheShellSays(t *testing.T) 
 	assert.True(t, sent(2)(), "it is for those who name no folder")
 
 	beside := stack{data: ours.data, environ: []string{"MYSQL_SCHEMA_PREFIX=beside_"}} // the shell of another tenant
-	for _, command := range []string{"outbox purge --dry-run --older-than 1ns", "deadletters list", "audit", "migrate", "bench --orders 1"} {
+	for _, command := range []string{"outbox purge --dry-run --older-than 1ns", "deadletters list", "audit", "migrate", "bench --running --orders 1"} {
 		beside.operate(t, "the environment describes another deployment than the harness on "+ours.data, command)
 	}
 	bare.environ = []string{"FUNCTIONS_URL=" + q.url + "/functions/{consumer}"}
 	bare.operate(t, "FUNCTIONS_URL", "deadletters replay --all")
 	bare.environ = nil
 	var r bench.Report
-	require.NoError(t, json.Unmarshal([]byte(bare.operate(t, "", "bench --json --warmup 1 --orders 2")), &r))
+	require.NoError(t, json.Unmarshal([]byte(bare.operate(t, "", "bench --running --json --warmup 1 --orders 2")), &r))
 	assert.Equal(t, []any{2, p.url}, []any{r.Confirmed, r.Stack.API})
 
 	p.await(t, "the events of bench are marked as sent", sent(8))

@@ -113,6 +113,14 @@ func (p *process) stop(t testing.TB) {
 	require.NoError(t, p.err)
 }
 
+// exitCode is that of a process that has failed.
+func (p *process) exitCode(t testing.TB) int {
+	t.Helper()
+	var exited *exec.ExitError
+	require.ErrorAs(t, p.err, &exited)
+	return exited.ExitCode()
+}
+
 // kill kills a harness with SIGKILL.
 func (p *process) kill(t testing.TB) {
 	t.Helper()

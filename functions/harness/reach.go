@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
 
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/sql/embedded"
 )
 
 // need is the servers that a command uses.
@@ -19,6 +21,7 @@ type need int
 const (
 	needsDatabase need = 1 << iota
 	needsKafka
+	makesMissing // on a new folder too, which a command that only looks at things leaves alone
 )
 
 // deployment is the target of a command.
@@ -120,6 +123,24 @@ func (d *deployment) askForSecrets(dsn string) error {
 	return nil
 }
 
+// checkData fails if no harness has ever kept the servers that the command needs on its folder: they would be new and empty.
+func (d *deployment) checkData() error {
+	folder := d.options.data
+	switch {
+	case d.needed&makesMissing != 0:
+		return nil
+	case d.options.ephemeral:
+		return usage(errors.New("--ephemeral uses only the environment: set MYSQL_DSN and KAFKA_BROKERS, or leave --ephemeral out"))
+	case d.needed&needsDatabase != 0 && d.config["MYSQL_DSN"] == "" && !embedded.Initialised(filepath.Join(folder, databaseFolder)):
+		return unreachable(fmt.Errorf("no harness has kept a database in %s: give the folder of one that has with --data, or set MYSQL_DSN", folder))
+	case d.needed&needsKafka != 0 && d.config["KAFKA_BROKERS"] == "":
+		if _, err := os.Stat(filepath.Join(folder, kafkaFolder)); err != nil {
+			return unreachable(fmt.Errorf("no harness has kept a Kafka in %s: give the folder of one that has with --data, or set KAFKA_BROKERS (%w)", folder, err))
+		}
+	}
+	return nil
+}
+
 // reach locates a deployment and connects to it.
 func reach(ctx context.Context, o options, out streams, needed need) (s *servers, release func() error, err error) {
 	d, err := locate(o, needed)
@@ -129,11 +150,15 @@ func reach(ctx context.Context, o options, out streams, needed need) (s *servers
 	return d.connect(ctx, out)
 }
 
-// connect returns the servers of a deployment. It starts missing servers on the data folder; they end with release.
+// connect returns the servers of a deployment. It starts missing servers on the data that a harness has left in the folder; they
+// end with release.
 func (d *deployment) connect(ctx context.Context, out streams) (s *servers, release func() error, err error) {
 	s = &servers{config: d.config, api: d.api}
 	release = func() error { return nil }
 	if d.lacks() {
+		if err := d.checkData(); err != nil {
+			return nil, nil, err
+		}
 		data, err := openData(d.options)
 		if err != nil {
 			return nil, nil, err

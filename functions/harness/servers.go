@@ -40,6 +40,9 @@ const (
 	kafkaPorts     = 1000
 )
 
+// Folders of the harness's own servers, within its data folder.
+const databaseFolder, kafkaFolder = "mysql", "kafka"
+
 // startServers starts the servers that the environment does not name.
 func startServers(ctx context.Context, o options, data *dataFolder, log *slog.Logger) (*servers, error) {
 	s := &servers{config: map[string]string{}}
@@ -62,7 +65,7 @@ func (s *servers) startDatabase(ctx context.Context, o options, data *dataFolder
 		return nil
 	}
 	server, err := embedded.Start(ctx, embedded.Options{
-		Dir: filepath.Join(data.path, "mysql"), Fast: o.ephemeral,
+		Dir: filepath.Join(data.path, databaseFolder), Fast: o.ephemeral,
 		Progress: func(line string) { log.Info(line) },
 	})
 	if err != nil {
@@ -86,7 +89,7 @@ func (s *servers) startKafka(o options, data *dataFolder) error {
 		s.kafka = strings.Join(s.brokers, ",")
 		return kafka.Secure(s.config)
 	}
-	folder := filepath.Join(data.path, "kafka")
+	folder := filepath.Join(data.path, kafkaFolder)
 	settings := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(folder), kfake.ListenFn(listenForKafka)}
 	if !o.ephemeral {
 		settings = append(settings, kfake.SyncWrites())

@@ -33,6 +33,9 @@ func madeBy(dir string) flavour {
 	return flavour(strings.TrimSpace(string(text)))
 }
 
+// Initialised returns whether a folder has the data of a server, which Start would use.
+func Initialised(dir string) bool { return madeBy(dir) != "" }
+
 // initialise creates the system tables of a new folder. It works in a temporary folder that replaces data when complete, so
 // that an interrupted run starts again.
 func initialise(ctx context.Context, s server, dir, temporary string) error {

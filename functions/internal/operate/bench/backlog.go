@@ -225,7 +225,7 @@ func (t *tally) add(key string, at time.Time) {
 }
 
 func (t *tally) await(ctx context.Context, within time.Duration, u *usage) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("given up after %s", within)) // no server is away
 	defer cancel()
 	tick := time.NewTicker(look)
 	defer tick.Stop()
@@ -238,7 +238,7 @@ func (t *tally) await(ctx context.Context, within time.Duration, u *usage) error
 		case <-ctx.Done():
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			return fmt.Errorf("%d of %d events of the backlog arrived: %w", len(t.seen), t.want, ctx.Err())
+			return fmt.Errorf("%d of %d events of the backlog arrived: %w", len(t.seen), t.want, context.Cause(ctx))
 		}
 	}
 }

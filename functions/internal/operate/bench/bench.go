@@ -64,6 +64,15 @@ type Options struct {
 	Patience time.Duration
 }
 
+// Made says what a load makes in the stack.
+func (o Options) Made() string {
+	skus := skuName(0)
+	if o.SKUs > 1 {
+		skus += " to " + skuName(o.SKUs-1)
+	}
+	return fmt.Sprintf("the orders, by %s, and the SKUs, %s with %d units each,", customer, skus, level)
+}
+
 // bounds of the options.
 const (
 	maxOrders      = 10_000_000

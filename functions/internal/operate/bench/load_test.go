@@ -179,6 +179,26 @@ func TestWaitForEndsGivesUpOnlyWhenNoneComes(t *testing.T) {
 	})
 }
 
+func TestProgressShowsTheRateOfTheLastSecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		o := Options{Orders: 45, Concurrency: 1, Patience: time.Minute}
+		r := newRunner(&answering{take: func(n int) time.Duration {
+			if n < 4 {
+				return time.Second
+			}
+			return 50 * time.Millisecond
+		}}, o)
+		r.show = NewProgress(&out)
+
+		_, err := r.load(t.Context(), o, newShape(1, 0, 1, 1), nil)
+
+		require.NoError(t, err)
+		assert.Regexp(t, `^   5\.0s  \d+ of 45 answered  \d+ confirmed  (19|20|21)/s in the last second\n`, out.String())
+	})
+}
+
 func TestProgressIsALineNowAndThenWhereThereIsNoTerminal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

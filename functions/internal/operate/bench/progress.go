@@ -40,12 +40,29 @@ type counts struct {
 	total    int
 	answered atomic.Int64
 	watch    *watcher
+
+	seen []seen // of the last second and the one before it, oldest first
 }
 
-func (c *counts) line(elapsed time.Duration) string {
+// seen is how many orders had ended at a time.
+type seen struct {
+	at   time.Time
+	ends int64
+}
+
+// perSecond returns how many orders have ended in the second before now, which is later at each call.
+func (c *counts) perSecond(now time.Time) float64 {
 	ends := c.watch.ends.Load()
-	return fmt.Sprintf("%6.1fs  %d of %d answered  %d confirmed  %.0f/s", elapsed.Seconds(), c.answered.Load(), c.total,
-		c.watch.good.Load(), float64(ends)/max(elapsed.Seconds(), 1e-3))
+	c.seen = append(c.seen, seen{now, ends})
+	for len(c.seen) > 2 && now.Sub(c.seen[1].at) >= time.Second {
+		c.seen = c.seen[1:]
+	}
+	return float64(ends-c.seen[0].ends) / max(now.Sub(c.seen[0].at).Seconds(), 1e-3)
+}
+
+func (c *counts) line(elapsed time.Duration, perSecond float64) string {
+	return fmt.Sprintf("%6.1fs  %d of %d answered  %d confirmed  %.0f/s in the last second", elapsed.Seconds(), c.answered.Load(), c.total,
+		c.watch.good.Load(), perSecond)
 }
 
 // look is the interval of reading the harness's memory.
@@ -56,6 +73,7 @@ func (p *Progress) follow(ctx context.Context, c *counts, u *usage) (stop func()
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	begin := time.Now()
+	c.seen = []seen{{at: begin}}
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(look)
@@ -70,14 +88,15 @@ func (p *Progress) follow(ctx context.Context, c *counts, u *usage) (stop func()
 				return
 			case now := <-tick.C:
 				u.look()
+				perSecond := c.perSecond(now)
 				if p == nil || now.Sub(shown) < p.every {
 					continue
 				}
 				shown = now
 				if p.terminal {
-					fmt.Fprint(p.out, "\r\x1b[K"+c.line(now.Sub(begin)))
+					fmt.Fprint(p.out, "\r\x1b[K"+c.line(now.Sub(begin), perSecond))
 				} else {
-					fmt.Fprintln(p.out, c.line(now.Sub(begin)))
+					fmt.Fprintln(p.out, c.line(now.Sub(begin), perSecond))
 				}
 			}
 		}

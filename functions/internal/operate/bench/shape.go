@@ -68,12 +68,15 @@ func contains(chosen []int, sku int) bool {
 	return false
 }
 
+// customer places all orders.
+const customer = "bench@example.com"
+
 func skuName(sku int) string { return "BENCH-" + strconv.Itoa(sku) }
 
 // body returns the n-th order as JSON: one unit per line.
 func (s *shape) body(n int) []byte {
 	text := make([]byte, 0, 64+64*s.lines)
-	text = append(text, `{"customerEmail":"bench@example.com","items":[`...)
+	text = append(text, `{"customerEmail":"`+customer+`","items":[`...)
 	for i, sku := range s.order(n) {
 		if i > 0 {
 			text = append(text, ',')

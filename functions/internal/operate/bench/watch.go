@@ -72,6 +72,7 @@ func newConsumer(brokers []string) (sarama.Consumer, error) {
 	c := sarama.NewConfig()
 	c.ClientID = "orders-bench"
 	c.Version = sarama.V3_6_0_0
+	c.Metadata.AllowAutoTopicCreation = false // a topic that is not there is another stack's
 	c.Consumer.Return.Errors = true
 	c.Consumer.Fetch.Min = 1
 	c.Consumer.MaxWaitTime = 500 * time.Millisecond
