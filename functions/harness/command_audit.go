@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -44,7 +45,10 @@ func auditCommand(ctx context.Context, o options, out streams, grace time.Durati
 		encoder.SetIndent("", "  ")
 		err = encoder.Encode(report)
 	} else {
-		report.Write(out.stdout)
+		err = folded(out.stdout, func(w io.Writer) error {
+			report.Write(w)
+			return nil
+		})
 	}
 	if breaches := report.Breaches(); breaches > 0 {
 		err = errors.Join(err, fmt.Errorf("the audit found %d breaches", breaches))

@@ -145,14 +145,14 @@ func (b *benchCommand) drain(ctx context.Context, target bench.Target, out strea
 	if b.json {
 		return writeJSON(out, result)
 	}
-	return result.Write(out.stdout)
+	return folded(out.stdout, result.Write)
 }
 
 func (b *benchCommand) write(report *bench.Report, out streams) error {
 	if b.json {
 		return writeJSON(out, report)
 	}
-	return report.Write(out.stdout)
+	return folded(out.stdout, report.Write)
 }
 
 func writeJSON(out streams, value any) error {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -61,22 +60,6 @@ func readStates[T ~string](text string, states []T) ([]T, error) {
 		wanted = append(wanted, state)
 	}
 	return wanted, nil
-}
-
-// table writes rows with aligned columns.
-func table(w io.Writer, head ...any) (row func(...any), flush func() error) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row = func(cells ...any) {
-		for i, cell := range cells {
-			if i > 0 {
-				fmt.Fprint(t, "\t")
-			}
-			fmt.Fprint(t, cell)
-		}
-		fmt.Fprintln(t)
-	}
-	row(head...)
-	return row, t.Flush
 }
 
 // jsonLines writes one JSON value per line.

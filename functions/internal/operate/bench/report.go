@@ -254,7 +254,11 @@ func (r *Report) Write(out io.Writer) error {
 	fmt.Fprintf(w, "orders\t%d accepted, %d confirmed, %d failed, %d lost%s\n", r.Accepted, r.Confirmed, r.Failed, r.Lost, refusedText(r.Refused))
 	fmt.Fprintf(w, "throughput\t%.0f accepted/s, %.0f confirmed/s\n\n", r.AcceptedPerSecond, r.ConfirmedPerSecond)
 
-	fmt.Fprintf(w, "milliseconds\tp50\tp90\tp99\tp99.9\tmax\tper second\n")
+	fmt.Fprintf(w, "milliseconds\tp50\tp90\tp99\tp99.9\tmax")
+	if r.Floor != nil {
+		fmt.Fprintf(w, "\tper second")
+	}
+	fmt.Fprintln(w)
 	row := func(name string, l Latency, rate string) {
 		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%s\n", name, l.P50, l.P90, l.P99, l.P999, l.Max, rate)
 	}
