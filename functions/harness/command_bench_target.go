@@ -111,5 +111,8 @@ func (t *benchTarget) explained(ctx context.Context, failed error, since time.Ti
 	for _, reason := range slices.Sorted(maps.Keys(counts)) {
 		fmt.Fprintf(&text, "\n%d dead letters of %s", counts[reason], reason)
 	}
+	if !t.Started {
+		text.WriteString("\nharness deadletters list shows them")
+	}
 	return fmt.Errorf("%w%s", failed, &text)
 }
