@@ -140,6 +140,8 @@ func TestPoisonIsSeenReplayedInVainParkedAndDiscarded(t *testing.T) {
 	assert.Contains(t, s.operate(t, "", "deadletters show", "--key", "order-1"), "no event at all")
 	counter := fmt.Sprintf(`orders_dead_letters_total{consumer="reserve-stock",reason="poison",topic="%sorder.created"} 1`, s.topicPrefix())
 	p.awaitMetric(t, counter)
+	open := fmt.Sprintf(`orders_dead_letters_open{consumer="reserve-stock",topic="%sorder.created"} `, s.topicPrefix())
+	p.awaitMetric(t, open+"1")
 
 	s.operate(t, "select letters", "deadletters replay")
 	s.operate(t, "[open parked discarded replayed]", "deadletters list --state lost")
@@ -150,6 +152,7 @@ func TestPoisonIsSeenReplayedInVainParkedAndDiscarded(t *testing.T) {
 	assert.Contains(t, s.operate(t, "1 letters were not replayed", "deadletters replay --topic order.created --park-after 2", one), "failure 1 of 2: 422")
 	assert.Contains(t, s.operate(t, "1 letters were not replayed", "deadletters replay --park-after 2", one), "failed, parked")
 	assert.Equal(t, "parked", s.letters(t, one)[0].State)
+	p.awaitMetric(t, open+"0")
 	assert.Contains(t, s.operate(t, "", "deadletters replay", one), "0 letters replayed")
 
 	s.operate(t, "", "deadletters discard --topic order.created.dlq --reason garbage --actor carol", "--partition", fmt.Sprint(l.Partition), "--offset", strconv.FormatInt(l.Offset, 10))

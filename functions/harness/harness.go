@@ -106,6 +106,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 	}
 	h.gauges, err = gauge.Register(h.metrics.Registry, gauge.Options{
 		Databases: h.pools.open, Outboxes: h.wiring.Outboxes(), Brokers: h.servers.brokers, Sources: h.wiring.Sources, Log: h.log,
+		OpenLetters: func(ctx context.Context) (map[gauge.Letters]int, error) { return h.console.OpenLetters(ctx) }, // it exists before the first scrape
 	})
 	if err != nil {
 		return err

@@ -107,6 +107,7 @@ func TestEveryMetricIsRead(t *testing.T) {
 		`orders_dead_letters_cut_total{consumer="reserve-stock",topic="` + prefix + `order.created"}`,
 		`orders_records_lost_total{consumer="reserve-stock",topic="` + prefix + `order.created"}`,
 		`orders_dead_letter_records{topic="` + prefix + `order.created.dlq"}`,
+		`orders_dead_letters_open{consumer="reserve-stock",topic="` + prefix + `order.created"}`,
 	}
 	for _, schema := range []string{"orders", "inventory"} {
 		for _, state := range []string{"new", "waiting", "parked"} {
@@ -116,7 +117,7 @@ func TestEveryMetricIsRead(t *testing.T) {
 		equal[`orders_outbox_oldest_parked_age_seconds{schema="`+schema+`"}`] = 0
 		equal[`orders_watch_up{source="outbox of `+schema+`"}`] = 1
 	}
-	for _, source := range []string{"orders", "stock", "consumers"} {
+	for _, source := range []string{"orders", "stock", "consumers", "dead letters"} {
 		equal[`orders_watch_up{source="`+source+`"}`] = 1
 	}
 	for partition := range 3 {

@@ -1,5 +1,5 @@
 // Package gauge has the collectors that read databases and brokers when Prometheus scrapes: orders by status, unsent rows of
-// the outboxes, stock, and consumer lag.
+// the outboxes, stock, consumer lag, and open dead letters.
 package gauge
 
 import (
@@ -25,7 +25,9 @@ type Options struct {
 	Brokers  []string
 	// Sources are the consumers whose lag is read, with their dead-letter topics.
 	Sources []knative.KafkaSource
-	Log     *slog.Logger
+	// OpenLetters counts the dead letters that wait for an operator; nil without them.
+	OpenLetters func(context.Context) (map[Letters]int, error)
+	Log         *slog.Logger
 	// Every is the age after which a value is read again; zero means 5 seconds.
 	Every time.Duration
 }
@@ -35,10 +37,12 @@ const (
 	share = 20
 	// patience is how long a scrape waits for a reading; then it gets the previous values.
 	patience = 2 * time.Second
-	// stale is the age after which a value that cannot be read again is dropped.
+	// stale is how long values that cannot be read again outlive the time when they should have been.
 	stale = time.Minute
 	// readTimeout bounds a reading from a database.
 	readTimeout = 5 * time.Second
+	// lettersTimeout bounds the reading of the dead letters: after an incident there may be very many.
+	lettersTimeout = time.Minute
 )
 
 // Gauges has the collectors of one process.
@@ -56,8 +60,11 @@ func Register(registry *prometheus.Registry, o Options) (*Gauges, error) {
 		o.Every = 5 * time.Second
 	}
 	g := &Gauges{log: o.Log, lag: &lag{brokers: o.Brokers, sources: o.Sources}}
+	within := func(timeout time.Duration, source string, read func(context.Context) ([]prometheus.Metric, error)) {
+		g.readings = append(g.readings, &reading{source: source, read: read, every: o.Every, timeout: timeout})
+	}
 	add := func(source string, read func(context.Context) ([]prometheus.Metric, error)) {
-		g.readings = append(g.readings, &reading{source: source, read: read, every: o.Every})
+		within(readTimeout, source, read)
 	}
 	for _, name := range o.Outboxes {
 		if db, ok := o.Databases[name]; ok {
@@ -73,6 +80,11 @@ func Register(registry *prometheus.Registry, o Options) (*Gauges, error) {
 	if len(o.Brokers) > 0 {
 		add("consumers", g.lag.read)
 	}
+	if o.OpenLetters != nil {
+		within(lettersTimeout, "dead letters", func(ctx context.Context) ([]prometheus.Metric, error) {
+			return countLetters(ctx, o.Sources, o.OpenLetters)
+		})
+	}
 	return g, registry.Register(g)
 }
 
@@ -87,7 +99,7 @@ func (g *Gauges) Close() error {
 // Describe names the gauges.
 func (g *Gauges) Describe(descriptions chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		up, ordersByStatus, oldestPending, outboxRows, oldestUnsent, oldestParked, stockSKUs, stockUnits, consumerLag, deadLetterRecords,
+		up, ordersByStatus, oldestPending, outboxRows, oldestUnsent, oldestParked, stockSKUs, stockUnits, consumerLag, deadLetterRecords, openLetters,
 	} {
 		descriptions <- d
 	}
@@ -118,13 +130,14 @@ func gauge(d *prometheus.Desc, value float64, labels ...string) prometheus.Metri
 
 // reading is the cached values of one source.
 type reading struct {
-	source string
-	read   func(context.Context) ([]prometheus.Metric, error)
-	every  time.Duration
+	source  string
+	read    func(context.Context) ([]prometheus.Metric, error)
+	every   time.Duration
+	timeout time.Duration
 
 	mu      sync.Mutex
 	values  []prometheus.Metric
-	at      time.Time // when the values were read
+	until   time.Time // when the values are dropped
 	next    time.Time // when they are read again
 	running chan struct{}
 	err     error // of the last reading
@@ -149,7 +162,7 @@ func (r *reading) get(log *slog.Logger) (values []prometheus.Metric, ok bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.at) > stale {
+	if time.Now().After(r.until) {
 		return nil, false
 	}
 	return r.values, r.err == nil
@@ -157,7 +170,7 @@ func (r *reading) get(log *slog.Logger) (values []prometheus.Metric, ok bool) {
 
 // run reads once. It outlives the scrape that started it: the next one finds the values.
 func (r *reading) run(log *slog.Logger, done chan struct{}) {
-	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), r.timeout)
 	defer cancel()
 	begin := time.Now()
 	values, err := r.read(ctx)
@@ -169,11 +182,12 @@ func (r *reading) run(log *slog.Logger, done chan struct{}) {
 			level = slog.LevelDebug // only the first failure is a warning
 		}
 		log.Log(ctx, level, "cannot read gauges", "source", r.source, "error", err)
-	} else {
-		r.values, r.at = values, time.Now()
 	}
 	r.err = err
 	r.next = time.Now().Add(health.Pause(r.every, share, time.Since(begin), err))
+	if err == nil {
+		r.values, r.until = values, r.next.Add(stale)
+	}
 	r.running = nil
 	close(done)
 }

@@ -1,13 +1,17 @@
 package gauge_test
 
 import (
+	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -149,6 +153,30 @@ func TestLagIsExportedByGroupAndPartition(t *testing.T) {
 	assert.Equal(t, map[string]float64{"consumers": 1}, values(t, registry, "orders_watch_up"))
 }
 
+func TestOpenLettersAreExportedForEachSourceOfTheWiring(t *testing.T) {
+	created := knative.KafkaSource{Topic: "order.created", Sink: "reserve-stock"}
+	canceled := knative.KafkaSource{Topic: "order.canceled", Sink: "notify"}
+	open := map[gauge.Letters]int{}
+	var mu sync.Mutex
+	registry := register(t, gauge.Options{Sources: []knative.KafkaSource{created, canceled}, OpenLetters: func(context.Context) (map[gauge.Letters]int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return maps.Clone(open), nil
+	}})
+	await := func(want map[string]float64) {
+		t.Helper()
+		require.Eventually(t, func() bool { return maps.Equal(want, values(t, registry, "orders_dead_letters_open")) }, time.Minute, time.Millisecond)
+	}
+	await(map[string]float64{"reserve-stock order.created": 0, "notify order.canceled": 0, "unknown unknown": 0})
+
+	mu.Lock()
+	open[gauge.Letters{Topic: "order.created", Consumer: "reserve-stock"}] = 7
+	open[gauge.Letters{Topic: "order.created", Consumer: "forged-1"}] = 1
+	open[gauge.Letters{Topic: "order.created", Consumer: "forged-2"}] = 2
+	mu.Unlock()
+	await(map[string]float64{"reserve-stock order.created": 7, "notify order.canceled": 0, "unknown unknown": 3})
+}
+
 func TestASourceThatCannotBeReadIsDown(t *testing.T) {
 	db := mysqltest.Open(t, schema.Inventory)
 	registry := register(t, gauge.Options{Databases: map[string]*sql.DB{schema.Inventory: db}, Outboxes: []string{schema.Inventory}})
@@ -158,6 +186,36 @@ func TestASourceThatCannotBeReadIsDown(t *testing.T) {
 		return maps.Equal(map[string]float64{"stock": 0, "outbox of inventory": 1}, values(t, registry, "orders_watch_up"))
 	}, 2*time.Minute, 20*time.Millisecond) // after a success comes a pause of twenty times its duration
 	assert.Len(t, values(t, registry, "orders_stock_skus"), 3, "for a minute the last values stand")
+}
+
+func TestValuesOfASlowReadingStandUntilTheNextOneIsOverdue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		registry := prometheus.NewRegistry()
+		failing := false
+		_, err := gauge.Register(registry, gauge.Options{Log: slog.New(slog.DiscardHandler), OpenLetters: func(context.Context) (map[gauge.Letters]int, error) {
+			if failing {
+				return nil, errors.New("the broker is away")
+			}
+			time.Sleep(10 * time.Second)
+			return nil, nil
+		}})
+		require.NoError(t, err)
+		letters := func() int { return len(values(t, registry, "orders_dead_letters_open")) }
+
+		begin := time.Now()
+		at := func(after time.Duration) int {
+			time.Sleep(after - time.Since(begin))
+			return letters()
+		}
+
+		assert.Zero(t, at(0), "a scrape does not wait for a slow reading")
+		assert.Equal(t, 1, at(15*time.Second))
+		failing = true
+		assert.Equal(t, 1, at(209*time.Second), "the pause is twenty times the duration")
+		assert.Equal(t, 1, at(269*time.Second))
+		assert.Zero(t, at(271*time.Second))
+		assert.Zero(t, at(400*time.Second))
+	})
 }
 
 func TestValuesAreReadOnceForScrapesThatFollowEachOther(t *testing.T) {
