@@ -57,21 +57,34 @@ type dashboard struct {
 	UID    string  `json:"uid"`
 	Title  string  `json:"title"`
 	Panels []panel `json:"panels"`
+
+	Templating struct {
+		List []struct {
+			Name  string
+			Query any
+		}
+	} `json:"templating"`
 }
 
 type panel struct {
-	ID         int
-	Title      string
-	Type       string
-	Datasource struct{ Type, UID string }
-	GridPos    struct{ X, Y, W, H int }
-	Targets    []struct {
+	ID          int
+	Title       string
+	Type        string
+	Description string
+	Datasource  struct{ Type, UID string }
+	Links       []link
+	FieldConfig struct{ Defaults struct{ Links []link } }
+	GridPos     struct{ X, Y, W, H int }
+	Targets     []struct {
 		RefID        string
 		Datasource   struct{ Type, UID string }
 		Expr         string
 		LegendFormat string
 	}
 }
+
+// link leads from a panel, or from a series of it, to a page.
+type link struct{ Title, URL string }
 
 // dashboards reads all dashboards, by file name.
 func dashboards(t *testing.T) map[string]dashboard {
@@ -179,18 +192,97 @@ func TestEachDashboardIsOneThatGrafanaCanShow(t *testing.T) {
 }
 
 func TestEachAlertSaysWhatIsWrongAndWhatToDo(t *testing.T) {
-	alerts := 0
+	var alerts []string
 	for _, r := range readRules(t) {
 		if r.Alert == "" {
 			continue
 		}
-		alerts++
+		alerts = append(alerts, r.Alert)
 		assert.Contains(t, []string{"warning", "critical"}, r.Labels["severity"], r.Alert)
 		assert.NotEmpty(t, r.Annotations["summary"], r.Alert)
 		assert.NotEmpty(t, r.Annotations["description"], r.Alert)
+		assert.Equal(t, runbook+"#"+strings.ToLower(r.Alert), r.Annotations["runbook_url"], r.Alert)
 		assert.Contains(t, readFile(t, watching+"rules_test.yml"), "alertname: "+r.Alert+"\n", "the alert is tested")
 	}
-	assert.Positive(t, alerts)
+	assert.NotEmpty(t, alerts)
+	assert.ElementsMatch(t, alerts, runbookSections(t), "the runbook has a section for each alert")
+}
+
+// runbook is where people read the runbook.
+const runbook = "https://example.com/orders/blob/main/" + watching + "RUNBOOK.md"
+
+// runbookSections returns the headings of the runbook's sections about alerts.
+func runbookSections(t *testing.T) (headings []string) {
+	t.Helper()
+	for _, section := range strings.Split(readFile(t, watching+"RUNBOOK.md"), "\n## ")[1:] {
+		heading, text, _ := strings.Cut(section, "\n")
+		if strings.HasPrefix(heading, "Orders") {
+			assert.NotEmpty(t, strings.TrimSpace(text), heading)
+			headings = append(headings, heading)
+		}
+	}
+	return headings
+}
+
+func TestTheCommandsOfTheRunbookAreUnderstood(t *testing.T) {
+	commands := 0
+	for line := range strings.Lines(readFile(t, watching+"RUNBOOK.md")) {
+		if strings.HasPrefix(line, "harness ") {
+			understood(t, line)
+			commands++
+		}
+	}
+	assert.Greater(t, commands, 10)
+}
+
+func TestEachPanelIsDescribedAndLeadsToTheConsole(t *testing.T) {
+	t.Parallel()
+	pages := map[string]bool{}
+	for file, d := range dashboards(t) {
+		for _, p := range d.Panels {
+			assert.NotEmpty(t, p.Description, "%s: %s", file, p.Title)
+			if file != "runtime.json" { // the console has no page about the process
+				assert.NotEmpty(t, p.Links, "%s: %s", file, p.Title)
+			}
+			for _, l := range append(p.Links, p.FieldConfig.Defaults.Links...) {
+				page, ok := strings.CutPrefix(l.URL, "${console:raw}")
+				assert.True(t, ok, "%s: %s", file, l.URL)
+				assert.Contains(t, l.Title, "Console: ")
+				pages[page] = true
+			}
+		}
+		require.NotEmpty(t, d.Templating.List, file)
+		console := d.Templating.List[0]
+		assert.Equal(t, []any{"console", "http://" + composed(t, nil).Services["harness"].published(t, "8080")}, []any{console.Name, console.Query}, file)
+	}
+
+	p := newStack(t).up(t)
+	for page := range pages {
+		assert.Equal(t, http.StatusOK, p.get(t, strings.ReplaceAll(page, "${__field.labels.consumer}", "notify"), nil), page)
+	}
+}
+
+// byFunction is a label that says which function a series is about.
+var byFunction = regexp.MustCompile(`orders_(function|delivery|dead_letters|records_lost|consumer_lag)\w*`)
+
+func TestPanelsAboutFunctionsShowTheChosenOnes(t *testing.T) {
+	queries := 0
+	for file, d := range dashboards(t) {
+		chosen := false
+		for _, v := range d.Templating.List {
+			chosen = chosen || v.Name == "function"
+		}
+		for _, p := range d.Panels {
+			for _, target := range p.Targets {
+				if byFunction.MatchString(target.Expr) {
+					assert.True(t, chosen, "%s has no variable for the function", file)
+					assert.Contains(t, target.Expr, "$function", "%s: %s", file, p.Title)
+					queries++
+				}
+			}
+		}
+	}
+	assert.Greater(t, queries, 5)
 }
 
 // comparison is the comparison in an alert's expression.
@@ -221,7 +313,7 @@ func TestPrometheusAnswersEveryQuery(t *testing.T) {
 	for file, d := range dashboards(t) {
 		for _, panel := range d.Panels {
 			for _, target := range panel.Targets {
-				queries[file+": "+panel.Title+" "+target.RefID] = target.Expr
+				queries[file+": "+panel.Title+" "+target.RefID] = strings.ReplaceAll(target.Expr, "$function", ".*") // for all of them
 			}
 		}
 	}
