@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -113,6 +114,27 @@ func understood(t *testing.T, line string) {
 	assert.NoError(t, c.ValidateArgs(c.Flags().Args()), line)
 }
 
+// shown is a line of a document that runs the harness.
+var shown = regexp.MustCompile(`^(\S+=\S+ )*(harness |go run \./functions/harness |docker compose exec harness /harness )`)
+
+func TestTheCommandsOfTheDocumentsAreUnderstood(t *testing.T) {
+	commands := 0
+	for _, document := range []string{"README.md", "knative/README.md", "functions/harness/BENCH.md", watching + "RUNBOOK.md"} {
+		code := false
+		for line := range strings.Lines(readFile(t, document)) {
+			if strings.HasPrefix(line, "```") {
+				code = !code
+			}
+			if found := shown.FindString(line); code && found != "" {
+				command, _, _ := strings.Cut(strings.TrimPrefix(line, found), "#")
+				understood(t, "harness "+command)
+				commands++
+			}
+		}
+	}
+	assert.Greater(t, commands, 30)
+}
+
 func TestAWrongWordIsRefusedWithTheNearOneLastOnTheScreen(t *testing.T) {
 	for line, last := range map[string]string{
 		"adit":                              "  harness audit",
@@ -185,6 +207,16 @@ func TestACommandThatCannotReachItsServersHasItsOwnExitCode(t *testing.T) {
 			assert.Equal(t, exitUnreachable, exitCode(err), err)
 		})
 	}
+}
+
+func TestAnInterruptIsNoFinding(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	addr := answering(t, func(_ http.ResponseWriter, r *http.Request) {
+		interrupt()
+		<-r.Context().Done()
+	})
+	err := run(ctx, []string{"health", "--addr", addr}, streams{io.Discard, io.Discard})
+	assert.Equal(t, exitInterrupted, exitCode(err), err)
 }
 
 func TestAProcessEndsWithTheExitCodeOfItsError(t *testing.T) {

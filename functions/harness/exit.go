@@ -17,6 +17,7 @@ const (
 	exitFinding     = 1 // also for failures that are neither of the others
 	exitUsage       = 2
 	exitUnreachable = 3
+	exitInterrupted = 130 // as shells have it for SIGINT: nothing was found out
 )
 
 var (
@@ -48,6 +49,8 @@ func ofKind(err, kind error) error {
 
 func exitCode(err error) int {
 	switch {
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
 	case errors.Is(err, errUsage):
 		return exitUsage
 	case errors.Is(err, errUnreachable), errors.Is(err, deadletter.ErrUnreachable), isAway(err):

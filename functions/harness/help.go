@@ -14,7 +14,8 @@ flags of up.
 
 Results go to standard output, the log and remarks to standard error. The exit code is 0 for success; 1 for a finding, such
 as a breach, or letters or rows that were left as they were, and for other failures; 2 for a command that was not
-understood; 3 for a database, a Kafka or a harness that cannot be reached.`
+understood; 3 for a database, a Kafka or a harness that cannot be reached; 130 after SIGINT or SIGTERM, unless the command
+could finish.`
 
 const environment = `The environment sets flags, as the help of each command says, in brackets behind the flag. A flag stands before its
 variable. These variables have no flag:

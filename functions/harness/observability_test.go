@@ -224,17 +224,6 @@ func runbookSections(t *testing.T) (headings []string) {
 	return headings
 }
 
-func TestTheCommandsOfTheRunbookAreUnderstood(t *testing.T) {
-	commands := 0
-	for line := range strings.Lines(readFile(t, watching+"RUNBOOK.md")) {
-		if strings.HasPrefix(line, "harness ") {
-			understood(t, line)
-			commands++
-		}
-	}
-	assert.Greater(t, commands, 10)
-}
-
 func TestEachPanelIsDescribedAndLeadsToTheConsole(t *testing.T) {
 	t.Parallel()
 	pages := map[string]bool{}
