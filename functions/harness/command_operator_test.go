@@ -114,6 +114,7 @@ func TestForgedLetterIsShownAndNotReplayed(t *testing.T) {
 	assert.Contains(t, s.operate(t, "", "deadletters list"), "create-order (forged)")
 	assert.Contains(t, s.operate(t, "", "deadletters show"), "create-order (forged)")
 	assert.True(t, s.letters(t)[0].Forged)
+	p.awaitMetric(t, `orders_dead_letters_open{consumer="unknown",topic="unknown"} 1`)
 	dry := s.operate(t, "", "deadletters replay --all --dry-run")
 	assert.Contains(t, dry, "would not be replayed: no source of the wiring")
 	assert.Contains(t, dry, "0 letters would be replayed")
