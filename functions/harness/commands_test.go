@@ -47,6 +47,8 @@ func TestHelpAndVersionGoToStandardOutputAndSucceed(t *testing.T) {
 		"--version":                         "orders harness",
 		"completion bash":                   "__start_harness",
 		"__complete outbox list --state pa": "parked",
+		"__complete deadletters list --co":  "--consumer",
+		"__complete audit --data /":         ":16", // only folders
 	} {
 		t.Run(line, func(t *testing.T) {
 			var out bytes.Buffer

@@ -36,6 +36,11 @@ func complete(c *cobra.Command) {
 			panic(err) // the flag is there
 		}
 	}
+	if c.PersistentFlags().Lookup("data") != nil {
+		if err := c.MarkPersistentFlagDirname("data"); err != nil {
+			panic(err) // the flag is there
+		}
+	}
 	for _, below := range c.Commands() {
 		complete(below)
 	}

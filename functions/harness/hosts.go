@@ -56,7 +56,7 @@ func (h hosts) with(addresses ...string) hosts {
 // ownAddress returns the address at which this process reaches itself. It is neither the --addr, since a name may resolve to
 // another machine, nor always the listening address, which for 0.0.0.0 is [::].
 func ownAddress(addr string, listening net.Addr) string {
-	host, _, _ := net.SplitHostPort(addr) // checked by parseOptions
+	host, _, _ := net.SplitHostPort(addr) // options.check has checked it
 	_, port, _ := net.SplitHostPort(listening.String())
 	if _, err := netip.ParseAddr(host); err != nil && host != "" {
 		return listening.String()
