@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/observe/health"
@@ -35,6 +38,23 @@ func (p *pools) get(name string) (*sql.DB, error) {
 	p.open[name] = db
 	p.checks[name] = &health.Check{Ask: func(ctx context.Context) error { return transaction.Ping(ctx, db) }}
 	return db, nil
+}
+
+// err returns why the database does not work, and for which schemas unless it is for all.
+func (p *pools) err(ctx context.Context) error {
+	asks := map[string]func(context.Context) error{}
+	for name, check := range p.checks {
+		asks[name] = check.Err
+	}
+	var errs []error
+	failed := health.All(ctx, asks)
+	for _, name := range slices.Sorted(maps.Keys(failed)) {
+		if len(failed) == len(asks) {
+			return failed[name] // one server has all schemas
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", name, failed[name]))
+	}
+	return errors.Join(errs...)
 }
 
 func (p *pools) close() error {

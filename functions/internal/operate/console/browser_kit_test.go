@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -45,10 +46,21 @@ func chromium(t *testing.T) string {
 // harness starts a harness of its own with the arguments and returns its URL. It ends with the test.
 func harness(t *testing.T, args ...string) string {
 	t.Helper()
+	return startHarness(t, porttest.Address(t), nil, args...).url
+}
+
+// running is a harness as a process of its own.
+type running struct {
+	url  string
+	stop func()
+}
+
+// startHarness starts a harness at an address, with variables and arguments. It ends with the test, if not before.
+func startHarness(t *testing.T, address string, environ []string, args ...string) running {
+	t.Helper()
 	program := filepath.Join(t.TempDir(), "harness")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "example.com/orders/functions/harness").CombinedOutput()
 	require.NoError(t, err, string(out))
-	address := porttest.Address(t)
 	var output bytes.Buffer
 	command := exec.CommandContext(context.Background(), program, append([]string{"up", "--addr", address, "--ephemeral", "--audit-interval", "1s"}, args...)...)
 	for _, variable := range os.Environ() {
@@ -57,6 +69,7 @@ func harness(t *testing.T, args ...string) string {
 			command.Env = append(command.Env, variable)
 		}
 	}
+	command.Env = append(command.Env, environ...)
 	command.Stdout, command.Stderr = &output, &output
 	require.NoError(t, command.Start())
 	ended := make(chan struct{})
@@ -65,10 +78,13 @@ func harness(t *testing.T, args ...string) string {
 		failed = command.Wait()
 		close(ended)
 	}()
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		_ = command.Process.Signal(syscall.SIGTERM) // it may have ended
 		<-ended
 		assert.NoError(t, failed)
+	})
+	t.Cleanup(func() {
+		stop()
 		if t.Failed() {
 			t.Logf("the log of the harness:\n%s", output.String())
 		}
@@ -80,10 +96,10 @@ func harness(t *testing.T, args ...string) string {
 		select {
 		case <-tick.C:
 		case <-ended:
-			require.FailNow(t, "the harness has ended before it was ready")
+			require.FailNow(t, "the harness has ended before it was ready", output.String())
 		}
 	}
-	return url
+	return running{url, stop}
 }
 
 func healthy(t *testing.T, url string) bool {
@@ -106,8 +122,8 @@ type browser struct {
 	t   *testing.T
 	ctx context.Context //nolint:containedctx // chromedp's handle of a page is a context
 	url string
-	// expected is a part of the browser's complaints that the test provokes.
-	expected string
+	// expected has parts of the browser's complaints that the test provokes.
+	expected []string
 }
 
 // open opens a browser. At the end of the test it must have no other complaints.
@@ -137,7 +153,9 @@ func open(t *testing.T, url string, more ...chromedp.ExecAllocatorOption) *brows
 	}()
 	t.Cleanup(func() {
 		end()
-		complaints := slices.DeleteFunc(<-ended, func(c string) bool { return b.expected != "" && strings.Contains(c, b.expected) })
+		complaints := slices.DeleteFunc(<-ended, func(c string) bool {
+			return slices.ContainsFunc(b.expected, func(part string) bool { return strings.Contains(c, part) })
+		})
 		assert.Empty(t, complaints, "the browser's console has errors")
 	})
 	return b

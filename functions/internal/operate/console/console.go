@@ -33,6 +33,8 @@ type Options struct {
 	FunctionsURL string
 	// Audit returns the last report, nil before the first one.
 	Audit func() *audit.Report
+	// Checks tell whether the servers work, by Database and Kafka. Each answers within a bound, even if its server hangs.
+	Checks map[string]func(context.Context) error
 	// Metrics has the counters of dead letters.
 	Metrics *metrics.Metrics
 	Log     *slog.Logger
@@ -43,6 +45,7 @@ type Console struct {
 	o        Options
 	topology topology
 	hub      *hub
+	monitor  *monitor
 
 	orders, inventory, notifications, operations *sql.DB
 
@@ -56,7 +59,7 @@ type Console struct {
 // maxReaders bounds the concurrent readers of Kafka, so that many requests for letters do not hold up the flow.
 const maxReaders = 4
 
-// New returns a console. It connects at the first request.
+// New returns a console, which checks the servers until it is closed. It connects to Kafka at the first request.
 func New(o Options) (*Console, error) {
 	c := &Console{o: o, topology: newTopology(o.Wiring, o.TopicPrefix), readers: make(chan *kafka.Reader, maxReaders)}
 	for range maxReaders {
@@ -79,6 +82,7 @@ func New(o Options) (*Console, error) {
 		return nil, failed
 	}
 	c.hub = newHub(c.view)
+	c.monitor = newMonitor(o.Checks, func() { c.hub.refresh("outages") })
 	return c, nil
 }
 
@@ -91,6 +95,7 @@ func (c *Console) Close(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() {
 		c.hub.close()
+		c.monitor.close()
 		ended <- c.closeReaders(ctx)
 	}()
 	select {

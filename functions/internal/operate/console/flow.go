@@ -19,8 +19,6 @@ type flow struct {
 	// Topics has the records of each topic: in total, and per second.
 	Topics  map[string]traffic `json:"topics"`
 	Sources map[string]arrow   `json:"sources"` // by consumer group
-	// Outboxes has the unsent rows, by schema.
-	Outboxes map[string]waiting `json:"outboxes"`
 }
 
 type traffic struct {
@@ -82,8 +80,7 @@ func (c *Console) newFlow() func(context.Context) (any, error) {
 				DeadLetters: dead[consumer], Lost: lost[consumer],
 			}
 		}
-		f.Outboxes, err = c.outboxes(ctx)
-		return f, err
+		return f, nil
 	}
 }
 
@@ -189,6 +186,9 @@ func (c *Console) closeReaders(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// readOutboxes reads the unsent rows by schema.
+func (c *Console) readOutboxes(ctx context.Context) (any, error) { return c.outboxes(ctx) }
 
 // outboxes counts the unsent rows.
 func (c *Console) outboxes(ctx context.Context) (map[string]waiting, error) {

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -12,7 +13,7 @@ import (
 )
 
 // Bounds of the streams. A view is read once for all its watchers, at most for a share of 1/readShare of the time, and at
-// most within readWithin.
+// most within readWithin. Its watchers learn of a read that hangs long before that.
 const (
 	maxClients = 128
 	maxOfOne   = 32 // clients of one address
@@ -26,6 +27,10 @@ const (
 type view struct {
 	every time.Duration
 	read  func(context.Context) (any, error)
+	// from has the servers that it is read from.
+	from []string
+	// within is how long a read usually takes at most; health.Within if zero.
+	within time.Duration
 }
 
 // hub reads views while they are watched, and sends changes to their watchers.
@@ -43,7 +48,9 @@ type hub struct {
 type feed struct {
 	cancel   context.CancelFunc
 	wake     chan struct{}
-	last     []byte
+	data     []byte // the latest contents; nil before the first
+	failure  []byte // why they are old; nil while they are not
+	readAt   time.Time
 	watchers []*client
 }
 
@@ -59,11 +66,13 @@ func newHub(find func(string) (view, bool)) *hub {
 	return &hub{find: find, clients: map[string][]*client{}, feeds: map[string]*feed{}}
 }
 
-// message is the message about a view: its contents, or the error.
+// message is the message about a view: its contents, or why they cannot be read and from when the latest are.
 type message struct {
-	View  string `json:"view"`
-	Data  any    `json:"data,omitempty"`
-	Error string `json:"error,omitempty"`
+	View  string   `json:"view"`
+	From  []string `json:"from,omitempty"`
+	Data  any      `json:"data,omitempty"`
+	Error string   `json:"error,omitempty"`
+	At    string   `json:"at,omitempty"`
 }
 
 // join adds a client at an address that watches views; it returns nil if the hub is closed. The first messages are the
@@ -95,8 +104,10 @@ func (h *hub) join(address string, names []string) *client {
 			f = h.open(name)
 		}
 		f.watchers = append(f.watchers, c)
-		if f.last != nil {
-			c.messages <- f.last // there is room: a client has at most maxViews
+		for _, text := range [][]byte{f.data, f.failure} {
+			if text != nil {
+				c.messages <- text // there is room: a client has at most maxViews
+			}
 		}
 	}
 	return c
@@ -144,11 +155,15 @@ func (h *hub) drop(c *client) {
 func (h *hub) run(ctx context.Context, name string, v view, f *feed) {
 	for {
 		begin := time.Now()
-		text, err := read(ctx, name, v)
+		text, err := h.read(ctx, name, v, f)
 		if ctx.Err() != nil {
 			return
 		}
-		h.broadcast(f, text)
+		if err != nil {
+			h.fail(name, v, f, err)
+		} else {
+			h.publish(f, text, begin)
+		}
 		pause := time.NewTimer(health.Pause(v.every, readShare, time.Since(begin), err))
 		select {
 		case <-ctx.Done():
@@ -161,40 +176,69 @@ func (h *hub) run(ctx context.Context, name string, v view, f *feed) {
 	}
 }
 
-// read returns the message of a view, and the error in it.
-func read(ctx context.Context, name string, v view) (text []byte, err error) {
+// read returns the message with the contents of a view. If that takes too long, it tells the watchers and goes on: another
+// read would hang as well.
+func (h *hub) read(ctx context.Context, name string, v view, f *feed) (text []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
-	m := message{View: name}
-	if m.Data, err = v.read(ctx); err == nil {
-		if text, err = json.Marshal(m); err == nil {
-			return text, nil
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		m := message{View: name, From: v.from}
+		if m.Data, err = v.read(ctx); err == nil {
+			text, err = json.Marshal(m)
 		}
+	}()
+	late := time.NewTimer(cmp.Or(v.within, health.Within))
+	defer late.Stop()
+	select {
+	case <-ended:
+		return text, err
+	case <-late.C:
+		h.fail(name, v, f, health.ErrHangs)
 	}
-	text, _ = json.Marshal(message{View: name, Error: err.Error()}) // encoding strings cannot fail
+	<-ended
+	if err != nil && ctx.Err() != nil {
+		err = health.ErrHangs
+	}
 	return text, err
 }
 
-// broadcast sends a message to the watchers of a view, unless they have it. A client that has not taken earlier ones is
+// publish sends the contents of a view to its watchers, unless they have them.
+func (h *hub) publish(f *feed, text []byte, readAt time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f.readAt = readAt
+	if f.failure != nil || !bytes.Equal(f.data, text) {
+		f.data, f.failure = text, nil
+		h.broadcast(f, text)
+	}
+}
+
+// fail tells the watchers of a view why its contents are old, unless they know.
+func (h *hub) fail(name string, v view, f *feed, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m := message{View: name, From: v.from, Error: err.Error()}
+	if !f.readAt.IsZero() {
+		m.At = moment(f.readAt)
+	}
+	text, _ := json.Marshal(m) // encoding strings cannot fail
+	if !bytes.Equal(f.failure, text) {
+		f.failure = text
+		h.broadcast(f, text)
+	}
+}
+
+// broadcast sends a message to the watchers of a view, for a caller that holds mu. A client that has not taken earlier ones is
 // dropped: it reconnects, and starts with the latest state.
 func (h *hub) broadcast(f *feed, text []byte) {
-	h.mu.Lock()
-	if bytes.Equal(f.last, text) {
-		h.mu.Unlock()
-		return
-	}
-	f.last = text
-	var slow []*client
-	for _, c := range f.watchers {
+	for _, c := range slices.Clone(f.watchers) {
 		select {
 		case c.messages <- text:
 		default:
-			slow = append(slow, c)
+			h.drop(c)
 		}
-	}
-	h.mu.Unlock()
-	for _, c := range slow {
-		h.leave(c)
 	}
 }
 

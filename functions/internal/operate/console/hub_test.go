@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/observe/health"
 )
 
 // counter is a view whose data is the number of its reads, and a hub where all views are like it.
@@ -25,7 +27,7 @@ type counter struct {
 
 func (c *counter) hub() *hub {
 	return newHub(func(string) (view, bool) {
-		return view{time.Second, func(context.Context) (any, error) {
+		return view{every: time.Second, read: func(context.Context) (any, error) {
 			n := c.reads.Add(1)
 			switch {
 			case c.broken.Load():
@@ -144,7 +146,7 @@ func TestAViewThatTakesLongIsReadSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reads := 0
 		h := newHub(func(string) (view, bool) {
-			return view{time.Second, func(context.Context) (any, error) {
+			return view{every: time.Second, read: func(context.Context) (any, error) {
 				time.Sleep(6 * time.Second)
 				reads++
 				return reads, nil
@@ -163,7 +165,7 @@ func TestAHangingSourceIsReadAgainSoonAfter(t *testing.T) {
 		var hanging atomic.Bool
 		hanging.Store(true)
 		h := newHub(func(string) (view, bool) {
-			return view{time.Second, func(ctx context.Context) (any, error) {
+			return view{every: time.Second, read: func(ctx context.Context) (any, error) {
 				if hanging.Load() {
 					<-ctx.Done()
 					return nil, ctx.Err()
@@ -258,24 +260,102 @@ func TestClientsAreEndedByClose(t *testing.T) {
 	})
 }
 
+// TestWatchersLearnOfAReadThatHangs has a view whose server hangs, and does not even heed the end of the context.
+func TestWatchersLearnOfAReadThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var frozen atomic.Bool
+		thaw := make(chan struct{})
+		h := newHub(func(string) (view, bool) {
+			return view{every: time.Second, from: []string{Kafka}, read: func(context.Context) (any, error) {
+				if frozen.Load() {
+					<-thaw
+				}
+				return 7, nil
+			}}, true
+		})
+		defer h.close()
+		c := h.join("10.0.0.1", []string{"flow"})
+		synctest.Wait()
+		assert.Equal(t, `{"view":"flow","from":["kafka"],"data":7}`, next(t, c))
+		readAt := time.Now()
+		frozen.Store(true)
+		time.Sleep(3*time.Second + time.Millisecond) // the pause, and the time that a read may take
+		synctest.Wait()
+		failure := `{"view":"flow","from":["kafka"],"error":"gives no answer within 2s","at":"` + moment(readAt) + `"}`
+		assert.Equal(t, failure, next(t, c))
+
+		late := h.join("10.0.0.2", []string{"flow"})
+		assert.Contains(t, next(t, late), `"data":7`, "a page that is opened now gets the old numbers")
+		assert.Equal(t, failure, next(t, late), "and from when they are")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Empty(t, next(t, c), "it is not told twice")
+
+		frozen.Store(false)
+		close(thaw)
+		synctest.Wait()
+		assert.Contains(t, next(t, c), `"data":7`, "the same numbers, but they are current again")
+	})
+}
+
+func TestAnOutageSaysWhenTheServerWorkedForTheLastTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hangs atomic.Bool
+		changes := 0
+		m := newMonitor(map[string]func(context.Context) error{
+			Kafka: func(context.Context) error { return nil },
+			Database: func(context.Context) error {
+				if hangs.Load() {
+					time.Sleep(health.Within)
+					return health.ErrHangs
+				}
+				return nil
+			},
+		}, func() { changes++ })
+		defer m.close()
+		time.Sleep(10*time.Second + checkEvery/2)
+		outages, err := m.read(t.Context())
+		require.NoError(t, err)
+		assert.Empty(t, outages)
+		worked := time.Now().Add(-checkEvery / 2)
+		hangs.Store(true)
+		time.Sleep(checkEvery + health.Within)
+		synctest.Wait()
+		for range 2 {
+			outages, err = m.read(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, []outage{{Database, "gives no answer within 2s", moment(worked)}}, outages)
+			time.Sleep(time.Minute) // it does not become younger
+		}
+		assert.Equal(t, 1, changes)
+		hangs.Store(false)
+		time.Sleep(health.Within + 2*checkEvery)
+		synctest.Wait()
+		outages, err = m.read(t.Context())
+		require.NoError(t, err)
+		assert.Empty(t, outages)
+		assert.Equal(t, 2, changes)
+	})
+}
+
 func TestAMessageIsOneLine(t *testing.T) {
-	text, err := read(t.Context(), "orders", view{time.Second, func(context.Context) (any, error) {
+	h := newHub(nil)
+	text, err := h.read(t.Context(), "orders", view{read: func(context.Context) (any, error) {
 		return "a\nb\r\nc", nil // a line break would end the event
-	}})
+	}}, &feed{})
 	require.NoError(t, err)
 	assert.NotContains(t, string(text), "\n")
 	var m message
 	require.NoError(t, json.Unmarshal(text, &m))
 	assert.Equal(t, "a\nb\r\nc", m.Data)
-	text, err = read(t.Context(), "x", view{time.Second, func(context.Context) (any, error) { return func() {}, nil }})
+	_, err = h.read(t.Context(), "x", view{read: func(context.Context) (any, error) { return func() {}, nil }}, &feed{})
 	require.Error(t, err)
-	assert.Contains(t, string(text), "error")
 }
 
 func TestViewsAreKnownByTheirNames(t *testing.T) {
 	c := &Console{}
 	id := "01a2131d-19f5-73f3-957a-f504bf20da07"
-	for _, name := range []string{"flow", "counts", "stock", "audit", "orders", "orders:FAILED", "order:" + id, "outbox:parked", "deadletters:open"} {
+	for _, name := range []string{"outages", "flow", "outboxes", "counts", "stock", "audit", "orders", "orders:FAILED", "order:" + id, "outbox:parked", "deadletters:open"} {
 		_, ok := c.view(name)
 		assert.True(t, ok, name)
 	}

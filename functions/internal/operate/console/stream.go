@@ -15,8 +15,9 @@ import (
 	"example.com/orders/sql/orders"
 )
 
-// beat is the interval of keep-alive messages. The server cuts off a client that does not read, as everywhere.
-const beat = 15 * time.Second
+// beat is the interval of messages that say that the server works, by which a page knows when it does not any more. The
+// server cuts off a client that does not read, as everywhere.
+const beat = time.Second
 
 // kindOf returns the first word of a view's name, which is kind or kind:argument.
 func kindOf(name string) string {
@@ -34,24 +35,32 @@ var statuses = []string{
 func (c *Console) view(name string) (view, bool) {
 	kind, argument, given := strings.Cut(name, ":")
 	switch {
+	case name == "outages":
+		return view{every: time.Second, read: c.monitor.read}, true
 	case name == "flow":
-		return view{time.Second, c.newFlow()}, true
+		return view{every: time.Second, read: c.newFlow(), from: []string{Kafka}}, true
+	case name == "outboxes":
+		return view{every: time.Second, read: c.readOutboxes, from: []string{Database}}, true
 	case name == "counts":
-		return view{time.Second, c.readCounts}, true
+		return view{every: time.Second, read: c.readCounts, from: []string{Database}, within: readWithin}, true // it scans an index
 	case name == "stock":
-		return view{time.Second, c.readStock}, true
+		return view{every: time.Second, read: c.readStock, from: []string{Database}}, true
 	case name == "audit":
-		return view{time.Second, c.readAudit}, true
+		return view{every: time.Second, read: c.readAudit, from: []string{Database, Kafka}}, true
 	case kind == "orders" && (!given || slices.Contains(statuses, argument)):
-		return view{500 * time.Millisecond, func(ctx context.Context) (any, error) {
+		return view{every: 500 * time.Millisecond, from: []string{Database}, read: func(ctx context.Context) (any, error) {
 			return c.readOrders(ctx, orders.OrdersStatus(argument))
 		}}, true
 	case kind == "order" && events.ValidOrderID(argument):
-		return view{500 * time.Millisecond, func(ctx context.Context) (any, error) { return c.readOrder(ctx, argument) }}, true
+		return view{every: 500 * time.Millisecond, from: []string{Database}, read: func(ctx context.Context) (any, error) {
+			return c.readOrder(ctx, argument)
+		}}, true
 	case kind == "outbox" && slices.Contains(backlog.States, backlog.State(argument)):
-		return view{time.Second, func(ctx context.Context) (any, error) { return c.readOutbox(ctx, backlog.State(argument)) }}, true
+		return view{every: time.Second, from: []string{Database}, read: func(ctx context.Context) (any, error) {
+			return c.readOutbox(ctx, backlog.State(argument))
+		}}, true
 	case kind == "deadletters" && slices.Contains(deadletter.States, deadletter.State(argument)):
-		return view{2 * time.Second, func(ctx context.Context) (any, error) {
+		return view{every: 2 * time.Second, from: []string{Database, Kafka}, within: readWithin, read: func(ctx context.Context) (any, error) {
 			return c.readLetters(ctx, deadletter.State(argument))
 		}}, true
 	default:
@@ -109,7 +118,7 @@ func stream(ctx context.Context, w http.ResponseWriter, client *client) {
 			}
 			frame = slices.Concat([]byte("data: "), text, []byte("\n\n"))
 		case <-ticker.C:
-			frame = []byte(": nothing new\n\n")
+			frame = []byte(`data: {"now":"` + moment(time.Now()) + `"}` + "\n\n")
 		}
 	}
 }

@@ -1,6 +1,7 @@
-// The frame around the pages: which page is shown, and whether it is live.
-import { h, put } from './dom.js';
-import { watch } from './http.js';
+// The frame around the pages: which page is shown.
+import { h } from './dom.js';
+import { watch, end } from './live.js';
+import { toggle } from './time.js';
 import flow from './flow.js';
 import orders from './orders.js';
 import order from './order.js';
@@ -19,24 +20,10 @@ const pages = [
 ];
 
 const main = document.getElementById('main');
-const connection = document.getElementById('connection');
 const nav = document.getElementById('nav');
 nav.append(...pages.map(({ path, title }) => h('a', { href: path }, title)), h('a', { href: '/docs', 'data-outside': true }, 'API'));
 
-let leave = () => {};
-
-function connected(state, detail) {
-  connection.dataset.state = state;
-  put(connection, state === 'trouble' ? 'trouble' : state);
-  connection.title = detail ?? '';
-}
-
-// live watches views for the current page; a page may call it again to watch other views.
-function live(handlers) {
-  leave();
-  connected('connecting');
-  leave = watch(handlers, connected);
-}
+toggle(document.getElementById('utc'));
 
 function find(path) {
   const found = pages.find((p) => p.path === path);
@@ -46,8 +33,6 @@ function find(path) {
 }
 
 function show(focus) {
-  leave();
-  leave = () => {};
   const { path, title, page } = find(location.pathname);
   document.title = `${title} · orders`;
   for (const link of nav.children) {
@@ -57,8 +42,11 @@ function show(focus) {
     } else link.removeAttribute('aria-current');
   }
   main.replaceChildren();
-  if (page) page({ main, live });
-  else main.append(h('h1', {}, 'There is nothing here'), h('p', {}, h('a', { href: '/' }, 'To the flow')));
+  if (page) page({ main, live: watch });
+  else {
+    watch({});
+    main.append(h('h1', {}, 'There is nothing here'), h('p', {}, h('a', { href: '/' }, 'To the flow')));
+  }
   if (focus) {
     main.focus({ preventScroll: true });
     scrollTo(0, 0);
@@ -79,6 +67,6 @@ document.addEventListener('click', (event) => {
   go(url.pathname);
 });
 addEventListener('popstate', () => show(true));
-addEventListener('pagehide', () => leave());
+addEventListener('pagehide', end);
 addEventListener('pageshow', (event) => event.persisted && show(false));
 show(false);

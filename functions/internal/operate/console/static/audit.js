@@ -1,5 +1,5 @@
 // Audit: the invariants, and their breaches.
-import { h, heading, count, when } from './dom.js';
+import { h, heading, count, plural, when } from './dom.js';
 
 const titles = { stock: 'Stock', reserved: 'Reserved', holdings: 'Holdings', totals: 'Totals', facts: 'Facts', ends: 'Ends', sent: 'Sent', once: 'Once' };
 
@@ -10,16 +10,16 @@ export default function audit({ main, live }) {
   main.append(heading('Audit', h('p', { class: 'muted' }, 'Checked repeatedly, in one consistent snapshot of all schemas and topics.')), summary, list, exceptions);
 
   live({
-    audit: (report) => {
+    audit: { regions: [summary, list, exceptions], show(report) {
       if (!report) return;
       summary.dataset.state = report.breaches ? 'bad' : 'ok';
-      summary.replaceChildren(report.breaches ? `${count(report.breaches)} breaches` : 'Everything holds', h('span', { class: 'muted' }, ' at ', when(report.at), `, in ${report.tookMillis < 1000 ? `${Math.round(report.tookMillis)} ms` : `${(report.tookMillis / 1000).toFixed(1)} s`}`));
+      summary.replaceChildren(report.breaches ? plural(report.breaches, 'breach', 'breaches') : 'Everything holds', h('span', { class: 'muted' }, ' at ', when(report.at), `, in ${report.tookMillis < 1000 ? `${Math.round(report.tookMillis)} ms` : `${(report.tookMillis / 1000).toFixed(1)} s`}`));
       const open = new Set([...list.querySelectorAll('details[open]')].map((d) => d.dataset.name));
       list.replaceChildren(...report.invariants.map((i) => invariant(i, open)));
       exceptions.hidden = report.exceptions.length === 0;
       exceptions.replaceChildren(h('h2', {}, 'Waits for an operator'), h('ul', {}, report.exceptions.map((e) => h('li', { class: 'wrap' },
         `${count(e.count)} ${e.kind} in ${e.where}${e.consumer ? ` of ${e.consumer}` : ''}`, e.examples?.length ? h('span', { class: 'muted' }, ` such as ${e.examples.slice(0, 3).join(', ')}`) : ''))));
-    },
+    } },
   });
 }
 

@@ -1,5 +1,8 @@
 // Helpers that build the pages: every text becomes a text node, so that the text of an order is never markup.
 
+export { clock, when } from './time.js';
+export { money } from './money.js';
+
 const svgNames = new Set(['svg', 'g', 'path', 'rect', 'circle', 'text', 'tspan', 'title', 'defs', 'marker', 'line']);
 
 // h creates an element. It leaves out attributes that are false, null or undefined; a function is a listener.
@@ -43,12 +46,10 @@ export function reconcile(parent, items, keyOf, create, update) {
   for (const child of kept.values()) child.remove();
 }
 
-export function money(amount, currency) {
-  const digits = new Intl.NumberFormat('en', { style: 'currency', currency }).resolvedOptions().maximumFractionDigits;
-  return new Intl.NumberFormat('en', { style: 'currency', currency }).format(amount / 10 ** digits);
-}
-
 export const count = (n) => new Intl.NumberFormat('en').format(n);
+
+// plural counts things: "1 record", "2 records".
+export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
 // duration formats microseconds for people.
 export function duration(micros) {
@@ -63,18 +64,6 @@ export function duration(micros) {
 // micros parses a time with six decimals, of which Date keeps three.
 export function micros(text) {
   return Date.parse(text) * 1000 + Number(text.slice(23, 26) || 0);
-}
-
-export function clock(text) {
-  if (!text) return '–';
-  const at = new Date(text);
-  const today = at.toDateString() === new Date().toDateString();
-  const time = at.toLocaleTimeString('en-GB');
-  return today ? time : `${at.toLocaleDateString('en-CA')} ${time}`;
-}
-
-export function when(text) {
-  return h('time', { datetime: text, title: text }, clock(text));
 }
 
 export const shortID = (id) => (id.length > 13 ? `…${id.slice(-12)}` : id);

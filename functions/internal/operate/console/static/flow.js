@@ -1,5 +1,5 @@
 // Flow: the deployed wiring, with the current rate on each arrow.
-import { h, put, heading, count, duration } from './dom.js';
+import { h, put, heading, count, plural, duration } from './dom.js';
 import { request } from './http.js';
 
 const size = { wide: { w: 132, h: 46, gapX: 66, gapY: 50 }, tall: { w: 116, h: 42, gapX: 5, gapY: 50 } };
@@ -91,16 +91,23 @@ export default async function flow({ main, live }) {
   const stage = h('div', { class: 'stage scroll', tabindex: '0', role: 'region', 'aria-label': 'Flow of the events' });
   const numbers = h('dl', { class: 'tiles' });
   const rows = h('tbody', {});
+  const drawn = h('section', { class: 'card' }, stage);
+  const consumers = h('section', { class: 'card', 'aria-labelledby': 'arrows-title' }, h('h2', { id: 'arrows-title' }, 'Consumers'),
+    h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Numbers of each arrow' }, h('table', {},
+      h('thead', {}, h('tr', {}, ['Topic', 'Function', 'Rate', 'Lag', 'Dead letters', 'Retries'].map((t, i) => h('th', { scope: 'col', class: i > 1 ? 'right' : null }, t)))), rows)));
   main.append(heading('Flow', h('p', { class: 'muted' }, 'Events in flight, by the deployed wiring. Rates are over five seconds; ✕ counts dead letters since the start.')),
-    numbers, h('section', { class: 'card' }, stage),
-    h('section', { class: 'card', 'aria-labelledby': 'arrows-title' }, h('h2', { id: 'arrows-title' }, 'Consumers'),
-      h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Numbers of each arrow' }, h('table', {},
-        h('thead', {}, h('tr', {}, ['Topic', 'Function', 'Rate', 'Lag', 'Dead letters', 'Retries'].map((t, i) => h('th', { scope: 'col', class: i > 1 ? 'right' : null }, t)))), rows))));
-  const topology = await request('GET', '/console/topology');
-  if (!stage.isConnected) return;
-  const narrow = matchMedia('(max-width: 700px)');
+    numbers, drawn, consumers);
   let drawing;
   let last;
+  const tiles = makeTiles(numbers);
+  live({
+    flow: { regions: [drawn, consumers], show(data) { last = data; if (drawing) show(data); } },
+    counts: { regions: tiles.counted, show: tiles.counts },
+    outboxes: { regions: [tiles.unsent], show: tiles.sent },
+  });
+  const topology = await load(stage);
+  if (!topology) return;
+  const narrow = matchMedia('(max-width: 700px)');
   const redraw = () => {
     drawing = draw(topology, narrow.matches);
     stage.replaceChildren(drawing.svg);
@@ -112,7 +119,6 @@ export default async function flow({ main, live }) {
     return cell;
   });
   function show(data) {
-    last = data;
     for (const t of topology.tells) {
       const { path, rate } = drawing.arrows[`f:${t.function} t:${t.topic}`];
       const traffic = data.topics[t.topic] ?? { rate: 0, total: 0 };
@@ -120,7 +126,7 @@ export default async function flow({ main, live }) {
       path.dataset.state = traffic.rate > 0 && only ? 'busy' : 'idle';
       put(rate, traffic.rate > 0 && only ? `${perSecond(traffic.rate)}/s` : '');
     }
-    for (const t of topology.topics) put(drawing.notes[`t:${t.name}`], `${count(data.topics[t.name]?.total ?? 0)} records`);
+    for (const t of topology.topics) put(drawing.notes[`t:${t.name}`], plural(data.topics[t.name]?.total ?? 0, 'record'));
     topology.handles.forEach((e, i) => {
       const source = data.sources[e.group] ?? { rate: 0, lag: 0, deadLetters: 0, lost: 0 };
       const { path, label, rate, trouble } = drawing.arrows[`t:${e.topic} f:${e.function}`];
@@ -134,12 +140,18 @@ export default async function flow({ main, live }) {
       put(cells[i].dead, count(source.deadLetters));
       cells[i].dead.dataset.state = source.deadLetters > 0 ? 'bad' : '';
     });
-    tiles.sent(data.outboxes);
   }
-  const tiles = makeTiles(numbers);
   redraw();
   narrow.addEventListener('change', redraw);
-  live({ flow: show, counts: tiles.counts });
+}
+
+// load fetches the topology, again until it is there or the page is left.
+async function load(stage) {
+  for (;;) {
+    const topology = await request('GET', '/console/topology').catch(() => null);
+    if (topology || !stage.isConnected) return stage.isConnected && topology;
+    await new Promise((done) => { setTimeout(done, 1000); });
+  }
 }
 
 function makeTiles(list) {
@@ -154,6 +166,8 @@ function makeTiles(list) {
   tile('CANCELED', 'Canceled', '/orders');
   tile('unsent', 'Unsent events', '/outbox');
   return {
+    counted: Object.entries(values).filter(([key]) => key !== 'unsent').map(([, value]) => value),
+    unsent: values.unsent,
     counts: (data) => Object.entries(data).forEach(([status, n]) => put(values[status], count(n))),
     sent(outboxes) {
       const all = Object.values(outboxes);

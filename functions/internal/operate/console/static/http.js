@@ -1,4 +1,4 @@
-// Requests, and the stream of changes.
+// Requests.
 
 // Failure is an error answer, or no answer at all; its message is for people.
 export class Failure extends Error {
@@ -9,18 +9,23 @@ export class Failure extends Error {
   }
 }
 
+// answerWithin is longer than the API may take, so that no answer means that the harness hangs.
+const answerWithin = 15_000;
+
 export async function request(method, path, body, headers = {}) {
   let response;
+  let text;
   try {
     response = await fetch(path, {
       method,
       headers: body === undefined ? headers : { 'Content-Type': 'application/json', ...headers },
       body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(answerWithin),
     });
+    text = await response.text();
   } catch {
-    throw new Failure(0, { detail: 'the server does not answer' });
+    throw new Failure(0, { detail: 'the harness does not answer' });
   }
-  const text = await response.text();
   let value = {};
   try {
     value = text ? JSON.parse(text) : {};
@@ -36,19 +41,3 @@ export const skuPattern = '(?!\\.{1,2}$)[A-Za-z0-9._\\-]{1,64}';
 export const skuTitle = '1 to 64 of A-Z, a-z, 0-9, dot, underscore and hyphen, and not . or ..';
 
 export const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
-
-// watch calls the handler of each view with its changes, and returns a function that ends it.
-export function watch(handlers, onState) {
-  const query = Object.keys(handlers).map((view) => `view=${encodeURIComponent(view)}`).join('&');
-  const source = new EventSource(`/console/events?${query}`);
-  source.onopen = () => onState('live');
-  source.onerror = () => onState('reconnecting');
-  source.onmessage = (message) => {
-    const { view, data, error } = JSON.parse(message.data);
-    const handler = handlers[view];
-    if (error) (handler.failed ?? (() => {}))(error);
-    else (handler.show ?? handler)(data);
-    onState(error ? 'trouble' : 'live', error);
-  };
-  return () => source.close();
-}

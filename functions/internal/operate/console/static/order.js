@@ -67,7 +67,7 @@ export default function order({ main, live }, id) {
     facts.replaceChildren(...all);
   }
 
-  live({ [`order:${id}`]: show });
+  live({ [`order:${id}`]: { regions: [content, state], show } });
 }
 
 // newStep creates the element of an event. Its details stay open while the numbers around them change.
@@ -97,7 +97,7 @@ function newStep(step) {
       const said = mail && (mail.status === 'SUPPRESSED' ? 'suppressed: the customer knows newer news' : mail.status === 'SENT' ? `mail sent${mail.attempts > 1 ? `, attempt ${mail.attempts}` : ''}` : 'mail is being sent');
       item.className = d.at ? 'ok' : 'open';
       put(item, `${d.function} ${d.at ? `handled it in ${duration(micros(d.at) - (sent || stored))}` : 'has not handled it yet'}${said ? ` · ${said}` : ''}`);
-      item.title = clock(d.at);
+      item.title = d.at ? clock(d.at) : '';
     });
   };
   return element;

@@ -19,13 +19,14 @@ export default function orders({ main, live }) {
     const button = h('button', { type: 'button', 'aria-pressed': String(value === ''), click: () => choose(value) }, value ? value.toLowerCase() : 'all', ' ', number);
     return { value, number, button };
   });
+  const list = h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'List of orders' }, h('table', { class: 'list' },
+    h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Order'), h('th', { scope: 'col' }, 'Status'), h('th', { scope: 'col' }, 'Customer'), h('th', { scope: 'col', class: 'right' }, 'Total'), h('th', { scope: 'col' }, 'Placed'))), body));
   main.append(heading('Orders'), h('div', { class: 'split' }, placing(),
     h('section', { class: 'card', 'aria-labelledby': 'list-title' },
       h('div', { class: 'bar' }, h('h2', { id: 'list-title' }, 'Newest first'),
         h('div', { class: 'segments', role: 'group', 'aria-label': 'Filter by status' }, filters.map((f) => f.button)),
         h('label', { class: 'hidden', for: 'search' }, 'Filter by id or e-mail'), search),
-      h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'List of orders' }, h('table', { class: 'list' },
-        h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Order'), h('th', { scope: 'col' }, 'Status'), h('th', { scope: 'col' }, 'Customer'), h('th', { scope: 'col', class: 'right' }, 'Total'), h('th', { scope: 'col' }, 'Placed'))), body)),
+      list,
       nothing, h('div', { class: 'actions' }, more))));
 
   function choose(value) {
@@ -39,15 +40,15 @@ export default function orders({ main, live }) {
 
   function listen() {
     live({
-      [status ? `orders:${status}` : 'orders']: (data) => {
+      [status ? `orders:${status}` : 'orders']: { regions: [list], show(data) {
         // Orders that left the newest page stay, so that the list does not lose its middle while it is read.
         const ids = new Set(data.map((o) => o.orderId));
         const oldest = data.at(-1)?.orderId ?? '';
         if (older.length) older = [...newest.filter((o) => !ids.has(o.orderId) && o.orderId < oldest), ...older].slice(0, shown);
         newest = data;
         render();
-      },
-      counts: (data) => filters.forEach((f) => put(f.number, count(f.value ? data[f.value] : statuses.reduce((sum, s) => sum + data[s], 0)))),
+      } },
+      counts: { regions: filters.map((f) => f.number), show: (data) => filters.forEach((f) => put(f.number, count(f.value ? data[f.value] : statuses.reduce((sum, s) => sum + data[s], 0)))) },
     });
   }
 

@@ -24,11 +24,12 @@ export default function outbox({ main, live }) {
     all.checked = n > 0 && n === rows.length;
   });
   const tabs = states.map((value) => h('button', { type: 'button', 'aria-pressed': String(value === state), click: () => choose(value) }, value));
+  const list = h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Rows of the outboxes' }, h('table', { class: 'list' },
+    h('thead', {}, h('tr', {}, h('th', {}, all), ['Row', 'Event', 'Order', 'State', 'Stored', 'Attempts', 'Last error'].map((t) => h('th', { scope: 'col' }, t)))), body));
   main.append(heading('Outbox', summary),
     h('section', { class: 'card' },
       h('div', { class: 'bar' }, h('div', { class: 'segments', role: 'group', 'aria-label': 'State' }, tabs), h('div', { class: 'actions' }, requeue, discard)),
-      h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Rows of the outboxes' }, h('table', { class: 'list' },
-        h('thead', {}, h('tr', {}, h('th', {}, all), ['Row', 'Event', 'Order', 'State', 'Stored', 'Attempts', 'Last error'].map((t) => h('th', { scope: 'col' }, t)))), body)), nothing),
+      list, nothing),
     log.element);
   const keyOf = (r) => `${r.schema}/${r.id}`;
 
@@ -43,7 +44,7 @@ export default function outbox({ main, live }) {
     body.replaceChildren();
     put(nothing, 'Looking…');
     live({
-      [`outbox:${value}`]: (data) => {
+      [`outbox:${value}`]: { regions: [list, summary], show(data) {
         rows = data.rows;
         picks.keep(new Set(rows.map(keyOf)));
         put(summary, Object.entries(data.outboxes).map(([name, o]) => `${name}: ${count(o.waiting)} unsent${o.parked ? `, ${count(o.parked)} of them parked` : ''}${o.waiting > o.parked && o.oldestSeconds > 5 ? `, the oldest since ${duration(o.oldestSeconds * 1e6)}` : ''}`).join(' · '));
@@ -51,7 +52,7 @@ export default function outbox({ main, live }) {
         put(nothing, data.more ? 'There are more: these are the oldest.' : `No row is ${value}.`);
         log.show(data.actions);
         render();
-      },
+      } },
     });
   }
 

@@ -55,11 +55,11 @@ export default function stock({ main, live }) {
   }
 
   live({
-    stock: ({ levels, more }) => {
+    stock: { regions: [list], show({ levels, more }) {
       const most = Math.max(0, ...levels.map((l) => l.availableQty + l.reservedQty));
       reconcile(list, levels, (l) => l.sku, row, (element, l) => element.update(l, most));
       note.hidden = levels.length > 0 && !more;
       put(note, more ? `These are the first ${levels.length} SKUs; the API has all.` : 'There is no stock yet.');
-    },
+    } },
   });
 }
