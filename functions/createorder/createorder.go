@@ -4,6 +4,7 @@ package createorder
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,13 +42,13 @@ func New() *Function {
 
 var validCurrency = regexp.MustCompile(`^[A-Z]{3}$`)
 
-// Start reads CURRENCY, EUR by default, and opens the database.
+// DefaultCurrency is the currency if CURRENCY is not set.
+const DefaultCurrency = "EUR"
+
+// Start reads CURRENCY and opens the database.
 func (f *Function) Start(ctx context.Context, config map[string]string) error {
 	if f.Currency == "" {
-		f.Currency = config["CURRENCY"]
-	}
-	if f.Currency == "" {
-		f.Currency = "EUR"
+		f.Currency = cmp.Or(config["CURRENCY"], DefaultCurrency)
 	}
 	if !validCurrency.MatchString(f.Currency) {
 		return fmt.Errorf("CURRENCY is %q: give an ISO 4217 code like EUR", f.Currency)

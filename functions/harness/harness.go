@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"example.com/orders/functions"
+	"example.com/orders/functions/createorder"
 	"example.com/orders/functions/internal/function/host"
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/observe/health"
@@ -114,7 +116,8 @@ func (h *harness) start(ctx context.Context, o options) error {
 	h.console, err = console.New(console.Options{
 		Wiring: h.wiring, TopicPrefix: o.environ["KAFKA_TOPIC_PREFIX"], Brokers: h.servers.brokers, Open: h.pools.get,
 		FunctionsURL: "http://" + h.addr + "/functions/{consumer}", Audit: h.auditing.lastReport, Metrics: h.metrics, Log: h.log,
-		Checks: map[string]func(context.Context) error{console.Database: h.pools.err, console.Kafka: h.kafka.Err},
+		Currency: cmp.Or(h.servers.config["CURRENCY"], createorder.DefaultCurrency),
+		Checks:   map[string]func(context.Context) error{console.Database: h.pools.err, console.Kafka: h.kafka.Err},
 	})
 	return err
 }

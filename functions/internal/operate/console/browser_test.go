@@ -22,6 +22,7 @@ func TestEachPageInABrowser(t *testing.T) {
 	eval[bool](b, "window.sameDocument = true")
 
 	b.click("Orders")
+	b.await("document.querySelector('[name=sku]')")
 	b.fill("[name=sku]", "<script>alert(1)</script>")
 	b.click("Place order")
 	b.await("document.querySelector('[name=sku]').matches(':invalid')")

@@ -31,6 +31,8 @@ type Options struct {
 	Open func(schema string) (*sql.DB, error)
 	// FunctionsURL is the URL of functions, with {consumer} for the name.
 	FunctionsURL string
+	// Currency is the ISO 4217 code of the amounts of new orders.
+	Currency string
 	// Audit returns the last report, nil before the first one.
 	Audit func() *audit.Report
 	// Checks tell whether the servers work, by Database and Kafka. Each answers within a bound, even if its server hangs.
@@ -119,6 +121,7 @@ func (c *Console) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /console/static/{file}", secured(files.file))
 	mux.HandleFunc("GET /openapi.json", openapi.Handler)
 	c.route(mux, "GET /console/topology", c.serveTopology)
+	c.route(mux, "GET /console/settings", c.serveSettings)
 	mux.HandleFunc("GET /console/events", c.serveEvents)
 	c.route(mux, "GET /console/deadletters/{topic}/{partition}/{offset}", c.serveLetter)
 	c.route(mux, "POST /console/deadletters", c.changeLetters)
@@ -128,6 +131,11 @@ func (c *Console) Register(mux *http.ServeMux) {
 
 func (c *Console) route(mux *http.ServeMux, pattern string, handle func(http.ResponseWriter, *http.Request) error) {
 	mux.HandleFunc(pattern, rest.Handler(func() *slog.Logger { return c.o.Log }, handle))
+}
+
+// serveSettings answers with what the pages need to know of the configuration.
+func (c *Console) serveSettings(w http.ResponseWriter, _ *http.Request) error {
+	return rest.JSON(w, http.StatusOK, map[string]string{"currency": c.o.Currency})
 }
 
 // actor returns the recorded name: the given one, with the address of the request.

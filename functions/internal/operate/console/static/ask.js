@@ -1,5 +1,5 @@
 // Before each change a dialog shows its effects and asks for a reason, which is recorded.
-import { h, toast } from './dom.js';
+import { h, toast, when } from './dom.js';
 import { request } from './http.js';
 
 const remembered = 'orders.console.actor';
@@ -87,7 +87,7 @@ export function record() {
     show(actions) {
       element.hidden = actions.length === 0;
       body.replaceChildren(...actions.map((a) => h('tr', {},
-        h('td', {}, new Date(a.at).toLocaleString('en-GB')), h('td', {}, a.actor), h('td', {}, a.action.toLowerCase().replaceAll('_', ' ')),
+        h('td', {}, when(a.at)), h('td', {}, a.actor), h('td', {}, a.action.toLowerCase().replaceAll('_', ' ')),
         h('td', {}, h('code', {}, a.what)), h('td', { class: 'wrap' }, [a.result, a.detail].filter(Boolean).join(' · ')))));
     },
   };

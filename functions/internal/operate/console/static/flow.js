@@ -1,6 +1,6 @@
 // Flow: the deployed wiring, with the current rate on each arrow.
 import { h, put, heading, count, plural, duration } from './dom.js';
-import { request } from './http.js';
+import { load } from './http.js';
 
 const size = { wide: { w: 132, h: 46, gapX: 66, gapY: 50 }, tall: { w: 116, h: 42, gapX: 5, gapY: 50 } };
 
@@ -105,7 +105,7 @@ export default async function flow({ main, live }) {
     counts: { regions: tiles.counted, show: tiles.counts },
     outboxes: { regions: [tiles.unsent], show: tiles.sent },
   });
-  const topology = await load(stage);
+  const topology = await load('/console/topology', stage);
   if (!topology) return;
   const narrow = matchMedia('(max-width: 700px)');
   const redraw = () => {
@@ -143,15 +143,6 @@ export default async function flow({ main, live }) {
   }
   redraw();
   narrow.addEventListener('change', redraw);
-}
-
-// load fetches the topology, again until it is there or the page is left.
-async function load(stage) {
-  for (;;) {
-    const topology = await request('GET', '/console/topology').catch(() => null);
-    if (topology || !stage.isConnected) return stage.isConnected && topology;
-    await new Promise((done) => { setTimeout(done, 1000); });
-  }
 }
 
 function makeTiles(list) {

@@ -36,6 +36,16 @@ export async function request(method, path, body, headers = {}) {
   return value;
 }
 
+// load gets something that a page needs, again until it is there; null if the page is left meanwhile, by its element.
+export async function load(path, element) {
+  for (;;) {
+    const value = await request('GET', path).catch(() => null);
+    if (!element.isConnected) return null;
+    if (value) return value;
+    await new Promise((done) => { setTimeout(done, 1000); });
+  }
+}
+
 // The syntax of a SKU, as in the API.
 export const skuPattern = '(?!\\.{1,2}$)[A-Za-z0-9._\\-]{1,64}';
 export const skuTitle = '1 to 64 of A-Z, a-z, 0-9, dot, underscore and hyphen, and not . or ..';

@@ -1,10 +1,10 @@
 // Orders: place some, and watch them.
-import { h, put, reconcile, heading, badge, money, clock, shortID, toast, count } from './dom.js';
-import { request, newKey, skuPattern, skuTitle } from './http.js';
+import { h, put, reconcile, heading, badge, money, when, shortID, toast, count } from './dom.js';
+import { request } from './http.js';
+import placing from './placing.js';
 
 const statuses = ['PENDING', 'CONFIRMED', 'FAILED', 'CANCELED'];
 const shown = 500; // maximum rows on the page
-const atOnce = 8; // requests of "place 100"
 
 export default function orders({ main, live }) {
   let status = '';
@@ -75,7 +75,7 @@ export default function orders({ main, live }) {
     reconcile(body, all, (o) => o.orderId, (o) => h('tr', {},
       h('td', {}, h('a', { href: `/orders/${o.orderId}`, title: o.orderId, 'aria-label': `Order ${o.orderId}` }, h('code', {}, shortID(o.orderId)))),
       h('td', {}, badge(o.status)), h('td', { class: 'clip' }, o.customerEmail),
-      h('td', { class: 'right' }, money(o.totalAmount, o.currency)), h('td', {}, clock(o.createdAt))),
+      h('td', { class: 'right' }, money(o.totalAmount, o.currency)), h('td', {}, when(o.createdAt))),
     (row, o) => {
       const mark = row.children[1].firstElementChild;
       if (mark.dataset.state === o.status.toLowerCase()) return;
@@ -88,84 +88,4 @@ export default function orders({ main, live }) {
   }
 
   listen();
-}
-
-// placing is the form for a new order.
-function placing() {
-  const email = h('input', { id: 'email', type: 'email', required: true, autocomplete: 'off', value: 'alice@example.com' });
-  const lines = h('div', { class: 'lines' });
-  const skus = h('datalist', { id: 'skus' });
-  const place = h('button', { type: 'submit', class: 'primary' }, 'Place order');
-  const many = h('button', { type: 'button', click: () => placeMany(100) }, 'Place 100');
-  const said = h('p', { class: 'said', role: 'status' });
-  const form = h('form', { class: 'card stack', 'aria-labelledby': 'place-title', submit: placeOne }, h('h2', { id: 'place-title' }, 'Place an order'), skus,
-    h('div', { class: 'field' }, h('label', { for: 'email' }, 'Customer e-mail'), email), lines,
-    h('div', { class: 'actions start' }, place, many, h('button', { type: 'button', class: 'quiet', click: () => addLine('', 1, 1299) }, 'Add a line')), said);
-  let next = 0;
-
-  function addLine(sku, quantity, price) {
-    const n = next++;
-    const field = (name, label, attributes) => h('div', { class: 'field' }, h('label', { for: `${name}-${n}` }, label), h('input', { id: `${name}-${n}`, name, required: true, autocomplete: 'off', ...attributes }));
-    const line = h('div', { class: 'line', role: 'group', 'aria-label': `Line ${lines.children.length + 1}` },
-      field('sku', 'SKU', { list: 'skus', value: sku, pattern: skuPattern, title: skuTitle }),
-      field('quantity', 'Quantity', { type: 'number', min: 1, step: 1, value: quantity }),
-      field('unitPrice', 'Unit price (minor units)', { type: 'number', min: 0, step: 1, value: price }),
-      h('button', { type: 'button', class: 'quiet', 'aria-label': 'Remove this line', click: () => lines.children.length > 1 && line.remove() }, '✕'));
-    lines.append(line);
-  }
-
-  function asked() {
-    return {
-      customerEmail: email.value,
-      items: [...lines.children].map((line) => ({
-        sku: line.querySelector('[name=sku]').value,
-        quantity: Number(line.querySelector('[name=quantity]').value),
-        unitPrice: Number(line.querySelector('[name=unitPrice]').value),
-      })),
-    };
-  }
-
-  async function placeOne(event) {
-    event.preventDefault();
-    place.disabled = true;
-    try {
-      const { orderId } = await request('POST', '/api/orders', asked(), { 'Idempotency-Key': newKey() });
-      said.replaceChildren('Accepted: ', h('a', { href: `/orders/${orderId}` }, orderId));
-      said.className = 'said ok';
-    } catch (failure) {
-      put(said, failure.message);
-      said.className = 'said bad';
-    }
-    place.disabled = false;
-  }
-
-  async function placeMany(n) {
-    if (!form.reportValidity()) return;
-    many.disabled = true;
-    const order = asked();
-    let left = n;
-    let accepted = 0;
-    let failed = '';
-    const worker = async () => {
-      while (left > 0 && !failed) {
-        left--;
-        try {
-          await request('POST', '/api/orders', order, { 'Idempotency-Key': newKey() });
-          accepted++;
-        } catch (failure) {
-          failed = failure.message;
-        }
-        if (accepted % 10 === 0) put(said, `${accepted} of ${n} accepted`);
-      }
-    };
-    const begin = performance.now();
-    await Promise.all(Array.from({ length: atOnce }, worker));
-    put(said, `${accepted} of ${n} accepted in ${((performance.now() - begin) / 1000).toFixed(1)} s${failed ? `: ${failed}` : ''}`);
-    said.className = failed ? 'said bad' : 'said ok';
-    many.disabled = false;
-  }
-
-  addLine('SKU-123', 1, 1299);
-  request('GET', '/api/inventory?limit=100').then(({ inventory }) => skus.append(...inventory.map((l) => h('option', { value: l.sku }))), () => {});
-  return form;
 }

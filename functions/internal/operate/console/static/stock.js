@@ -1,6 +1,7 @@
 // Stock: available and reserved units.
 import { h, put, reconcile, heading, count, toast } from './dom.js';
-import { request, newKey, skuPattern, skuTitle } from './http.js';
+import { skuPattern, skuTitle } from './http.js';
+import { sendOnce } from './attempt.js';
 
 export default function stock({ main, live }) {
   const list = h('ul', { class: 'levels' });
@@ -17,7 +18,7 @@ export default function stock({ main, live }) {
   async function set(event) {
     event.preventDefault();
     try {
-      const after = await request('PUT', `/api/inventory/${encodeURIComponent(sku.value)}`, { availableQty: Number(level.value) }, { 'Idempotency-Key': newKey() });
+      const after = await sendOnce('level', 'PUT', `/api/inventory/${encodeURIComponent(sku.value)}`, { availableQty: Number(level.value) });
       toast(`${after.sku}: ${count(after.availableQty)} units are available`);
       sku.value = '';
     } catch (failure) {
@@ -27,7 +28,7 @@ export default function stock({ main, live }) {
 
   async function adjust(name, delta) {
     try {
-      const after = await request('POST', `/api/inventory/${encodeURIComponent(name)}/adjustments`, { delta, reason: 'console' }, { 'Idempotency-Key': newKey() });
+      const after = await sendOnce(`adjustment.${name}`, 'POST', `/api/inventory/${encodeURIComponent(name)}/adjustments`, { delta, reason: 'console' });
       toast(`${after.sku}: ${count(after.availableQty)} units are available`);
     } catch (failure) {
       toast(failure.message, true);
