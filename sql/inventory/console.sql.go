@@ -33,3 +33,50 @@ func (q *Queries) GetReservation(ctx context.Context, orderID string) (GetReserv
 	)
 	return i, err
 }
+
+const listStockBetween = `-- name: ListStockBetween :many
+SELECT sku, available_qty, reserved_qty, version FROM inventory
+WHERE sku >= ? AND sku < ? ORDER BY sku LIMIT ?
+`
+
+type ListStockBetweenParams struct {
+	FromSku string
+	ToSku   string
+	Limit   int32
+}
+
+type ListStockBetweenRow struct {
+	Sku          string
+	AvailableQty int64
+	ReservedQty  int64
+	Version      int64
+}
+
+// ListStockBetween pages through the levels of a range of SKUs.
+func (q *Queries) ListStockBetween(ctx context.Context, arg ListStockBetweenParams) ([]ListStockBetweenRow, error) {
+	rows, err := q.db.QueryContext(ctx, listStockBetween, arg.FromSku, arg.ToSku, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListStockBetweenRow
+	for rows.Next() {
+		var i ListStockBetweenRow
+		if err := rows.Scan(
+			&i.Sku,
+			&i.AvailableQty,
+			&i.ReservedQty,
+			&i.Version,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -114,7 +114,7 @@ func (c *Console) EndStreams() { c.hub.close() }
 // Register serves the console on mux: the pages from / on, the rest below /console/, and the description of the REST API.
 func (c *Console) Register(mux *http.ServeMux) {
 	files := assets()
-	for _, page := range []string{"/{$}", "/orders", "/orders/{id}", "/stock", "/outbox", "/deadletters", "/audit"} {
+	for _, page := range []string{"/{$}", "/orders", "/orders/{id}", "/search", "/stock", "/outbox", "/deadletters", "/audit"} {
 		mux.HandleFunc("GET "+page, secured(files.page("index.html")))
 	}
 	mux.HandleFunc("GET /docs", secured(files.page("docs.html")))
@@ -122,6 +122,9 @@ func (c *Console) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /openapi.json", openapi.Handler)
 	c.route(mux, "GET /console/topology", c.serveTopology)
 	c.route(mux, "GET /console/settings", c.serveSettings)
+	c.route(mux, "GET /console/search", c.serveLinks)
+	c.route(mux, "GET /console/search/orders", c.searchOrders)
+	c.route(mux, "GET /console/search/lines", c.searchLines)
 	mux.HandleFunc("GET /console/events", c.serveEvents)
 	c.route(mux, "GET /console/deadletters/{topic}/{partition}/{offset}", c.serveLetter)
 	c.route(mux, "POST /console/deadletters", c.changeLetters)

@@ -79,8 +79,8 @@ func (c *Console) readCounts(ctx context.Context) (any, error) {
 	return counts, nil
 }
 
-// maxLevels is the number of SKUs on the stock page.
-const maxLevels = 500
+// maxLevels is the number of SKUs on a page of the stock.
+const maxLevels = 100
 
 // level is the stock of a SKU.
 type level struct {
@@ -89,9 +89,21 @@ type level struct {
 	ReservedQty  int64  `json:"reservedQty"`
 }
 
-// readStock reads the levels of the first SKUs, and whether there are more.
-func (c *Console) readStock(ctx context.Context) (any, error) {
-	rows, err := inventory.New(c.inventory).ListStock(ctx, inventory.ListStockParams{Limit: maxLevels + 1})
+// lowestOfSKU and aboveSKU are the lowest character of a SKU, and one above all of them.
+const (
+	lowestOfSKU = "-"
+	aboveSKU    = "~"
+)
+
+// readStock reads a page of the levels of the SKUs that begin with a text, after a SKU, and whether there are more.
+func (c *Console) readStock(ctx context.Context, prefix, after string) (any, error) {
+	from := prefix
+	if after != "" {
+		from = after + lowestOfSKU // the next possible one
+	}
+	rows, err := inventory.New(c.inventory).ListStockBetween(ctx, inventory.ListStockBetweenParams{
+		FromSku: from, ToSku: prefix + aboveSKU, Limit: maxLevels + 1,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list the stock: %w", err)
 	}

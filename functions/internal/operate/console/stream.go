@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,9 @@ var statuses = []string{
 	string(orders.OrdersStatusFAILED), string(orders.OrdersStatusCANCELED),
 }
 
+// stockPage is the argument of a page of the stock: the beginning of its SKUs, and the SKU before it.
+var stockPage = regexp.MustCompile(`^[A-Za-z0-9._-]{0,64}:[A-Za-z0-9._-]{0,64}$`)
+
 // view finds a view by its name.
 func (c *Console) view(name string) (view, bool) {
 	kind, argument, given := strings.Cut(name, ":")
@@ -43,8 +47,11 @@ func (c *Console) view(name string) (view, bool) {
 		return view{every: time.Second, read: c.readOutboxes, from: []string{Database}}, true
 	case name == "counts":
 		return view{every: time.Second, read: c.readCounts, from: []string{Database}, within: readWithin}, true // it scans an index
-	case name == "stock":
-		return view{every: time.Second, read: c.readStock, from: []string{Database}}, true
+	case kind == "stock" && (!given || stockPage.MatchString(argument)):
+		prefix, after, _ := strings.Cut(argument, ":")
+		return view{every: time.Second, from: []string{Database}, read: func(ctx context.Context) (any, error) {
+			return c.readStock(ctx, prefix, after)
+		}}, true
 	case name == "audit":
 		return view{every: time.Second, read: c.readAudit, from: []string{Database, Kafka}}, true
 	case kind == "orders" && (!given || slices.Contains(statuses, argument)):

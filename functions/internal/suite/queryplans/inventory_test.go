@@ -28,6 +28,7 @@ var inventoryCalls = calls{
 	"ListReservations":          {inventory.ListReservationsParams{AfterOrderID: order(fresh), Limit: page}},
 	"ListReservationsBetween":   {inventory.ListReservationsBetweenParams{AfterID: order(fresh), LastID: order(fresh + page)}},
 	"ListStock":                 {inventory.ListStockParams{AfterSku: unit(fresh), Limit: page}},
+	"ListStockBetween":          {inventory.ListStockBetweenParams{FromSku: unit(fresh), ToSku: unit(last), Limit: page}},
 	"LockReservation":           {order(done)},
 	"LockReservations":          {[]string{order(fresh), order(done)}},
 	"LockReservationsAndStocks": {[]string{order(fresh), order(done)}, []string{unit(1), unit(2)}},

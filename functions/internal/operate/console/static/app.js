@@ -9,6 +9,7 @@ import stock from './stock.js';
 import outbox from './outbox.js';
 import deadletters from './deadletters.js';
 import audit from './audit.js';
+import search from './search.js';
 
 const pages = [
   { path: '/', title: 'Flow', page: flow },
@@ -28,6 +29,7 @@ toggle(document.getElementById('utc'));
 function find(path) {
   const found = pages.find((p) => p.path === path);
   if (found) return found;
+  if (path === '/search') return { path, title: 'Search', page: search };
   const [, id] = /^\/orders\/([0-9a-f-]{36})$/.exec(path) ?? [];
   return id ? { path: '/orders', title: 'Order', page: (context) => order(context, id) } : { path: '', title: 'Not found', page: null };
 }
@@ -42,7 +44,7 @@ function show(focus) {
     } else link.removeAttribute('aria-current');
   }
   main.replaceChildren();
-  if (page) page({ main, live: watch });
+  if (page) page({ main, live: watch, go });
   else {
     watch({});
     main.append(h('h1', {}, 'There is nothing here'), h('p', {}, h('a', { href: '/' }, 'To the flow')));
@@ -53,10 +55,18 @@ function show(focus) {
   }
 }
 
-function go(path) {
-  history.pushState(null, '', path);
+// go shows a page; instead of the current one in the history, if that only led there.
+function go(path, instead = false) {
+  if (instead) history.replaceState(null, '', path);
+  else history.pushState(null, '', path);
   show(true);
 }
+
+const box = document.getElementById('find');
+box.form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  if (box.value.trim()) go(`/search?q=${encodeURIComponent(box.value.trim())}`);
+});
 
 document.addEventListener('click', (event) => {
   const link = event.target.closest?.('a[href]');
@@ -64,7 +74,7 @@ document.addEventListener('click', (event) => {
   const url = new URL(link.href);
   if (url.origin !== location.origin || link.dataset.outside !== undefined || link.target || url.hash || find(url.pathname).path === '') return;
   event.preventDefault();
-  go(url.pathname);
+  go(url.pathname + url.search);
 });
 addEventListener('popstate', () => show(true));
 addEventListener('pagehide', end);

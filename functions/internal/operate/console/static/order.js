@@ -44,7 +44,7 @@ export default function order({ main, live }, id) {
     cancel.hidden = data.status !== 'PENDING' && data.status !== 'CONFIRMED';
     showFacts(data);
     reconcile(items, data.items.map((item, n) => ({ ...item, n })), (i) => i.n, (i) => h('tr', {},
-      h('td', {}, h('code', {}, i.sku)), h('td', { class: 'right' }, i.quantity), h('td', { class: 'right' }, money(i.unitPrice, data.currency))), () => {});
+      h('td', {}, h('a', { href: `/search?q=${encodeURIComponent(i.sku)}` }, h('code', {}, i.sku))), h('td', { class: 'right' }, i.quantity), h('td', { class: 'right' }, money(i.unitPrice, data.currency))), () => {});
     const times = data.steps.flatMap((s) => [s.storedAt, s.sentAt, ...s.deliveries.map((d) => d.at)]).filter(Boolean).map(micros);
     const begin = Math.min(...times);
     const end = Math.max(...times, begin + 1000);
@@ -54,10 +54,11 @@ export default function order({ main, live }, id) {
 
   function showFacts(data) {
     const fact = (name, ...value) => h('div', {}, h('dt', {}, name), h('dd', {}, ...value));
+    const found = (text) => h('a', { href: `/search?q=${encodeURIComponent(text)}` }, text);
     const all = [
-      fact('Customer', data.customerEmail), fact('Total', money(data.totalAmount, data.currency)),
+      fact('Customer', found(data.customerEmail)), fact('Total', money(data.totalAmount, data.currency)),
       fact('Placed', when(data.createdAt)), fact('Changed', when(data.updatedAt)),
-      fact('Correlation id', h('code', { class: 'wrap' }, data.correlationId)),
+      fact('Correlation id', h('code', { class: 'wrap' }, found(data.correlationId))),
     ];
     if (data.failureReason) all.push(fact('Reason', data.failureReason));
     if (data.reservation) all.push(fact('Stock', data.reservation.status.toLowerCase(), data.reservation.held.length ? `: ${data.reservation.held.map((l) => `${l.quantity} × ${l.sku}`).join(', ')}` : ''));

@@ -79,4 +79,6 @@ export default function outbox({ main, live }) {
   }
 
   choose(state);
+  const [schema, id] = new URLSearchParams(location.search).get('row')?.split('/') ?? [];
+  if (id) look({ schema, id });
 }
