@@ -48,6 +48,7 @@ type Console struct {
 	topology topology
 	hub      *hub
 	monitor  *monitor
+	history  *recorder
 
 	orders, inventory, notifications, operations *sql.DB
 
@@ -61,7 +62,7 @@ type Console struct {
 // maxReaders bounds the concurrent readers of Kafka, so that many requests for letters do not hold up the flow.
 const maxReaders = 4
 
-// New returns a console, which checks the servers until it is closed. It connects to Kafka at the first request.
+// New returns a console, which watches the servers and the flow until it is closed.
 func New(o Options) (*Console, error) {
 	c := &Console{o: o, topology: newTopology(o.Wiring, o.TopicPrefix), readers: make(chan *kafka.Reader, maxReaders)}
 	for range maxReaders {
@@ -85,6 +86,7 @@ func New(o Options) (*Console, error) {
 	}
 	c.hub = newHub(c.view)
 	c.monitor = newMonitor(o.Checks, func() { c.hub.refresh("outages") })
+	c.history = newRecorder(c.newHistory(), func() { c.hub.refresh("history") })
 	return c, nil
 }
 
@@ -98,6 +100,7 @@ func (c *Console) Close(ctx context.Context) error {
 	go func() {
 		c.hub.close()
 		c.monitor.close()
+		c.history.close()
 		ended <- c.closeReaders(ctx)
 	}()
 	select {

@@ -239,11 +239,15 @@ func TestTheFlowHasTheNumbersOfEachArrow(t *testing.T) {
 	}
 	type flow struct {
 		Topics  map[string]struct{ Total int }
-		Sources map[string]struct{ Lag, DeadLetters, Lost int }
+		Sources map[string]struct {
+			Lag, DeadLetters, Lost int
+			Reasons                map[string]int
+		}
 	}
 	f := watch(b, "flow", func(f flow) bool { return f.Topics["order.created"].Total == 3 })
 	assert.Equal(t, 3, f.Sources["reserve-stock.order.created"].Lag)
 	assert.Equal(t, 1, f.Sources["reserve-stock.order.created"].DeadLetters)
+	assert.Equal(t, map[string]int{metrics.Poison: 1}, f.Sources["reserve-stock.order.created"].Reasons)
 	assert.Equal(t, 7, f.Sources["reserve-stock.order.created"].Lost)
 	assert.Zero(t, f.Sources["notify.order.failed"].Lag)
 }
@@ -403,7 +407,7 @@ func TestInvalidRequestsAreRefused(t *testing.T) {
 	}{
 		"no view":                   {"GET", "/console/events", "", 400},
 		"an unknown view":           {"GET", "/console/events?view=secrets", "", 400},
-		"too many views":            {"GET", "/console/events?view=flow&view=stock&view=audit&view=counts&view=orders&view=outbox:new&view=outbox:sent", "", 400},
+		"too many views":            {"GET", "/console/events?view=flow&view=stock&view=audit&view=counts&view=orders&view=outbox:new&view=outbox:sent&view=outbox:parked&view=outbox:waiting", "", 400},
 		"an unknown action":         {"POST", "/console/deadletters", `{"action":"delete","letters":[` + place + `]}`, 400},
 		"no letters":                {"POST", "/console/deadletters", `{"action":"park","letters":[]}`, 400},
 		"an unknown field":          {"POST", "/console/deadletters", `{"action":"park","letters":[` + place + `],"force":true}`, 400},

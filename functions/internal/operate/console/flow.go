@@ -29,8 +29,9 @@ type traffic struct {
 type arrow struct {
 	Rate float64 `json:"rate"`
 	Lag  int64   `json:"lag"`
-	// DeadLetters is the number of the consumer's dead letters since the process began.
-	DeadLetters int `json:"deadLetters"`
+	// DeadLetters is the number of the consumer's dead letters since the process began, and Reasons has it by reason.
+	DeadLetters int            `json:"deadLetters"`
+	Reasons     map[string]int `json:"reasons,omitempty"`
 	// Lost is the number of records that were removed before the consumer had handled them, since the process began.
 	Lost int `json:"lost"`
 }
@@ -75,10 +76,17 @@ func (c *Console) newFlow() func(context.Context) (any, error) {
 		dead, lost := c.o.Metrics.DeadLetters(), c.o.Metrics.Lost()
 		for _, h := range c.topology.Handles {
 			consumer := metrics.Consumer{Topic: c.o.TopicPrefix + h.Topic, Function: h.Function}
-			f.Sources[h.Group] = arrow{
+			a := arrow{
 				Rate: rate(before.at, now.at, before.handled[h.Group], now.handled[h.Group]), Lag: lags[h.Group],
-				DeadLetters: dead[consumer], Lost: lost[consumer],
+				Lost: lost[consumer], Reasons: map[string]int{},
 			}
+			for reason, n := range dead[consumer] {
+				if n > 0 {
+					a.DeadLetters += n
+					a.Reasons[reason] = n
+				}
+			}
+			f.Sources[h.Group] = a
 		}
 		return f, nil
 	}

@@ -17,7 +17,7 @@ import (
 const (
 	maxClients = 128
 	maxOfOne   = 32 // clients of one address
-	maxViews   = 6  // of one client
+	maxViews   = 8  // of one client
 	backlogged = 16
 	readShare  = 10
 	readWithin = 20 * time.Second

@@ -338,6 +338,36 @@ func TestAnOutageSaysWhenTheServerWorkedForTheLastTime(t *testing.T) {
 	})
 }
 
+func TestTheHistoryIsOfFifteenMinutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		taken, changes := 0, 0
+		r := newRecorder(func(context.Context) (point, bool) {
+			taken++
+			return point{at: time.Now(), topics: map[string]float64{"order.created": float64(taken)}, sources: map[string]measured{"notify": {lag: int64(taken)}}}, taken%10 != 1
+		}, func() { changes++ })
+		defer r.close()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		answer, err := r.read(t.Context())
+		require.NoError(t, err)
+		text, err := json.Marshal(answer)
+		require.NoError(t, err)
+		var history struct {
+			At      []int64
+			Topics  map[string][]float64
+			Sources map[string]struct{ Rate, Lag []float64 }
+		}
+		require.NoError(t, json.Unmarshal(text, &history))
+		points := len(history.At)
+		assert.Equal(t, 82, points, "a tenth of 91 could not be read")
+		assert.GreaterOrEqual(t, history.At[0], time.Now().Add(-historyLength-historyEvery).Unix())
+		assert.Len(t, history.Topics["order.created"], points)
+		assert.Equal(t, history.Topics["order.created"], history.Sources["notify"].Lag)
+		assert.Len(t, history.Sources["notify"].Rate, points)
+		assert.Greater(t, changes, 300)
+	})
+}
+
 func TestAMessageIsOneLine(t *testing.T) {
 	h := newHub(nil)
 	text, err := h.read(t.Context(), "orders", view{read: func(context.Context) (any, error) {
@@ -355,7 +385,7 @@ func TestAMessageIsOneLine(t *testing.T) {
 func TestViewsAreKnownByTheirNames(t *testing.T) {
 	c := &Console{}
 	id := "01a2131d-19f5-73f3-957a-f504bf20da07"
-	for _, name := range []string{"outages", "flow", "outboxes", "counts", "stock", "stock:SKU-1:SKU-100", "stock::", "audit", "orders", "orders:FAILED", "order:" + id, "outbox:parked", "deadletters:open"} {
+	for _, name := range []string{"outages", "flow", "history", "outboxes", "counts", "stock", "stock:SKU-1:SKU-100", "stock::", "audit", "orders", "orders:FAILED", "order:" + id, "outbox:parked", "deadletters:open"} {
 		_, ok := c.view(name)
 		assert.True(t, ok, name)
 	}

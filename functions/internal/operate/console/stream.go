@@ -43,6 +43,8 @@ func (c *Console) view(name string) (view, bool) {
 		return view{every: time.Second, read: c.monitor.read}, true
 	case name == "flow":
 		return view{every: time.Second, read: c.newFlow(), from: []string{Kafka}}, true
+	case name == "history":
+		return view{every: historyEvery, read: c.history.read, from: []string{Kafka}}, true
 	case name == "outboxes":
 		return view{every: time.Second, read: c.readOutboxes, from: []string{Database}}, true
 	case name == "counts":
@@ -80,7 +82,7 @@ func (c *Console) serveEvents(w http.ResponseWriter, r *http.Request) {
 	rest.Handler(func() *slog.Logger { return c.o.Log }, func(w http.ResponseWriter, _ *http.Request) error {
 		names := slices.Compact(slices.Sorted(slices.Values(r.URL.Query()["view"])))
 		if len(names) == 0 || len(names) > maxViews {
-			return rest.NewProblem(http.StatusBadRequest, "take 1 to 6 views")
+			return rest.NewProblem(http.StatusBadRequest, "take 1 to 8 views")
 		}
 		for _, name := range names {
 			if _, ok := c.view(name); !ok {
