@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -250,15 +251,16 @@ func TestAFunctionWhoseProcessEndsIsNamed(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, syscall.Kill(run.Functions["notify"], syscall.SIGKILL))
 
-	p.await(t, "the harness is not well", func() bool { return p.get(t, "/health", nil) == http.StatusServiceUnavailable })
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/health", nil)
-	require.NoError(t, err)
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, response.Body.Close()) }()
-	health, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	assert.Contains(t, string(health), "\"notify\":\"its process has ended (signal: killed), see ")
+	// Until the harness has waited for the process, the function is only one that cannot be reached.
+	p.await(t, "the process that has ended is named", func() bool {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/health", nil)
+		require.NoError(t, err)
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		health, err := io.ReadAll(response.Body)
+		require.NoError(t, errors.Join(err, response.Body.Close()))
+		return response.StatusCode == http.StatusServiceUnavailable && strings.Contains(string(health), `"notify":"its process has ended (signal: killed), see `)
+	})
 
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	<-p.ended
