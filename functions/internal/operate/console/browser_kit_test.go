@@ -240,14 +240,17 @@ var looks = []appearance{
 	{"phone", 390, 844, "light", true},
 }
 
-// look checks that the page is not wider than the screen in any appearance. It stores screenshots in the folder SCREENSHOTS,
-// if set.
+// look checks that the page is not wider than the screen in any appearance, and has no violation that axe finds, if AXE names
+// the script. It stores screenshots in the folder SCREENSHOTS, if set.
 func (b *browser) look(name string) {
 	b.t.Helper()
 	for _, as := range looks {
 		b.show(as)
 		wide := eval[int64](b, "new Promise((done) => setTimeout(() => done(document.documentElement.scrollWidth), 100))")
 		assert.LessOrEqual(b.t, wide, as.width, "%s is wider than the screen on %s", name, as.name)
+		if script := os.Getenv("AXE"); script != "" {
+			assert.Empty(b.t, b.violations(script), "axe on %s, %s", name, as.name)
+		}
 		if folder := os.Getenv("SCREENSHOTS"); folder != "" {
 			quality := int64(85)
 			picture, err := chromedp.Call(b.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatWebp, Quality: &quality})
@@ -257,6 +260,18 @@ func (b *browser) look(name string) {
 		}
 	}
 	b.show(looks[0])
+}
+
+// violations returns what axe finds on the page, by all of its rules.
+func (b *browser) violations(script string) []string {
+	b.t.Helper()
+	if eval[bool](b, "window.axe === undefined") {
+		text, err := os.ReadFile(script)
+		require.NoError(b.t, err)
+		eval[any](b, string(text)+";void 0")
+	}
+	return eval[[]string](b, `axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations.flatMap((v) =>
+		v.nodes.map((n) => v.id + ': ' + n.target.join(' ') + ': ' + n.failureSummary)))`)
 }
 
 // show changes the screen.

@@ -53,6 +53,11 @@ func TestEachPageInABrowser(t *testing.T) {
 	b.click("sent")
 	b.awaitText(".list .badge", "sent")
 	b.look("outbox")
+	eval[any](b, "void document.querySelector('.list .link').click()")
+	b.awaitText("dialog[open] pre", "specversion")
+	b.look("row")
+	b.click("Close")
+	b.await("!document.querySelector('dialog')")
 
 	b.click("Audit")
 	b.awaitText(".verdict", "Everything holds")
@@ -63,6 +68,9 @@ func TestEachPageInABrowser(t *testing.T) {
 	b.do(chromedp.NavigateBack())
 	b.awaitText("h1", "Outbox")
 
+	b.visit("/orders/01a2131d-19f5-73f3-957a-f504bf20da07")
+	b.awaitText("main .empty", "There is no such order")
+	b.look("order-unknown")
 	b.visit("/docs")
 	b.awaitText("h2", "Schemas")
 	b.look("docs")
@@ -88,6 +96,7 @@ func (b *browser) orderIsFollowedAndCanceled() {
 	b.awaitText(".step details[open] pre", "specversion")
 	b.click("Cancel order")
 	b.awaitText("dialog[open] h2", "Cancel this order?")
+	b.look("cancel")
 	b.click("Cancel order")
 	b.awaitText(".heading .badge", "canceled")
 	b.awaitText(".step h3", "inventory.released")
@@ -104,6 +113,7 @@ func (b *browser) letterIsReplayed() {
 	b.click(letter)
 	b.awaitText("dialog[open] dt", "ce_consumer")
 	b.awaitText("dialog[open] pre", "eventType")
+	b.look("letter")
 	b.click("Close")
 	b.await("!document.querySelector('dialog')")
 

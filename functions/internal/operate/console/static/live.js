@@ -78,7 +78,7 @@ function render() {
   const old = new Map(); // region -> since when it is old, 0 if it was never read
   const failed = [];
   for (const [name, view] of Object.entries(views)) {
-    const away = troubles.find((t) => t.what === 'harness' || view.from?.includes(t.what));
+    const away = troubles.find((t) => t.what === 'harness' || !view.from || view.from.includes(t.what)); // what it is read from comes with the first answer
     if (!away && !view.error && !view.stale) continue;
     if (!away && view.error && !failed.includes(view.error)) failed.push(view.error);
     const since = view.from === undefined || (view.error && !view.at) ? 0 : Date.parse(view.at ?? away.since);

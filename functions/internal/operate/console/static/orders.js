@@ -12,7 +12,7 @@ export default function orders({ main, live }) {
   let older = [];
   let newest = [];
   const nothing = h('p', { class: 'empty', hidden: true }, 'No orders. Place one above.');
-  const more = h('button', { type: 'button', click: loadMore }, 'Show older');
+  const more = h('button', { type: 'button', hidden: true, click: loadMore }, 'Show older');
   const filters = ['', ...statuses].map((value) => {
     const number = h('span', { class: 'muted' });
     const button = h('button', { type: 'button', 'aria-pressed': String(value === ''), click: () => choose(value) }, value ? value.toLowerCase() : 'all', ' ', number);

@@ -8,7 +8,7 @@ export function orderTable(label) {
     h('thead', {}, h('tr', {}, column('Order'), column('Status'), column('Customer'), column('Total', true), column('Placed'))), body));
   const create = (o) => h('tr', {},
     h('td', {}, h('a', { href: `/orders/${o.orderId}`, title: o.orderId, 'aria-label': `Order ${o.orderId}` }, h('code', {}, shortID(o.orderId)))),
-    h('td', {}, badge(o.status)), h('td', { class: 'clip' }, o.customerEmail),
+    h('td', {}, badge(o.status)), h('td', { class: 'clip', title: o.customerEmail }, o.customerEmail),
     h('td', { class: 'right' }, money(o.totalAmount, o.currency)), h('td', {}, when(o.createdAt)));
   const update = (row, o) => {
     const mark = row.children[1].firstElementChild;

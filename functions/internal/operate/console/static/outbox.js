@@ -25,7 +25,7 @@ export default function outbox({ main, live }) {
   });
   const tabs = states.map((value) => h('button', { type: 'button', 'aria-pressed': String(value === state), click: () => choose(value) }, value));
   const list = h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Rows of the outboxes' }, h('table', { class: 'list' },
-    h('thead', {}, h('tr', {}, h('th', {}, all), ['Row', 'Event', 'Order', 'State', 'Stored', 'Attempts', 'Last error'].map((t) => h('th', { scope: 'col' }, t)))), body));
+    h('thead', {}, h('tr', {}, h('th', {}, h('span', { class: 'hidden' }, 'Selected'), all), ['Row', 'Event', 'Order', 'State', 'Stored', 'Attempts', 'Last error'].map((t) => h('th', { scope: 'col' }, t)))), body));
   main.append(heading('Outbox', summary),
     h('section', { class: 'card' },
       h('div', { class: 'bar' }, h('div', { class: 'segments', role: 'group', 'aria-label': 'State' }, tabs), h('div', { class: 'actions' }, requeue, discard)),

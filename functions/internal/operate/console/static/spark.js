@@ -30,7 +30,8 @@ export function spark(say) {
     show(at, values) {
       const known = values.filter((v) => v !== null && v !== undefined);
       line.setAttribute('d', lineOf(at, values, 96, 22));
-      most.textContent = known.length ? `max ${say(Math.max(...known))}` : '';
+      const highest = Math.max(0, ...known);
+      most.textContent = highest > 0 ? `max ${say(highest)}` : '';
     },
   };
 }
