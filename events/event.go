@@ -22,6 +22,9 @@ import (
 //go:embed schemas/*.json
 var schemas embed.FS
 
+//go:embed testdata/*.json
+var examples embed.FS
+
 // maxTracestate is the length of a tracestate that the W3C asks every system to propagate.
 const maxTracestate = 512
 
@@ -77,6 +80,15 @@ func SourceOf(eventType string) string {
 // and one for the command order.create.
 func Schemas() fs.FS {
 	sub, err := fs.Sub(schemas, "schemas")
+	if err != nil {
+		panic(err) // Sub fails only for an invalid path
+	}
+	return sub
+}
+
+// Examples returns the data of an event of each type, in files with the names of the schemas.
+func Examples() fs.FS {
+	sub, err := fs.Sub(examples, "testdata")
 	if err != nil {
 		panic(err) // Sub fails only for an invalid path
 	}

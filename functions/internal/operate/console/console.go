@@ -120,10 +120,13 @@ func (c *Console) Register(mux *http.ServeMux) {
 	for _, page := range []string{"/{$}", "/orders", "/orders/{id}", "/search", "/stock", "/outbox", "/deadletters", "/audit"} {
 		mux.HandleFunc("GET "+page, secured(files.page("index.html")))
 	}
-	mux.HandleFunc("GET /docs", secured(files.page("docs.html")))
+	for _, page := range []string{"/docs", "/docs/cloudevents", "/docs/events", "/docs/events/{type}"} {
+		mux.HandleFunc("GET "+page, secured(files.page("docs.html")))
+	}
 	mux.HandleFunc("GET /console/static/{file}", secured(files.file))
 	mux.HandleFunc("GET /openapi.json", openapi.Handler)
 	c.route(mux, "GET /console/topology", c.serveTopology)
+	c.route(mux, "GET /console/catalogue", c.serveCatalogue)
 	c.route(mux, "GET /console/settings", c.serveSettings)
 	c.route(mux, "GET /console/search", c.serveLinks)
 	c.route(mux, "GET /console/search/orders", c.searchOrders)

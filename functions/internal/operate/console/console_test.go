@@ -127,7 +127,7 @@ func watch[T any](b *bench, name string, is func(T) bool) T {
 
 func TestPagesAreServedAndKeepToThemselves(t *testing.T) {
 	b := newBench(t)
-	for _, path := range []string{"/", "/orders", "/orders/01a2131d-19f5-73f3-957a-f504bf20da07", "/stock", "/outbox", "/deadletters", "/audit", "/docs", "/console/static/app.js", "/console/static/console.css"} {
+	for _, path := range []string{"/", "/orders", "/orders/01a2131d-19f5-73f3-957a-f504bf20da07", "/stock", "/outbox", "/deadletters", "/audit", "/docs", "/docs/cloudevents", "/docs/events", "/docs/events/order.created", "/console/static/app.js", "/console/static/console.css"} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+path, nil)
 		require.NoError(t, err)
 		response, err := http.DefaultClient.Do(request)
@@ -209,6 +209,36 @@ func TestEveryFactIsDrawn(t *testing.T) {
 		delete(starts, name)
 	}
 	assert.Equal(t, map[string]string{"create-order": "http", "cancel-order": "http", "expire-orders": "clock"}, starts)
+}
+
+func TestTheCatalogueHasEveryEventAndWhoEmitsAndHandlesIt(t *testing.T) {
+	b := newBench(t)
+	var all []struct {
+		Type, Source, SentTo, Says string
+		Schema, Example            map[string]any
+		Producers                  []string
+		Consumers                  []struct{ Function, Group, DeadLetter string }
+	}
+	b.do(http.MethodGet, "/console/catalogue", "", &all)
+	types := map[string]int{}
+	for i, e := range all {
+		types[e.Type] = i
+		assert.NotEmpty(t, e.Says, e.Type)
+		assert.Contains(t, e.Schema["$id"], e.Type)
+		if e.SentTo == "" {
+			assert.Equal(t, e.Type, e.Example["eventType"])
+			assert.NotEmpty(t, e.Producers, e.Type)
+			assert.NotEmpty(t, e.Source, e.Type)
+		}
+	}
+	for _, eventType := range events.Types() {
+		assert.Contains(t, types, eventType)
+	}
+	failed := all[types["order.failed"]]
+	assert.ElementsMatch(t, []string{"finalize-order", "expire-orders"}, failed.Producers)
+	require.NotEmpty(t, failed.Consumers)
+	assert.Equal(t, "order.failed.dlq", failed.Consumers[0].DeadLetter, "as the wiring has it, without the prefix")
+	assert.Equal(t, "create-order", all[types[events.OrderCreateType]].SentTo)
 }
 
 // record is a fact as it is in a topic.

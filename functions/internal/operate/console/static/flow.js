@@ -44,7 +44,7 @@ export default async function flow({ main, live }) {
     const cell = { rate: number(), lag: number(), millis: number(), dead: h('td', { class: 'right' }) };
     const sparks = { rate: spark((v) => `${perSecond(v)}/s`), lag: spark(count), millis: spark((v) => duration(v * 1000)) };
     for (const [name, line] of Object.entries(sparks)) cell[name].element.append(cell[name].text, line.element);
-    rows.append(h('tr', {}, h('td', {}, h('code', {}, e.topic)), h('td', {}, e.function), cell.rate.element, cell.lag.element, cell.millis.element, cell.dead, h('td', { class: 'right' }, e.retry)));
+    rows.append(h('tr', {}, h('td', {}, h('a', { href: `/docs/events/${e.topic}`, 'data-outside': true }, h('code', {}, e.topic))), h('td', {}, e.function), cell.rate.element, cell.lag.element, cell.millis.element, cell.dead, h('td', { class: 'right' }, e.retry)));
     return { ...cell, sparks };
   });
 
