@@ -85,7 +85,7 @@ func New(o Options) (*Console, error) {
 		return nil, failed
 	}
 	c.hub = newHub(c.view)
-	c.monitor = newMonitor(o.Checks, func() { c.hub.refresh("outages") })
+	c.monitor = newMonitor(o.Checks, func() bool { return c.hub.watched("outages") }, func() { c.hub.refresh("outages") })
 	c.history = newRecorder(c.newHistory(), func() { c.hub.refresh("history") })
 	return c, nil
 }

@@ -242,6 +242,13 @@ func (h *hub) broadcast(f *feed, text []byte) {
 	}
 }
 
+// watched returns whether a view has watchers.
+func (h *hub) watched(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.feeds[name] != nil
+}
+
 // refresh makes the views of a kind be read at once, since their contents were changed.
 func (h *hub) refresh(kind string) {
 	h.mu.Lock()

@@ -300,10 +300,13 @@ func TestWatchersLearnOfAReadThatHangs(t *testing.T) {
 
 func TestAnOutageSaysWhenTheServerWorkedForTheLastTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var hangs atomic.Bool
-		changes := 0
+		var hangs, idle atomic.Bool
+		var changes, checks atomic.Int64
 		m := newMonitor(map[string]func(context.Context) error{
-			Kafka: func(context.Context) error { return nil },
+			Kafka: func(context.Context) error {
+				checks.Add(1)
+				return nil
+			},
 			Database: func(context.Context) error {
 				if hangs.Load() {
 					time.Sleep(health.Within)
@@ -311,7 +314,7 @@ func TestAnOutageSaysWhenTheServerWorkedForTheLastTime(t *testing.T) {
 				}
 				return nil
 			},
-		}, func() { changes++ })
+		}, func() bool { return !idle.Load() }, func() { changes.Add(1) })
 		defer m.close()
 		time.Sleep(10*time.Second + checkEvery/2)
 		outages, err := m.read(t.Context())
@@ -327,24 +330,35 @@ func TestAnOutageSaysWhenTheServerWorkedForTheLastTime(t *testing.T) {
 			assert.Equal(t, []outage{{Database, "gives no answer within 2s", moment(worked)}}, outages)
 			time.Sleep(time.Minute) // it does not become younger
 		}
-		assert.Equal(t, 1, changes)
+		assert.Equal(t, int64(1), changes.Load())
 		hangs.Store(false)
 		time.Sleep(health.Within + 2*checkEvery)
 		synctest.Wait()
 		outages, err = m.read(t.Context())
 		require.NoError(t, err)
 		assert.Empty(t, outages)
-		assert.Equal(t, 2, changes)
+		assert.Equal(t, int64(2), changes.Load())
+
+		idle.Store(true)
+		before := checks.Load()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.InDelta(t, 12, checks.Load()-before, 1, "without a page it is enough to know about when")
+		idle.Store(false)
+		before = checks.Load()
+		time.Sleep(checkEvery)
+		synctest.Wait()
+		assert.Equal(t, before+1, checks.Load(), "a page that is opened knows at once")
 	})
 }
 
 func TestTheHistoryIsOfFifteenMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		taken, changes := 0, 0
+		var taken, changes atomic.Int64
 		r := newRecorder(func(context.Context) (point, bool) {
-			taken++
-			return point{at: time.Now(), topics: map[string]float64{"order.created": float64(taken)}, sources: map[string]measured{"notify": {lag: int64(taken)}}}, taken%10 != 1
-		}, func() { changes++ })
+			n := taken.Add(1)
+			return point{at: time.Now(), topics: map[string]float64{"order.created": float64(n)}, sources: map[string]measured{"notify": {lag: n}}}, n%10 != 1
+		}, func() { changes.Add(1) })
 		defer r.close()
 		time.Sleep(time.Hour)
 		synctest.Wait()
@@ -364,7 +378,7 @@ func TestTheHistoryIsOfFifteenMinutes(t *testing.T) {
 		assert.Len(t, history.Topics["order.created"], points)
 		assert.Equal(t, history.Topics["order.created"], history.Sources["notify"].Lag)
 		assert.Len(t, history.Sources["notify"].Rate, points)
-		assert.Greater(t, changes, 300)
+		assert.Greater(t, changes.Load(), int64(300))
 	})
 }
 

@@ -14,8 +14,12 @@ const (
 	Kafka    = "kafka"
 )
 
-// checkEvery is the pause between two checks of a server.
-const checkEvery = 500 * time.Millisecond
+// checkEvery is the pause between two checks of a server while a page is open, checkIdle while none is: a check of Kafka opens a
+// connection.
+const (
+	checkEvery = 500 * time.Millisecond
+	checkIdle  = 5 * time.Second
+)
 
 // outage is a server that does not work.
 type outage struct {
@@ -28,6 +32,7 @@ type outage struct {
 // monitor checks the servers whether or not a page is open: one that is opened during an outage says since when it lasts.
 type monitor struct {
 	checks  map[string]func(context.Context) error
+	watched func() bool
 	changed func()
 
 	mu      sync.Mutex
@@ -37,9 +42,9 @@ type monitor struct {
 }
 
 // newMonitor starts the checks, each of which is bounded; changed is called when an outage begins, changes or ends.
-func newMonitor(checks map[string]func(context.Context) error, changed func()) *monitor {
+func newMonitor(checks map[string]func(context.Context) error, watched func() bool, changed func()) *monitor {
 	ctx, end := context.WithCancel(context.Background())
-	m := &monitor{checks: checks, changed: changed, outages: map[string]outage{}, end: end}
+	m := &monitor{checks: checks, watched: watched, changed: changed, outages: map[string]outage{}, end: end}
 	for what := range checks {
 		m.ended.Go(func() { m.run(ctx, what) })
 	}
@@ -58,10 +63,13 @@ func (m *monitor) run(ctx context.Context, what string) {
 			worked = begin
 		}
 		m.note(what, worked, err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(checkEvery):
+		for again := false; !again; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(checkEvery):
+				again = m.watched() || time.Since(begin) >= checkIdle
+			}
 		}
 	}
 }
