@@ -10,7 +10,7 @@ export class Failure extends Error {
 }
 
 // answerWithin is longer than the API may take, so that no answer means that the harness hangs.
-const answerWithin = 15_000;
+const answerWithin = 30_000;
 
 export async function request(method, path, body, headers = {}) {
   let response;
