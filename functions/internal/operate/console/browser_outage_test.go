@@ -29,7 +29,8 @@ func TestAnOutageLooksLikeOneInABrowser(t *testing.T) {
 	b := open(t, p.url)
 	b.expected = []string{"net::ERR_", "503"}
 	b.visit("/")
-	b.await(`document.querySelector('.connection').textContent === 'live' && document.querySelector('.tile dd').textContent === '0'`)
+	b.await(`document.querySelector('.connection').textContent === 'live' && [...document.querySelectorAll('.tile dd')].every((e) => e.textContent === '0')
+		&& document.querySelector('td:nth-child(3)')?.textContent.startsWith('0/s')`)
 
 	freeze := func(s syscall.Signal) { require.NoError(t, syscall.Kill(database.Pid(), s)) }
 	freeze(syscall.SIGSTOP)

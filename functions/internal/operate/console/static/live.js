@@ -88,8 +88,9 @@ function render() {
   for (const [region, since] of old) region.dataset.old = since ? `${age(now - since)} old` : 'not read yet';
 
   say(troubles, failed);
-  const oldest = Math.min(...old.values());
-  put(ages, old.size === 0 ? '' : !Number.isFinite(oldest) || oldest === 0 ? 'What is grey could not be read.' : `What is grey is up to ${age(now - oldest)} old.`);
+  const known = [...old.values()].filter((since) => since > 0);
+  const unread = known.length < old.size;
+  put(ages, known.length ? `What is grey is up to ${age(now - Math.min(...known))} old${unread ? ', or could not be read' : ''}.` : unread ? 'What is grey could not be read.' : '');
   chip.dataset.state = silent || troubles.length || failed.length ? 'trouble' : opened ? 'live' : 'connecting';
   put(chip, silent ? 'no answer' : troubles.length ? 'outage' : failed.length ? 'trouble' : chip.dataset.state);
 }
