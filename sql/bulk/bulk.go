@@ -22,7 +22,7 @@ func Insert[T any](ctx context.Context, db Execer, query string, rows []T, args 
 	}
 	query = strings.TrimSpace(query)
 	begin := strings.Index(query, "VALUES (") + len("VALUES ")
-	end := begin + strings.IndexByte(query[begin:], ')') + 1
+	end := begin + closing(query[begin:])
 	placeholders := query[begin:end]
 	var text strings.Builder
 	text.Grow(len(query) + (len(placeholders)+2)*(len(rows)-1))
@@ -36,4 +36,20 @@ func Insert[T any](ctx context.Context, db Execer, query string, rows []T, args 
 	text.WriteString(query[end:])
 	_, err := db.ExecContext(ctx, text.String(), values...)
 	return err
+}
+
+// closing returns the end of the list that text begins with, which may contain calls of functions.
+func closing(text string) int {
+	depth := 0
+	for i := range len(text) {
+		switch text[i] {
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return len(text)
 }

@@ -66,3 +66,11 @@ func TestInsertReturnsTheErrorOfTheStatement(t *testing.T) {
 	r := recorder{err: refused}
 	assert.ErrorIs(t, bulk.Insert(t.Context(), &r, insert, []line{{"A", 1}}, line.arguments), refused)
 }
+
+func TestInsertRepeatsTheCallsOfFunctionsAmongThePlaceholders(t *testing.T) {
+	var r recorder
+	rows := []line{{"A", 1}, {"B", 2}}
+	require.NoError(t, bulk.Insert(t.Context(), &r, "INSERT INTO `lines` (sku, count, at)\nVALUES (?, ?, NOW(6)) ON DUPLICATE KEY UPDATE count = VALUES(count)", rows, line.arguments))
+	assert.Equal(t, "INSERT INTO `lines` (sku, count, at)\nVALUES (?, ?, NOW(6)), (?, ?, NOW(6)) ON DUPLICATE KEY UPDATE count = VALUES(count)", r.query)
+	assert.Equal(t, []any{"A", 1, "B", 2}, r.args)
+}

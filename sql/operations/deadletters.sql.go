@@ -46,6 +46,53 @@ func (q *Queries) InsertLetterAction(ctx context.Context, arg InsertLetterAction
 	return err
 }
 
+const insertLetterCorrection = `-- name: InsertLetterCorrection :exec
+INSERT INTO dead_letter_corrections (topic, kafka_partition, kafka_offset, consumer, event_source, event_id, original, corrected, reason, actor, at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NOW(6))
+`
+
+type InsertLetterCorrectionParams struct {
+	Topic          string
+	KafkaPartition int
+	KafkaOffset    int64
+	Consumer       string
+	EventSource    string
+	EventID        string
+	Original       []byte
+	Corrected      []byte
+	Reason         string
+	Actor          string
+}
+
+// InsertLetterCorrection records a corrected copy of a dead letter, at the database's time.
+func (q *Queries) InsertLetterCorrection(ctx context.Context, arg InsertLetterCorrectionParams) error {
+	_, err := q.db.ExecContext(ctx, insertLetterCorrection,
+		arg.Topic,
+		arg.KafkaPartition,
+		arg.KafkaOffset,
+		arg.Consumer,
+		arg.EventSource,
+		arg.EventID,
+		arg.Original,
+		arg.Corrected,
+		arg.Reason,
+		arg.Actor,
+	)
+	return err
+}
+
+const lastLetterAction = `-- name: LastLetterAction :one
+SELECT id FROM dead_letter_actions ORDER BY id DESC LIMIT 1
+`
+
+// LastLetterAction returns the id of the newest action on a dead letter.
+func (q *Queries) LastLetterAction(ctx context.Context) (int64, error) {
+	row := q.db.QueryRowContext(ctx, lastLetterAction)
+	var id int64
+	err := row.Scan(&id)
+	return id, err
+}
+
 const listLetterActions = `-- name: ListLetterActions :many
 SELECT id, topic, kafka_partition, kafka_offset, consumer, event_source, event_id, action, attempts, status, detail, actor, at
 FROM dead_letter_actions
@@ -87,6 +134,116 @@ func (q *Queries) ListLetterActions(ctx context.Context, arg ListLetterActionsPa
 			&i.Attempts,
 			&i.Status,
 			&i.Detail,
+			&i.Actor,
+			&i.At,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listLetterActionsAfter = `-- name: ListLetterActionsAfter :many
+SELECT id, topic, kafka_partition, kafka_offset, consumer, event_source, event_id, action,
+  CAST(at < NOW(6) - INTERVAL 10 SECOND AS SIGNED) AS settled
+FROM dead_letter_actions
+WHERE id > ?
+ORDER BY id LIMIT ?
+`
+
+type ListLetterActionsAfterParams struct {
+	ID    int64
+	Limit int32
+}
+
+type ListLetterActionsAfterRow struct {
+	ID             int64
+	Topic          string
+	KafkaPartition int
+	KafkaOffset    int64
+	Consumer       string
+	EventSource    string
+	EventID        string
+	Action         DeadLetterActionsAction
+	Settled        int64
+}
+
+// ListLetterActionsAfter pages through the actions on dead letters in order of id. An action is settled if it is ten seconds
+// old: the ids of younger ones may become visible in another order.
+func (q *Queries) ListLetterActionsAfter(ctx context.Context, arg ListLetterActionsAfterParams) ([]ListLetterActionsAfterRow, error) {
+	rows, err := q.db.QueryContext(ctx, listLetterActionsAfter, arg.ID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListLetterActionsAfterRow
+	for rows.Next() {
+		var i ListLetterActionsAfterRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Topic,
+			&i.KafkaPartition,
+			&i.KafkaOffset,
+			&i.Consumer,
+			&i.EventSource,
+			&i.EventID,
+			&i.Action,
+			&i.Settled,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listLetterCorrections = `-- name: ListLetterCorrections :many
+SELECT id, topic, kafka_partition, kafka_offset, consumer, event_source, event_id, original, corrected, reason, actor, at
+FROM dead_letter_corrections
+WHERE topic = ? AND kafka_partition = ? AND kafka_offset = ?
+ORDER BY id
+`
+
+type ListLetterCorrectionsParams struct {
+	Topic          string
+	KafkaPartition int
+	KafkaOffset    int64
+}
+
+// ListLetterCorrections lists the corrected copies of a dead letter, oldest first.
+func (q *Queries) ListLetterCorrections(ctx context.Context, arg ListLetterCorrectionsParams) ([]DeadLetterCorrection, error) {
+	rows, err := q.db.QueryContext(ctx, listLetterCorrections, arg.Topic, arg.KafkaPartition, arg.KafkaOffset)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DeadLetterCorrection
+	for rows.Next() {
+		var i DeadLetterCorrection
+		if err := rows.Scan(
+			&i.ID,
+			&i.Topic,
+			&i.KafkaPartition,
+			&i.KafkaOffset,
+			&i.Consumer,
+			&i.EventSource,
+			&i.EventID,
+			&i.Original,
+			&i.Corrected,
+			&i.Reason,
 			&i.Actor,
 			&i.At,
 		); err != nil {

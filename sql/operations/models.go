@@ -115,6 +115,21 @@ type DeadLetterAction struct {
 	At             time.Time
 }
 
+type DeadLetterCorrection struct {
+	ID             int64
+	Topic          string
+	KafkaPartition int
+	KafkaOffset    int64
+	Consumer       string
+	EventSource    string
+	EventID        string
+	Original       []byte
+	Corrected      []byte
+	Reason         string
+	Actor          string
+	At             time.Time
+}
+
 type LostRecord struct {
 	ID             int64
 	Topic          string

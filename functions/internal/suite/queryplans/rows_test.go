@@ -88,6 +88,11 @@ var growing = []rows{
 		"'" + letters + "', i DIV 2 % 12, i DIV 2, 'notify', '/orders', CONCAT(" + orderID + ", '#1'), IF(i % 2 = 0, 'REPLAY_STARTED', 'REPLAYED'), 1, '', 'alice', NOW(6)",
 	},
 	{
+		schema.Operations, "dead_letter_corrections",
+		"topic, kafka_partition, kafka_offset, consumer, event_source, event_id, original, corrected, reason, actor, at",
+		"'" + letters + "', i % 12, i, 'notify', '/orders', CONCAT(" + orderID + ", '#1'), '{', '{}', '', 'alice', NOW(6)",
+	},
+	{
 		schema.Operations, "lost_records", "topic, kafka_partition, consumer, first_offset, next_offset, at",
 		"'order.created', i % 12, 'notify', i, i + 1, " + ago,
 	},
