@@ -83,6 +83,7 @@ func commands() []command {
 		{"deadletters list", "list dead letters with their state", lettersList},
 		{"deadletters show", "show a dead letter: its event, its failure, the actions on it", lettersShow},
 		{"deadletters replay", "send dead letters again to the consumer that failed, and park those that fail too often", lettersReplay},
+		{"deadletters correct", "send a corrected copy of a dead letter to the consumer that failed, and record both versions", lettersCorrect},
 		{"deadletters park", "hold back open dead letters", lettersPark},
 		{"deadletters discard", "give up dead letters", lettersDiscard},
 		{"outbox list", "list the events that are not sent, with their errors", outboxList},

@@ -15,6 +15,7 @@ import (
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/observe/metrics"
 	"example.com/orders/functions/internal/operate/audit"
+	"example.com/orders/functions/internal/operate/deadletter"
 	"example.com/orders/functions/internal/operate/openapi"
 	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/knative"
@@ -43,6 +44,8 @@ type Console struct {
 	o        Options
 	topology topology
 	hub      *hub
+	letters  indexed
+	jobs     *jobs
 
 	orders, inventory, notifications, operations *sql.DB
 
@@ -78,7 +81,15 @@ func New(o Options) (*Console, error) {
 	if failed != nil {
 		return nil, failed
 	}
+	c.letters.Index = deadletter.NewIndex(o.Wiring.Sources, deadletter.MaxIndexed)
 	c.hub = newHub(c.view)
+	c.jobs = &jobs{log: o.Log, changed: func() {
+		ctx, cancel := context.WithTimeout(context.Background(), readWithin)
+		defer cancel()
+		_ = c.refreshLetters(ctx, 0) // the views of letters have the error
+		c.hub.refresh("letterjobs")
+		c.hub.refresh("deadletters")
+	}}
 	return c, nil
 }
 
@@ -90,6 +101,7 @@ func (c *Console) Close(ctx context.Context) error {
 	}
 	ended := make(chan error, 1)
 	go func() {
+		c.jobs.close()
 		c.hub.close()
 		ended <- c.closeReaders(ctx)
 	}()
@@ -117,6 +129,8 @@ func (c *Console) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /console/events", c.serveEvents)
 	c.route(mux, "GET /console/deadletters/{topic}/{partition}/{offset}", c.serveLetter)
 	c.route(mux, "POST /console/deadletters", c.changeLetters)
+	c.route(mux, "POST /console/deadletters/correct", c.correctLetter)
+	c.route(mux, "POST /console/deadletters/jobs/{id}/stop", c.jobs.serveStop)
 	c.route(mux, "GET /console/outbox/{schema}/{id}", c.serveRow)
 	c.route(mux, "POST /console/outbox", c.changeRows)
 }

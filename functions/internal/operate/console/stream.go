@@ -10,7 +10,6 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/operate/backlog"
-	"example.com/orders/functions/internal/operate/deadletter"
 	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/orders"
 )
@@ -50,10 +49,13 @@ func (c *Console) view(name string) (view, bool) {
 		return view{500 * time.Millisecond, func(ctx context.Context) (any, error) { return c.readOrder(ctx, argument) }}, true
 	case kind == "outbox" && slices.Contains(backlog.States, backlog.State(argument)):
 		return view{time.Second, func(ctx context.Context) (any, error) { return c.readOutbox(ctx, backlog.State(argument)) }}, true
-	case kind == "deadletters" && slices.Contains(deadletter.States, deadletter.State(argument)):
-		return view{2 * time.Second, func(ctx context.Context) (any, error) {
-			return c.readLetters(ctx, deadletter.State(argument))
-		}}, true
+	case name == "openletters":
+		return view{2 * time.Second, c.readOpenLetters}, true
+	case name == "letterjobs":
+		return view{500 * time.Millisecond, c.jobs.read}, true
+	case kind == "deadletters" && given:
+		q, ok := parseLetterQuery(argument)
+		return view{2 * time.Second, func(ctx context.Context) (any, error) { return c.readLetters(ctx, q) }}, ok
 	default:
 		return view{}, false
 	}

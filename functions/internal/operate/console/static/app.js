@@ -7,6 +7,7 @@ import order from './order.js';
 import stock from './stock.js';
 import outbox from './outbox.js';
 import deadletters from './deadletters.js';
+import { letterBadge } from './letterbadge.js';
 import audit from './audit.js';
 
 const pages = [
@@ -23,6 +24,8 @@ const connection = document.getElementById('connection');
 const nav = document.getElementById('nav');
 nav.append(...pages.map(({ path, title }) => h('a', { href: path }, title)), h('a', { href: '/docs', 'data-outside': true }, 'API'));
 
+const everywhere = letterBadge(nav.querySelector('[href="/deadletters"]'));
+
 let leave = () => {};
 
 function connected(state, detail) {
@@ -35,7 +38,7 @@ function connected(state, detail) {
 function live(handlers) {
   leave();
   connected('connecting');
-  leave = watch(handlers, connected);
+  leave = watch({ ...handlers, ...everywhere }, connected);
 }
 
 function find(path) {
@@ -76,7 +79,7 @@ document.addEventListener('click', (event) => {
   const url = new URL(link.href);
   if (url.origin !== location.origin || link.dataset.outside !== undefined || link.target || url.hash || find(url.pathname).path === '') return;
   event.preventDefault();
-  go(url.pathname);
+  go(url.pathname + url.search);
 });
 addEventListener('popstate', () => show(true));
 addEventListener('pagehide', () => leave());
