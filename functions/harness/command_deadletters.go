@@ -22,6 +22,7 @@ type letterCommand struct {
 	operator
 
 	topic, consumer, key string
+	group                string
 	partition, offset    int64
 	states               string
 	changes, all         bool
@@ -40,6 +41,7 @@ func (c *letterCommand) selecting(flags *flag.FlagSet, states string, limit int)
 	flags.Int64Var(&c.offset, "offset", -1, "only the letter at this `offset` of the partition")
 	flags.StringVar(&c.consumer, "consumer", "", "only letters of this `function`, as it is deployed: reserve-stock")
 	flags.StringVar(&c.key, "key", "", "only letters with this `key`, which is the order id")
+	flags.StringVar(&c.group, "group", "", "only letters of this group, by its `id`, which deadletters groups prints")
 	flags.StringVar(&c.key, "order", "", "the same as --key, by the order's `id`")
 	flags.StringVar(&c.states, "state", states, "only letters in these `states`, of open, parked, discarded, replayed, or all")
 	flags.IntVar(&c.limit, "limit", limit, "at most this `many` letters, 0 for all of them")
@@ -67,6 +69,15 @@ func lettersList(flags *flag.FlagSet) runner {
 	flags.BoolVar(&c.asJSON, "json", false, "one JSON object per line")
 	return c.with(func(_ context.Context, _ letterBox, found []deadletter.Summary, out streams, _ *servers, _ options) error {
 		return listLetters(out, found, c.limit, c.asJSON)
+	})
+}
+
+func lettersGroups(flags *flag.FlagSet) runner {
+	var c letterCommand
+	c.selecting(flags, string(deadletter.Open), 20)
+	flags.BoolVar(&c.asJSON, "json", false, "one JSON object per line")
+	return c.with(func(_ context.Context, _ letterBox, found []deadletter.Summary, out streams, _ *servers, _ options) error {
+		return listGroups(out, deadletter.Groups(found), c.limit, c.asJSON)
 	})
 }
 
@@ -209,9 +220,9 @@ func openBox(ctx context.Context, s *servers, wiring *knative.Wiring, actor stri
 
 // selector returns the selection of the flags.
 func (c *letterCommand) selector(config map[string]string) (deadletter.Selector, error) {
-	s := deadletter.Selector{Consumer: c.consumer, Key: c.key}
-	if c.changes && c.topic == "" && c.consumer == "" && c.key == "" && !c.all {
-		return s, errors.New("select letters: by --topic, --consumer, --order, or --all; with --dry-run first to see which they are")
+	s := deadletter.Selector{Consumer: c.consumer, Key: c.key, Group: c.group}
+	if c.changes && c.topic == "" && c.consumer == "" && c.key == "" && c.group == "" && !c.all {
+		return s, errors.New("select letters: by --topic, --consumer, --order, --group, or --all; with --dry-run first to see which they are")
 	}
 	var err error
 	if s.States, err = readStates(c.states, deadletter.States); err != nil {

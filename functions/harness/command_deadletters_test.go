@@ -115,3 +115,22 @@ func TestACorrectedCopyIsSentFromTheCommandLine(t *testing.T) {
 	history := s.show(t)[0].History
 	assert.Contains(t, history[0].Detail, "corrected copy: to ")
 }
+
+func TestLettersAreCountedByGroupAndSelectedByIt(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	p := s.up(t)
+	p.produce(t, s, "order.created", "order-1", "no event at all")
+	p.produce(t, s, "order.created", "order-2", "neither is this")
+	n := consumers(t, "order.created")
+	p.awaitLetters(t, s, 2*n)
+
+	groups := lines[groupView](t, s.operate(t, "", "deadletters groups --json"))
+
+	require.Len(t, groups, n)
+	assert.Equal(t, 2, groups[0].Count)
+	assert.Regexp(t, groups[0].ID+` +2 +`+groups[0].Consumer, s.operate(t, "", "deadletters groups"))
+	assert.Len(t, s.letters(t, "--group", groups[0].ID), 2)
+	assert.Contains(t, s.operate(t, "", "deadletters park --group", groups[0].ID), "2 letters parked")
+	assert.Len(t, s.letters(t, "--state", "open"), 2*n-2)
+}

@@ -22,13 +22,39 @@ func consumerOf(l deadletter.Summary, missing string) string {
 	return or(plainText(l.Consumer), missing)
 }
 
-// few returns the first letters up to a limit, and says how many there are besides.
-func few(out streams, letters []deadletter.Summary, limit int) []deadletter.Summary {
-	if limit <= 0 || len(letters) <= limit {
-		return letters
+// few returns the first things up to a limit, and says how many there are besides.
+func few[T any](out streams, all []T, limit int) []T {
+	if limit <= 0 || len(all) <= limit {
+		return all
 	}
-	fmt.Fprintf(out.stderr, "%d more: see --limit\n", len(letters)-limit)
-	return letters[:limit]
+	fmt.Fprintf(out.stderr, "%d more: see --limit\n", len(all)-limit)
+	return all[:limit]
+}
+
+// groupView is a group of letters in JSON.
+type groupView struct {
+	ID       string    `json:"id"`
+	Count    int       `json:"count"`
+	Consumer string    `json:"consumer"`
+	Error    string    `json:"error"`
+	First    time.Time `json:"first"`
+	Last     time.Time `json:"last"`
+}
+
+func listGroups(out streams, groups []deadletter.Group, limit int, asJSON bool) error {
+	shown := few(out, groups, limit)
+	if asJSON {
+		views := make([]groupView, len(shown))
+		for i, g := range shown {
+			views[i] = groupView{g.ID, g.Count, g.Consumer, g.Pattern, g.First.UTC(), g.Last.UTC()}
+		}
+		return jsonLines(out.stdout, views)
+	}
+	row, flush := table(out.stdout, "GROUP", "LETTERS", "CONSUMER", "FIRST", "LAST", "ERROR")
+	for _, g := range shown {
+		row(g.ID, g.Count, or(plainText(g.Consumer), "-"), ago(time.Since(g.First)), ago(time.Since(g.Last)), oneline.Of(g.Pattern, 100))
+	}
+	return flush()
 }
 
 // placesOf returns the places of letters.

@@ -112,7 +112,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 	}
 	h.console, err = console.New(console.Options{
 		Wiring: h.wiring, TopicPrefix: o.environ["KAFKA_TOPIC_PREFIX"], Brokers: h.servers.brokers, Open: h.pools.get,
-		FunctionsURL: "http://" + h.addr + "/functions/{consumer}", Audit: h.auditing.lastReport, Metrics: h.metrics, Log: h.log,
+		FunctionsURL: "http://" + h.addr + "/functions/{consumer}", TraceURL: o.environ["TRACE_URL"], Audit: h.auditing.lastReport, Metrics: h.metrics, Log: h.log,
 	})
 	return err
 }

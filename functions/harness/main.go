@@ -81,6 +81,7 @@ func commands() []command {
 		{"audit", "check the invariants of orders, stock and events, and fail if one is broken", prepareAudit},
 		{"migrate", "create missing schemas, migrate them to the newest version, and exit", plain(migrateCommand)},
 		{"deadletters list", "list dead letters with their state", lettersList},
+		{"deadletters groups", "count dead letters by the function that failed and the reason", lettersGroups},
 		{"deadletters show", "show a dead letter: its event, its failure, the actions on it", lettersShow},
 		{"deadletters replay", "send dead letters again to the consumer that failed, and park those that fail too often", lettersReplay},
 		{"deadletters correct", "send a corrected copy of a dead letter to the consumer that failed, and record both versions", lettersCorrect},

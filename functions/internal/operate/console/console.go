@@ -32,6 +32,8 @@ type Options struct {
 	Open func(schema string) (*sql.DB, error)
 	// FunctionsURL is the URL of functions, with {consumer} for the name.
 	FunctionsURL string
+	// TraceURL is the URL of a trace where traces are shown, with {trace} for its id; empty without.
+	TraceURL string
 	// Audit returns the last report, nil before the first one.
 	Audit func() *audit.Report
 	// Metrics has the counters of dead letters.
@@ -113,8 +115,12 @@ func (c *Console) Close(ctx context.Context) error {
 	}
 }
 
-// EndStreams ends the streams, so that a server's shutdown does not wait for them.
-func (c *Console) EndStreams() { c.hub.close() }
+// EndStreams ends the streams, so that a server's shutdown does not wait for them, and stops the actions on letters while the
+// functions still answer.
+func (c *Console) EndStreams() {
+	c.jobs.stop()
+	c.hub.close()
+}
 
 // Register serves the console on mux: the pages from / on, the rest below /console/, and the description of the REST API.
 func (c *Console) Register(mux *http.ServeMux) {

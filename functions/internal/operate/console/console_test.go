@@ -63,8 +63,8 @@ func newBench(t *testing.T, more ...knative.Service) *bench {
 	b.console, err = console.New(console.Options{
 		Wiring: wiring, TopicPrefix: b.cluster.Prefix, Brokers: b.cluster.Brokers,
 		Open:         func(name string) (*sql.DB, error) { return b.pool(name), nil },
-		FunctionsURL: b.url + "/functions/{consumer}",
-		Audit:        b.report.Load, Metrics: b.metrics, Log: slog.New(slog.DiscardHandler),
+		FunctionsURL: b.url + "/functions/{consumer}", TraceURL: "http://traces.example/trace/{trace}",
+		Audit: b.report.Load, Metrics: b.metrics, Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
 	b.console.Register(b.mux)

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -210,9 +212,11 @@ type letterPage struct {
 	Origin string `json:"origin,omitempty"`
 	Cut    string `json:"cut,omitempty"`
 	// OrderID is the order that the letter is about, empty if its key is not the id of an order.
-	OrderID     string            `json:"orderId,omitempty"`
-	Traceparent string            `json:"traceparent,omitempty"`
-	Headers     map[string]string `json:"headers"`
+	OrderID string `json:"orderId,omitempty"`
+	// TraceID is that of its flow, and TraceURL where the trace is shown, if that is known.
+	TraceID  string            `json:"traceId,omitempty"`
+	TraceURL string            `json:"traceUrl,omitempty"`
+	Headers  map[string]string `json:"headers"`
 	// Value is the beginning of the record's value, which has Size bytes; Shortened is whether there is more.
 	Value     string `json:"value"`
 	Size      int    `json:"size"`
@@ -283,7 +287,7 @@ func (c *Console) serveLetter(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := newLetterPage(l, corrections)
+	page := c.newLetterPage(l, corrections)
 	c.freshLetters(r.Context())
 	for _, other := range c.letters.Page(deadletter.Filter{Group: page.Group}, 0, maxAlike+1).Letters {
 		if other.Place != l.Place {
@@ -293,7 +297,10 @@ func (c *Console) serveLetter(w http.ResponseWriter, r *http.Request) error {
 	return rest.JSON(w, http.StatusOK, page)
 }
 
-func newLetterPage(l deadletter.Letter, corrections []operations.DeadLetterCorrection) letterPage {
+// traceparent matches the W3C trace context; the trace id is its first group.
+var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-`)
+
+func (c *Console) newLetterPage(l deadletter.Letter, corrections []operations.DeadLetterCorrection) letterPage {
 	value := l.Record.Value
 	page := letterPage{
 		letterLine: newLetterLine(l.Summary), Headers: map[string]string{}, Size: len(value), Shortened: len(value) > shownValue,
@@ -305,8 +312,9 @@ func newLetterPage(l deadletter.Letter, corrections []operations.DeadLetterCorre
 	if events.ValidOrderID(l.Key) {
 		page.OrderID = l.Key
 	}
-	if trace, ok := l.Event.Extensions()["traceparent"].(string); ok {
-		page.Traceparent = begin(trace, shownHeader)
+	if found := traceparent.FindStringSubmatch(fmt.Sprint(l.Event.Extensions()["traceparent"])); found != nil {
+		page.TraceID = found[1]
+		page.TraceURL = strings.ReplaceAll(c.o.TraceURL, "{trace}", page.TraceID)
 	}
 	if utf8.Valid(value) {
 		page.Value = begin(string(value), shownValue)

@@ -202,13 +202,18 @@ func (j *jobs) serveStop(w http.ResponseWriter, r *http.Request) error {
 	return rest.NewProblem(http.StatusNotFound, "there is no such job: it may have ended long ago")
 }
 
-// close stops all jobs and waits for their ends.
-func (j *jobs) close() {
+// stop stops all jobs, and starts no other.
+func (j *jobs) stop() {
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.closed = true
 	for _, one := range j.all {
 		one.stop()
 	}
-	j.mu.Unlock()
+}
+
+// close stops all jobs and waits for their ends.
+func (j *jobs) close() {
+	j.stop()
 	j.ended.Wait()
 }

@@ -17,6 +17,7 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
 )
@@ -143,6 +144,29 @@ func TestAJobGoesOnWithoutItsPageAndCanBeStopped(t *testing.T) {
 	assert.Equal(t, 32, came.Done, "what was under way ended")
 	assert.Equal(t, 32, came.Handled)
 	assert.Equal(t, 8, watch(b, "deadletters:state=open", func(l letterList) bool { return l.Total == 8 }).Total)
+}
+
+func TestAJobStopsWhenTheServerShutsDown(t *testing.T) {
+	b := newBench(t)
+	entered, release := make(chan struct{}, 100), make(chan struct{})
+	b.answer(func(http.ResponseWriter) { entered <- struct{}{}; <-release })
+	for range 33 {
+		b.setAside("503: late")
+	}
+	watch(b, "deadletters:state=open", func(l letterList) bool { return l.Total == 33 })
+	b.start(`{"action":"replay","filter":"state=open"}`)
+	for range 32 {
+		<-entered
+	}
+
+	b.console.EndStreams()
+	close(release)
+	require.NoError(t, b.console.Close(t.Context()))
+
+	assert.Empty(t, entered, "nothing else was sent")
+	status, text := b.do(http.MethodPost, "/console/deadletters", `{"action":"replay","filter":"state=open"}`, nil)
+	assert.Equal(t, http.StatusServiceUnavailable, status, text)
+	assert.Equal(t, 64, mysqltest.Count(t, b.pool(schema.Operations), "SELECT COUNT(*) FROM dead_letter_actions"), "what was under way is recorded")
 }
 
 func TestAFailedJobSaysWhy(t *testing.T) {

@@ -186,3 +186,26 @@ func TestALargeLetterIsShownByItsBeginning(t *testing.T) {
 	assert.True(t, page.Base64 && page.Shortened)
 	assert.Len(t, page.Value, (256<<10+2)/3*4)
 }
+
+func TestALetterLinksToItsOrderItsTraceAndLettersThatFailedLikeIt(t *testing.T) {
+	b := newBench(t)
+	other := b.setAside("422: order 1 is malformed")
+	fact := events.OrderConfirmed{OrderID: functiontest.OrderID(), CustomerEmail: "alice@example.com", TotalAmount: 1, CreatedAt: time.Now()}
+	e := functiontest.Event(t, fact, 2)
+	e.SetExtension("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	b.setAsideEvent(e, "422: order 2 is malformed")
+	b.setAside("503: late")
+	l := watch(b, "deadletters:key="+fact.OrderID, func(l letterList) bool { return l.Total == 1 }).Letters[0]
+	var page struct {
+		OrderID, TraceID, TraceURL string
+		Alike                      []struct{ Key string }
+	}
+
+	b.do(http.MethodGet, fmt.Sprintf("/console/deadletters/%s/%d/%d", l.Topic, l.Partition, l.Offset), "", &page)
+
+	assert.Equal(t, fact.OrderID, page.OrderID)
+	assert.Equal(t, "0af7651916cd43dd8448eb211c80319c", page.TraceID)
+	assert.Equal(t, "http://traces.example/trace/0af7651916cd43dd8448eb211c80319c", page.TraceURL)
+	require.Len(t, page.Alike, 1)
+	assert.Equal(t, other, page.Alike[0].Key)
+}

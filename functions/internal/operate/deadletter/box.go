@@ -40,7 +40,9 @@ type Selector struct {
 	Offset    *int64
 	Consumer  string
 	Key       string
-	States    []State
+	// Group is the ID of a Group.
+	Group  string
+	States []State
 }
 
 // Find returns the letters that s selects among those that existed at its start, sorted by place. A topic that s names must
@@ -130,7 +132,7 @@ func (s Selector) narrow(span kafka.Span) kafka.Span {
 
 // mayPick returns whether s selects a letter, whatever its state is.
 func (s Selector) mayPick(l Summary) bool {
-	return (s.Consumer == "" || s.Consumer == l.Consumer) && (s.Key == "" || s.Key == l.Key)
+	return (s.Consumer == "" || s.Consumer == l.Consumer) && (s.Key == "" || s.Key == l.Key) && (s.Group == "" || s.Group == GroupOf(l))
 }
 
 // gap is how many records of a partition between two letters are read in vain rather than with another read: a read costs as

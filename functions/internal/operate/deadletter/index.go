@@ -74,7 +74,7 @@ func newEntry(s Summary) *entry {
 	// Copies, which do not keep the record in memory. What many letters share is kept once.
 	own := func(text string) string { return strings.Clone(text[:min(len(text), maxIndexedText)]) }
 	shared := func(text string) string { return unique.Make(own(text)).Value() }
-	e := &entry{Summary: s, group: unique.Make(groupKey{shared(s.Consumer), Pattern(s.Error)})}
+	e := &entry{Summary: s, group: unique.Make(keyOf(s))}
 	e.Topic, e.Origin.Topic, e.Consumer, e.EventType = shared(s.Topic), shared(s.Origin.Topic), shared(s.Consumer), shared(s.EventType)
 	e.Error, e.EventSource, e.Key, e.EventID, e.Cut = shared(oneline.Of(s.Error, maxIndexedText)), shared(s.EventSource), own(s.Key), own(s.EventID), own(s.Cut)
 	return e

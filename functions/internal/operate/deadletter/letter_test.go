@@ -100,6 +100,7 @@ func TestFindPicksLetters(t *testing.T) {
 	b.put(t, b.ofHarness("order-1", 1, attributes("order-1", 1)), b.ofHarness("order-2", 2, attributes("order-2", 1)), b.ofKnative(attributes("order-3", 1)))
 	b.put(t, &sarama.ProducerMessage{Topic: canceled, Key: sarama.StringEncoder("order-1"), Headers: append(attributes("order-1", 2), header("ce_consumer", "release-stock"))})
 	require.NoError(t, b.Journal.Park(t.Context(), b.selected(t, deadletter.Selector{Key: "order-2"}), "", func(deadletter.Summary, deadletter.Result, string) {}))
+	group := deadletter.GroupOf(b.selected(t, deadletter.Selector{Key: "order-3"})[0])
 	zero, one, two := int32(0), int64(1), int32(2)
 	for name, test := range map[string]struct {
 		deadletter.Selector
@@ -114,6 +115,7 @@ func TestFindPicksLetters(t *testing.T) {
 		"of no such partition":   {deadletter.Selector{Topic: b.topic + ".dlq", Partition: &two}, nil},
 		"in a state":             {deadletter.Selector{States: []deadletter.State{deadletter.Parked}}, []string{"order-2#1"}},
 		"in one of these states": {deadletter.Selector{Topic: b.topic + ".dlq", States: []deadletter.State{deadletter.Open, deadletter.Replayed}}, []string{"order-1#1", "order-3#1"}},
+		"of a group":             {deadletter.Selector{Group: group}, []string{"order-3#1"}},
 		"of a consumer without":  {deadletter.Selector{Consumer: "notify"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

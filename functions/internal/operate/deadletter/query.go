@@ -52,7 +52,7 @@ func (x *Index) Page(f Filter, skip, n int) Page {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	page := Page{States: map[State]int{}, Beyond: x.beyond}
-	groups := map[unique.Handle[groupKey]]*Group{}
+	groups := grouping{}
 	consumers := map[string]bool{}
 	grouped := f.grouped()
 	var selected []*entry
@@ -68,27 +68,12 @@ func (x *Index) Page(f Filter, skip, n int) Page {
 		if f.State != "" && f.State != e.State {
 			return
 		}
-		g, ok := groups[e.group]
-		if !ok {
-			key := e.group.Value()
-			g = &Group{ID: groupID(key), Consumer: key.consumer, Pattern: key.pattern, First: e.At, Last: e.At}
-			groups[e.group] = g
-		}
-		g.Count++
-		if e.At.Before(g.First) {
-			g.First = e.At
-		}
-		if e.At.After(g.Last) {
-			g.Last = e.At
-		}
+		groups.add(e.group.Value(), e.At)
 		if inGroup {
 			selected = append(selected, e)
 		}
 	})
-	for _, g := range groups {
-		page.Groups = append(page.Groups, *g)
-	}
-	slices.SortFunc(page.Groups, func(a, b Group) int { return cmp.Or(b.Count-a.Count, cmp.Compare(a.ID, b.ID)) })
+	page.Groups = groups.sorted()
 	for consumer := range consumers {
 		page.Consumers = append(page.Consumers, consumer)
 	}
@@ -180,8 +165,46 @@ func (f Filter) grouped() func(*entry) bool {
 	}
 }
 
+// grouping adds letters up to groups.
+type grouping map[groupKey]*Group
+
+func (g grouping) add(key groupKey, at time.Time) {
+	group, ok := g[key]
+	if !ok {
+		group = &Group{ID: groupID(key), Consumer: key.consumer, Pattern: key.pattern, First: at, Last: at}
+		g[key] = group
+	}
+	group.Count++
+	if at.Before(group.First) {
+		group.First = at
+	}
+	if at.After(group.Last) {
+		group.Last = at
+	}
+}
+
+// sorted returns the groups, the largest first.
+func (g grouping) sorted() (all []Group) {
+	for _, group := range g {
+		all = append(all, *group)
+	}
+	slices.SortFunc(all, func(a, b Group) int { return cmp.Or(b.Count-a.Count, cmp.Compare(a.ID, b.ID)) })
+	return all
+}
+
+// Groups returns the groups of letters, the largest first.
+func Groups(letters []Summary) []Group {
+	groups := grouping{}
+	for _, l := range letters {
+		groups.add(keyOf(l), l.At)
+	}
+	return groups.sorted()
+}
+
 // GroupOf returns the ID of a letter's group.
-func GroupOf(l Summary) string { return groupID(groupKey{l.Consumer, Pattern(l.Error)}) }
+func GroupOf(l Summary) string { return groupID(keyOf(l)) }
+
+func keyOf(l Summary) groupKey { return groupKey{l.Consumer, Pattern(l.Error)} }
 
 // groupID returns a short name of a group for addresses.
 func groupID(key groupKey) string {

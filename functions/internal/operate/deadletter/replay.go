@@ -171,6 +171,7 @@ func (r Replay) next(lane []Summary, contents map[Place]Letter, failed map[[2]st
 			continue
 		}
 		full, ok := contents[l.Place]
+		ok = ok && full.isAbout(l.identity()) // otherwise the topic was recreated since it was found
 		full.State, full.Failures = l.State, l.Failures
 		url, result, err := r.target(full, ok)
 		if err != nil {

@@ -43,7 +43,6 @@ export async function showLetter(key, closed) {
 
 function facts(full) {
   const fact = (name, ...value) => h('div', {}, h('dt', {}, name), h('dd', {}, ...value));
-  const trace = /^[0-9a-f]{2}-([0-9a-f]{32})-/.exec(full.traceparent ?? '')?.[1];
   return h('dl', { class: 'facts' },
     fact('State', badge(full.state), full.failures ? ` ${full.failures} failed replays` : ''),
     fact('Function', full.consumer ? h('a', { href: `/deadletters?function=${encodeURIComponent(full.consumer)}` }, full.consumer) : 'not named: it cannot be replayed'),
@@ -52,7 +51,7 @@ function facts(full) {
     fact('Set aside', when(full.at), full.attempts ? ` after ${full.attempts} ${full.attempts === 1 ? 'attempt' : 'attempts'}` : ''),
     fact('Last answer', full.status || 'none'),
     full.origin ? fact('Record', h('code', {}, full.origin)) : '',
-    trace ? fact('Trace', full.traceUrl ? h('a', { href: full.traceUrl, target: '_blank', rel: 'noreferrer' }, h('code', {}, trace)) : h('code', {}, trace)) : '');
+    full.traceId ? fact('Trace', full.traceUrl ? h('a', { href: full.traceUrl, target: '_blank', rel: 'noreferrer' }, h('code', {}, full.traceId)) : h('code', {}, full.traceId)) : '');
 }
 
 function headers(full) {
