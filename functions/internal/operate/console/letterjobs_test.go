@@ -1,8 +1,11 @@
 package console_test
 
 import (
+	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"sync"
@@ -16,8 +19,11 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/operate/console"
 	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/functions/internal/testkit/porttest"
+	"example.com/orders/knative"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
 )
@@ -282,4 +288,32 @@ func TestAnOrderSaysWhatBecameOfAnEventThatWasSetAside(t *testing.T) {
 	assert.NotEmpty(t, aside.ReplayedAt)
 	assert.Equal(t, "carol (console at 127.0.0.1)", aside.By)
 	assert.False(t, aside.Corrected)
+}
+
+// TestAnOrderIsShownWhileItsLettersCannotBeRead has a console whose brokers do not exist.
+func TestAnOrderIsShownWhileItsLettersCannotBeRead(t *testing.T) {
+	b := newBench(t)
+	id := functiontest.OrderID()
+	functiontest.Order(t, b.pool(schema.Orders), id, orders.OrdersStatusCONFIRMED)
+	b.store(schema.Orders, functiontest.Event(t, events.OrderConfirmed{OrderID: id, CustomerEmail: "alice@example.com", TotalAmount: 1, CreatedAt: time.Now()}, 2))
+	wiring, err := knative.Load(knative.Base())
+	require.NoError(t, err)
+	away, err := console.New(console.Options{
+		Wiring: wiring, Brokers: []string{porttest.Address(t)}, Open: func(name string) (*sql.DB, error) { return b.pool(name), nil },
+		Audit: b.report.Load, Metrics: b.metrics, Log: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	mux := http.NewServeMux()
+	away.Register(mux)
+	b.url = functiontest.Serve(t, mux.ServeHTTP)
+	t.Cleanup(func() { assert.NoError(t, away.Close(context.Background())) })
+
+	page := watch(b, "order:"+id, func(p struct {
+		Steps          []any
+		LettersUnknown bool
+	}) bool {
+		return len(p.Steps) == 1
+	})
+
+	assert.True(t, page.LettersUnknown)
 }
