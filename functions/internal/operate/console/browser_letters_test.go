@@ -62,7 +62,7 @@ func (b *browser) letterIsReadAndCompared() (letter, order string) {
 	b.await("document.querySelector('.list tbody tr code[title]')")
 	order = eval[string](b, "document.querySelector('.list tbody tr code[title]').title")
 	b.visit("/orders/" + order)
-	b.awaitText(".deliveries .aside", "notify set it aside after 1 attempt")
+	b.awaitText(".deliveries .aside", "notify did not handle it: set aside after 1 attempt")
 	b.awaitText(".deliveries .reason", "poison")
 	b.look("order-set-aside")
 	b.click("the dead letter")

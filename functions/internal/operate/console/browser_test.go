@@ -80,7 +80,7 @@ func (b *browser) orderIsFollowedAndCanceled() {
 	}
 	b.awaitText(".deliveries .ok", "reserve-stock handled it")
 	b.awaitText(".deliveries .ok", "finalize-order handled it")
-	b.awaitText(".deliveries .aside", "notify set it aside after 1 attempt")
+	b.awaitText(".deliveries .aside", "notify did not handle it: set aside after 1 attempt")
 	b.awaitText(".timing", "sent")
 	b.look("order")
 	eval[any](b, "void document.querySelector('.step summary').click()")

@@ -104,7 +104,7 @@ func (x *Index) Refresh(ctx context.Context, reader Reader, db operations.DBTX) 
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return fmt.Errorf("read the last action on dead letters: %w", err)
 		}
-		x.after, x.opened = last, true
+		x.after, x.opened = max(0, last-actionPage), true // some before the last may not be visible yet
 	}
 	spans, err := Box{Reader: reader, Sources: x.sources}.spans("")
 	if err != nil {

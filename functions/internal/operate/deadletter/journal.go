@@ -44,17 +44,17 @@ type Result string
 
 // The results. Only the first three change a letter.
 const (
-	Done       Result = "done"
-	Failed     Result = "failed"            // the replay failed; the letter stays open
-	GaveUp     Result = "failed, parked"    // the replay failed too often
-	HeldBack   Result = "held back"         // an earlier letter of the key has just failed for the same consumer
-	Busy       Result = "busy"              // another operator is working on the key
-	Changed    Result = "changed"           // another operator was faster: its state is another one now
-	Nowhere    Result = "names no consumer" // it cannot be replayed
-	Refused    Result = "forged"            // no source of the wiring can have written it: it is not replayed
-	NotWhole   Result = "not whole"         // a part of the record is missing: it cannot be replayed
-	Gone       Result = "gone"              // its topic no longer keeps it
-	Unanswered Result = "no answer"         // the replay was stopped during its delivery; the letter stays open
+	Done     Result = "done"
+	Failed   Result = "failed"            // the replay failed; the letter stays open
+	GaveUp   Result = "failed, parked"    // the replay failed too often
+	HeldBack Result = "held back"         // an earlier letter of the key has just failed for the same consumer
+	Busy     Result = "busy"              // another operator is working on the key
+	Changed  Result = "changed"           // another operator was faster: its state is another one now
+	Nowhere  Result = "names no consumer" // it cannot be replayed
+	Refused  Result = "forged"            // no source of the wiring can have written it: it is not replayed
+	NotWhole Result = "not whole"         // a part of the record is missing: it cannot be replayed
+	Gone     Result = "gone"              // its topic no longer keeps it
+	Unclear  Result = "unclear"           // the replay ended before the result was known or recorded; the letter stays open
 )
 
 // Report gets the result of each letter, with an explanation.

@@ -150,6 +150,25 @@ func TestALetterThatItsTopicNoLongerKeepsIsReported(t *testing.T) {
 	assert.Empty(t, c.ids())
 }
 
+func TestADeliveryWhoseResultCannotBeRecordedIsUnclear(t *testing.T) {
+	t.Parallel()
+	b, c := newBench(t), newConsumers(t)
+	b.putMany(t, 3)
+	c.answer = func(http.ResponseWriter, string) {
+		// Nothing more can be written to the journal.
+		_, _ = b.db.ExecContext(t.Context(), "RENAME TABLE dead_letter_actions TO moved") // the first one does it
+	}
+	var o outcomes
+	r := b.replay(c, &o)
+
+	require.Error(t, r.Run(t.Context(), b.selected(t, deadletter.Selector{})))
+
+	assert.ElementsMatch(t, []string{"unclear order-0#1", "unclear order-1#1", "unclear order-2#1"}, o)
+	_, err := b.db.ExecContext(t.Context(), "RENAME TABLE moved TO dead_letter_actions")
+	require.NoError(t, err)
+	assert.Len(t, b.selected(t, deadletter.Selector{States: []deadletter.State{deadletter.Open}}), 3)
+}
+
 func TestWhatIsUnreachableDoesNotHideWhatWasDelivered(t *testing.T) {
 	t.Parallel()
 	b, c := newBench(t), newConsumers(t)

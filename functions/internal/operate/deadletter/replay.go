@@ -249,7 +249,7 @@ func (r Replay) finish(ctx context.Context, round []*sending, failed map[[2]stri
 		l := &s.letter
 		if s.err != nil && ctx.Err() != nil {
 			reports = append(reports, func() {
-				r.Report(l.Summary, Unanswered, "the replay was stopped before the answer came: it stays open")
+				r.Report(l.Summary, Unclear, "the replay was stopped before the answer came: it stays open")
 			})
 			continue
 		}
@@ -277,6 +277,9 @@ func (r Replay) finish(ctx context.Context, round []*sending, failed map[[2]stri
 		reports = append(reports, func() { r.Report(l.Summary, result, explained) })
 	}
 	if err := r.Journal.record(ctx, actions); err != nil {
+		for _, s := range round {
+			r.Report(s.letter.Summary, Unclear, "it was sent, and its result could not be recorded: it stays open, and another replay does no harm")
+		}
 		return errors.Join(append(errs, err)...)
 	}
 	for _, report := range reports {

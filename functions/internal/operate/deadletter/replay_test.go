@@ -263,7 +263,7 @@ func TestReplayThatWasCutOffCanBeRepeated(t *testing.T) {
 
 	require.ErrorIs(t, r.Run(ctx, b.selected(t, deadletter.Selector{})), context.Canceled)
 
-	assert.Equal(t, outcomes{"no answer order-1#1"}, o)
+	assert.Equal(t, outcomes{"unclear order-1#1"}, o)
 	l := b.find(t, deadletter.Selector{})[0]
 	assert.Equal(t, deadletter.Open, l.State)
 	assert.Equal(t, started, l.History[0].Action, "it is known that it was begun, and by whom")

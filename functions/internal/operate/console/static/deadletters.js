@@ -46,7 +46,7 @@ export default function deadletters({ main, live }) {
   // read takes the parameters from the address.
   function read() {
     const given = Object.fromEntries(new URLSearchParams(location.search));
-    query = { state: states.includes(given.state) ? given.state : given.letter ? 'all' : 'open', function: given.function ?? '', group: given.group ?? '', topic: given.topic ?? '', key: given.key ?? '', page: Math.max(1, Math.trunc(Number(given.page)) || 1), letter: given.letter ?? '' };
+    query = { state: states.includes(given.state) ? given.state : 'open', function: given.function ?? '', group: given.group ?? '', topic: given.topic ?? '', key: given.key ?? '', page: Math.max(1, Math.trunc(Number(given.page)) || 1), letter: given.letter ?? '' };
   }
 
   // parameters returns what the server filters by.

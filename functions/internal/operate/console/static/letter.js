@@ -37,6 +37,7 @@ export async function showLetter(key, closed) {
     dialog.remove();
     closed();
   });
+  document.querySelector('dialog[open]')?.close(); // of another letter, if the address has changed
   document.body.append(dialog);
   dialog.showModal();
 }

@@ -92,7 +92,7 @@ function newStep(step) {
       h('rect', { x: x(stored), y: 2, width: Math.max(4, x(sent || stored) - x(stored)), height: 10, rx: 2, class: 'waited' }),
       ...(sent && last > sent ? [h('rect', { x: x(sent), y: 2, width: Math.max(4, x(last) - x(sent)), height: 10, rx: 2, class: 'handled' })] : []));
     const where = s.offset === undefined ? '' : `, partition ${s.partition}, offset ${s.offset}`;
-    put(timing, sent ? `${stored > begin ? `Stored ${duration(stored - begin)} after the first event` : 'The first event'}; sent${sent > stored ? ` ${duration(sent - stored)} later` : ''}${where}.`
+    put(timing, sent ? `${known(stored - begin) ? `Stored ${duration(stored - begin)} after the first event` : 'Stored first'}; sent${known(sent - stored) ? ` ${duration(sent - stored)} later` : ''}${where}.`
       : `Stored, ${s.status === 'ERROR' ? `refused ${s.attempts} times: ${s.lastError}` : s.status === 'DISCARDED' ? 'given up by an operator' : 'not sent yet'}.`);
     reconcile(list, s.deliveries, (d) => d.function, () => h('li', {}), (item, d) => {
       const mail = d.function === 'notify' && mails.find((m) => m.eventId === s.id && m.type === s.type);
@@ -102,7 +102,7 @@ function newStep(step) {
       const shown = JSON.stringify([d, said, sent]);
       if (item.dataset.shown === shown) return; // keep the focus on its link
       item.dataset.shown = shown;
-      item.replaceChildren(`${d.function} `, ...parts, said ? ` · ${said}` : '');
+      item.replaceChildren(`${d.function} `, ...parts, said && !aside ? ` · ${said}` : '');
       item.title = clock(d.at);
     });
   };
@@ -126,16 +126,19 @@ function handling(d, sent, stored) {
   const cannot = letter.forged ? 'No source can have written it: discard it.' : letter.cut ? 'A part of it is missing: it cannot be replayed.' : next[letter.state];
   return {
     aside: true,
-    parts: [`set it aside${attempts} at `, when(letter.at), ': ', h('span', { class: 'reason' }, letter.error || `the last answer was ${letter.status || 'none'}`), ` ${cannot} `,
+    parts: [`did not handle it: set aside${attempts} at `, when(letter.at), ': ', h('span', { class: 'reason' }, letter.error || `the last answer was ${letter.status || 'none'}`), ` ${cannot} `,
       letter.failures ? `${letter.failures} ${letter.failures === 1 ? 'replay' : 'replays'} failed: ${letter.lastAnswer} ` : '', 'See ', link, '.'],
   };
 }
 
-// handled says how long a consumer took. Its time and that of the relay come from different transactions: a consumer may be
-// done before the relay has marked the event as sent, and then only the time since the event was stored is known.
+// known tells a time that was measured from one that is too short to be shown, or negative: the times of a relay and of a
+// consumer come from different transactions, and a consumer may be done before the relay has marked the event as sent.
+const known = (micros) => micros >= 50;
+
+// handled says how long a consumer took, from the latest time that is known to be before.
 function handled(at, sent, stored) {
   const done = micros(at);
-  if (sent && done >= sent) return `handled it ${duration(done - sent)} after it was sent`;
-  if (done >= stored) return `handled it ${duration(done - stored)} after it was stored`;
+  if (sent && known(done - sent)) return `handled it ${duration(done - sent)} after it was sent`;
+  if (known(done - stored)) return `handled it ${duration(done - stored)} after it was stored`;
   return 'handled it';
 }
