@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/operate/deadletter"
+	"example.com/orders/functions/internal/testkit/functiontest"
 )
 
 // changed runs a change of n letters that reports what result returns, and returns what it prints.
@@ -133,4 +135,30 @@ func TestLettersAreCountedByGroupAndSelectedByIt(t *testing.T) {
 	assert.Len(t, s.letters(t, "--group", groups[0].ID), 2)
 	assert.Contains(t, s.operate(t, "", "deadletters park --group", groups[0].ID), "2 letters parked")
 	assert.Len(t, s.letters(t, "--state", "open"), 2*n-2)
+}
+
+// TestCtrlCEndsAReplayWhoseFunctionDoesNotAnswer has more letters than are delivered at the same time.
+func TestCtrlCEndsAReplayWhoseFunctionDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	p := s.up(t)
+	for range 33 {
+		p.putLetter(t, "reserve-stock", "{}")
+	}
+	entered, release := make(chan struct{}, 100), make(chan struct{})
+	url := functiontest.Serve(t, func(http.ResponseWriter, *http.Request) { entered <- struct{}{}; <-release })
+	t.Cleanup(func() { close(release) })
+	replay := launch(t, s.environ, "deadletters", "replay", "--all", "--functions-url", url+"/{consumer}", "--data", s.data)
+	for range 32 {
+		<-entered
+	}
+
+	require.NoError(t, replay.cmd.Process.Signal(os.Interrupt))
+	<-replay.ended
+
+	require.Error(t, replay.err)
+	assert.Contains(t, replay.stdout.String(), "0 letters replayed\n32 unclear\n1 letters are as they were\n")
+	assert.Contains(t, replay.log.String(), "stopped: 33 letters were not replayed: run the command again for those")
+	assert.Empty(t, entered, "nothing else was sent")
+	assert.Len(t, s.letters(t, "--state", "open"), 33)
 }
