@@ -30,6 +30,19 @@ func Decode[T Data](e event.Event) (T, error) {
 	return d.(T), nil //nolint:forcetypeassert // decode returns the type that it is given
 }
 
+// Check returns an error unless e is a fact that Decode reads as the one of its type.
+func Check(e event.Event) error {
+	for _, fact := range facts {
+		if fact.Type() == e.Type() {
+			if _, err := decode(fact, e); err != nil {
+				return fmt.Errorf("decode %s %q: %w", e.Type(), e.ID(), err)
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("no fact has the type %q", e.Type())
+}
+
 func decode(want Data, e event.Event) (Data, error) {
 	if e.Type() != want.Type() {
 		return nil, fmt.Errorf("type is %q", e.Type())

@@ -204,6 +204,18 @@ func TestDecodeRefusesAnotherVersion(t *testing.T) {
 	assert.ErrorIs(t, err, events.ErrUnknownVersion)
 }
 
+func TestCheckDecodesAFactByItsType(t *testing.T) {
+	for _, name := range events.Types() {
+		e := factOf(t, name, golden(t, name))
+		require.NoError(t, events.Check(e))
+		e.SetSubject("0" + orderID[1:])
+		assert.ErrorContains(t, events.Check(e), "subject", name)
+	}
+	foreign := factOf(t, events.OrderCreatedType, golden(t, events.OrderCreatedType))
+	foreign.SetType("dev.knative.kafka.event")
+	assert.EqualError(t, events.Check(foreign), `no fact has the type "dev.knative.kafka.event"`)
+}
+
 func TestDecodeRefusesAttributesThatDoNotFitTheData(t *testing.T) {
 	tests := map[string]func(*event.Event){
 		"another type":         func(e *event.Event) { e.SetType(events.OrderFailedType) },

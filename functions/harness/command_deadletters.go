@@ -23,6 +23,7 @@ type letterCommand struct {
 	operator
 
 	topic, consumer, key string
+	group                string
 	partition, offset    int64
 	states               string
 	changes, all         bool
@@ -41,6 +42,7 @@ func (c *letterCommand) selecting(flags *pflag.FlagSet, states string, limit int
 	flags.Int64Var(&c.offset, "offset", -1, "only the letter at this `offset` of the partition")
 	flags.StringVar(&c.consumer, "consumer", "", "only letters of this `function`, as it is deployed: reserve-stock")
 	flags.StringVar(&c.key, "key", "", "only letters with this `key`, which is the order id")
+	flags.StringVar(&c.group, "group", "", "only letters of this group, by its `id`, which deadletters groups prints")
 	flags.StringVar(&c.key, "order", "", "the same as --key, by the order's `id`")
 	flags.StringVar(&c.states, "state", states, "only letters in these `states`, of open, parked, discarded, replayed, or all")
 	flags.IntVar(&c.limit, "limit", limit, "at most this `many` letters, 0 for all of them")
@@ -54,12 +56,29 @@ func (c *letterCommand) changing(flags *pflag.FlagSet, states string) {
 	c.flags(flags)
 }
 
+// replaying adds the flags of a command that sends letters to functions.
+func (c *letterCommand) replaying(flags *pflag.FlagSet) {
+	c.changing(flags, string(deadletter.Open))
+	flags.StringVar(&c.functionsURL, "functions-url", "", "`URL` of a function, with {consumer} for its name: http://{consumer}.orders.svc.cluster.local (default those of the harness that runs on --data) [FUNCTIONS_URL]")
+	flags.IntVar(&c.parkAfter, "park-after", 3, "park a letter after this `many` replays that failed")
+	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long a function may take for a letter")
+}
+
 func lettersList(flags *pflag.FlagSet) runner {
 	var c letterCommand
 	c.selecting(flags, "open,parked", 100)
 	flags.BoolVar(&c.asJSON, "json", false, "one JSON object per line")
-	return c.with(func(_ context.Context, _ deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
+	return c.with(func(_ context.Context, _ letterBox, found []deadletter.Summary, out streams, _ *servers, _ options) error {
 		return listLetters(out, found, c.limit, c.asJSON)
+	})
+}
+
+func lettersGroups(flags *pflag.FlagSet) runner {
+	var c letterCommand
+	c.selecting(flags, string(deadletter.Open), 20)
+	flags.BoolVar(&c.asJSON, "json", false, "one JSON object per line")
+	return c.with(func(_ context.Context, _ letterBox, found []deadletter.Summary, out streams, _ *servers, _ options) error {
+		return listGroups(out, deadletter.Groups(found), c.limit, c.asJSON)
 	})
 }
 
@@ -67,34 +86,28 @@ func lettersShow(flags *pflag.FlagSet) runner {
 	var c letterCommand
 	c.selecting(flags, "all", 10)
 	flags.BoolVar(&c.asJSON, "json", false, "one JSON object per line")
-	return c.with(func(_ context.Context, _ deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
-		return showLetters(out, found, c.limit, c.asJSON)
+	return c.with(func(ctx context.Context, box letterBox, found []deadletter.Summary, out streams, _ *servers, _ options) error {
+		shown := few(out, found, c.limit)
+		letters, err := box.Load(ctx, placesOf(shown))
+		if err != nil {
+			return err
+		}
+		return showLetters(out, inOrder(letters, shown), c.asJSON)
 	})
 }
 
 func lettersReplay(flags *pflag.FlagSet) runner {
 	var c letterCommand
-	c.changing(flags, string(deadletter.Open))
-	flags.StringVar(&c.functionsURL, "functions-url", "", "`URL` of a function, with {consumer} for its name: http://{consumer}.orders.svc.cluster.local (default those of the harness that runs on --data) [FUNCTIONS_URL]")
-	flags.IntVar(&c.parkAfter, "park-after", 3, "park a letter after this `many` replays that failed")
-	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long a function may take for a letter")
-	return c.with(func(ctx context.Context, box deadletter.Box, found []deadletter.Letter, out streams, s *servers, o options) error {
-		if c.parkAfter < 1 {
-			return usage(errors.New("--park-after: give 1 or more"))
-		}
-		to, err := c.functions(s, o)
+	c.replaying(flags)
+	return c.with(func(ctx context.Context, box letterBox, found []deadletter.Summary, out streams, s *servers, o options) error {
+		r, err := c.replay(box, s, o)
 		if err != nil {
 			return err
 		}
-		states, err := readStates(c.states, deadletter.States)
-		if err != nil {
-			return err
-		}
-		r := deadletter.Replay{Journal: box.Journal, FunctionsURL: to, ParkAfter: c.parkAfter, States: states, Timeout: c.timeout}
-		return c.change(out, found, "replayed", func(l deadletter.Letter) (string, error) {
+		return c.change(out, found, "replayed", func(l deadletter.Summary) (string, error) {
 			to, err := r.URL(l)
 			return " to " + to, err
-		}, func(letters []deadletter.Letter, report deadletter.Report) error {
+		}, func(letters []deadletter.Summary, report deadletter.Report) error {
 			r.Report = report
 			return r.Run(ctx, letters)
 		})
@@ -104,9 +117,9 @@ func lettersReplay(flags *pflag.FlagSet) runner {
 func lettersPark(flags *pflag.FlagSet) runner {
 	var c letterCommand
 	c.changing(flags, string(deadletter.Open))
-	return c.with(func(ctx context.Context, box deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
-		return c.change(out, found, "parked", nil, func(letters []deadletter.Letter, report deadletter.Report) error {
-			return box.Journal.Park(ctx, letters, c.reason, report)
+	return c.with(func(ctx context.Context, box letterBox, found []deadletter.Summary, out streams, _ *servers, _ options) error {
+		return c.change(out, found, "parked", nil, func(letters []deadletter.Summary, report deadletter.Report) error {
+			return box.journal.Park(ctx, letters, c.reason, report)
 		})
 	})
 }
@@ -114,15 +127,30 @@ func lettersPark(flags *pflag.FlagSet) runner {
 func lettersDiscard(flags *pflag.FlagSet) runner {
 	var c letterCommand
 	c.changing(flags, "open,parked")
-	return c.with(func(ctx context.Context, box deadletter.Box, found []deadletter.Letter, out streams, _ *servers, _ options) error {
-		return c.change(out, found, "discarded", nil, func(letters []deadletter.Letter, report deadletter.Report) error {
-			return box.Journal.Discard(ctx, letters, c.reason, report)
+	return c.with(func(ctx context.Context, box letterBox, found []deadletter.Summary, out streams, _ *servers, _ options) error {
+		return c.change(out, found, "discarded", nil, func(letters []deadletter.Summary, report deadletter.Report) error {
+			return box.journal.Discard(ctx, letters, c.reason, report)
 		})
 	})
 }
 
-// with loads the letters that the flags select, in the order of a replay, and passes them to do.
-func (c *letterCommand) with(do func(context.Context, deadletter.Box, []deadletter.Letter, streams, *servers, options) error) runner {
+// replay returns the replay of the flags.
+func (c *letterCommand) replay(box letterBox, s *servers, o options) (r deadletter.Replay, err error) {
+	if c.parkAfter < 1 {
+		return r, usage(errors.New("--park-after: give 1 or more"))
+	}
+	to, err := c.functions(s, o)
+	if err != nil {
+		return r, err
+	}
+	states, err := readStates(c.states, deadletter.States)
+	return deadletter.Replay{
+		Journal: box.journal, Load: box.Load, FunctionsURL: to, ParkAfter: c.parkAfter, States: states, Timeout: c.timeout, Grace: replayGrace,
+	}, err
+}
+
+// with finds the letters that the flags select, in the order of a replay, and passes them to do.
+func (c *letterCommand) with(do func(context.Context, letterBox, []deadletter.Summary, streams, *servers, options) error) runner {
 	return func(ctx context.Context, o options, out streams) (err error) {
 		d, err := locate(o, needsDatabase|needsKafka)
 		if err != nil {
@@ -163,12 +191,19 @@ func loadWiring(config map[string]string) (*knative.Wiring, error) {
 	return wiring.WithTopicPrefix(config["KAFKA_TOPIC_PREFIX"])
 }
 
-func openBox(ctx context.Context, s *servers, wiring *knative.Wiring, actor string) (box deadletter.Box, shut func() error, err error) {
+// letterBox is a box with the journal of the operator.
+type letterBox struct {
+	deadletter.Box
+
+	journal *deadletter.Journal
+}
+
+func openBox(ctx context.Context, s *servers, wiring *knative.Wiring, actor string) (box letterBox, shut func() error, err error) {
 	server, _, err := base.Server(s.config)
 	if err != nil {
 		return box, nil, err
 	}
-	db, err := server.Open(schema.Operations, 1)
+	db, err := server.Open(schema.Operations, 2)
 	if err != nil {
 		return box, nil, err
 	}
@@ -181,14 +216,14 @@ func openBox(ctx context.Context, s *servers, wiring *knative.Wiring, actor stri
 		return box, nil, errors.Join(err, journal.Close(), db.Close())
 	}
 	shut = func() error { return errors.Join(reader.Close(), journal.Close(), db.Close()) }
-	return deadletter.Box{Reader: reader, Sources: wiring.Sources, Journal: journal}, shut, nil
+	return letterBox{deadletter.Box{Reader: reader, Sources: wiring.Sources, Operations: db}, journal}, shut, nil
 }
 
 // selector returns the selection of the flags.
 func (c *letterCommand) selector(config map[string]string) (deadletter.Selector, error) {
-	s := deadletter.Selector{Consumer: c.consumer, Key: c.key}
-	if c.changes && c.topic == "" && c.consumer == "" && c.key == "" && !c.all {
-		return s, usage(errors.New("select letters: by --topic, --consumer, --order, or --all; with --dry-run first to see which they are"))
+	s := deadletter.Selector{Consumer: c.consumer, Key: c.key, Group: c.group}
+	if c.changes && c.topic == "" && c.consumer == "" && c.key == "" && c.group == "" && !c.all {
+		return s, usage(errors.New("select letters: by --topic, --consumer, --order, --group, or --all; with --dry-run first to see which they are"))
 	}
 	var err error
 	if s.States, err = readStates(c.states, deadletter.States); err != nil {
@@ -228,47 +263,4 @@ func (c *letterCommand) functions(s *servers, o options) (string, error) {
 		return "", usage(fmt.Errorf("--functions-url %q: give an http or https URL with {consumer} in place of the function's name", to))
 	}
 	return to, nil
-}
-
-// change changes letters, or prints the change, one line per letter. It fails unless it succeeded for all.
-func (c *letterCommand) change(out streams, letters []deadletter.Letter, done string, note func(deadletter.Letter) (string, error), do func([]deadletter.Letter, deadletter.Report) error) error {
-	if c.limit > 0 && len(letters) > c.limit {
-		letters = letters[:c.limit]
-	}
-	if c.dryRun {
-		would := 0
-		for _, l := range letters {
-			more, err := "", error(nil)
-			if note != nil {
-				more, err = note(l)
-			}
-			line := "would be " + done + more
-			if err != nil {
-				line = "would not be " + done + ": " + err.Error()
-			} else {
-				would++
-			}
-			fmt.Fprintf(out.stdout, "%s  %s %s of %s: %s\n", l.Place, l.State, plainText(l.Event.ID()), consumerOf(l, "no consumer"), line)
-		}
-		fmt.Fprintf(out.stdout, "%d letters would be %s\n", would, done)
-		return nil
-	}
-	changed, left := 0, 0
-	err := do(letters, func(l deadletter.Letter, r deadletter.Result, detail string) {
-		result := string(r)
-		if r == deadletter.Done {
-			changed, result = changed+1, done
-		} else {
-			left++
-		}
-		if detail != "" {
-			result += ": " + detail
-		}
-		fmt.Fprintf(out.stdout, "%s  %s of %s: %s\n", l.Place, plainText(l.Event.ID()), consumerOf(l, "no consumer"), result)
-	})
-	fmt.Fprintf(out.stdout, "%d letters %s\n", changed, done)
-	if err == nil && left > 0 {
-		err = fmt.Errorf("%d letters were not %s", left, done)
-	}
-	return err
 }

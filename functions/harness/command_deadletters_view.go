@@ -15,32 +15,79 @@ import (
 func plainText(text string) string { return oneline.Of(text, 200) }
 
 // consumerOf returns the function that a letter names, marked if the letter is forged, or missing if it names none.
-func consumerOf(l deadletter.Letter, missing string) string {
+func consumerOf(l deadletter.Summary, missing string) string {
 	if l.Forged {
 		return plainText(l.Consumer) + " (forged)"
 	}
 	return or(plainText(l.Consumer), missing)
 }
 
-// few returns the first letters up to a limit, and the number of the remaining ones.
-func few(letters []deadletter.Letter, limit int) (shown []deadletter.Letter, more int) {
-	if limit <= 0 || len(letters) <= limit {
-		return letters, 0
+// few returns the first things up to a limit, and says how many there are besides.
+func few[T any](out streams, all []T, limit int) []T {
+	if limit <= 0 || len(all) <= limit {
+		return all
 	}
-	return letters[:limit], len(letters) - limit
+	fmt.Fprintf(out.stderr, "%d more: see --limit\n", len(all)-limit)
+	return all[:limit]
 }
 
-func listLetters(out streams, letters []deadletter.Letter, limit int, asJSON bool) error {
-	shown, more := few(letters, limit)
-	if more > 0 {
-		fmt.Fprintf(out.stderr, "%d more: see --limit\n", more)
-	}
+// groupView is a group of letters in JSON.
+type groupView struct {
+	ID       string    `json:"id"`
+	Count    int       `json:"count"`
+	Consumer string    `json:"consumer"`
+	Error    string    `json:"error"`
+	First    time.Time `json:"first"`
+	Last     time.Time `json:"last"`
+}
+
+func listGroups(out streams, groups []deadletter.Group, limit int, asJSON bool) error {
+	shown := few(out, groups, limit)
 	if asJSON {
-		return jsonLines(out.stdout, views(shown, false))
+		views := make([]groupView, len(shown))
+		for i, g := range shown {
+			views[i] = groupView{g.ID, g.Count, g.Consumer, g.Pattern, g.First.UTC(), g.Last.UTC()}
+		}
+		return jsonLines(out.stdout, views)
+	}
+	row, flush := table(out.stdout, "GROUP", "LETTERS", "CONSUMER", "FIRST", "LAST", "ERROR")
+	for _, g := range shown {
+		row(g.ID, g.Count, or(plainText(g.Consumer), "-"), ago(time.Since(g.First)), ago(time.Since(g.Last)), oneline.Of(g.Pattern, 100))
+	}
+	return flush()
+}
+
+// placesOf returns the places of letters.
+func placesOf(letters []deadletter.Summary) []deadletter.Place {
+	places := make([]deadletter.Place, len(letters))
+	for i, l := range letters {
+		places[i] = l.Place
+	}
+	return places
+}
+
+// inOrder returns loaded letters in the order in which they were found.
+func inOrder(letters []deadletter.Letter, found []deadletter.Summary) []deadletter.Letter {
+	at := map[deadletter.Place]int{}
+	for i, l := range found {
+		at[l.Place] = i
+	}
+	slices.SortFunc(letters, func(a, b deadletter.Letter) int { return at[a.Place] - at[b.Place] })
+	return letters
+}
+
+func listLetters(out streams, letters []deadletter.Summary, limit int, asJSON bool) error {
+	shown := few(out, letters, limit)
+	if asJSON {
+		views := make([]letterView, len(shown))
+		for i, l := range shown {
+			views[i] = newLetterView(l)
+		}
+		return jsonLines(out.stdout, views)
 	}
 	row, flush := table(out.stdout, "LETTER", "STATE", "CONSUMER", "KEY", "EVENT", "ATTEMPTS", "STATUS", "REPLAYS FAILED", "AGE", "ERROR")
 	for _, l := range shown {
-		row(l.Place, l.State, consumerOf(l, "-"), or(plainText(l.Key), "-"), plainText(l.Event.Type()+" "+l.Event.ID()),
+		row(l.Place, l.State, consumerOf(l, "-"), or(plainText(l.Key), "-"), plainText(l.EventType+" "+l.EventID),
 			known(l.Attempts), known(l.Status), l.Failures, ago(time.Since(l.At)), oneline.Of(l.Error, 100))
 	}
 	if err := flush(); err != nil {
@@ -50,15 +97,15 @@ func listLetters(out streams, letters []deadletter.Letter, limit int, asJSON boo
 	return nil
 }
 
-func showLetters(out streams, letters []deadletter.Letter, limit int, asJSON bool) error {
-	shown, more := few(letters, limit)
-	if more > 0 {
-		fmt.Fprintf(out.stderr, "%d more: see --limit\n", more)
-	}
+func showLetters(out streams, letters []deadletter.Letter, asJSON bool) error {
 	if asJSON {
-		return jsonLines(out.stdout, views(shown, true))
+		views := make([]letterView, len(letters))
+		for i, l := range letters {
+			views[i] = newFullView(l)
+		}
+		return jsonLines(out.stdout, views)
 	}
-	for i, l := range shown {
+	for i, l := range letters {
 		if i > 0 {
 			fmt.Fprintln(out.stdout)
 		}
@@ -71,13 +118,13 @@ func showLetter(out streams, l deadletter.Letter) {
 	line := func(name string, value any) { fmt.Fprintf(out.stdout, "%-10s %v\n", name, value) }
 	line("letter", l.Place)
 	line("state", fmt.Sprintf("%s, %d replays failed", l.State, l.Failures))
-	line("consumer", consumerOf(l, "not named: it cannot be replayed"))
+	line("consumer", consumerOf(l.Summary, "not named: it cannot be replayed"))
 	line("key", plainText(l.Key))
 	if l.Origin.Offset >= 0 {
 		line("record", l.Origin)
 	}
 	line("set aside", l.At.UTC().Format(time.RFC3339Nano))
-	line("failed", failure(l))
+	line("failed", failure(l.Summary))
 	if l.Cut != "" {
 		line("cut", plainText(l.Cut)+": it cannot be replayed")
 	}
@@ -110,7 +157,7 @@ func known(n int) any {
 }
 
 // failure says why a record became a dead letter. Knative does not count attempts, and has status 0 if there was no answer.
-func failure(l deadletter.Letter) string {
+func failure(l deadletter.Summary) string {
 	text := "no answer"
 	if l.Status != 0 {
 		text = fmt.Sprintf("the last answer was %d", l.Status)
@@ -165,30 +212,30 @@ type actionView struct {
 	Detail   string    `json:"detail"`
 }
 
-// views returns letters in JSON, with their contents if full.
-func views(letters []deadletter.Letter, full bool) []letterView {
-	all := make([]letterView, len(letters))
-	for i, l := range letters {
-		v := letterView{
-			Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, State: string(l.State), Failures: l.Failures,
-			Consumer: l.Consumer, Forged: l.Forged, Key: l.Key, EventType: l.Event.Type(), EventID: l.Event.ID(), Source: l.Event.Source(),
-			Attempts: l.Attempts, Status: l.Status, Error: l.Error, Cut: l.Cut, At: l.At.UTC(),
-		}
-		if l.Origin.Offset >= 0 {
-			v.Origin = &placeView{l.Origin.Topic, l.Origin.Partition, l.Origin.Offset}
-		}
-		if full {
-			v.Extensions = l.Event.Extensions()
-			if utf8.Valid(l.Record.Value) {
-				v.Value = string(l.Record.Value)
-			} else {
-				v.Binary = l.Record.Value
-			}
-			for _, a := range l.History {
-				v.History = append(v.History, actionView{string(a.Action), a.Actor, a.At, a.Attempts, a.Status, a.Detail})
-			}
-		}
-		all[i] = v
+// newLetterView returns a letter in JSON, without its contents.
+func newLetterView(l deadletter.Summary) letterView {
+	v := letterView{
+		Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, State: string(l.State), Failures: l.Failures,
+		Consumer: l.Consumer, Forged: l.Forged, Key: l.Key, EventType: l.EventType, EventID: l.EventID, Source: l.EventSource,
+		Attempts: l.Attempts, Status: l.Status, Error: l.Error, Cut: l.Cut, At: l.At.UTC(),
 	}
-	return all
+	if l.Origin.Offset >= 0 {
+		v.Origin = &placeView{l.Origin.Topic, l.Origin.Partition, l.Origin.Offset}
+	}
+	return v
+}
+
+// newFullView returns a letter in JSON, with its contents.
+func newFullView(l deadletter.Letter) letterView {
+	v := newLetterView(l.Summary)
+	v.Extensions = l.Event.Extensions()
+	if utf8.Valid(l.Record.Value) {
+		v.Value = string(l.Record.Value)
+	} else {
+		v.Binary = l.Record.Value
+	}
+	for _, a := range l.History {
+		v.History = append(v.History, actionView{string(a.Action), a.Actor, a.At, a.Attempts, a.Status, a.Detail})
+	}
+	return v
 }

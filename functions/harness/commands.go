@@ -107,14 +107,19 @@ func newProgram(out streams) *program {
 func (p *program) deadLetters() *cobra.Command {
 	return parent(
 		&cobra.Command{
-			GroupID: groupOperate, Use: "deadletters", Short: "list, show, replay, park or discard dead letters",
-			SuggestFor: []string{"letters", "dlq", "list", "show", "replay", "park", "discard"},
+			GroupID: groupOperate, Use: "deadletters", Short: "list, group, show, replay, correct, park or discard dead letters",
+			SuggestFor: []string{"letters", "dlq", "list", "groups", "show", "replay", "correct", "park", "discard"},
 		},
 		p.command(&cobra.Command{
 			Use: "list", Short: "list dead letters with their state",
 			Example: `  harness deadletters list --consumer reserve-stock
   harness deadletters list --state all --limit 0 --json`,
 		}, lettersList),
+		p.command(&cobra.Command{
+			Use: "groups", Short: "count dead letters by the function that failed and the reason",
+			Example: `  harness deadletters groups
+  harness deadletters groups --consumer reserve-stock --state all`,
+		}, lettersGroups),
 		p.command(&cobra.Command{
 			Use: "show", Short: "show a dead letter: its event, its failure, the actions on it",
 			Example: `  harness deadletters show --topic order.created --partition 0 --offset 17`,
@@ -124,6 +129,10 @@ func (p *program) deadLetters() *cobra.Command {
 			Example: `  harness deadletters replay --consumer reserve-stock --dry-run
   harness deadletters replay --consumer reserve-stock --reason 'the schema is repaired'`,
 		}, lettersReplay),
+		p.command(&cobra.Command{
+			Use: "correct", Short: "send a corrected copy of a dead letter to the consumer that failed, and record both versions",
+			Example: `  harness deadletters correct --topic order.created --partition 0 --offset 17 --value corrected.json --reason 'a quantity of 0'`,
+		}, lettersCorrect),
 		p.command(&cobra.Command{
 			Use: "park", Short: "hold back open dead letters",
 			Example: `  harness deadletters park --topic order.created --reason 'waits for a fix'`,

@@ -109,7 +109,7 @@ var settings = map[string]map[string]string{
 		"KAFKA_PORT": "19092", "SMTP_ADDR": "mail.example.com:25", "SMTP_FROM": "shop@example.com",
 		"SMTP_TLS": "starttls", "SMTP_USER": "shop", "SMTP_PASSWORD": "s3cret",
 		"OTEL_EXPORTER_OTLP_ENDPOINT": "http://jaeger:4318", "PROMETHEUS_PORT": "19090", "GRAFANA_PORT": "13000", "JAEGER_PORT": "17686",
-		"NO_PROXY": "collector.example.com", "HARNESS_REVISION": "1f5a",
+		"TRACE_URL": "http://127.0.0.1:17686/trace/{trace}", "NO_PROXY": "collector.example.com", "HARNESS_REVISION": "1f5a",
 	},
 }
 

@@ -20,7 +20,7 @@ func TestWritesFromAnotherSiteAreRefused(t *testing.T) {
 		"an origin that is no one": {"Origin": {"null"}},
 	}
 	for name, header := range from {
-		for _, path := range []string{"/api/orders", "/api/orders/" + o.OrderID + "/cancel", "/functions/create-order", "/console/deadletters", "/console/outbox"} {
+		for _, path := range []string{"/api/orders", "/api/orders/" + o.OrderID + "/cancel", "/functions/create-order", "/console/deadletters", "/console/deadletters/correct", "/console/deadletters/jobs/1/stop", "/console/outbox"} {
 			assert.Equal(t, http.StatusForbidden, p.do(t, http.MethodPost, path, header, "{}", nil), "%s from %s", path, name)
 		}
 		assert.Equal(t, http.StatusOK, p.do(t, http.MethodGet, "/api/orders/"+o.OrderID, header, "", nil), "reading changes nothing")
@@ -38,7 +38,7 @@ func TestWritesFromAnotherSiteAreRefused(t *testing.T) {
 func TestAnOpenPageDoesNotDelayTheShutdown(t *testing.T) {
 	t.Parallel()
 	p := newStack(t).up(t)
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/console/events?view=flow&view=orders&view=deadletters:open", nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/console/events?view=flow&view=orders&view=deadletters:state=open", nil)
 	require.NoError(t, err)
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)

@@ -115,7 +115,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 	}
 	h.console, err = console.New(console.Options{
 		Wiring: h.wiring, TopicPrefix: o.environ["KAFKA_TOPIC_PREFIX"], Brokers: h.servers.brokers, Open: h.pools.get,
-		FunctionsURL: "http://" + h.addr + "/functions/{consumer}", Audit: h.auditing.lastReport, Metrics: h.metrics, Log: h.log,
+		FunctionsURL: "http://" + h.addr + "/functions/{consumer}", TraceURL: o.environ["TRACE_URL"], Audit: h.auditing.lastReport, Metrics: h.metrics, Log: h.log,
 		Currency: cmp.Or(h.servers.config["CURRENCY"], createorder.DefaultCurrency),
 		Checks:   map[string]func(context.Context) error{console.Database: h.pools.err, console.Kafka: h.kafka.Err},
 	})

@@ -37,6 +37,7 @@ variable. These variables have no flag:
   NO_PROXY             hosts, host,host, to which traces go straight when HTTP_PROXY is set
   OTEL_EXPORTER_OTLP_ENDPOINT  http://host:4318 to which traces go by OTLP over HTTP; not set: nothing is traced;
                        other variables of OpenTelemetry hold too, such as OTEL_SDK_DISABLED=true
+  TRACE_URL            where the console finds a trace, with {trace} for its id: http://127.0.0.1:16686/trace/{trace}
   HTTP_PROXY           for traces only: functions, relays and KafkaSinks are reached without a proxy
   HARNESS_FAILPOINTS   for tests: FUNCTION.POINT=kill@N;… kills the process when it passes a point for the N-th time`
 

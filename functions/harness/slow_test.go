@@ -50,7 +50,7 @@ func (p *process) served(t *testing.T, letter string) {
 	var page struct{ Value string }
 	p.await(t, "the letter is shown", func() bool { return p.get(t, letter, &page) == http.StatusOK })
 	assert.NotEmpty(t, page.Value)
-	for _, view := range []string{"flow", "deadletters:open", "order:" + o.OrderID} {
+	for _, view := range []string{"flow", "deadletters:state=open", "order:" + o.OrderID} {
 		response, err := http.Get(p.url + "/console/events?view=" + view)
 		require.NoError(t, err)
 		stream := bufio.NewReader(response.Body)
@@ -74,7 +74,7 @@ func TestSlowClientsOnEveryRouteBlockNoOthers(t *testing.T) {
 	reading := map[string]int{
 		"/": enough, "/docs": enough, "/openapi.json": enough, "/console/static/app.js": enough, "/metrics": enough, letter: 8,
 		"/api/orders": 1, "/api/orders/" + o.OrderID: 1, "/api/inventory": 1, "/console/topology": enough,
-		"/console/events?view=flow&view=orders&view=deadletters:open": 1, "/console/outbox/orders/1": 1, "/health": 1, "/health/ready": 1,
+		"/console/events?view=flow&view=orders&view=deadletters:state=open": 1, "/console/outbox/orders/1": 1, "/health": 1, "/health/ready": 1,
 		"/health/live": enough, "/info": enough, "/functions/notify/health/readiness": 1, "/functions/orders-api/api/orders": 1, "/nothing": enough,
 	}
 	sending := map[string]string{

@@ -210,7 +210,7 @@ func (b *browser) awaitText(selector, text string) {
 // click clicks the button, the link or the summary with a text.
 func (b *browser) click(text string) {
 	b.t.Helper()
-	found := fmt.Sprintf(`[...document.querySelectorAll('dialog[open] button, dialog[open] input')].concat(document.querySelector('dialog[open]') ? [] : [...document.querySelectorAll('button, a, summary, input[type=checkbox]')])
+	found := fmt.Sprintf(`[...document.querySelectorAll('dialog[open] button, dialog[open] input, dialog[open] summary')].concat(document.querySelector('dialog[open]') ? [] : [...document.querySelectorAll('button, a, summary, input[type=checkbox]')])
 		.find((e) => (e.textContent.trim() === %[1]q || e.getAttribute('aria-label') === %[1]q) && !e.disabled && e.checkVisibility())`, text)
 	b.await(found)
 	eval[any](b, "void "+found+".click()")

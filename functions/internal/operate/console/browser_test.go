@@ -89,7 +89,7 @@ func (b *browser) orderIsFollowedAndCanceled() {
 	}
 	b.awaitText(".deliveries .ok", "reserve-stock handled it")
 	b.awaitText(".deliveries .ok", "finalize-order handled it")
-	b.awaitText(".deliveries .open", "notify has not handled it yet")
+	b.awaitText(".deliveries .aside", "notify did not handle it: set aside after 1 attempt")
 	b.awaitText(".timing", "sent")
 	b.look("order")
 	eval[any](b, "void document.querySelector('.step summary').click()")
@@ -106,12 +106,13 @@ func (b *browser) orderIsFollowedAndCanceled() {
 // letterIsReplayed inspects a dead letter and replays it: the function handles it now, and the letter is no longer open.
 func (b *browser) letterIsReplayed() {
 	b.t.Helper()
-	b.click("Dead letters")
+	b.await("document.querySelector('.letterbadge') && Number(document.querySelector('.letterbadge').textContent) > 0")
+	eval[any](b, "void document.querySelector('nav [href=\"/deadletters\"]').click()")
 	b.await("document.querySelector('.list tbody tr')")
 	b.look("deadletters")
 	letter := eval[string](b, "document.querySelector('.list .link').textContent")
 	b.click(letter)
-	b.awaitText("dialog[open] dt", "ce_consumer")
+	b.awaitText("dialog[open] th", "ce_consumer")
 	b.awaitText("dialog[open] pre", "eventType")
 	b.look("letter")
 	b.click("Close")
@@ -125,10 +126,11 @@ func (b *browser) letterIsReplayed() {
 	b.look("replay")
 	b.click("Replay")
 	b.await("!document.querySelector('dialog')")
+	b.awaitText(".jobtext", "1 of 1 letter replayed")
 	b.awaitText("td", "carol (console at 127.0.0.1)")
 	assert.Zero(b.t, eval[int](b, "document.querySelectorAll('main img').length"), "what somebody wrote became markup")
 	b.await("![...document.querySelectorAll('.list .link')].some((e) => e.textContent === " + quoted(letter) + ")")
-	b.click("replayed")
+	eval[any](b, "void [...document.querySelectorAll('.segments button')].find((e) => e.textContent.startsWith('replayed')).click()")
 	b.awaitText(".list .link", letter)
 }
 

@@ -15,6 +15,7 @@ import (
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/observe/metrics"
 	"example.com/orders/functions/internal/operate/audit"
+	"example.com/orders/functions/internal/operate/deadletter"
 	"example.com/orders/functions/internal/operate/openapi"
 	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/knative"
@@ -33,6 +34,8 @@ type Options struct {
 	FunctionsURL string
 	// Currency is the ISO 4217 code of the amounts of new orders.
 	Currency string
+	// TraceURL is the URL of a trace where traces are shown, with {trace} for its id; empty without.
+	TraceURL string
 	// Audit returns the last report, nil before the first one.
 	Audit func() *audit.Report
 	// Checks tell whether the servers work, by Database and Kafka. Each answers within a bound, even if its server hangs.
@@ -49,6 +52,8 @@ type Console struct {
 	hub      *hub
 	monitor  *monitor
 	history  *recorder
+	letters  indexed
+	jobs     *jobs
 
 	orders, inventory, notifications, operations *sql.DB
 
@@ -84,9 +89,17 @@ func New(o Options) (*Console, error) {
 	if failed != nil {
 		return nil, failed
 	}
+	c.letters.Index = deadletter.NewIndex(o.Wiring.Sources, deadletter.MaxIndexed)
 	c.hub = newHub(c.view)
 	c.monitor = newMonitor(o.Checks, func() bool { return c.hub.watched("outages") }, func() { c.hub.refresh("outages") })
 	c.history = newRecorder(c.newHistory(), func() { c.hub.refresh("history") })
+	c.jobs = &jobs{log: o.Log, changed: func() {
+		ctx, cancel := context.WithTimeout(context.Background(), readWithin)
+		defer cancel()
+		_ = c.refreshLetters(ctx, 0) // the views of letters have the error
+		c.hub.refresh("letterjobs")
+		c.hub.refresh("deadletters")
+	}}
 	return c, nil
 }
 
@@ -98,6 +111,7 @@ func (c *Console) Close(ctx context.Context) error {
 	}
 	ended := make(chan error, 1)
 	go func() {
+		c.jobs.close()
 		c.hub.close()
 		c.monitor.close()
 		c.history.close()
@@ -111,8 +125,12 @@ func (c *Console) Close(ctx context.Context) error {
 	}
 }
 
-// EndStreams ends the streams, so that a server's shutdown does not wait for them.
-func (c *Console) EndStreams() { c.hub.close() }
+// EndStreams ends the streams, so that a server's shutdown does not wait for them, and stops the actions on letters while the
+// functions still answer.
+func (c *Console) EndStreams() {
+	c.jobs.stop()
+	c.hub.close()
+}
 
 // Register serves the console on mux: the pages from / on, the rest below /console/, and the description of the REST API.
 func (c *Console) Register(mux *http.ServeMux) {
@@ -134,6 +152,8 @@ func (c *Console) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /console/events", c.serveEvents)
 	c.route(mux, "GET /console/deadletters/{topic}/{partition}/{offset}", c.serveLetter)
 	c.route(mux, "POST /console/deadletters", c.changeLetters)
+	c.route(mux, "POST /console/deadletters/correct", c.correctLetter)
+	c.route(mux, "POST /console/deadletters/jobs/{id}/stop", c.jobs.serveStop)
 	c.route(mux, "GET /console/outbox/{schema}/{id}", c.serveRow)
 	c.route(mux, "POST /console/outbox", c.changeRows)
 }

@@ -47,6 +47,7 @@ type bench struct {
 	console *console.Console
 	mux     *http.ServeMux
 	report  atomic.Pointer[audit.Report]
+	notify  atomic.Pointer[http.HandlerFunc] // handles every event if nil
 }
 
 func newBench(t *testing.T, more ...knative.Service) *bench {
@@ -62,13 +63,17 @@ func newBench(t *testing.T, more ...knative.Service) *bench {
 	b.console, err = console.New(console.Options{
 		Wiring: wiring, TopicPrefix: b.cluster.Prefix, Brokers: b.cluster.Brokers,
 		Open:         func(name string) (*sql.DB, error) { return b.pool(name), nil },
-		FunctionsURL: b.url + "/functions/{consumer}",
-		Audit:        b.report.Load, Metrics: b.metrics, Log: slog.New(slog.DiscardHandler),
+		FunctionsURL: b.url + "/functions/{consumer}", TraceURL: "http://traces.example/trace/{trace}",
+		Audit: b.report.Load, Metrics: b.metrics, Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
 	b.console.Register(b.mux)
-	b.mux.HandleFunc("POST /functions/notify", func(http.ResponseWriter, *http.Request) {}) // handles every event
-	t.Cleanup(func() { assert.NoError(t, b.console.Close(context.Background())) })          // before the server, which waits for the streams
+	b.mux.HandleFunc("/functions/notify", func(w http.ResponseWriter, r *http.Request) {
+		if handle := b.notify.Load(); handle != nil {
+			(*handle)(w, r)
+		}
+	})
+	t.Cleanup(func() { assert.NoError(t, b.console.Close(context.Background())) }) // before the server, which waits for the streams
 	return b
 }
 
@@ -439,6 +444,12 @@ func TestInvalidRequestsAreRefused(t *testing.T) {
 		"an unknown view":           {"GET", "/console/events?view=secrets", "", 400},
 		"too many views":            {"GET", "/console/events?view=flow&view=stock&view=audit&view=counts&view=orders&view=outbox:new&view=outbox:sent&view=outbox:parked&view=outbox:waiting", "", 400},
 		"an unknown action":         {"POST", "/console/deadletters", `{"action":"delete","letters":[` + place + `]}`, 400},
+		"an unknown letter filter":  {"GET", "/console/events?view=deadletters:color=red", "", 400},
+		"an unknown letter state":   {"GET", "/console/events?view=deadletters:state=lost", "", 400},
+		"a page that is no number":  {"GET", "/console/events?view=deadletters:page=0", "", 400},
+		"a filter that is none":     {"POST", "/console/deadletters", `{"action":"park","filter":"color=red"}`, 400},
+		"a correction of nothing":   {"POST", "/console/deadletters/correct", `{"topic":"` + b.cluster.Prefix + `order.created.dlq","partition":0,"offset":0,"value":"{}"}`, 404},
+		"a stop of no job":          {"POST", "/console/deadletters/jobs/7/stop", `{}`, 404},
 		"no letters":                {"POST", "/console/deadletters", `{"action":"park","letters":[]}`, 400},
 		"an unknown field":          {"POST", "/console/deadletters", `{"action":"park","letters":[` + place + `],"force":true}`, 400},
 		"another media type":        {"POST", "/console/deadletters", "", 400},

@@ -6,25 +6,29 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
+	"example.com/orders/events"
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/operate/deadletter"
 	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/operations"
 )
 
-// Bounds of reading and replaying.
+// Bounds of the pages of letters.
 const (
-	newestLetters = 200 // of each partition
-	parkAfter     = 3   // failed replays
-	replayWithin  = 30 * time.Second
-	changeWithin  = 2 * time.Minute // of one request
-	shownValue    = 256 << 10       // bytes of a value on a page
-	shownHeader   = 4 << 10         // bytes of a header
+	lettersPerPage = 50
+	maxGroups      = 50
+	maxPage        = 1_000_000
+	shownValue     = 256 << 10 // bytes of a value on a page
+	shownHeader    = 4 << 10   // bytes of a header
 )
 
 // letterLine is a letter in a list.
@@ -42,14 +46,16 @@ type letterLine struct {
 	Attempts  int    `json:"attempts"`
 	Status    int    `json:"status"`
 	Error     string `json:"error"`
+	Group     string `json:"group"`
 	At        string `json:"at"`
 }
 
-func newLetterLine(l deadletter.Letter) letterLine {
+func newLetterLine(l deadletter.Summary) letterLine {
 	return letterLine{
 		Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, State: string(l.State), Failures: l.Failures,
-		Consumer: begin(l.Consumer, shownHeader), Forged: l.Forged, Key: begin(l.Key, shownHeader), EventType: begin(l.Event.Type(), shownHeader),
-		EventID: begin(l.Event.ID(), shownHeader), Attempts: l.Attempts, Status: l.Status, Error: begin(l.Error, shownHeader), At: moment(l.At),
+		Consumer: begin(l.Consumer, shownHeader), Forged: l.Forged, Key: begin(l.Key, shownHeader), EventType: begin(l.EventType, shownHeader),
+		EventID: begin(l.EventID, shownHeader), Attempts: l.Attempts, Status: l.Status, Error: begin(l.Error, shownHeader),
+		Group: deadletter.GroupOf(l), At: moment(l.At),
 	}
 }
 
@@ -64,60 +70,129 @@ func begin(text string, most int) string {
 	return text[:most] + "…"
 }
 
-// letterPage is a whole letter.
-type letterPage struct {
-	letterLine
-	Origin  string            `json:"origin,omitempty"`
-	Cut     string            `json:"cut,omitempty"`
-	Headers map[string]string `json:"headers"`
-	// Value is the beginning of the record's value, which has Size bytes; Shortened is whether there is more.
-	Value     string `json:"value"`
-	Size      int    `json:"size"`
-	Shortened bool   `json:"shortened"`
-	// Base64 is whether the value is not text.
-	Base64  bool     `json:"base64"`
+// indexed is the index of the letters. Views share it: it is brought up to date at most once in a while.
+type indexed struct {
+	*deadletter.Index
+
+	mu sync.Mutex // serialises the refreshes
+}
+
+// indexedWithin is how old the index may be for a page.
+const indexedWithin = time.Second
+
+// refreshLetters brings the index up to date, unless it is not older than within.
+func (c *Console) refreshLetters(ctx context.Context, within time.Duration) error {
+	c.letters.mu.Lock()
+	defer c.letters.mu.Unlock()
+	if c.letters.Age() < within {
+		return nil
+	}
+	return c.withReader(ctx, func(reader *kafka.Reader) error { return c.letters.Refresh(ctx, reader, c.operations) })
+}
+
+// readOpenLetters counts the open letters, for the navigation.
+func (c *Console) readOpenLetters(ctx context.Context) (any, error) {
+	if err := c.refreshLetters(ctx, indexedWithin); err != nil {
+		return nil, err
+	}
+	return struct {
+		Open int `json:"open"`
+	}{c.letters.Count(deadletter.Open)}, nil
+}
+
+// letterQuery is the part of the letters that a page shows, as the parameters of its address.
+type letterQuery struct {
+	deadletter.Filter
+
+	page int // from 1
+}
+
+// parseLetterQuery reads the parameters of an address.
+func parseLetterQuery(text string) (q letterQuery, ok bool) {
+	values, err := url.ParseQuery(text)
+	if err != nil {
+		return q, false
+	}
+	q.page = 1
+	for name, all := range values {
+		value := all[0]
+		if len(all) != 1 || len(value) > shownHeader {
+			return q, false
+		}
+		switch name {
+		case "state":
+			q.State = deadletter.State(value)
+			if value != "" && !slices.Contains(deadletter.States, q.State) {
+				return q, false
+			}
+		case "function":
+			q.Consumer = value
+		case "group":
+			q.Group = value
+		case "topic":
+			q.Topic = value
+		case "key":
+			q.Key = value
+		case "page":
+			if q.page, err = strconv.Atoi(value); err != nil || q.page < 1 || q.page > maxPage {
+				return q, false
+			}
+		default:
+			return q, false
+		}
+	}
+	return q, true
+}
+
+// letterGroup is the letters that a function failed to handle in the same way.
+type letterGroup struct {
+	ID       string `json:"id"`
+	Consumer string `json:"consumer"`
+	Error    string `json:"error"`
+	Count    int    `json:"count"`
+	First    string `json:"first"`
+	Last     string `json:"last"`
+}
+
+// letterList is a page of letters, the newest first.
+type letterList struct {
+	Letters   []letterLine             `json:"letters"`
+	Total     int                      `json:"total"`
+	Page      int                      `json:"page"`
+	Pages     int                      `json:"pages"`
+	States    map[deadletter.State]int `json:"states"`
+	Groups    []letterGroup            `json:"groups"`
+	AllGroups int                      `json:"allGroups"`
+	Consumers []string                 `json:"consumers"`
+	// Beyond is the number of older letters that the console leaves out.
+	Beyond  int64    `json:"beyond"`
 	Actions []action `json:"actions"`
 }
 
-// withBox works on the letters. Handlers answer after it, so that a slow client blocks nothing.
-func (c *Console) withBox(ctx context.Context, actor string, do func(deadletter.Box) error) error {
-	return c.withReader(ctx, func(reader *kafka.Reader) error {
-		journal, err := deadletter.OpenJournal(ctx, c.operations, actor)
-		if err != nil {
-			return err
-		}
-		return errors.Join(do(deadletter.Box{Reader: reader, Sources: c.o.Wiring.Sources, Journal: journal}), journal.Close())
-	})
-}
-
-// readLetters reads the newest letters of a state, newest first, and the last actions.
-func (c *Console) readLetters(ctx context.Context, state deadletter.State) (any, error) {
-	answer := struct {
-		Letters []letterLine `json:"letters"`
-		More    bool         `json:"more"`
-		Actions []action     `json:"actions"`
-	}{Letters: []letterLine{}, Actions: []action{}}
-	var found []deadletter.Letter
-	err := c.withBox(ctx, "", func(box deadletter.Box) (err error) {
-		found, err = box.Find(ctx, deadletter.Selector{States: []deadletter.State{state}, Newest: newestLetters})
-		return err
-	})
-	if err != nil {
+// readLetters reads a page of letters, and the last actions.
+func (c *Console) readLetters(ctx context.Context, q letterQuery) (any, error) {
+	if err := c.refreshLetters(ctx, indexedWithin); err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(found, func(a, b deadletter.Letter) int { return b.At.Compare(a.At) })
-	answer.More = len(found) > maxRows
-	for _, l := range found[:min(len(found), maxRows)] {
-		answer.Letters = append(answer.Letters, newLetterLine(l))
+	page := c.letters.Page(q.Filter, (q.page-1)*lettersPerPage, lettersPerPage)
+	list := letterList{
+		Letters: []letterLine{}, Total: page.Total, Page: q.page, Pages: max(1, (page.Total+lettersPerPage-1)/lettersPerPage), States: page.States,
+		Groups: []letterGroup{}, AllGroups: len(page.Groups), Consumers: append([]string{}, page.Consumers...), Beyond: page.Beyond, Actions: []action{},
+	}
+	for _, l := range page.Letters {
+		list.Letters = append(list.Letters, newLetterLine(l))
+	}
+	for _, g := range page.Groups[:min(len(page.Groups), maxGroups)] {
+		list.Groups = append(list.Groups, letterGroup{g.ID, g.Consumer, g.Pattern, g.Count, moment(g.First), moment(g.Last)})
 	}
 	rows, err := operations.New(c.operations).ListLastLetterActions(ctx, maxActions)
 	if err != nil {
 		return nil, fmt.Errorf("list the actions on dead letters: %w", err)
 	}
 	for _, a := range rows {
-		answer.Actions = append(answer.Actions, newAction(a))
+		list.Actions = append(list.Actions, newAction(a))
 	}
-	return answer, nil
+	return list, nil
 }
 
 func newAction(a operations.DeadLetterAction) action {
@@ -131,6 +206,41 @@ func newAction(a operations.DeadLetterAction) action {
 	return done
 }
 
+// letterPage is a whole letter.
+type letterPage struct {
+	letterLine
+	Origin string `json:"origin,omitempty"`
+	Cut    string `json:"cut,omitempty"`
+	// OrderID is the order that the letter is about, empty if its key is not the id of an order.
+	OrderID string `json:"orderId,omitempty"`
+	// TraceID is that of its flow, and TraceURL where the trace is shown, if that is known.
+	TraceID  string            `json:"traceId,omitempty"`
+	TraceURL string            `json:"traceUrl,omitempty"`
+	Headers  map[string]string `json:"headers"`
+	// Value is the beginning of the record's value, which has Size bytes; Shortened is whether there is more.
+	Value     string `json:"value"`
+	Size      int    `json:"size"`
+	Shortened bool   `json:"shortened"`
+	// Base64 is whether the value is not text.
+	Base64      bool         `json:"base64"`
+	Actions     []action     `json:"actions"`
+	Corrections []correction `json:"corrections"`
+	// Alike are other letters of its group, the newest first.
+	Alike []letterLine `json:"alike"`
+}
+
+// maxAlike bounds the letters that a letter can be compared with.
+const maxAlike = 20
+
+// correction is a corrected copy that was sent, by its beginning.
+type correction struct {
+	At        string `json:"at"`
+	Actor     string `json:"actor"`
+	Reason    string `json:"reason"`
+	Original  string `json:"original"`
+	Corrected string `json:"corrected"`
+}
+
 // place is the position of a letter.
 type place struct {
 	Topic     string `json:"topic"`
@@ -138,44 +248,73 @@ type place struct {
 	Offset    int64  `json:"offset"`
 }
 
-// find reads the letter at a place; its error is a *rest.Problem if there is none.
-func (c *Console) find(ctx context.Context, box deadletter.Box, p place) (deadletter.Letter, error) {
+// load loads letters with their contents.
+func (c *Console) load(ctx context.Context, places []deadletter.Place) (letters []deadletter.Letter, err error) {
+	err = c.withReader(ctx, func(reader *kafka.Reader) error {
+		letters, err = deadletter.Box{Reader: reader, Sources: c.o.Wiring.Sources, Operations: c.operations}.Load(ctx, places)
+		return err
+	})
+	return letters, err
+}
+
+// loadOne loads the letter at a place; its error is a *rest.Problem if there is none.
+func (c *Console) loadOne(ctx context.Context, p place) (deadletter.Letter, error) {
 	if !slices.ContainsFunc(c.topology.Handles, func(h handling) bool { return c.o.TopicPrefix+h.DeadLetter == p.Topic }) {
 		return deadletter.Letter{}, rest.NewProblem(http.StatusNotFound, "this topic has no dead letters")
 	}
-	found, err := box.Find(ctx, deadletter.Selector{Topic: p.Topic, Partition: &p.Partition, Offset: &p.Offset})
+	letters, err := c.load(ctx, []deadletter.Place{deadletter.Place(p)})
 	if err != nil {
 		return deadletter.Letter{}, err
 	}
-	if len(found) == 0 {
+	if len(letters) == 0 {
 		return deadletter.Letter{}, rest.NewProblem(http.StatusNotFound, "no such letter")
 	}
-	return found[0], nil
+	return letters[0], nil
 }
 
 // serveLetter answers GET /console/deadletters/{topic}/{partition}/{offset} with a whole letter.
 func (c *Console) serveLetter(w http.ResponseWriter, r *http.Request) error {
 	partition, err := strconv.ParseInt(r.PathValue("partition"), 10, 32)
 	offset, err2 := strconv.ParseInt(r.PathValue("offset"), 10, 64)
-	if err != nil || err2 != nil {
+	if errors.Join(err, err2) != nil {
 		return rest.NotFound(w, r)
 	}
-	var l deadletter.Letter
-	err = c.withBox(r.Context(), "", func(box deadletter.Box) (err error) {
-		l, err = c.find(r.Context(), box, place{r.PathValue("topic"), int32(partition), offset})
-		return err
-	})
+	l, err := c.loadOne(r.Context(), place{r.PathValue("topic"), int32(partition), offset})
 	if err != nil {
 		return err
 	}
-	return rest.JSON(w, http.StatusOK, newLetterPage(l))
+	corrections, err := deadletter.Corrections(r.Context(), c.operations, l.Summary)
+	if err != nil {
+		return err
+	}
+	page := c.newLetterPage(l, corrections)
+	c.freshLetters(r.Context())
+	for _, other := range c.letters.Page(deadletter.Filter{Group: page.Group}, 0, maxAlike+1).Letters {
+		if other.Place != l.Place {
+			page.Alike = append(page.Alike, newLetterLine(other))
+		}
+	}
+	return rest.JSON(w, http.StatusOK, page)
 }
 
-func newLetterPage(l deadletter.Letter) letterPage {
+// traceparent matches the W3C trace context; the trace id is its first group.
+var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-`)
+
+func (c *Console) newLetterPage(l deadletter.Letter, corrections []operations.DeadLetterCorrection) letterPage {
 	value := l.Record.Value
-	page := letterPage{letterLine: newLetterLine(l), Headers: map[string]string{}, Size: len(value), Shortened: len(value) > shownValue, Cut: l.Cut, Actions: []action{}}
+	page := letterPage{
+		letterLine: newLetterLine(l.Summary), Headers: map[string]string{}, Size: len(value), Shortened: len(value) > shownValue,
+		Cut: begin(l.Cut, shownHeader), Actions: []action{}, Corrections: []correction{}, Alike: []letterLine{},
+	}
 	if l.Origin.Offset >= 0 {
 		page.Origin = l.Origin.String()
+	}
+	if events.ValidOrderID(l.Key) {
+		page.OrderID = l.Key
+	}
+	if found := traceparent.FindStringSubmatch(fmt.Sprint(l.Event.Extensions()["traceparent"])); found != nil {
+		page.TraceID = found[1]
+		page.TraceURL = strings.ReplaceAll(c.o.TraceURL, "{trace}", page.TraceID)
 	}
 	if utf8.Valid(value) {
 		page.Value = begin(string(value), shownValue)
@@ -188,101 +327,10 @@ func newLetterPage(l deadletter.Letter) letterPage {
 	for _, a := range l.History {
 		page.Actions = append(page.Actions, newAction(a))
 	}
+	for _, row := range corrections {
+		page.Corrections = append(page.Corrections, correction{
+			moment(row.At), row.Actor, row.Reason, begin(string(row.Original), shownValue), begin(string(row.Corrected), shownValue),
+		})
+	}
 	return page
-}
-
-// lettersRequest is an action on letters.
-type lettersRequest struct {
-	command
-	Letters []place `json:"letters"`
-}
-
-// changeLetters answers POST /console/deadletters: it replays, parks or discards letters, or says what would happen to them.
-func (c *Console) changeLetters(w http.ResponseWriter, r *http.Request) error {
-	var asked lettersRequest
-	if err := decode(w, r, &asked); err != nil {
-		return err
-	}
-	if err := asked.check(len(asked.Letters), "replay", "park", "discard"); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), changeWithin)
-	defer cancel()
-	results := []result{}
-	var found []deadletter.Letter
-	who := actor(r, asked.Actor)
-	err := c.withBox(ctx, who, func(box deadletter.Box) error {
-		for _, p := range asked.Letters {
-			l, err := c.find(ctx, box, p)
-			if err != nil {
-				return err
-			}
-			found = append(found, l)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	replay := deadletter.Replay{
-		FunctionsURL: c.o.FunctionsURL, ParkAfter: parkAfter,
-		States: []deadletter.State{deadletter.Open, deadletter.Parked}, Timeout: replayWithin,
-	}
-	if asked.DryRun {
-		for _, l := range slices.Concat(deadletter.Lanes(found)...) {
-			results = append(results, wouldBe(asked.command, l, replay))
-		}
-		return rest.JSON(w, http.StatusOK, results)
-	}
-	err = c.carryOut(ctx, who, asked.command, found, replay, func(l deadletter.Letter, came deadletter.Result, detail string) {
-		text := string(came)
-		if came == deadletter.Done {
-			text = asked.done()
-		}
-		if detail != "" {
-			text += ": " + detail
-		}
-		results = append(results, result{l.String(), came == deadletter.Done, text})
-	})
-	c.hub.refresh("deadletters")
-	if err != nil {
-		results = append(results, result{What: "the rest", Detail: err.Error()})
-	}
-	return rest.JSON(w, http.StatusOK, results)
-}
-
-// carryOut does it. It holds no reader of topics, so that other pages do not wait for a function.
-func (c *Console) carryOut(ctx context.Context, who string, asked command, found []deadletter.Letter, replay deadletter.Replay, report deadletter.Report) (err error) {
-	journal, err := deadletter.OpenJournal(ctx, c.operations, who)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, journal.Close()) }()
-	switch asked.Action {
-	case "park":
-		return journal.Park(ctx, found, asked.Reason, report)
-	case "discard":
-		return journal.Discard(ctx, found, asked.Reason, report)
-	default:
-		replay.Journal, replay.Report = journal, report
-		return replay.Run(ctx, found)
-	}
-}
-
-// wouldBe says what would happen to a letter.
-func wouldBe(asked command, l deadletter.Letter, replay deadletter.Replay) result {
-	allowed := map[string][]deadletter.State{
-		"replay": replay.States, "park": {deadletter.Open}, "discard": {deadletter.Open, deadletter.Parked},
-	}[asked.Action]
-	if !slices.Contains(allowed, l.State) {
-		return result{What: l.String(), Detail: "it is " + string(l.State)}
-	}
-	if asked.Action != "replay" {
-		return result{l.String(), true, asked.done()}
-	}
-	to, err := replay.URL(l)
-	if err != nil {
-		return result{What: l.String(), Detail: err.Error()}
-	}
-	return result{l.String(), true, "would be sent to " + to}
 }

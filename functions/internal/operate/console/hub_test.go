@@ -399,11 +399,11 @@ func TestAMessageIsOneLine(t *testing.T) {
 func TestViewsAreKnownByTheirNames(t *testing.T) {
 	c := &Console{}
 	id := "01a2131d-19f5-73f3-957a-f504bf20da07"
-	for _, name := range []string{"outages", "flow", "history", "outboxes", "counts", "stock", "stock:SKU-1:SKU-100", "stock::", "audit", "orders", "orders:FAILED", "order:" + id, "outbox:parked", "deadletters:open"} {
+	for _, name := range []string{"outages", "flow", "history", "outboxes", "counts", "stock", "stock:SKU-1:SKU-100", "stock::", "audit", "orders", "orders:FAILED", "order:" + id, "outbox:parked", "deadletters:state=open&page=2", "deadletters:", "openletters", "letterjobs"} {
 		_, ok := c.view(name)
 		assert.True(t, ok, name)
 	}
-	for _, name := range []string{"", "flow:x", "orders:", "orders:LOST", "order", "order:1", "outbox", "outbox:lost", "stock:x", "stock:a b:", "deadletters:", strings.ToUpper(id)} {
+	for _, name := range []string{"", "flow:x", "orders:", "orders:LOST", "order", "order:1", "outbox", "outbox:lost", "stock:x", "stock:a b:", "deadletters", "deadletters:open", "deadletters:state=lost", "deadletters:page=0", strings.ToUpper(id)} {
 		_, ok := c.view(name)
 		assert.False(t, ok, name)
 	}

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -16,6 +17,87 @@ import (
 	"example.com/orders/functions/internal/testkit/functiontest"
 )
 
+// letterList is a page of letters.
+type letterList struct {
+	Letters []struct {
+		Topic, State, Consumer, Error, EventType, Key, Group string
+		Partition, Offset                                    int
+		Forged                                               bool
+	}
+	Total, Page, Pages int
+	States             map[string]int
+	Groups             []struct {
+		ID, Consumer, Error, First, Last string
+		Count                            int
+	}
+	Consumers []string
+	Actions   []struct{ Action, Actor string }
+}
+
+type outcome struct {
+	OK     bool
+	Detail string
+	Count  int
+}
+
+type plan struct {
+	Total, Possible int
+	Outcomes        []outcome
+}
+
+// job is an action on letters.
+type job struct {
+	ID                   int
+	Action, Actor, State string
+	Error                string
+	Total, Handled, Done int
+	Results              map[string]int
+	Failures             []result
+}
+
+// plan returns what would happen to letters at places.
+func (b *bench) plan(action, places string) (would plan) {
+	b.t.Helper()
+	b.do(http.MethodPost, "/console/deadletters", fmt.Sprintf(`{"action":%q,"dryRun":true,"letters":[%s]}`, action, places), &would)
+	return would
+}
+
+// change changes letters at places, and returns what became of them.
+func (b *bench) change(action, places string) job {
+	b.t.Helper()
+	return b.ended(b.start(fmt.Sprintf(`{"action":%q,"reason":"why not","letters":[%s]}`, action, places)))
+}
+
+// start starts a job, and returns its id.
+func (b *bench) start(body string) int {
+	b.t.Helper()
+	status, text := b.do(http.MethodPost, "/console/deadletters", body, nil)
+	require.Equal(b.t, http.StatusAccepted, status, text)
+	var answer struct{ Job int }
+	require.NoError(b.t, json.Unmarshal([]byte(text), &answer))
+	return answer.Job
+}
+
+// ended waits for the end of a job.
+func (b *bench) ended(id int) job {
+	b.t.Helper()
+	return b.job(id, func(j job) bool { return j.State != "running" && j.State != "stopping" })
+}
+
+// job waits until a job is as it shall be.
+func (b *bench) job(id int, is func(job) bool) (found job) {
+	b.t.Helper()
+	watch(b, "letterjobs", func(all struct{ Jobs []job }) bool {
+		for _, found = range all.Jobs {
+			if found.ID == id {
+				return is(found)
+			}
+		}
+		return false
+	})
+	return found
+}
+
 func TestLettersAreReadReplayedParkedAndDiscarded(t *testing.T) {
 	b := newBench(t)
 	topic := b.cluster.Prefix + "order.confirmed.dlq"
@@ -28,45 +110,37 @@ func TestLettersAreReadReplayedParkedAndDiscarded(t *testing.T) {
 			sarama.RecordHeader{Key: []byte(kafka.HeaderError), Value: fmt.Append(nil, "<b>broken</b> ", n)})
 		b.write(m)
 	}
-	type list struct {
-		Letters []struct {
-			Topic, State, Consumer, Error, EventType string
-			Partition, Offset                        int
-		}
-		Actions []struct{ Action, Actor string }
-	}
-	found := watch(b, "deadletters:open", func(l list) bool { return len(l.Letters) == 3 }).Letters
+	found := watch(b, "deadletters:state=open", func(l letterList) bool { return len(l.Letters) == 3 }).Letters
 	place := func(n int) string {
 		return fmt.Sprintf(`{"topic":%q,"partition":%d,"offset":%d}`, found[n].Topic, found[n].Partition, found[n].Offset)
 	}
 	var full struct {
 		Headers map[string]string
 		Value   string
+		OrderID string
 	}
 	b.do(http.MethodGet, fmt.Sprintf("/console/deadletters/%s/%d/%d", found[0].Topic, found[0].Partition, found[0].Offset), "", &full)
 	assert.Equal(t, "notify", full.Headers["ce_consumer"])
 	assert.Contains(t, full.Value, `"eventType":"order.confirmed"`)
+	assert.Equal(t, found[0].Key, full.OrderID)
 
-	change := func(action string, n int, dry bool) (answer []result) {
-		b.do(http.MethodPost, "/console/deadletters", fmt.Sprintf(`{"action":%q,"reason":"why not","actor":"","dryRun":%t,"letters":[%s]}`, action, dry, place(n)), &answer)
-		require.Len(t, answer, 1)
-		return answer
-	}
-	would := change("replay", 0, true)
-	assert.True(t, would[0].OK)
-	assert.Equal(t, "would be sent to "+b.url+"/functions/notify", would[0].Detail)
-	assert.Len(t, watch(b, "deadletters:open", func(list) bool { return true }).Letters, 3, "a dry run does nothing")
-	assert.Equal(t, "replayed: notify answered 200", change("replay", 0, false)[0].Detail)
-	assert.Equal(t, "parked", change("park", 1, false)[0].Detail)
-	assert.Equal(t, "it is parked", change("park", 1, true)[0].Detail)
-	assert.Equal(t, "discarded", change("discard", 2, false)[0].Detail)
-	assert.False(t, change("replay", 2, false)[0].OK, "what was given up is not replayed")
+	would := b.plan("replay", place(0))
+	assert.Equal(t, plan{Total: 1, Possible: 1, Outcomes: []outcome{{true, "would be sent to " + b.url + "/functions/notify", 1}}}, would)
+	assert.Len(t, watch(b, "deadletters:state=open", func(letterList) bool { return true }).Letters, 3, "a dry run does nothing")
+	assert.Equal(t, 1, b.change("replay", place(0)).Done)
+	assert.Equal(t, 1, b.change("park", place(1)).Done)
+	assert.Equal(t, plan{Total: 1, Outcomes: []outcome{{false, "it is parked", 1}}}, b.plan("park", place(1)))
+	assert.Equal(t, 1, b.change("discard", place(2)).Done)
+	again := b.change("replay", place(2))
+	assert.Zero(t, again.Done, "what was given up is not replayed")
+	assert.Equal(t, map[string]int{"changed": 1}, again.Results)
+	assert.Equal(t, "changed: it is discarded now", again.Failures[0].Detail)
 
-	done := watch(b, "deadletters:open", func(l list) bool { return len(l.Letters) == 0 }).Actions
+	done := watch(b, "deadletters:state=open", func(l letterList) bool { return len(l.Letters) == 0 }).Actions
 	require.Len(t, done, 4)
 	assert.Equal(t, "DISCARDED", done[0].Action)
 	assert.Equal(t, "console at 127.0.0.1", done[0].Actor)
-	assert.Len(t, watch(b, "deadletters:parked", func(list) bool { return true }).Letters, 1)
+	assert.Len(t, watch(b, "deadletters:state=parked", func(letterList) bool { return true }).Letters, 1)
 }
 
 func TestAForgedLetterIsShownAndNotReplayed(t *testing.T) {
@@ -77,22 +151,20 @@ func TestAForgedLetterIsShownAndNotReplayed(t *testing.T) {
 		{Key: []byte(kafka.HeaderConsumer), Value: []byte("create-order")},
 		{Key: []byte(kafka.HeaderTopic), Value: []byte(b.cluster.Prefix + "order.created")},
 	}})
-	type letter struct {
-		Consumer          string
-		Forged            bool
-		Partition, Offset int
-	}
-	l := watch(b, "deadletters:open", func(all struct{ Letters []letter }) bool { return len(all.Letters) == 1 }).Letters[0]
+	l := watch(b, "deadletters:state=open", func(all letterList) bool { return len(all.Letters) == 1 }).Letters[0]
 	assert.True(t, l.Forged)
 	assert.Equal(t, "create-order", l.Consumer)
 
-	for _, dry := range []bool{true, false} {
-		var answer []result
-		b.do(http.MethodPost, "/console/deadletters", fmt.Sprintf(`{"action":"replay","dryRun":%t,"letters":[{"topic":%q,"partition":%d,"offset":%d}]}`, dry, topic, l.Partition, l.Offset), &answer)
-		require.Len(t, answer, 1)
-		assert.False(t, answer[0].OK)
-		assert.Contains(t, answer[0].Detail, "no source of the wiring")
-	}
+	place := fmt.Sprintf(`{"topic":%q,"partition":%d,"offset":%d}`, topic, l.Partition, l.Offset)
+	would := b.plan("replay", place)
+	assert.Zero(t, would.Possible)
+	assert.Contains(t, would.Outcomes[0].Detail, "no source of the wiring")
+	came := b.change("replay", place)
+	assert.Equal(t, map[string]int{"forged": 1}, came.Results)
+	assert.Contains(t, came.Failures[0].Detail, "no source of the wiring")
+	var corrected result
+	b.do(http.MethodPost, "/console/deadletters/correct", strings.TrimSuffix(place, "}")+`,"value":"{}"}`, &corrected)
+	assert.False(t, corrected.OK)
 }
 
 func TestALargeLetterIsShownByItsBeginning(t *testing.T) {
@@ -113,4 +185,27 @@ func TestALargeLetterIsShownByItsBeginning(t *testing.T) {
 	b.do(http.MethodGet, b.letter("\xff"+strings.Repeat("x", 400_000)), "", &page)
 	assert.True(t, page.Base64 && page.Shortened)
 	assert.Len(t, page.Value, (256<<10+2)/3*4)
+}
+
+func TestALetterLinksToItsOrderItsTraceAndLettersThatFailedLikeIt(t *testing.T) {
+	b := newBench(t)
+	other := b.setAside("422: order 1 is malformed")
+	fact := events.OrderConfirmed{OrderID: functiontest.OrderID(), CustomerEmail: "alice@example.com", TotalAmount: 1, CreatedAt: time.Now()}
+	e := functiontest.Event(t, fact, 2)
+	e.SetExtension("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	b.setAsideEvent(e, "422: order 2 is malformed")
+	b.setAside("503: late")
+	l := watch(b, "deadletters:key="+fact.OrderID, func(l letterList) bool { return l.Total == 1 }).Letters[0]
+	var page struct {
+		OrderID, TraceID, TraceURL string
+		Alike                      []struct{ Key string }
+	}
+
+	b.do(http.MethodGet, fmt.Sprintf("/console/deadletters/%s/%d/%d", l.Topic, l.Partition, l.Offset), "", &page)
+
+	assert.Equal(t, fact.OrderID, page.OrderID)
+	assert.Equal(t, "0af7651916cd43dd8448eb211c80319c", page.TraceID)
+	assert.Equal(t, "http://traces.example/trace/0af7651916cd43dd8448eb211c80319c", page.TraceURL)
+	require.Len(t, page.Alike, 1)
+	assert.Equal(t, other, page.Alike[0].Key)
 }

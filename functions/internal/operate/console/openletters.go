@@ -7,18 +7,19 @@ import (
 	"example.com/orders/functions/internal/operate/gauge"
 )
 
-// OpenLetters counts the dead letters that wait for an operator, for metrics. Those that no source has written have no consumer.
+// OpenLetters counts the dead letters that wait for an operator, for metrics, from the console's index. Those that no source
+// has written have no consumer.
 func (c *Console) OpenLetters(ctx context.Context) (map[gauge.Letters]int, error) {
+	if err := c.refreshLetters(ctx, indexedWithin); err != nil {
+		return nil, err
+	}
 	counts := map[gauge.Letters]int{}
-	return counts, c.withBox(ctx, "", func(box deadletter.Box) error {
-		found, err := box.Find(ctx, deadletter.Selector{States: []deadletter.State{deadletter.Open}})
-		for _, l := range found {
-			consumer := l.Consumer
-			if l.Forged {
-				consumer = ""
-			}
-			counts[gauge.Letters{Topic: l.Origin.Topic, Consumer: consumer}]++
+	for _, l := range c.letters.Select(deadletter.Filter{State: deadletter.Open}) {
+		consumer := l.Consumer
+		if l.Forged {
+			consumer = ""
 		}
-		return err
-	})
+		counts[gauge.Letters{Topic: l.Origin.Topic, Consumer: consumer}]++
+	}
+	return counts, nil
 }

@@ -54,7 +54,7 @@ func TestClientsThatReadNothingBlockNoOthers(t *testing.T) {
 	var answered sync.WaitGroup
 	var stuck []*full
 	for _, request := range []string{
-		"GET " + path, "GET " + path, "GET /console/events?view=flow&view=deadletters:open", "GET /console/topology", "GET /console/outbox/orders/1",
+		"GET " + path, "GET " + path, "GET /console/events?view=flow&view=deadletters:state=open", "GET /console/topology", "GET /console/outbox/orders/1",
 		"POST /console/outbox", "GET /", "GET /openapi.json", "GET /console/static/app.js",
 		"POST /console/deadletters",
 	} {
@@ -78,6 +78,6 @@ func TestClientsThatReadNothingBlockNoOthers(t *testing.T) {
 	b.do(http.MethodGet, path, "", &page)
 	assert.Equal(t, "first", page.Value)
 	watch(b, "flow", func(map[string]any) bool { return true })
-	watch(b, "deadletters:open", func(l struct{ Letters []any }) bool { return len(l.Letters) == 1 })
+	watch(b, "deadletters:state=open", func(l struct{ Letters []any }) bool { return len(l.Letters) == 1 })
 	require.NoError(t, b.console.Close(t.Context()), "and it ends")
 }

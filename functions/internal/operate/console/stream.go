@@ -11,7 +11,6 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/operate/backlog"
-	"example.com/orders/functions/internal/operate/deadletter"
 	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/orders"
 )
@@ -68,10 +67,15 @@ func (c *Console) view(name string) (view, bool) {
 		return view{every: time.Second, from: []string{Database}, read: func(ctx context.Context) (any, error) {
 			return c.readOutbox(ctx, backlog.State(argument))
 		}}, true
-	case kind == "deadletters" && slices.Contains(deadletter.States, deadletter.State(argument)):
+	case name == "openletters":
+		return view{every: 2 * time.Second, from: []string{Database, Kafka}, within: readWithin, read: c.readOpenLetters}, true
+	case name == "letterjobs":
+		return view{every: 500 * time.Millisecond, read: c.jobs.read}, true
+	case kind == "deadletters" && given:
+		q, ok := parseLetterQuery(argument)
 		return view{every: 2 * time.Second, from: []string{Database, Kafka}, within: readWithin, read: func(ctx context.Context) (any, error) {
-			return c.readLetters(ctx, deadletter.State(argument))
-		}}, true
+			return c.readLetters(ctx, q)
+		}}, ok
 	default:
 		return view{}, false
 	}

@@ -27,6 +27,8 @@ type orderPage struct {
 	Reservation   *reservation   `json:"reservation,omitempty"`
 	Steps         []step         `json:"steps"`
 	Mails         []notification `json:"mails"`
+	// LettersUnknown is whether the dead letters could not be read: an event that was not handled may be one.
+	LettersUnknown bool `json:"lettersUnknown,omitempty"`
 }
 
 type reservation struct {
@@ -66,6 +68,8 @@ type delivered struct {
 	Function string `json:"function"`
 	// At is when it handled the event; empty if it has not yet.
 	At string `json:"at,omitempty"`
+	// SetAside is its dead letter, if it became one.
+	SetAside *setAside `json:"setAside,omitempty"`
 }
 
 type notification struct {
@@ -112,7 +116,12 @@ func (c *Console) readOrder(ctx context.Context, id string) (any, error) {
 	if page.Mails, err = c.readMails(ctx, id); err != nil {
 		return nil, err
 	}
-	page.Steps, err = c.readSteps(ctx, id, row.CreatedAt, page.Mails)
+	page.LettersUnknown = !c.freshLetters(ctx)
+	letters, err := c.lettersOf(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	page.Steps, err = c.readSteps(ctx, id, row.CreatedAt, page.Mails, letters)
 	return page, err
 }
 
@@ -155,7 +164,7 @@ func (c *Console) readMails(ctx context.Context, id string) ([]notification, err
 type identity struct{ consumer, source, id string }
 
 // readSteps reads the events of an order from both outboxes, and their consumers from the inboxes.
-func (c *Console) readSteps(ctx context.Context, id string, since time.Time, mails []notification) ([]step, error) {
+func (c *Console) readSteps(ctx context.Context, id string, since time.Time, mails []notification, letters map[identity]setAside) ([]step, error) {
 	handled := map[identity]string{}
 	for _, mail := range mails {
 		at := mail.SentAt
@@ -192,7 +201,7 @@ func (c *Console) readSteps(ctx context.Context, id string, since time.Time, mai
 		}
 	}
 	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Or(a.stored.Compare(b.stored), cmp.Compare(a.ID, b.ID)) })
-	c.connect(steps, handled)
+	c.connect(steps, handled, letters)
 	return steps, nil
 }
 
@@ -218,7 +227,7 @@ func newStep(row messaging.ListEventsOfRow) (step, error) {
 }
 
 // connect finds the producer and the consumers of each event.
-func (c *Console) connect(steps []step, handled map[identity]string) {
+func (c *Console) connect(steps []step, handled map[identity]string, letters map[identity]setAside) {
 	for i := range steps {
 		s := &steps[i]
 		causeType := ""
@@ -231,7 +240,12 @@ func (c *Console) connect(steps []step, handled map[identity]string) {
 		s.Function = c.topology.producer(s.Type, causeType)
 		for _, h := range c.topology.Handles {
 			if h.Topic == s.Type {
-				s.Deliveries = append(s.Deliveries, delivered{h.Function, handled[identity{h.Function, s.Event.Source(), s.ID}]})
+				about := identity{h.Function, s.Event.Source(), s.ID}
+				d := delivered{Function: h.Function, At: handled[about]}
+				if letter, ok := letters[about]; ok {
+					d.SetAside = &letter
+				}
+				s.Deliveries = append(s.Deliveries, d)
 			}
 		}
 	}

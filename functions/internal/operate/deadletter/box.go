@@ -1,13 +1,11 @@
 package deadletter
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
+	"sync"
 
 	"github.com/IBM/sarama"
 
@@ -19,12 +17,19 @@ import (
 // Suffix ends the name of a dead-letter topic.
 const Suffix = ".dlq"
 
+// Reader reads the records of topics.
+type Reader interface {
+	Spans(topic string) ([]kafka.Span, error)
+	Read(ctx context.Context, span kafka.Span, visit func(*sarama.ConsumerMessage) error) error
+}
+
 // Box reads the dead letters of a wiring.
 type Box struct {
-	Reader *kafka.Reader
+	Reader Reader
 	// Sources are those of the wiring: they determine the dead-letter topics, and what a source adds to an event.
 	Sources []knative.KafkaSource
-	Journal *Journal
+	// Operations is a connection to the schema operations, or a pool.
+	Operations operations.DBTX
 }
 
 // Selector selects letters; a zero or nil field selects all.
@@ -35,42 +40,79 @@ type Selector struct {
 	Offset    *int64
 	Consumer  string
 	Key       string
-	States    []State
-	// Newest bounds the search to the last records of each partition.
-	Newest int64
+	// Group is the ID of a Group.
+	Group  string
+	States []State
 }
 
 // Find returns the letters that s selects among those that existed at its start, sorted by place. A topic that s names must
 // exist.
-func (b Box) Find(ctx context.Context, s Selector) ([]Letter, error) {
-	topics := []string{s.Topic}
-	if s.Topic == "" {
-		topics = b.topics()
+func (b Box) Find(ctx context.Context, s Selector) ([]Summary, error) {
+	spans, err := b.spans(s.Topic)
+	if err != nil {
+		return nil, err
 	}
-	var found []Letter
-	for _, topic := range topics {
-		spans, err := b.Reader.Spans(topic)
-		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) && s.Topic == "" {
-			continue // it has no dead letters yet
+	for i := range spans {
+		spans[i] = s.narrow(spans[i])
+	}
+	parts := make([][]Summary, len(spans))
+	err = each(len(spans), func(i int) error {
+		if spans[i].From >= spans[i].To {
+			return nil
 		}
+		return b.Reader.Read(ctx, spans[i], func(m *sarama.ConsumerMessage) error {
+			if l := parse(m, b.Sources); s.mayPick(l.Summary) {
+				parts[i] = append(parts[i], l.Summary)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	var found []Summary
+	for i, span := range spans {
+		if len(parts[i]) == 0 {
+			continue
+		}
+		actions, err := actionsOn(ctx, b.Operations, span)
 		if err != nil {
 			return nil, err
 		}
-		for _, span := range spans {
-			letters, err := b.read(ctx, s.narrow(span), s)
-			if err != nil {
-				return nil, err
+		for _, l := range parts[i] {
+			followed := Letter{Summary: l}
+			followed.Follow(actions[l.Offset])
+			if len(s.States) == 0 || slices.Contains(s.States, followed.State) {
+				found = append(found, followed.Summary)
 			}
-			found = append(found, letters...)
 		}
 	}
 	return found, nil
 }
 
-// topics lists the dead-letter topics of the wiring.
-func (b Box) topics() []string {
+// spans returns the spans of a dead-letter topic, or of all those of the wiring.
+func (b Box) spans(topic string) ([]kafka.Span, error) {
+	if topic != "" {
+		return b.Reader.Spans(topic)
+	}
+	var all []kafka.Span
+	for _, topic := range topics(b.Sources) {
+		spans, err := b.Reader.Spans(topic)
+		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+			continue // it has no dead letters yet
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, spans...)
+	}
+	return all, nil
+}
+
+// topics lists the dead-letter topics of a wiring.
+func topics(sources []knative.KafkaSource) []string {
 	var topics []string
-	for _, source := range b.Sources {
+	for _, source := range sources {
 		topics = append(topics, source.Delivery.DeadLetter)
 	}
 	slices.Sort(topics)
@@ -85,96 +127,113 @@ func (s Selector) narrow(span kafka.Span) kafka.Span {
 	if s.Offset != nil {
 		span.From, span.To = max(span.From, *s.Offset), min(span.To, *s.Offset+1)
 	}
-	if s.Newest > 0 {
-		span.From = max(span.From, span.To-s.Newest)
-	}
 	return span
 }
 
-func (b Box) read(ctx context.Context, span kafka.Span, s Selector) ([]Letter, error) {
-	if span.From >= span.To {
-		return nil, nil
-	}
-	actions, err := b.Journal.actions(ctx, span)
+// mayPick returns whether s selects a letter, whatever its state is.
+func (s Selector) mayPick(l Summary) bool {
+	return (s.Consumer == "" || s.Consumer == l.Consumer) && (s.Key == "" || s.Key == l.Key) && (s.Group == "" || s.Group == GroupOf(l))
+}
+
+// gap is how many records of a partition between two letters are read in vain rather than with another read: a read costs as
+// much time as some thousand records.
+const gap = 5000
+
+// Load returns the letters at places, as far as their topics still have them, sorted by place. It reads each partition once,
+// from the first to the last of its places, unless they are far apart.
+func (b Box) Load(ctx context.Context, places []Place) ([]Letter, error) {
+	places = slices.Clone(places)
+	slices.SortFunc(places, byPlace)
+	places = slices.Compact(places)
+	existing, err := b.existing(places)
 	if err != nil {
 		return nil, err
 	}
-	var found []Letter
-	err = b.Reader.Read(ctx, span, func(m *sarama.ConsumerMessage) error {
-		l := parse(m, b.Sources)
-		l.follow(actions[m.Offset])
-		if s.picks(l) {
-			found = append(found, l)
+	var partitions [][]kafka.Span // a reader reads a partition once at a time
+	var wanted []operations.LetterPlace
+	for _, p := range places {
+		if span, ok := existing[Place{p.Topic, p.Partition, 0}]; !ok || p.Offset < span.From || p.Offset >= span.To {
+			continue
+		}
+		wanted = append(wanted, operations.LetterPlace(p))
+		next := kafka.Span{Topic: p.Topic, Partition: p.Partition, From: p.Offset, To: p.Offset + 1}
+		if n := len(partitions) - 1; n < 0 || partitions[n][0].Topic != p.Topic || partitions[n][0].Partition != p.Partition {
+			partitions = append(partitions, []kafka.Span{next})
+		} else if last := &partitions[n][len(partitions[n])-1]; p.Offset-last.To < gap {
+			last.To = next.To
+		} else {
+			partitions[n] = append(partitions[n], next)
+		}
+	}
+	parts := make([][]Letter, len(partitions))
+	err = each(len(partitions), func(i int) error {
+		for _, span := range partitions[i] {
+			err := b.Reader.Read(ctx, span, func(m *sarama.ConsumerMessage) error {
+				if _, ok := slices.BinarySearchFunc(places, Place{m.Topic, m.Partition, m.Offset}, byPlace); ok {
+					parts[i] = append(parts[i], parse(m, b.Sources))
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
 		}
 		return nil
 	})
-	return found, err
-}
-
-func (s Selector) picks(l Letter) bool {
-	return (s.Consumer == "" || s.Consumer == l.Consumer) && (s.Key == "" || s.Key == l.Key) &&
-		(len(s.States) == 0 || slices.Contains(s.States, l.State))
-}
-
-// Lanes sorts letters into the order of a replay: by key, the key with the oldest letter first. Within a key they are sorted
-// by the order's version, the n of an id like key#n, if all have one source; versions of different sources cannot be
-// compared, so otherwise they are sorted by the positions of the original records. A letter without a key is alone.
-func Lanes(letters []Letter) [][]Letter {
-	lanes := map[string][]Letter{}
-	for _, l := range letters {
-		lanes[l.lane()] = append(lanes[l.lane()], l)
+	if err != nil {
+		return nil, err
 	}
-	ordered := make([][]Letter, 0, len(lanes))
-	for _, lane := range lanes {
-		slices.SortFunc(lane, byOrigin)
-		if versions, ok := versionsOf(lane); ok {
-			slices.SortStableFunc(lane, func(a, b Letter) int { return cmp.Compare(versions[a.Place], versions[b.Place]) })
+	letters := slices.Concat(parts...)
+	actions, err := actionsOf(ctx, b.Operations, wanted)
+	if err != nil {
+		return nil, err
+	}
+	for i := range letters {
+		letters[i].Follow(actions[letters[i].Place])
+	}
+	return letters, nil
+}
+
+// existing returns the spans of the partitions of places, by the place at offset 0.
+func (b Box) existing(places []Place) (map[Place]kafka.Span, error) {
+	existing := map[Place]kafka.Span{}
+	for i, p := range places {
+		if i > 0 && places[i-1].Topic == p.Topic {
+			continue
 		}
-		ordered = append(ordered, lane)
-	}
-	slices.SortFunc(ordered, func(a, b []Letter) int {
-		return cmp.Or(oldest(a).At.Compare(oldest(b).At), byOrigin(a[0], b[0]))
-	})
-	return ordered
-}
-
-// lane returns the key of letters that must be replayed in order.
-func (l *Letter) lane() string {
-	if l.Key == "" {
-		return "place " + l.String()
-	}
-	return "key " + l.Key
-}
-
-func oldest(letters []Letter) Letter {
-	return slices.MinFunc(letters, func(a, b Letter) int { return a.At.Compare(b.At) })
-}
-
-func byOrigin(a, b Letter) int {
-	return cmp.Or(
-		cmp.Compare(a.Origin.Topic, b.Origin.Topic), cmp.Compare(a.Origin.Partition, b.Origin.Partition),
-		cmp.Compare(a.Origin.Offset, b.Origin.Offset), cmp.Compare(a.Topic, b.Topic),
-		cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset),
-	)
-}
-
-// versionsOf returns the n of each letter's id, or nil if one has none or they have several sources.
-func versionsOf(lane []Letter) (map[Place]int, bool) {
-	versions := map[Place]int{}
-	for _, l := range lane {
-		_, n, ok := strings.Cut(l.Event.ID(), "#")
-		version, err := strconv.Atoi(n)
-		if !ok || err != nil || l.Event.Source() != lane[0].Event.Source() {
-			return nil, false
+		spans, err := b.Reader.Spans(p.Topic)
+		if err != nil {
+			return nil, err
 		}
-		versions[l.Place] = version
+		for _, span := range spans {
+			existing[Place{span.Topic, span.Partition, 0}] = span
+		}
 	}
-	return versions, true
+	return existing, nil
 }
 
-// actions reads the actions on the letters of a span, by offset.
-func (j *Journal) actions(ctx context.Context, span kafka.Span) (map[int64][]operations.DeadLetterAction, error) {
-	rows, err := operations.New(j.conn).ListLetterActions(ctx, operations.ListLetterActionsParams{
+// reads bounds the partitions that are read at the same time.
+const reads = 8
+
+// each calls do for 0 to n-1, some at a time, and returns the first error.
+func each(n int, do func(i int) error) error {
+	var group sync.WaitGroup
+	errs := make([]error, n)
+	slots := make(chan struct{}, reads)
+	for i := range n {
+		slots <- struct{}{}
+		group.Go(func() {
+			errs[i] = do(i)
+			<-slots
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+// actionsOn reads the actions on the letters of a span, by offset.
+func actionsOn(ctx context.Context, db operations.DBTX, span kafka.Span) (map[int64][]operations.DeadLetterAction, error) {
+	rows, err := operations.New(db).ListLetterActions(ctx, operations.ListLetterActionsParams{
 		Topic: span.Topic, KafkaPartition: int(span.Partition), FirstOffset: span.From, LastOffset: span.To - 1,
 	})
 	if err != nil {
@@ -183,6 +242,23 @@ func (j *Journal) actions(ctx context.Context, span kafka.Span) (map[int64][]ope
 	by := map[int64][]operations.DeadLetterAction{}
 	for _, row := range rows {
 		by[row.KafkaOffset] = append(by[row.KafkaOffset], row)
+	}
+	return by, nil
+}
+
+// actionsOf reads the actions on letters, by place.
+func actionsOf(ctx context.Context, db operations.DBTX, places []operations.LetterPlace) (map[Place][]operations.DeadLetterAction, error) {
+	by := map[Place][]operations.DeadLetterAction{}
+	if len(places) == 0 {
+		return by, nil
+	}
+	rows, err := operations.New(db).ListActionsOfLetters(ctx, places)
+	if err != nil {
+		return nil, fmt.Errorf("read the actions on dead letters (harness migrate creates the schema): %w", err)
+	}
+	for _, row := range rows {
+		p := Place{row.Topic, int32(row.KafkaPartition), row.KafkaOffset}
+		by[p] = append(by[p], row)
 	}
 	return by, nil
 }

@@ -12,8 +12,15 @@ import (
 
 // client follows no redirect: to a source that is an answer like any other.
 var client = &http.Client{
-	Transport:     direct.Transport(),
+	Transport:     transport(),
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// transport keeps the connections of all deliveries.
+func transport() *http.Transport {
+	t := direct.Transport()
+	t.MaxIdleConnsPerHost = deliveries
+	return t
 }
 
 // maxAnswer is how much of an answer is read, in bytes.

@@ -5,12 +5,12 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/observe/oneline"
 	"example.com/orders/sql/operations"
 )
@@ -53,84 +53,166 @@ const (
 	Nowhere  Result = "names no consumer" // it cannot be replayed
 	Refused  Result = "forged"            // no source of the wiring can have written it: it is not replayed
 	NotWhole Result = "not whole"         // a part of the record is missing: it cannot be replayed
+	Gone     Result = "gone"              // its topic no longer keeps it
+	Unclear  Result = "unclear"           // the replay ended before the result was known or recorded; the letter stays open
 )
 
 // Report gets the result of each letter, with an explanation.
-type Report func(l Letter, r Result, detail string)
+type Report func(l Summary, r Result, detail string)
 
 // Park holds back open letters, for a reason.
-func (j *Journal) Park(ctx context.Context, letters []Letter, reason string, report Report) error {
+func (j *Journal) Park(ctx context.Context, letters []Summary, reason string, report Report) error {
 	return j.mark(ctx, letters, []State{Open}, operations.DeadLetterActionsActionPARKED, reason, report)
 }
 
 // Discard gives up open or parked letters, for a reason.
-func (j *Journal) Discard(ctx context.Context, letters []Letter, reason string, report Report) error {
+func (j *Journal) Discard(ctx context.Context, letters []Summary, reason string, report Report) error {
 	return j.mark(ctx, letters, []State{Open, Parked}, operations.DeadLetterActionsActionDISCARDED, reason, report)
 }
 
-func (j *Journal) mark(ctx context.Context, letters []Letter, from []State, action operations.DeadLetterActionsAction, reason string, report Report) error {
-	for _, lane := range Lanes(letters) {
-		err := j.alone(ctx, lane, from, report, func(l Letter) error {
-			if err := j.record(ctx, l, action, nil, reason); err != nil {
-				return err
-			}
-			report(l, Done, "")
-			return nil
-		})
+// marked bounds the keys whose letters are marked together.
+const marked = 100
+
+// mark records an action on letters, many keys at a time. Between them it stops if ctx has ended.
+func (j *Journal) mark(ctx context.Context, letters []Summary, from []State, action operations.DeadLetterActionsAction, reason string, report Report) error {
+	for lanes := range slices.Chunk(Lanes(letters), marked) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		claimed, err := j.claim(ctx, lanes, from, report)
 		if err != nil {
 			return err
+		}
+		var actions []operations.InsertLetterActionParams
+		for _, l := range slices.Concat(claimed...) {
+			actions = append(actions, j.action(l, action, nil, reason))
+		}
+		if err := errors.Join(j.record(ctx, actions), j.release(ctx, claimed)); err != nil {
+			return err
+		}
+		for _, l := range slices.Concat(claimed...) {
+			report(l, Done, "")
 		}
 	}
 	return nil
 }
 
-// alone does something about the letters of one lane that are in one of the states, while no other operator does. It reads
-// their states again first.
-func (j *Journal) alone(ctx context.Context, lane []Letter, from []State, report Report, do func(Letter) error) error {
-	sum := sha256.Sum256([]byte(j.schema + "\x00" + lane[0].lane()))
-	lock := "dead_letters." + hex.EncodeToString(sum[:16]) // a name has at most 64 characters
-	var got sql.NullInt64
-	if err := j.conn.QueryRowContext(ctx, "SELECT GET_LOCK(?, 0)", lock).Scan(&got); err != nil {
-		return fmt.Errorf("lock the letters of %q: %w", lane[0].Key, err)
+// statementTime bounds a statement of the journal. What was begun is recorded, though the operator has stopped the action.
+const statementTime = 30 * time.Second
+
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), statementTime)
+}
+
+// claim locks the keys of lanes, so that no other operator works on their letters, reads the states of these again, and
+// returns the lanes with the letters in one of the states. It reports the other letters.
+func (j *Journal) claim(ctx context.Context, lanes [][]Summary, from []State, report Report) ([][]Summary, error) {
+	locked, err := j.lock(ctx, lanes)
+	if err != nil {
+		return nil, err
 	}
-	if got.Int64 != 1 {
+	var places []operations.LetterPlace
+	for i, lane := range lanes {
 		for _, l := range lane {
-			report(l, Busy, "another operator is working on its key")
+			if !locked[i] {
+				report(l, Busy, "another operator is working on its key")
+				continue
+			}
+			places = append(places, operations.LetterPlace(l.Place))
 		}
-		return nil
 	}
-	defer func() {
-		// If it fails, the connection is lost, and the lock with it.
-		unlocking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_, _ = j.conn.ExecContext(unlocking, "DO RELEASE_LOCK(?)", lock)
-	}()
-	for _, l := range lane {
-		actions, err := j.actions(ctx, kafka.Span{Topic: l.Topic, Partition: l.Partition, From: l.Offset, To: l.Offset + 1})
-		if err != nil {
-			return err
-		}
-		l.follow(actions[l.Offset])
-		if !slices.Contains(from, l.State) {
-			report(l, Changed, "it is "+string(l.State)+" now")
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	actions, err := actionsOf(ctx, j.conn, places)
+	if err != nil {
+		return nil, err
+	}
+	var claimed, empty [][]Summary
+	for i, lane := range lanes {
+		if !locked[i] {
 			continue
 		}
-		if err := do(l); err != nil {
-			return err
+		var left []Summary
+		for _, l := range lane {
+			now := Letter{Summary: l}
+			now.Follow(actions[l.Place])
+			if slices.Contains(from, now.State) {
+				left = append(left, now.Summary)
+			} else {
+				report(now.Summary, Changed, "it is "+string(now.State)+" now")
+			}
 		}
+		if left == nil {
+			empty = append(empty, lane)
+		} else {
+			claimed = append(claimed, left)
+		}
+	}
+	return claimed, j.release(ctx, empty)
+}
+
+// lock tries to lock the keys of lanes, with one statement, and returns which it has locked.
+func (j *Journal) lock(ctx context.Context, lanes [][]Summary) ([]bool, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	rows, err := j.conn.QueryContext(ctx, "SELECT n, GET_LOCK(name, 0) FROM JSON_TABLE(?, '$[*]' COLUMNS (n FOR ORDINALITY, name VARCHAR(64) PATH '$')) keys_of_letters", j.locks(lanes))
+	if err != nil {
+		return nil, fmt.Errorf("lock the keys of letters: %w", err)
+	}
+	defer func() { _ = rows.Close() }() // Err has the reason
+	locked := make([]bool, len(lanes))
+	for rows.Next() {
+		var n int
+		var got sql.NullInt64
+		if err := rows.Scan(&n, &got); err != nil {
+			return nil, fmt.Errorf("lock the keys of letters: %w", err)
+		}
+		locked[n-1] = got.Int64 == 1
+	}
+	return locked, rows.Err()
+}
+
+// locks returns the names of the locks of lanes, as JSON.
+func (j *Journal) locks(lanes [][]Summary) string {
+	names := make([]string, len(lanes))
+	for i, lane := range lanes {
+		sum := sha256.Sum256([]byte(j.schema + "\x00" + lane[0].lane()))
+		names[i] = "dead_letters." + hex.EncodeToString(sum[:16]) // a name has at most 64 characters
+	}
+	list, _ := json.Marshal(names) // encoding strings cannot fail
+	return string(list)
+}
+
+// release unlocks the keys of lanes.
+func (j *Journal) release(ctx context.Context, lanes [][]Summary) error {
+	if len(lanes) == 0 {
+		return nil
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	var released sql.NullInt64
+	err := j.conn.QueryRowContext(ctx, "SELECT SUM(RELEASE_LOCK(name)) FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(64) PATH '$')) keys_of_letters", j.locks(lanes)).Scan(&released)
+	if err != nil {
+		return fmt.Errorf("unlock the keys of letters: %w", err)
 	}
 	return nil
 }
 
-// record adds an action. Its attempts are the failures so far; status is nil without an answer.
-func (j *Journal) record(ctx context.Context, l Letter, action operations.DeadLetterActionsAction, status *int, detail string) error {
+// action returns the row of an action. Its attempts are the failures so far; status is nil without an answer.
+func (j *Journal) action(l Summary, action operations.DeadLetterActionsAction, status *int, detail string) operations.InsertLetterActionParams {
 	consumer, source, id := l.identity()
-	err := operations.New(j.conn).InsertLetterAction(ctx, operations.InsertLetterActionParams{
+	return operations.InsertLetterActionParams{
 		Topic: l.Topic, KafkaPartition: int(l.Partition), KafkaOffset: l.Offset, Consumer: consumer, EventSource: source,
 		EventID: id, Action: action, Attempts: l.Failures, Status: status, Detail: oneline.Of(detail, 500), Actor: j.actor,
-	})
-	if err != nil {
-		return fmt.Errorf("record %s of %s: %w", action, l.Place, err)
+	}
+}
+
+// record adds actions with one statement.
+func (j *Journal) record(ctx context.Context, actions []operations.InsertLetterActionParams) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if err := operations.New(j.conn).InsertLetterActions(ctx, actions); err != nil {
+		return fmt.Errorf("record actions on dead letters: %w", err)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,15 +34,32 @@ import (
 type bench struct {
 	deadletter.Box
 
+	Journal *deadletter.Journal
+
 	topic    string // order.created, with a prefix
+	server   schema.Server
 	db       *sql.DB
 	producer *kafka.Producer
+	reads    *counting
+}
+
+// counting is a reader that counts its reads of partitions.
+type counting struct {
+	deadletter.Reader
+
+	reads atomic.Int32
+}
+
+func (c *counting) Read(ctx context.Context, span kafka.Span, visit func(*sarama.ConsumerMessage) error) error {
+	c.reads.Add(1)
+	return c.Reader.Read(ctx, span, visit)
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	c := kafkatest.Start(t)
-	b := &bench{topic: c.Prefix + "order.created", db: mysqltest.Open(t, schema.Operations)}
+	b := &bench{topic: c.Prefix + "order.created", server: mysqltest.Server(t)}
+	b.db = mysqltest.Pool(t, b.server, schema.Operations)
 	b.producer = kafka.NewProducer(c.Brokers, "", slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { assert.NoError(t, b.producer.Close()) })
 	for _, topic := range []string{"order.created", "order.canceled"} {
@@ -54,10 +72,11 @@ func newBench(t *testing.T) *bench {
 			Extensions: map[string]string{"consumer": consumer}, Delivery: knative.Delivery{DeadLetter: c.Prefix + topic + ".dlq"},
 		})
 	}
-	var err error
-	b.Reader, err = kafka.NewReader(c.Brokers)
+	reader, err := kafka.NewReader(c.Brokers)
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, b.Reader.Close()) })
+	t.Cleanup(func() { assert.NoError(t, reader.Close()) })
+	b.reads = &counting{Reader: reader}
+	b.Reader, b.Operations = b.reads, b.db
 	b.Journal = b.journal(t, "alice@laptop")
 	return b
 }
@@ -114,8 +133,21 @@ func (b *bench) ofKnative(headers []sarama.RecordHeader) *sarama.ProducerMessage
 	}
 }
 
-// find returns the letters that s selects.
+// find returns the letters that s selects, with their contents.
 func (b *bench) find(t *testing.T, s deadletter.Selector) []deadletter.Letter {
+	t.Helper()
+	var places []deadletter.Place
+	for _, l := range b.selected(t, s) {
+		places = append(places, l.Place)
+	}
+	letters, err := b.Load(t.Context(), places)
+	require.NoError(t, err)
+	require.Len(t, letters, len(places))
+	return letters
+}
+
+// selected returns the letters that s selects, without their contents.
+func (b *bench) selected(t *testing.T, s deadletter.Selector) []deadletter.Summary {
 	t.Helper()
 	found, err := b.Find(t.Context(), s)
 	require.NoError(t, err)
@@ -134,8 +166,8 @@ func actions(l deadletter.Letter) []operations.DeadLetterActionsAction {
 // outcomes collects the reports as "result id".
 type outcomes []string
 
-func (o *outcomes) report(l deadletter.Letter, r deadletter.Result, _ string) {
-	*o = append(*o, string(r)+" "+l.Event.ID())
+func (o *outcomes) report(l deadletter.Summary, r deadletter.Result, _ string) {
+	*o = append(*o, string(r)+" "+l.EventID)
 }
 
 // The environment's proxy leads nowhere: replays bypass it. Clients that respect it skip it only for loopback addresses, and
@@ -202,8 +234,8 @@ func (c *consumers) ids() (ids []string) {
 
 func (b *bench) replay(c *consumers, o *outcomes) deadletter.Replay {
 	return deadletter.Replay{
-		Journal: b.Journal, FunctionsURL: c.url, ParkAfter: 3, States: []deadletter.State{deadletter.Open},
-		Timeout: 10 * time.Second, Report: o.report,
+		Journal: b.Journal, Load: b.Load, FunctionsURL: c.url, ParkAfter: 3, States: []deadletter.State{deadletter.Open},
+		Timeout: 10 * time.Second, Grace: 10 * time.Second, Report: o.report,
 	}
 }
 
@@ -211,6 +243,6 @@ func (b *bench) replay(c *consumers, o *outcomes) deadletter.Replay {
 func (b *bench) run(t *testing.T, c *consumers) outcomes {
 	t.Helper()
 	var o outcomes
-	require.NoError(t, b.replay(c, &o).Run(context.WithoutCancel(t.Context()), b.find(t, deadletter.Selector{})))
+	require.NoError(t, b.replay(c, &o).Run(context.WithoutCancel(t.Context()), b.selected(t, deadletter.Selector{})))
 	return o
 }

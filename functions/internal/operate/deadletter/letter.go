@@ -3,7 +3,9 @@
 package deadletter
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strconv"
@@ -42,8 +44,8 @@ const (
 // States lists all states.
 var States = []State{Open, Parked, Discarded, Replayed}
 
-// Letter is a dead letter, written by the harness or by Knative.
-type Letter struct {
+// Summary is what is known of a letter without its contents.
+type Summary struct {
 	Place
 
 	// Consumer is the function that failed, empty if the record does not name it.
@@ -51,10 +53,10 @@ type Letter struct {
 	// Forged means that no source of the wiring has the consumer, the original topic and this dead-letter topic together: no
 	// source wrote the letter, or the wiring has changed since. It is not replayed.
 	Forged bool
-	// Key is the key of the original record, usually the order id; empty without one.
+	// Key is the key of the original record, usually the order id; empty without one. The end of a very long one is a hash.
 	Key string
-	// Event is the event that the consumer got, without the headers of the dead letter.
-	Event event.Event
+	// EventType, EventSource and EventID are those of the event that the consumer got.
+	EventType, EventSource, EventID string
 	// Origin is the position of the original record, as far as known; its offset is -1 if unknown.
 	Origin Place
 	// Attempts is the number of failed deliveries; 0 if unknown, as for Knative's letters.
@@ -66,12 +68,22 @@ type Letter struct {
 	Cut string
 	// At is when the letter was written.
 	At time.Time
-	// Record is the record of the letter.
-	Record *sarama.ConsumerMessage
+	// Size is the length of the record's value, in bytes.
+	Size int
 
 	State State
 	// Failures is the number of failed replays since it was last opened.
 	Failures int
+}
+
+// Letter is a dead letter, written by the harness or by Knative.
+type Letter struct {
+	Summary
+
+	// Event is the event that the consumer got, without the headers of the dead letter.
+	Event event.Event
+	// Record is the record of the letter.
+	Record *sarama.ConsumerMessage
 	// History has the actions on it, oldest first.
 	History []operations.DeadLetterAction
 }
@@ -102,10 +114,10 @@ func parse(m *sarama.ConsumerMessage, sources []knative.KafkaSource) Letter {
 	for _, h := range m.Headers {
 		said[string(h.Key)] = string(h.Value)
 	}
-	l := Letter{
-		Place: Place{m.Topic, m.Partition, m.Offset}, Consumer: said[kafka.HeaderConsumer], Record: m, State: Open,
+	l := Letter{Record: m, Summary: Summary{
+		Place: Place{m.Topic, m.Partition, m.Offset}, Consumer: said[kafka.HeaderConsumer], State: Open, Size: len(m.Value),
 		Attempts: int(number(said, kafka.HeaderAttempts, 0)), Status: int(number(said, kafka.HeaderStatus, 0)), At: m.Timestamp,
-	}
+	}}
 	added := addedByKnative
 	if topic, ok := said[kafka.HeaderTopic]; ok {
 		added = addedByHarness
@@ -124,11 +136,25 @@ func parse(m *sarama.ConsumerMessage, sources []knative.KafkaSource) Letter {
 		return s.Sink == l.Consumer && s.Topic == l.Origin.Topic && s.Delivery.DeadLetter == m.Topic
 	})
 	l.Event = restore(m, l, added, sources)
-	l.Key = string(m.Key)
-	if key, ok := l.Event.Extensions()["partitionkey"].(string); ok && m.Key == nil {
-		l.Key = key // the only place where KafkaSource keeps the record's key
+	l.EventType, l.EventSource, l.EventID = l.Event.Type(), l.Event.Source(), l.Event.ID()
+	key := string(m.Key)
+	if extension, ok := l.Event.Extensions()["partitionkey"].(string); ok && m.Key == nil {
+		key = extension // the only place where KafkaSource keeps the record's key
 	}
+	l.Key = shorten(key)
 	return l
+}
+
+// maxKey is the length of a key that is kept as it is, in bytes.
+const maxKey = 256
+
+// shorten replaces the end of a key that is too long by a hash.
+func shorten(key string) string {
+	if len(key) <= maxKey {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return key[:maxKey/2] + "…" + hex.EncodeToString(sum[:16])
 }
 
 // number reads a header with a number; fallback applies unless it is one from 0 on.
@@ -180,34 +206,44 @@ func restore(m *sarama.ConsumerMessage, l Letter, added []string, sources []knat
 	return e
 }
 
-// follow determines the state of a letter from its actions, oldest first.
-func (l *Letter) follow(actions []operations.DeadLetterAction) {
+// Follow determines the state of a letter from the actions at its place, oldest first.
+func (l *Letter) Follow(actions []operations.DeadLetterAction) {
 	l.State, l.Failures, l.History = Open, 0, nil
-	consumer, source, id := l.identity()
 	for _, a := range actions {
-		if a.Consumer != consumer || a.EventSource != source || a.EventID != id {
-			continue // about an earlier record at this position, before the topic was recreated
-		}
-		l.History = append(l.History, a)
-		switch a.Action {
-		case operations.DeadLetterActionsActionREPLAYSTARTED:
-			l.State = Open // the effect of an unfinished replay is unknown: it can be repeated
-		case operations.DeadLetterActionsActionREPLAYFAILED:
-			l.State = Open
-			l.Failures++
-		case operations.DeadLetterActionsActionREOPENED:
-			l.State, l.Failures = Open, 0
-		case operations.DeadLetterActionsActionREPLAYED:
-			l.State = Replayed
-		case operations.DeadLetterActionsActionPARKED:
-			l.State = Parked
-		case operations.DeadLetterActionsActionDISCARDED:
-			l.State = Discarded
+		if l.isAbout(a.Consumer, a.EventSource, a.EventID) {
+			l.History = append(l.History, a)
+			l.apply(a.Action)
 		}
 	}
 }
 
+// isAbout returns whether an action at the letter's place is about this letter, and not about an earlier record at this
+// position, before the topic was recreated.
+func (s *Summary) isAbout(consumer, source, id string) bool {
+	ownConsumer, ownSource, ownID := s.identity()
+	return consumer == ownConsumer && source == ownSource && id == ownID
+}
+
+// apply changes the state by an action.
+func (s *Summary) apply(action operations.DeadLetterActionsAction) {
+	switch action {
+	case operations.DeadLetterActionsActionREPLAYSTARTED:
+		s.State = Open // the effect of an unfinished replay is unknown: it can be repeated
+	case operations.DeadLetterActionsActionREPLAYFAILED:
+		s.State = Open
+		s.Failures++
+	case operations.DeadLetterActionsActionREOPENED:
+		s.State, s.Failures = Open, 0
+	case operations.DeadLetterActionsActionREPLAYED:
+		s.State = Replayed
+	case operations.DeadLetterActionsActionPARKED:
+		s.State = Parked
+	case operations.DeadLetterActionsActionDISCARDED:
+		s.State = Discarded
+	}
+}
+
 // identity returns what identifies a letter in its actions, besides the place, cut to the columns' widths.
-func (l *Letter) identity() (consumer, source, id string) {
-	return oneline.Of(l.Consumer, 64), oneline.Of(l.Event.Source(), 255), oneline.Of(l.Event.ID(), 255)
+func (s *Summary) identity() (consumer, source, id string) {
+	return oneline.Of(s.Consumer, 64), oneline.Of(s.EventSource, 255), oneline.Of(s.EventID, 255)
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -100,7 +99,8 @@ func TestFindPicksLetters(t *testing.T) {
 	canceled := strings.TrimSuffix(b.topic, "order.created") + "order.canceled.dlq"
 	b.put(t, b.ofHarness("order-1", 1, attributes("order-1", 1)), b.ofHarness("order-2", 2, attributes("order-2", 1)), b.ofKnative(attributes("order-3", 1)))
 	b.put(t, &sarama.ProducerMessage{Topic: canceled, Key: sarama.StringEncoder("order-1"), Headers: append(attributes("order-1", 2), header("ce_consumer", "release-stock"))})
-	require.NoError(t, b.Journal.Park(t.Context(), b.find(t, deadletter.Selector{Key: "order-2"}), "", func(deadletter.Letter, deadletter.Result, string) {}))
+	require.NoError(t, b.Journal.Park(t.Context(), b.selected(t, deadletter.Selector{Key: "order-2"}), "", func(deadletter.Summary, deadletter.Result, string) {}))
+	group := deadletter.GroupOf(b.selected(t, deadletter.Selector{Key: "order-3"})[0])
 	zero, one, two := int32(0), int64(1), int32(2)
 	for name, test := range map[string]struct {
 		deadletter.Selector
@@ -115,6 +115,7 @@ func TestFindPicksLetters(t *testing.T) {
 		"of no such partition":   {deadletter.Selector{Topic: b.topic + ".dlq", Partition: &two}, nil},
 		"in a state":             {deadletter.Selector{States: []deadletter.State{deadletter.Parked}}, []string{"order-2#1"}},
 		"in one of these states": {deadletter.Selector{Topic: b.topic + ".dlq", States: []deadletter.State{deadletter.Open, deadletter.Replayed}}, []string{"order-1#1", "order-3#1"}},
+		"of a group":             {deadletter.Selector{Group: group}, []string{"order-3#1"}},
 		"of a consumer without":  {deadletter.Selector{Consumer: "notify"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,28 +136,24 @@ func TestFindPicksLetters(t *testing.T) {
 func TestLanesKeepTheOrderOfEachKey(t *testing.T) {
 	t.Parallel()
 	at := time.Now()
-	letter := func(key, source, id, topic string, offset int64, later time.Duration) deadletter.Letter {
-		l := deadletter.Letter{
+	letter := func(key, source, id, topic string, offset int64, later time.Duration) deadletter.Summary {
+		return deadletter.Summary{
 			Place: deadletter.Place{Topic: topic + ".dlq", Offset: offset + 100}, Origin: deadletter.Place{Topic: topic, Offset: offset},
-			Key: key, At: at.Add(later),
+			Key: key, At: at.Add(later), EventSource: source, EventID: id,
 		}
-		l.Event = event.New()
-		l.Event.SetSource(source)
-		l.Event.SetID(id)
-		return l
 	}
-	ids := func(lanes [][]deadletter.Letter) (all [][]string) {
+	ids := func(lanes [][]deadletter.Summary) (all [][]string) {
 		for _, lane := range lanes {
 			var ids []string
 			for _, l := range lane {
-				ids = append(ids, l.Event.ID())
+				ids = append(ids, l.EventID)
 			}
 			all = append(all, ids)
 		}
 		return all
 	}
 
-	lanes := deadletter.Lanes([]deadletter.Letter{
+	lanes := deadletter.Lanes([]deadletter.Summary{
 		letter("b", "/orders", "b#10", "order.canceled", 1, 3*time.Second),
 		letter("b", "/orders", "b#9", "order.failed", 2, 4*time.Second),
 		letter("b", "/orders", "b#1", "order.created", 3, 9*time.Second),

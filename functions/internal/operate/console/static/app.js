@@ -8,6 +8,7 @@ import order from './order.js';
 import stock from './stock.js';
 import outbox from './outbox.js';
 import deadletters from './deadletters.js';
+import { letterBadge } from './letterbadge.js';
 import audit from './audit.js';
 import search from './search.js';
 
@@ -25,6 +26,10 @@ const nav = document.getElementById('nav');
 nav.append(...pages.map(({ path, title }) => h('a', { href: path }, title)), h('a', { href: '/docs', 'data-outside': true }, 'API'));
 
 toggle(document.getElementById('utc'));
+const everywhere = letterBadge(nav.querySelector('[href="/deadletters"]'));
+
+// live watches the views of a page, and what every page shows.
+const live = (handlers) => watch({ ...handlers, ...everywhere });
 
 function find(path) {
   const found = pages.find((p) => p.path === path);
@@ -44,9 +49,9 @@ function show(focus) {
     } else link.removeAttribute('aria-current');
   }
   main.replaceChildren();
-  if (page) page({ main, live: watch, go });
+  if (page) page({ main, live, go });
   else {
-    watch({});
+    live({});
     main.append(h('h1', {}, 'There is nothing here'), h('p', {}, h('a', { href: '/' }, 'To the flow')));
   }
   if (focus) {

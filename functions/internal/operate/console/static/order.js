@@ -9,10 +9,11 @@ export default function order({ main, live }, id) {
   const items = h('tbody', {});
   const steps = h('ol', { class: 'timeline' });
   const scale = h('p', { class: 'muted' });
+  const unread = h('p', { class: 'muted', hidden: true }, 'The dead letters cannot be read now: an event that was not handled may be one.');
   const unknown = h('p', { class: 'empty', hidden: true }, 'There is no such order.');
   const content = h('div', { class: 'stack' },
     h('section', { class: 'card' }, facts),
-    h('section', { class: 'card', 'aria-labelledby': 'saga-title' }, h('div', { class: 'bar' }, h('h2', { id: 'saga-title' }, 'Saga'), scale), steps),
+    h('section', { class: 'card', 'aria-labelledby': 'saga-title' }, h('div', { class: 'bar' }, h('h2', { id: 'saga-title' }, 'Saga'), scale), unread, steps),
     h('section', { class: 'card', 'aria-labelledby': 'lines-title' }, h('h2', { id: 'lines-title' }, 'Lines'),
       h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Lines of the order' }, h('table', {}, h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'SKU'), h('th', { scope: 'col', class: 'right' }, 'Quantity'), h('th', { scope: 'col', class: 'right' }, 'Unit price'))), items))));
   main.append(heading('Order', h('code', { class: 'wrap' }, id), state, cancel), unknown, content);
@@ -48,6 +49,7 @@ export default function order({ main, live }, id) {
     const times = data.steps.flatMap((s) => [s.storedAt, s.sentAt, ...s.deliveries.map((d) => d.at)]).filter(Boolean).map(micros);
     const begin = Math.min(...times);
     const end = Math.max(...times, begin + 1000);
+    unread.hidden = !data.lettersUnknown;
     put(scale, times.length ? `${data.steps.length} events in ${duration(end - begin)}` : 'Its events have been purged.');
     reconcile(steps, data.steps, (s) => `${s.function}/${s.id}/${s.type}`, newStep, (element, step) => element.update(step, begin, end, data.mails));
   }
@@ -91,15 +93,53 @@ function newStep(step) {
       h('rect', { x: x(stored), y: 2, width: Math.max(4, x(sent || stored) - x(stored)), height: 10, rx: 2, class: 'waited' }),
       ...(sent && last > sent ? [h('rect', { x: x(sent), y: 2, width: Math.max(4, x(last) - x(sent)), height: 10, rx: 2, class: 'handled' })] : []));
     const where = s.offset === undefined ? '' : `, partition ${s.partition}, offset ${s.offset}`;
-    put(timing, sent ? `Stored ${duration(stored - begin)} after the first event; sent ${duration(sent - stored)} later${where}.`
+    put(timing, sent ? `${known(stored - begin) ? `Stored ${duration(stored - begin)} after the first event` : 'Stored first'}; sent${known(sent - stored) ? ` ${duration(sent - stored)} later` : ''}${where}.`
       : `Stored, ${s.status === 'ERROR' ? `refused ${s.attempts} times: ${s.lastError}` : s.status === 'DISCARDED' ? 'given up by an operator' : 'not sent yet'}.`);
     reconcile(list, s.deliveries, (d) => d.function, () => h('li', {}), (item, d) => {
       const mail = d.function === 'notify' && mails.find((m) => m.eventId === s.id && m.type === s.type);
       const said = mail && (mail.status === 'SUPPRESSED' ? 'suppressed: the customer knows newer news' : mail.status === 'SENT' ? `mail sent${mail.attempts > 1 ? `, attempt ${mail.attempts}` : ''}` : 'mail is being sent');
-      item.className = d.at ? 'ok' : 'open';
-      put(item, `${d.function} ${d.at ? `handled it in ${duration(micros(d.at) - (sent || stored))}` : 'has not handled it yet'}${said ? ` · ${said}` : ''}`);
-      item.title = d.at ? clock(d.at) : '';
+      const { aside, parts } = handling(d, sent, stored);
+      item.className = aside ? 'aside' : d.at ? 'ok' : 'open';
+      const shown = JSON.stringify([d, said, sent]);
+      if (item.dataset.shown === shown) return; // keep the focus on its link
+      item.dataset.shown = shown;
+      item.replaceChildren(`${d.function} `, ...parts, said && !aside ? ` · ${said}` : '');
+      item.title = clock(d.at);
     });
   };
   return element;
+}
+
+const next = {
+  open: 'Repair the cause, then replay it.', parked: 'It is parked: replay it when its time has come.', discarded: 'An operator has given it up.',
+};
+
+// handling says what became of an event at a consumer, and whether it is set aside.
+function handling(d, sent, stored) {
+  const letter = d.setAside;
+  if (!letter) return { parts: [d.at ? handled(d.at, sent, stored) : 'has not handled it yet'] };
+  const link = h('a', { href: `/deadletters?letter=${encodeURIComponent(letter.letter)}` }, 'the dead letter');
+  if (letter.state === 'replayed') {
+    return { parts: ['handled it by a replay', letter.corrected ? ' of a corrected copy' : '', ' at ', when(letter.replayedAt), ` by ${letter.by}, after it was set aside at `, when(letter.at), ': ', link] };
+  }
+  if (d.at && letter.state === 'open') return { parts: ['handled it, though it was set aside: discard ', link] };
+  const attempts = letter.attempts ? ` after ${letter.attempts} ${letter.attempts === 1 ? 'attempt' : 'attempts'}` : '';
+  const cannot = letter.forged ? 'No source can have written it: discard it.' : letter.cut ? 'A part of it is missing: it cannot be replayed.' : next[letter.state];
+  return {
+    aside: true,
+    parts: [`did not handle it: set aside${attempts} at `, when(letter.at), ': ', h('span', { class: 'reason' }, letter.error || `the last answer was ${letter.status || 'none'}`), ` ${cannot} `,
+      letter.failures ? `${letter.failures} ${letter.failures === 1 ? 'replay' : 'replays'} failed: ${letter.lastAnswer} ` : '', 'See ', link, '.'],
+  };
+}
+
+// known tells a time that was measured from one that is too short to be shown, or negative: the times of a relay and of a
+// consumer come from different transactions, and a consumer may be done before the relay has marked the event as sent.
+const known = (micros) => micros >= 50;
+
+// handled says how long a consumer took, from the latest time that is known to be before.
+function handled(at, sent, stored) {
+  const done = micros(at);
+  if (sent && known(done - sent)) return `handled it ${duration(done - sent)} after it was sent`;
+  if (known(done - stored)) return `handled it ${duration(done - stored)} after it was stored`;
+  return 'handled it';
 }
