@@ -44,6 +44,8 @@ func TestAnyIDLeadsToItsPageInABrowser(t *testing.T) {
 	b.awaitText("main .muted", "No order has this")
 	find("order.confirmed.dlq/0/0")
 	b.await("location.pathname === '/deadletters'")
+	b.awaitText("dialog[open]", "order.confirmed.dlq/0/0")
+	b.click("Close")
 
 	b.click("Stock")
 	b.await("document.querySelectorAll('.levels > li').length === 100")

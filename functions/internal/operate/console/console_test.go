@@ -117,10 +117,14 @@ func watch[T any](b *bench, name string, is func(T) bool) T {
 			continue
 		}
 		var message struct {
+			View  string `json:"view"`
 			Data  T      `json:"data"`
 			Error string `json:"error"`
 		}
 		require.NoError(b.t, json.Unmarshal([]byte(text), &message), text)
+		if message.View == "" {
+			continue // a beat
+		}
 		require.Empty(b.t, message.Error)
 		if last = text; is(message.Data) {
 			return message.Data

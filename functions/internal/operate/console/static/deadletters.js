@@ -39,7 +39,7 @@ export default function deadletters({ main, live }) {
       h('div', { class: 'bar' }, h('div', { class: 'segments', role: 'group', 'aria-label': 'State' }, tabs), h('div', { class: 'actions' }, verbs.map((v) => v.button))),
       h('div', { class: 'bar filters' }, h('label', { for: 'function' }, 'Function'), fn, h('label', { for: 'key' }, 'Order or key'), key, clear),
       h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'List of letters' }, h('table', { class: 'list letters' },
-        h('thead', {}, h('tr', {}, h('th', {}, all), ['Letter', 'Function', 'Reason', 'Order or key', 'Event', 'State', 'Set aside', 'Answer'].map((t) => h('th', { scope: 'col' }, t)))), body)), nothing,
+        h('thead', {}, h('tr', {}, h('td', {}, all), ['Letter', 'Function', 'Reason', 'Order or key', 'Event', 'State', 'Set aside', 'Answer'].map((t) => h('th', { scope: 'col' }, t)))), body)), nothing,
       h('div', { class: 'bar pager' }, where, h('div', { class: 'actions' }, newer, older))),
     log.element);
 

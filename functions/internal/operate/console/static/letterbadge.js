@@ -6,10 +6,13 @@ export function letterBadge(link) {
   const number = h('span', { class: 'letterbadge', hidden: true });
   link.append(' ', number);
   return {
-    openletters(data) {
-      number.hidden = data.open === 0;
-      put(number, data.open ? count(data.open) : '');
-      link.title = data.open ? `${count(data.open)} open` : '';
+    openletters: {
+      regions: [number],
+      show(data) {
+        number.hidden = data.open === 0;
+        put(number, data.open ? count(data.open) : '');
+        link.title = data.open ? `${count(data.open)} open` : '';
+      },
     },
   };
 }
