@@ -59,7 +59,7 @@ func TestAuditCommandFailsWhenSomethingIsWrong(t *testing.T) {
 	a := launch(t, p.stack.environ, "audit", "--data", p.stack.data)
 	<-a.ended
 	assert.Equal(t, exitFinding, a.exitCode(t))
-	assert.Contains(t, a.log.String(), "the audit found 1 breaches")
+	assert.Contains(t, a.log.String(), "the audit found 1 breach")
 	assert.Contains(t, a.stdout.String(), "BREACH  totals")
 	assert.Contains(t, a.stdout.String(), o.OrderID)
 

@@ -51,7 +51,7 @@ func auditCommand(ctx context.Context, o options, out streams, grace time.Durati
 		})
 	}
 	if breaches := report.Breaches(); breaches > 0 {
-		err = errors.Join(err, fmt.Errorf("the audit found %d breaches", breaches))
+		err = errors.Join(err, fmt.Errorf("the audit found %s", counted(breaches, "breach", "breaches")))
 	}
 	return err
 }

@@ -127,7 +127,7 @@ func auditSettled(ctx context.Context, config map[string]string) (*audit.Report,
 			return report, nil
 		}
 		if time.Now().After(deadline) {
-			return report, fmt.Errorf("the auditor has found %d breaches", report.Breaches())
+			return report, fmt.Errorf("the auditor has found %s", counted(report.Breaches(), "breach", "breaches"))
 		}
 		select {
 		case <-time.After(500 * time.Millisecond):

@@ -47,7 +47,7 @@ func wouldChange(out streams, letters []deadletter.Summary, done string, note fu
 		}
 		fmt.Fprintf(out.stdout, "%s  %s %s of %s: %s\n", l.Place, l.State, plainText(l.EventID), consumerOf(l, "no consumer"), line)
 	}
-	fmt.Fprintf(out.stdout, "%d letters would be %s\n", would, done)
+	fmt.Fprintf(out.stdout, "%s would be %s\n", counted(would, "letter", "letters"), done)
 	return nil
 }
 
@@ -135,7 +135,7 @@ func (t *tally) clear() {
 // end prints the totals, and returns the error of the change, which ended with err.
 func (t *tally) end(err error) error {
 	t.clear()
-	fmt.Fprintf(t.out.stdout, "%d letters %s\n", t.counts[deadletter.Done], t.done)
+	fmt.Fprintf(t.out.stdout, "%s %s\n", counted(t.counts[deadletter.Done], "letter", "letters"), t.done)
 	var others []string
 	for _, r := range slices.Sorted(maps.Keys(t.counts)) {
 		if r != deadletter.Done {
@@ -147,14 +147,14 @@ func (t *tally) end(err error) error {
 	}
 	untouched := t.total - t.reported()
 	if untouched > 0 {
-		fmt.Fprintf(t.out.stdout, "%d letters are as they were\n", untouched)
+		fmt.Fprintf(t.out.stdout, "%s as before\n", counted(untouched, "letter is", "letters are"))
 	}
 	left := t.total - t.counts[deadletter.Done]
 	switch {
 	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("stopped: %d letters were not %s: run the command again for those", left, t.done)
+		return fmt.Errorf("stopped: %s not %s: run the command again for the rest", counted(left, "letter was", "letters were"), t.done)
 	case err == nil && left > 0:
-		return fmt.Errorf("%d letters were not %s", left, t.done)
+		return fmt.Errorf("%s not %s", counted(left, "letter was", "letters were"), t.done)
 	default:
 		return err
 	}

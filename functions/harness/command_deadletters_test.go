@@ -49,7 +49,7 @@ func TestAChangeOfManyLettersListsThoseThatWereNotChangedAndTheTotal(t *testing.
 		return deadletter.Done
 	}, nil)
 
-	require.EqualError(t, err, "1 letters were not replayed")
+	require.EqualError(t, err, "1 letter was not replayed")
 	assert.Equal(t, "/0/7   of no consumer: failed: because\n999 letters replayed\n1 failed\n", stdout)
 	assert.Empty(t, stderr, "it took no time")
 }
@@ -62,15 +62,15 @@ func TestAStoppedChangeSaysWhatWasDone(t *testing.T) {
 		return deadletter.Done
 	}, fmt.Errorf("somewhere: %w", context.Canceled))
 
-	require.EqualError(t, err, "stopped: 700 letters were not replayed: run the command again for those")
-	assert.Equal(t, "300 letters replayed\n700 letters are as they were\n", stdout)
+	require.EqualError(t, err, "stopped: 700 letters were not replayed: run the command again for the rest")
+	assert.Equal(t, "300 letters replayed\n700 letters are as before\n", stdout)
 }
 
 func TestAFailedChangeSaysWhatWasDoneBefore(t *testing.T) {
 	away := errors.New("away")
 	stdout, _, err := changed(2, func(i int) deadletter.Result { return []deadletter.Result{deadletter.Done, ""}[i] }, away)
 	require.ErrorIs(t, err, away)
-	assert.Equal(t, "/0/0   of no consumer: replayed: because\n1 letters replayed\n1 letters are as they were\n", stdout)
+	assert.Equal(t, "/0/0   of no consumer: replayed: because\n1 letter replayed\n1 letter is as before\n", stdout)
 }
 
 func TestProgressIsALineEveryFewSecondsUnlessThereIsATerminal(t *testing.T) {
@@ -111,7 +111,7 @@ func TestACorrectedCopyIsSentFromTheCommandLine(t *testing.T) {
 	assert.Equal(t, "open", s.letters(t)[0].State)
 
 	write(value + "\n")
-	assert.Contains(t, s.operate(t, "", "deadletters correct --reason typo --actor carol", one...), "1 letters corrected and replayed")
+	assert.Contains(t, s.operate(t, "", "deadletters correct --reason typo --actor carol", one...), "1 letter corrected and replayed")
 
 	p.awaitStatus(t, o.OrderID, "CONFIRMED")
 	history := s.show(t)[0].History
@@ -157,8 +157,8 @@ func TestCtrlCEndsAReplayWhoseFunctionDoesNotAnswer(t *testing.T) {
 	<-replay.ended
 
 	require.Error(t, replay.err)
-	assert.Contains(t, replay.stdout.String(), "0 letters replayed\n32 unclear\n1 letters are as they were\n")
-	assert.Contains(t, replay.log.String(), "stopped: 33 letters were not replayed: run the command again for those")
+	assert.Contains(t, replay.stdout.String(), "0 letters replayed\n32 unclear\n1 letter is as before\n")
+	assert.Contains(t, replay.log.String(), "stopped: 33 letters were not replayed: run the command again for the rest")
 	assert.Empty(t, entered, "nothing else was sent")
 	assert.Len(t, s.letters(t, "--state", "open"), 33)
 }

@@ -93,7 +93,7 @@ func listLetters(out streams, letters []deadletter.Summary, limit int, asJSON bo
 	if err := flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out.stdout, "%d letters\n", len(letters))
+	fmt.Fprintln(out.stdout, counted(len(letters), "letter", "letters"))
 	return nil
 }
 

@@ -38,7 +38,7 @@ func (s stack) operate(t *testing.T, failure, command string, args ...string) st
 		require.Contains(t, p.log.String(), failure)
 		code := exitUsage
 		switch {
-		case strings.Contains(failure, " were not "), strings.Contains(failure, "has no row"):
+		case strings.Contains(failure, " were not "), strings.Contains(failure, " was not "), strings.Contains(failure, "has no row"):
 			code = exitFinding
 		case strings.Contains(failure, "no harness is running"), strings.Contains(failure, "cannot be reached"):
 			code = exitUnreachable
@@ -118,7 +118,7 @@ func TestForgedLetterIsShownAndNotReplayed(t *testing.T) {
 	dry := s.operate(t, "", "deadletters replay --all --dry-run")
 	assert.Contains(t, dry, "would not be replayed: no source of the wiring")
 	assert.Contains(t, dry, "0 letters would be replayed")
-	assert.Contains(t, s.operate(t, "1 letters were not replayed", "deadletters replay --all"), "forged: no source of the wiring")
+	assert.Contains(t, s.operate(t, "1 letter was not replayed", "deadletters replay --all"), "forged: no source of the wiring")
 
 	var page struct{ Orders []order }
 	require.Equal(t, http.StatusOK, p.get(t, "/api/orders", &page))
@@ -150,8 +150,8 @@ func TestPoisonIsSeenReplayedInVainParkedAndDiscarded(t *testing.T) {
 	assert.Contains(t, dry, "would be replayed to "+p.url+"/functions/reserve-stock")
 	assert.Empty(t, s.show(t, one)[0].History, "a dry run does nothing")
 
-	assert.Contains(t, s.operate(t, "1 letters were not replayed", "deadletters replay --topic order.created --park-after 2", one), "failure 1 of 2: 422")
-	assert.Contains(t, s.operate(t, "1 letters were not replayed", "deadletters replay --park-after 2", one), "failed, parked")
+	assert.Contains(t, s.operate(t, "1 letter was not replayed", "deadletters replay --topic order.created --park-after 2", one), "failure 1 of 2: 422")
+	assert.Contains(t, s.operate(t, "1 letter was not replayed", "deadletters replay --park-after 2", one), "failed, parked")
 	assert.Equal(t, "parked", s.letters(t, one)[0].State)
 	p.awaitMetric(t, open+"0")
 	assert.Contains(t, s.operate(t, "", "deadletters replay", one), "0 letters replayed")
@@ -183,7 +183,7 @@ func TestLetterOfAFaultThatWasRepairedIsReplayedAndTheOrderEndsRight(t *testing.
 	p.stop(t)
 	p = s.up(t)
 
-	assert.Contains(t, s.operate(t, "", "deadletters replay", "--order", o.OrderID), "1 letters replayed")
+	assert.Contains(t, s.operate(t, "", "deadletters replay", "--order", o.OrderID), "1 letter replayed")
 
 	p.awaitStatus(t, o.OrderID, "CONFIRMED")
 	assert.Equal(t, "PENDING", p.order(t, other.OrderID).Status, "this one was not selected")
@@ -286,7 +286,7 @@ func TestParkedOutboxRowsAreRequeuedOrDiscarded(t *testing.T) {
 	assert.Len(t, rows("--state", "parked"), 2)
 
 	s.operate(t, "", "outbox discard --schema orders --reason useless --id", strconv.FormatInt(firstRow, 10))
-	s.operate(t, "1 rows were not discarded", "outbox discard --schema orders --id", strconv.FormatInt(firstRow, 10))
+	s.operate(t, "1 row was not discarded", "outbox discard --schema orders --id", strconv.FormatInt(firstRow, 10))
 	assert.Contains(t, s.operate(t, "", "outbox requeue --all"), fmt.Sprintf("orders %d: requeued", secondRow))
 
 	given := s.operate(t, "", "outbox show --schema orders --id", strconv.FormatInt(firstRow, 10))
@@ -310,8 +310,8 @@ func TestParkedOutboxRowsAreRequeuedOrDiscarded(t *testing.T) {
 	p.await(t, "the other is marked as sent", func() bool { return there(secondRow) })
 
 	s.operate(t, "--older-than", "outbox purge")
-	assert.Regexp(t, `orders: [1-9]\d* rows would be deleted`, s.operate(t, "", "outbox purge --older-than 1ms --dry-run --schema orders"))
-	assert.Regexp(t, `orders: [1-9]\d* rows deleted`, s.operate(t, "", "outbox purge --older-than 1ms"))
+	assert.Regexp(t, `orders: [1-9]\d* rows? would be deleted`, s.operate(t, "", "outbox purge --older-than 1ms --dry-run --schema orders"))
+	assert.Regexp(t, `orders: [1-9]\d* rows? deleted`, s.operate(t, "", "outbox purge --older-than 1ms"))
 	assert.False(t, there(secondRow))
 	assert.True(t, there(firstRow), "what was given up stays")
 }

@@ -224,9 +224,9 @@ func (c *outboxCommand) change(ctx context.Context, out streams, outboxes []back
 	if c.dryRun {
 		done = "to be " + done
 	}
-	fmt.Fprintf(out.stdout, "%d rows %s\n", changed, done)
+	fmt.Fprintf(out.stdout, "%s %s\n", counted(changed, "row", "rows"), done)
 	if left > 0 {
-		return fmt.Errorf("%d rows were not %s", left, done)
+		return fmt.Errorf("%s not %s", counted(left, "row was", "rows were"), done)
 	}
 	return nil
 }
@@ -303,14 +303,14 @@ func (c *outboxCommand) purge(ctx context.Context, out streams, outboxes []backl
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(out.stdout, "%s: %d rows would be deleted\n", outbox.Schema, n)
+			fmt.Fprintf(out.stdout, "%s: %s would be deleted\n", outbox.Schema, counted(n, "row", "rows"))
 			continue
 		}
 		n, err := outbox.Purge(ctx, before)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out.stdout, "%s: %d rows deleted\n", outbox.Schema, n)
+		fmt.Fprintf(out.stdout, "%s: %s deleted\n", outbox.Schema, counted(n, "row", "rows"))
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func writeRows(out io.Writer, found []rowView) error {
 	if err := flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%d rows\n", len(found))
+	fmt.Fprintln(out, counted(len(found), "row", "rows"))
 	return nil
 }
 

@@ -26,6 +26,14 @@ func columns(w io.Writer) int {
 	return width
 }
 
+// counted returns a number with its noun.
+func counted[N ~int | ~int64](n N, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 // table writes rows with aligned columns. On a terminal they fit its width.
 func table(w io.Writer, head ...any) (row func(...any), flush func() error) {
 	var rows [][]string

@@ -545,7 +545,7 @@ func TestReportListsBreachesAndExceptions(t *testing.T) {
 	assert.Contains(t, text.String(), "BREACH  totals    the total of an order = the sum of its lines\n                  3 orders\n                  breach: order "+confirmed)
 	assert.Contains(t, text.String(), "ok      sent ")
 	assert.Contains(t, text.String(), "exception         1 dead letters in "+s.options.TopicPrefix+"order.confirmed.dlq of notify\n                  such as: ")
-	assert.Contains(t, text.String(), "1 breaches; audited in ")
+	assert.Contains(t, text.String(), "1 breach; audited in ")
 	assert.NotRegexp(t, `(?m)^ +$`, text.String(), "an invariant without numbers has no line for them")
 }
 

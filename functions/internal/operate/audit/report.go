@@ -129,7 +129,11 @@ func (r *Report) Write(w io.Writer) {
 		fmt.Fprintln(w)
 		list(w, "such as", e.Examples, e.Count)
 	}
-	fmt.Fprintf(w, "%d breaches; audited in %s\n", r.Breaches(), r.Took.Round(time.Millisecond))
+	noun := "breaches"
+	if r.Breaches() == 1 {
+		noun = "breach"
+	}
+	fmt.Fprintf(w, "%d %s; audited in %s\n", r.Breaches(), noun, r.Took.Round(time.Millisecond))
 }
 
 func list(w io.Writer, what string, listed []string, count int) {
