@@ -104,7 +104,7 @@ func TestACorrectedCopyIsSentFromTheCommandLine(t *testing.T) {
 	write := func(text string) { require.NoError(t, os.WriteFile(file, []byte(text), 0o600)) }
 
 	write(strings.Replace(value, `"quantity":2`, `"quantity":"2"`, 1))
-	s.operate(t, "quantity", "deadletters correct", one...)
+	s.operate(t, "would refuse the corrected event", "deadletters correct", one...)
 	assert.Contains(t, s.operate(t, "", "deadletters correct --dry-run", one...), "would not be corrected and replayed: a function would refuse")
 	s.operate(t, "select one", "deadletters correct --topic order.canceled --value", file)
 	s.operate(t, "--value", "deadletters correct", one[:6]...)

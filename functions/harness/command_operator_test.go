@@ -38,7 +38,7 @@ func (s stack) operate(t *testing.T, failure, command string, args ...string) st
 		require.Contains(t, p.log.String(), failure)
 		code := exitUsage
 		switch {
-		case strings.Contains(failure, " were not "), strings.Contains(failure, " was not "), strings.Contains(failure, "has no row"):
+		case strings.Contains(failure, " were not "), strings.Contains(failure, " was not "), strings.Contains(failure, "would refuse"), strings.Contains(failure, "has no row"):
 			code = exitFinding
 		case strings.Contains(failure, "no harness is running"), strings.Contains(failure, "cannot be reached"):
 			code = exitUnreachable
