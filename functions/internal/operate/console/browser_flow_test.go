@@ -20,9 +20,9 @@ const crowd = `(async () => {
 		sources: Object.fromEntries(topology.handles.map((e) => [e.group, { rate: wave, lag: wave.map((v) => v * 9), millis: wave.map((v, i) => (i % 7 ? v / 10 : null)) }])) });
 	handlers.flow.show({ topics: Object.fromEntries(topology.topics.map((t) => [t.name, { total: 123456, rate: 345.6 }])),
 		sources: Object.fromEntries(topology.handles.map((e, i) => [e.group, [
-			{ rate: 345.6, lag: 1234, deadLetters: 123, lost: 0, reasons: { poison: 100, exhausted: 23 } },
-			{ rate: 100, lag: 56789, deadLetters: 0, lost: 0, reasons: {} },
-			{ rate: 999, lag: 999, deadLetters: 999, lost: 123, reasons: { rejected_4xx: 999 } },
+			{ rate: 345.6, lag: 1234, open: 123, lost: 0, reasons: { poison: 100, exhausted: 23 } },
+			{ rate: 100, lag: 56789, open: 0, lost: 0, reasons: {} },
+			{ rate: 999, lag: 999, open: 999, lost: 123, reasons: { rejected_4xx: 999 } },
 		][i % 3]])) });
 	handlers.counts.show({ PENDING: 12345, CONFIRMED: 1234567, FAILED: 321, CANCELED: 1 });
 	return topology.handles.length;
@@ -57,7 +57,7 @@ func TestLabelsOfTheFlowNeverOverprintInABrowser(t *testing.T) {
 			"each trouble is on its arrow, on %s", as.name)
 		assert.Equal(t, 3*arrows, eval[int](b, "document.querySelectorAll('td .spark[d^=M]').length"))
 	}
-	b.awaitText(".troubles li", "123 events of order.created since the start: 100 poison, since it said that they can never succeed; 23 exhausted")
+	b.awaitText(".troubles li", "123 events of order.created wait as dead letters of reserve-stock. It set aside since the start: 100 poison, since it said that they can never succeed; 23 exhausted")
 	b.awaitText(".troubles li", "behind: it handles 100/s, and 346/s arrive")
 	b.awaitText(".troubles li", "123 records of")
 	assert.Equal(t, 5, eval[int](b, "document.querySelectorAll('.troubles a').length"), "each that has dead letters leads to them")

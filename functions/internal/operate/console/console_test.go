@@ -279,13 +279,16 @@ func TestTheFlowHasTheNumbersOfEachArrow(t *testing.T) {
 	type flow struct {
 		Topics  map[string]struct{ Total int }
 		Sources map[string]struct {
-			Lag, DeadLetters, Lost int
-			Reasons                map[string]int
+			Lag, Open, Lost int
+			Reasons         map[string]int
 		}
 	}
+	b.setAside("503: the mail server is away")
+	watch(b, "openletters", func(l struct{ Open int }) bool { return l.Open == 1 })
 	f := watch(b, "flow", func(f flow) bool { return f.Topics["order.created"].Total == 3 })
 	assert.Equal(t, 3, f.Sources["reserve-stock.order.created"].Lag)
-	assert.Equal(t, 1, f.Sources["reserve-stock.order.created"].DeadLetters)
+	assert.Zero(t, f.Sources["reserve-stock.order.created"].Open, "what it set aside is no longer there")
+	assert.Equal(t, 1, f.Sources["notify.order.confirmed"].Open)
 	assert.Equal(t, map[string]int{metrics.Poison: 1}, f.Sources["reserve-stock.order.created"].Reasons)
 	assert.Equal(t, 7, f.Sources["reserve-stock.order.created"].Lost)
 	assert.Zero(t, f.Sources["notify.order.failed"].Lag)

@@ -12,6 +12,7 @@ import (
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/observe/metrics"
 	"example.com/orders/functions/internal/operate/backlog"
+	"example.com/orders/functions/internal/operate/gauge"
 )
 
 // flow has the numbers on the arrows.
@@ -29,9 +30,10 @@ type traffic struct {
 type arrow struct {
 	Rate float64 `json:"rate"`
 	Lag  int64   `json:"lag"`
-	// DeadLetters is the number of the consumer's dead letters since the process began, and Reasons has it by reason.
-	DeadLetters int            `json:"deadLetters"`
-	Reasons     map[string]int `json:"reasons,omitempty"`
+	// Open is the number of the consumer's dead letters that wait for an operator, as old as the number in the navigation.
+	Open int `json:"open"`
+	// Reasons counts those that were set aside since the process began, by reason.
+	Reasons map[string]int `json:"reasons,omitempty"`
 	// Lost is the number of records that were removed before the consumer had handled them, since the process began.
 	Lost int `json:"lost"`
 }
@@ -73,16 +75,15 @@ func (c *Console) newFlow() func(context.Context) (any, error) {
 		for topic, total := range now.topics {
 			f.Topics[topic] = traffic{total, rate(before.at, now.at, before.topics[topic], total)}
 		}
-		dead, lost := c.o.Metrics.DeadLetters(), c.o.Metrics.Lost()
+		open, dead, lost := c.countOpen(), c.o.Metrics.DeadLetters(), c.o.Metrics.Lost()
 		for _, h := range c.topology.Handles {
 			consumer := metrics.Consumer{Topic: c.o.TopicPrefix + h.Topic, Function: h.Function}
 			a := arrow{
 				Rate: rate(before.at, now.at, before.handled[h.Group], now.handled[h.Group]), Lag: lags[h.Group],
-				Lost: lost[consumer], Reasons: map[string]int{},
+				Open: open[gauge.Letters{Topic: consumer.Topic, Consumer: consumer.Function}], Lost: lost[consumer], Reasons: map[string]int{},
 			}
 			for reason, n := range dead[consumer] {
 				if n > 0 {
-					a.DeadLetters += n
 					a.Reasons[reason] = n
 				}
 			}

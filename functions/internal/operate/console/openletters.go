@@ -13,6 +13,11 @@ func (c *Console) OpenLetters(ctx context.Context) (map[gauge.Letters]int, error
 	if err := c.refreshLetters(ctx, indexedWithin); err != nil {
 		return nil, err
 	}
+	return c.countOpen(), nil
+}
+
+// countOpen is OpenLetters by the index as it is.
+func (c *Console) countOpen() map[gauge.Letters]int {
 	counts := map[gauge.Letters]int{}
 	for _, l := range c.letters.Select(deadletter.Filter{State: deadletter.Open}) {
 		consumer := l.Consumer
@@ -21,5 +26,5 @@ func (c *Console) OpenLetters(ctx context.Context) (map[gauge.Letters]int, error
 		}
 		counts[gauge.Letters{Topic: l.Origin.Topic, Consumer: consumer}]++
 	}
-	return counts, nil
+	return counts
 }

@@ -18,7 +18,7 @@ export default async function flow({ main, live }) {
   const consumers = h('section', { class: 'card', 'aria-labelledby': 'arrows-title' }, h('div', { class: 'bar' }, h('h2', { id: 'arrows-title' }, 'Consumers'), h('span', { class: 'muted' }, 'Now, and the last 15 minutes')),
     h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Numbers of each arrow' }, h('table', {},
       h('thead', {}, h('tr', {}, ['Topic', 'Function', 'Rate', 'Lag', 'Time per event', 'Dead letters', 'Retries'].map((t, i) => h('th', { scope: 'col', class: i > 1 ? 'right' : null }, t)))), rows)));
-  main.append(heading('Flow', h('p', { class: 'muted' }, 'Events in flight, by the deployed wiring. Rates are over five seconds; ✕ counts dead letters since the start of the harness. A line is the rate of the last 15 minutes.')),
+  main.append(heading('Flow', h('p', { class: 'muted' }, 'Events in flight, by the deployed wiring. Rates are over five seconds; ✕ counts dead letters that wait for an operator. A line is the rate of the last 15 minutes.')),
     numbers, drawn, consumers);
   let drawing;
   let last;
@@ -73,17 +73,17 @@ export default async function flow({ main, live }) {
     for (const t of topology.topics) put(drawing.notes[`t:${t.name}`], plural(data.topics[t.name]?.total ?? 0, 'record'));
     const wrong = [];
     topology.handles.forEach((e, i) => {
-      const source = data.sources[e.group] ?? { rate: 0, lag: 0, deadLetters: 0, lost: 0, reasons: {} };
-      const state = source.deadLetters > 0 || source.lost > 0 ? 'bad' : source.lag > behind ? 'late' : source.rate > 0 || source.lag > 0 ? 'busy' : 'idle';
+      const source = data.sources[e.group] ?? { rate: 0, lag: 0, open: 0, lost: 0, reasons: {} };
+      const state = source.open > 0 || source.lost > 0 ? 'bad' : source.lag > behind ? 'late' : source.rate > 0 || source.lag > 0 ? 'busy' : 'idle';
       const why = reasonsOf(e, source, data.topics[e.topic]);
       label(drawing.arrows[`t:${e.topic} f:${e.function}`], state, [source.rate > 0 && `${perSecond(source.rate)}/s`, source.lag > 0 && `lag ${brief(source.lag)}`,
-        source.lost > 0 && `${brief(source.lost)} lost`, source.deadLetters > 0 && `✕ ${brief(source.deadLetters)}`], [`${e.topic} to ${e.function}`, ...why.map((w) => w.text)].join('. '));
+        source.lost > 0 && `${brief(source.lost)} lost`, source.open > 0 && `✕ ${brief(source.open)}`], [`${e.topic} to ${e.function}`, ...why.map((w) => w.text)].join('. '));
       wrong.push(...why.map((w) => ({ ...w, state, key: `${e.group} ${w.kind}` })));
       put(cells[i].rate.text, `${perSecond(source.rate)}/s`);
       put(cells[i].lag.text, source.lost > 0 ? `${count(source.lag)} · ${count(source.lost)} lost` : count(source.lag));
       cells[i].lag.element.dataset.state = source.lost > 0 ? 'bad' : '';
-      put(cells[i].dead, count(source.deadLetters));
-      cells[i].dead.dataset.state = source.deadLetters > 0 ? 'bad' : '';
+      put(cells[i].dead, count(source.open));
+      cells[i].dead.dataset.state = source.open > 0 ? 'bad' : '';
     });
     reconcile(troubles, wrong, (w) => w.key, (w) => h('li', {}, h('span', {}), ' ', w.kind === 'dead' ? h('a', { href: '/deadletters' }, 'Dead letters') : ''), (line, w) => {
       line.dataset.state = w.state;
@@ -107,9 +107,9 @@ const meanings = { poison: 'it said that they can never succeed', exhausted: 'th
 // reasonsOf says in sentences why an arrow is not as it should be.
 function reasonsOf(e, source, topic) {
   const all = [];
-  if (source.deadLetters > 0) {
+  if (source.open > 0) {
     const reasons = Object.entries(source.reasons ?? {}).map(([reason, n]) => `${count(n)} ${reason}${meanings[reason] ? `, since ${meanings[reason]}` : ''}`);
-    all.push({ kind: 'dead', text: `${e.function} has set aside ${plural(source.deadLetters, 'event')} of ${e.topic} since the start: ${reasons.join('; ')}.` });
+    all.push({ kind: 'dead', text: `${plural(source.open, 'event')} of ${e.topic} ${source.open === 1 ? 'waits' : 'wait'} as dead letters of ${e.function}${reasons.length ? `. It set aside since the start: ${reasons.join('; ')}` : ''}.` });
   }
   if (source.lost > 0) all.push({ kind: 'lost', text: `${plural(source.lost, 'record')} of ${e.topic} ${source.lost === 1 ? 'was' : 'were'} removed before ${e.function} handled ${source.lost === 1 ? 'it' : 'them'}: it was down for longer than the topic keeps records.` });
   if (source.lag > behind) all.push({ kind: 'late', text: `${e.function} is ${plural(source.lag, 'event')} of ${e.topic} behind: it handles ${perSecond(source.rate)}/s, and ${perSecond(topic?.rate ?? 0)}/s arrive.` });
