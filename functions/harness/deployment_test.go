@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -235,7 +234,7 @@ func TestCommandsActOnTheHarnessOfTheirFolderWhateverTheShellSays(t *testing.T) 
 	n := consumers(t, "order.created")
 	letter := p.awaitLetters(t, bare, n)[0]
 	assert.Equal(t, ours.topicPrefix()+"order.created.dlq", letter.Topic)
-	assert.Contains(t, bare.operate(t, "", "deadletters replay --all --dry-run --topic order.created"), fmt.Sprintf("%d letters would be replayed", n))
+	assert.Contains(t, bare.operate(t, "", "deadletters replay --all --dry-run --topic order.created"), counted(n, "letter", "letters")+" would be replayed")
 	assert.Contains(t, bare.operate(t, "", "deadletters replay --all --dry-run"), p.url+"/functions/reserve-stock")
 	bare.operate(t, "", "deadletters discard --all")
 	assert.Contains(t, bare.operate(t, "", "migrate"), "0 migrations applied")
