@@ -94,6 +94,14 @@ func (d *desk) give(records ...*sarama.ConsumerMessage) {
 	synctest.Wait()
 }
 
+// seen waits until nothing moves, and returns what the desk has recorded by then.
+func (d *desk) seen() (handled []string, marked int64, read int) {
+	synctest.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.handled, d.marked, d.read
+}
+
 // marks is a session that records which offset may be committed.
 type marks struct {
 	session
@@ -145,12 +153,12 @@ func TestARecordThatFailsForHalfAnHourHoldsUpItsKeyAndNothingElse(t *testing.T) 
 					d.records <- r
 					offset++
 				}
-				synctest.Wait()
+				handled, marked, _ := d.seen()
 
 				assert.Less(t, time.Since(begin), time.Second, "nothing has waited")
-				assert.Len(t, d.handled, others)
-				assert.NotContains(t, d.handled, behind)
-				assert.Zero(t, d.marked, "nothing is committed beyond the record that fails")
+				assert.Len(t, handled, others)
+				assert.NotContains(t, handled, behind)
+				assert.Zero(t, marked, "nothing is committed beyond the record that fails")
 				runtime.GC()
 				alive := 0
 				for _, p := range kept {
@@ -161,10 +169,10 @@ func TestARecordThatFailsForHalfAnHourHoldsUpItsKeyAndNothingElse(t *testing.T) 
 				assert.Less(t, alive, 1000, "what is finished is let go of")
 
 				time.Sleep(31 * time.Minute)
-				synctest.Wait()
-				assert.Len(t, d.handled, others+2)
-				assert.Equal(t, []string{"0", behind}, d.handled[others:], "the order of the key is kept")
-				assert.EqualValues(t, offset, d.marked)
+				handled, marked, _ = d.seen()
+				assert.Len(t, handled, others+2)
+				assert.Equal(t, []string{"0", behind}, handled[others:], "the order of the key is kept")
+				assert.EqualValues(t, offset, marked)
 				assert.Greater(t, attempts, 30)
 				end()
 			})
@@ -193,12 +201,13 @@ func TestReadingStopsWhenEnoughWaitsForTheFunction(t *testing.T) {
 					records[n] = entry(n, c.key(n), c.value)
 				}
 				d.give(records...)
-				assert.Equal(t, c.expected, d.read)
+				_, _, read := d.seen()
+				assert.Equal(t, c.expected, read)
 
 				close(letGo)
-				synctest.Wait()
-				assert.Len(t, d.handled, all)
-				assert.EqualValues(t, all, d.marked)
+				handled, marked, _ := d.seen()
+				assert.Len(t, handled, all)
+				assert.EqualValues(t, all, marked)
 				assert.Empty(t, d.log.String())
 				end()
 			})
@@ -232,14 +241,15 @@ func TestReadingStopsWhenTooMuchIsTriedAgain(t *testing.T) {
 					records[n] = entry(n, c.key(n), c.value)
 				}
 				d.give(records...)
-				assert.GreaterOrEqual(t, d.read, c.expected)
-				assert.LessOrEqual(t, d.read, c.expected+maxFresh, "those that were read when the first failed may be more")
+				_, _, read := d.seen()
+				assert.GreaterOrEqual(t, read, c.expected)
+				assert.LessOrEqual(t, read, c.expected+maxFresh, "those that were read when the first failed may be more")
 				assert.Equal(t, 1, strings.Count(d.log.String(), "partition paused"), "it is said, once")
 
 				time.Sleep(10 * time.Minute)
-				synctest.Wait()
-				assert.Len(t, d.handled, all)
-				assert.EqualValues(t, all, d.marked)
+				handled, marked, _ := d.seen()
+				assert.Len(t, handled, all)
+				assert.EqualValues(t, all, marked)
 				end()
 			})
 		})
@@ -273,11 +283,12 @@ func TestARetryThatHangsTakesNoPlaceFromTheOthers(t *testing.T) {
 		for n := 10; n < 100; n++ {
 			d.give(entry(n, strconv.Itoa(n), nil))
 		}
-		assert.Len(t, d.handled, 90)
+		handled, _, _ := d.seen()
+		assert.Len(t, handled, 90)
 		close(letGo)
-		synctest.Wait()
-		assert.Len(t, d.handled, 100)
-		assert.EqualValues(t, 100, d.marked)
+		handled, marked, _ := d.seen()
+		assert.Len(t, handled, 100)
+		assert.EqualValues(t, 100, marked)
 		end()
 	})
 }

@@ -30,7 +30,7 @@ const theID = "00000000-0000-7000-8000-000000004321"
 // fill inserts ten thousand rows with a statement, and updates the statistics for the server's plans.
 func fill(t *testing.T, db *sql.DB, table, columns, values string, arguments ...any) {
 	t.Helper()
-	_, err := db.ExecContext(t.Context(), fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM %s", table, columns, values, tenThousand), arguments...)
+	_, err := db.ExecContext(t.Context(), fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM %s ORDER BY n.i", table, columns, values, tenThousand), arguments...)
 	require.NoError(t, err)
 	rows, err := db.QueryContext(t.Context(), "ANALYZE TABLE "+table)
 	require.NoError(t, err)
