@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -209,6 +210,11 @@ func TestACommandThatCannotReachItsServersHasItsOwnExitCode(t *testing.T) {
 			assert.Equal(t, exitUnreachable, exitCode(err), err)
 		})
 	}
+}
+
+func TestAMissingFileIsNoServerThatCannotBeReached(t *testing.T) {
+	_, err := os.Open(filepath.Join(t.TempDir(), "none"))
+	assert.Equal(t, exitFinding, exitCode(fmt.Errorf("read the corrected value: %w", err)))
 }
 
 func TestAnInterruptIsNoFinding(t *testing.T) {

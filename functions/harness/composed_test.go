@@ -259,7 +259,7 @@ func (s *system) watched(t *testing.T) {
 	s.confirm(t)
 	s.audit(t)
 	// A command that calls the harness at the address that it finds in the container.
-	s.docker(t, "compose", "exec", "-T", "harness", "/harness", "bench", "--orders", "20", "--warmup", "1", "--skus", "1", "--lines", "1")
+	s.docker(t, "compose", "exec", "-T", "harness", "/harness", "bench", "--running", "--orders", "20", "--warmup", "1", "--skus", "1", "--lines", "1")
 	if slices.Contains(missing, "jaeger") {
 		s.awaitTraces(t)
 	}

@@ -71,10 +71,11 @@ func isAway(err error) bool {
 		const noAccessToSchema, noAccess, noSchema = 1044, 1045, 1049
 		return refused.Number == noAccessToSchema || refused.Number == noAccess || refused.Number == noSchema
 	}
-	var own *net.OpError
-	if errors.As(err, &own) && own.Op == "listen" {
-		return false
+	// Not net.Error: a missing file is one too.
+	var connection *net.OpError
+	if errors.As(err, &connection) {
+		return connection.Op != "listen"
 	}
-	var network net.Error
-	return errors.As(err, &network)
+	var name *net.DNSError
+	return errors.As(err, &name)
 }
