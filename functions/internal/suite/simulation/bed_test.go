@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -109,7 +110,7 @@ func (b *bed) start(t testing.TB, service knative.Service) (functions.Function, 
 	base.DB = m.db
 	base.Now = func() time.Time { return b.run.now.Add(b.run.skew(service.Name)) }
 	base.NewID = func() string { return newID(base.Now(), b.run.ids) }
-	base.Log = slog.New(mailLog{b})
+	base.Log = slog.New(mailLog{b, &sync.Mutex{}})
 	switch f := f.(type) {
 	case *publishoutbox.Function:
 		f.Publisher = publisher{b}
@@ -131,8 +132,11 @@ func newID(at time.Time, random *rand.Rand) string {
 	return id.String()
 }
 
-// mailLog reads the log lines of notify's mails, and drops all others.
-type mailLog struct{ bed *bed }
+// mailLog reads the log lines of notify's mails, of which those of a batch come at the same time, and drops all others.
+type mailLog struct {
+	bed *bed
+	mu  *sync.Mutex
+}
 
 func (mailLog) Enabled(context.Context, slog.Level) bool { return true }
 func (h mailLog) WithAttrs([]slog.Attr) slog.Handler     { return h }
@@ -143,6 +147,8 @@ func (h mailLog) Handle(_ context.Context, r slog.Record) error {
 	}
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key == "event_id" {
+			h.mu.Lock()
+			defer h.mu.Unlock()
 			h.bed.run.notified = append(h.bed.run.notified, a.Value.String())
 		}
 		return a.Key != "event_id"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -237,9 +238,11 @@ type mailer struct{ run *run }
 
 var errMail = errors.New("the mail server is away")
 
-// Send accepts a mail or fails.
-func (m mailer) Send(context.Context, notify.Mail) error {
-	if m.run.faulty && m.run.chance(10) {
+// Send accepts a mail or fails. Those of a batch come at the same time: which ones fail does not depend on their order.
+func (m mailer) Send(_ context.Context, mail notify.Mail) error {
+	h := fnv.New64a()
+	fmt.Fprint(h, mail.MessageID, m.run.now)
+	if m.run.faulty && h.Sum64()%100 < 10 {
 		return errMail
 	}
 	return nil
