@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -41,9 +40,7 @@ func auditCommand(ctx context.Context, o options, out streams, grace time.Durati
 		return unreachable(err) // which is no finding
 	}
 	if asJSON {
-		encoder := json.NewEncoder(out.stdout)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(report)
+		err = writeJSON(out, report)
 	} else {
 		err = folded(out.stdout, func(w io.Writer) error {
 			report.Write(w)

@@ -19,12 +19,12 @@ func (c *Console) OpenLetters(ctx context.Context) (map[gauge.Letters]int, error
 // countOpen is OpenLetters by the index as it is.
 func (c *Console) countOpen() map[gauge.Letters]int {
 	counts := map[gauge.Letters]int{}
-	for _, l := range c.letters.Select(deadletter.Filter{State: deadletter.Open}) {
+	c.letters.Each(deadletter.Filter{State: deadletter.Open}, func(l *deadletter.Summary) {
 		consumer := l.Consumer
 		if l.Forged {
 			consumer = ""
 		}
 		counts[gauge.Letters{Topic: l.Origin.Topic, Consumer: consumer}]++
-	}
+	})
 	return counts
 }

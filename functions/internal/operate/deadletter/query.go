@@ -88,15 +88,21 @@ func (x *Index) Page(f Filter, skip, n int) Page {
 
 // Select returns all letters that f selects.
 func (x *Index) Select(f Filter) (selected []Summary) {
+	x.Each(f, func(l *Summary) { selected = append(selected, *l) })
+	return selected
+}
+
+// Each calls do for all letters that f selects, without copying them. do must neither change nor keep a letter, nor use the
+// index.
+func (x *Index) Each(f Filter, do func(*Summary)) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	grouped := f.grouped()
 	x.each(func(e *entry) {
 		if f.selectsBut(e) && (f.State == "" || f.State == e.State) && grouped(e) {
-			selected = append(selected, e.Summary)
+			do(&e.Summary)
 		}
 	})
-	return selected
 }
 
 // At returns the letters at places, as far as they exist.

@@ -1,8 +1,23 @@
 // Before each change a dialog shows its effects and asks for a reason, which is recorded.
-import { h, toast, when } from './dom.js';
+import { h, popUp, toast, when } from './dom.js';
 import { request } from './http.js';
 
 const remembered = 'orders.console.actor';
+
+// forRecord returns the fields for what is recorded with a change.
+export function forRecord(prefix) {
+  const reason = h('input', { id: `${prefix}-reason`, maxlength: 200, autocomplete: 'off' });
+  const actor = h('input', { id: `${prefix}-actor`, maxlength: 40, autocomplete: 'off' });
+  actor.value = localStorage.getItem(remembered) ?? '';
+  return {
+    element: h('div', { class: 'fields' }, h('label', { for: `${prefix}-reason` }, 'Reason, for the record'), reason,
+      h('label', { for: `${prefix}-actor` }, 'Your name, for the record'), actor),
+    values() {
+      localStorage.setItem(remembered, actor.value);
+      return { reason: reason.value, actor: actor.value };
+    },
+  };
+}
 
 // ask shows the effects of a change by a dry run, makes the change once it is confirmed, and calls done with the results.
 export async function ask({ title, path, body, verb, danger = false, done = () => {} }) {
@@ -14,26 +29,21 @@ export async function ask({ title, path, body, verb, danger = false, done = () =
     return;
   }
   const possible = plan.filter((r) => r.ok).length;
-  const reason = h('input', { id: 'ask-reason', maxlength: 200, autocomplete: 'off' });
-  const actor = h('input', { id: 'ask-actor', maxlength: 40, autocomplete: 'off' });
-  actor.value = localStorage.getItem(remembered) ?? '';
+  const record = forRecord('ask');
   const confirm = h('button', { type: 'submit', class: danger ? 'danger' : 'primary', disabled: possible === 0 }, verb);
   const cancel = h('button', { type: 'button', click: () => dialog.close() }, 'Cancel');
   const form = h('form', { class: 'stack' },
     h('h2', { id: 'ask-title' }, title),
     h('p', { class: 'muted' }, `Dry run: ${possible} of ${plan.length} can be done.`),
     results(plan),
-    h('div', { class: 'fields' },
-      h('label', { for: 'ask-reason' }, 'Reason, for the record'), reason,
-      h('label', { for: 'ask-actor' }, 'Your name, for the record'), actor),
+    record.element,
     h('div', { class: 'actions' }, cancel, confirm));
   const dialog = h('dialog', { 'aria-labelledby': 'ask-title' }, form);
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     confirm.disabled = true;
-    localStorage.setItem(remembered, actor.value);
     try {
-      const came = await request('POST', path, { ...body, reason: reason.value, actor: actor.value, dryRun: false });
+      const came = await request('POST', path, { ...body, ...record.values(), dryRun: false });
       const good = came.filter((r) => r.ok).length;
       toast(`${good} of ${came.length} ${came.length === 1 ? came[0].detail : 'done'}`, good < came.length);
       done(came);
@@ -48,9 +58,7 @@ export async function ask({ title, path, body, verb, danger = false, done = () =
       confirm.disabled = false;
     }
   });
-  dialog.addEventListener('close', () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
+  popUp(dialog);
   (possible ? confirm : cancel).focus();
 }
 
@@ -71,9 +79,7 @@ export async function inspect(title, path, content) {
   const dialog = h('dialog', { class: 'wide', 'aria-labelledby': 'inspect-title' }, h('div', { class: 'stack' },
     h('h2', { id: 'inspect-title' }, title), content(full),
     h('div', { class: 'actions' }, h('button', { type: 'button', autofocus: true, click: () => dialog.close() }, 'Close'))));
-  dialog.addEventListener('close', () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
+  popUp(dialog);
 }
 
 // record is the list of the last actions of operators.

@@ -78,6 +78,13 @@ export function toast(text, bad = false) {
   setTimeout(() => line.remove(), bad ? 12_000 : 5_000);
 }
 
+// popUp shows a dialog, and removes it when it is closed.
+export function popUp(dialog) {
+  dialog.addEventListener('close', () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
 export const heading = (title, ...rest) => h('div', { class: 'heading' }, h('h1', {}, title), ...rest);
 
 // pretty formats JSON for people.

@@ -1,8 +1,8 @@
 // A letter: what it says, what was done about it, how it differs from others, and a corrected copy of it.
-import { h, badge, when, toast } from './dom.js';
+import { h, popUp, badge, when, toast } from './dom.js';
 import { request } from './http.js';
 import { diff, readable } from './diff.js';
-import { forRecord } from './letterjobs.js';
+import { forRecord } from './ask.js';
 
 export const keyOf = (l) => `${l.topic}/${l.partition}/${l.offset}`;
 export const forged = 'No source has this function, topic and dead-letter topic together: it cannot be replayed.';
@@ -33,13 +33,9 @@ export async function showLetter(key, closed) {
     headers(full), history(full), comparison(full), correction(full, () => dialog.close()),
     h('div', { class: 'actions' }, h('button', { type: 'button', autofocus: true, click: () => dialog.close() }, 'Close'))));
   dialog.addEventListener('click', (event) => event.target.closest('a') && dialog.close());
-  dialog.addEventListener('close', () => {
-    dialog.remove();
-    closed();
-  });
+  dialog.addEventListener('close', closed);
   document.querySelector('dialog[open]')?.close(); // of another letter, if the address has changed
-  document.body.append(dialog);
-  dialog.showModal();
+  popUp(dialog);
 }
 
 function facts(full) {

@@ -1,27 +1,12 @@
 // Actions on many letters: what they would do, their progress, and what became of each letter.
-import { h, put, reconcile, count, when, toast } from './dom.js';
+import { h, popUp, put, reconcile, count, when, toast } from './dom.js';
 import { request } from './http.js';
+import { forRecord } from './ask.js';
 
 export const letters = (n) => `${count(n)} ${n === 1 ? 'letter' : 'letters'}`;
 
-const remembered = 'orders.console.actor';
 const doing = { replay: 'Replaying', park: 'Parking', discard: 'Discarding' };
 const did = { replay: 'replayed', park: 'parked', discard: 'discarded' };
-
-// forRecord returns the fields for what is recorded with a change.
-export function forRecord(prefix) {
-  const reason = h('input', { id: `${prefix}-reason`, maxlength: 200, autocomplete: 'off' });
-  const actor = h('input', { id: `${prefix}-actor`, maxlength: 40, autocomplete: 'off' });
-  actor.value = localStorage.getItem(remembered) ?? '';
-  return {
-    element: h('div', { class: 'fields' }, h('label', { for: `${prefix}-reason` }, 'Reason, for the record'), reason,
-      h('label', { for: `${prefix}-actor` }, 'Your name, for the record'), actor),
-    values() {
-      localStorage.setItem(remembered, actor.value);
-      return { reason: reason.value, actor: actor.value };
-    },
-  };
-}
 
 // startJob asks for a confirmation of a change, of which it shows the effects, and starts it.
 export async function startJob({ action, verb, danger, what, started }) {
@@ -54,9 +39,7 @@ export async function startJob({ action, verb, danger, what, started }) {
       confirm.disabled = false;
     }
   });
-  dialog.addEventListener('close', () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
+  popUp(dialog);
   (plan.possible ? confirm : cancel).focus();
 }
 

@@ -1,5 +1,5 @@
 // An order: its saga as a timeline, from what its services have stored.
-import { h, put, reconcile, heading, badge, money, when, clock, duration, micros, toast, pretty } from './dom.js';
+import { h, popUp, put, reconcile, heading, badge, money, when, clock, duration, micros, toast, pretty } from './dom.js';
 import { request } from './http.js';
 
 export default function order({ main, live }, id) {
@@ -32,9 +32,7 @@ export default function order({ main, live }, id) {
         toast(failure.message, true);
       }
     }
-    dialog.addEventListener('close', () => dialog.remove());
-    document.body.append(dialog);
-    dialog.showModal();
+    popUp(dialog);
   }
 
   function show(data) {
