@@ -22,7 +22,7 @@ func config(clientID string) *sarama.Config {
 	c.Metadata.Retry.Backoff = 200 * time.Millisecond
 	c.Metadata.Full = false
 	c.ChannelBufferSize = 64
-	secured.Load().apply(c)
+	Apply(c)
 	return c
 }
 

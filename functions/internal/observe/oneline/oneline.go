@@ -1,4 +1,4 @@
-// Package oneline makes untrusted text fit to be stored in a column and shown on a terminal.
+// Package oneline makes untrusted text fit to be stored in a column and shown on a terminal, and masks the addresses in it.
 package oneline
 
 import (

@@ -1,4 +1,5 @@
-package kafka
+// Package scram is the client's side of a SCRAM authentication at a Kafka broker, for clients of sarama.
+package scram
 
 import (
 	"crypto/hmac"
@@ -17,11 +18,12 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// scram is the client's side of one SCRAM authentication (RFC 5802, and RFC 7677 for SHA-256), without channel binding.
-// Names and passwords are printable ASCII.
-type scram struct {
-	mechanism string
-	nonce     string // of the client; Begin generates it if it is ""
+// Client authenticates once (RFC 5802, and RFC 7677 for SHA-256), without channel binding. Names and passwords are printable
+// ASCII.
+type Client struct {
+	Mechanism string // SCRAM-SHA-256 or SCRAM-SHA-512
+
+	nonce string // of the client; Begin generates it if it is ""
 
 	hash            func() hash.Hash
 	password        string
@@ -32,14 +34,14 @@ type scram struct {
 }
 
 // Begin sets the name and the password.
-func (s *scram) Begin(user, password, _ string) error {
-	switch s.mechanism {
+func (s *Client) Begin(user, password, _ string) error {
+	switch s.Mechanism {
 	case sarama.SASLTypeSCRAMSHA256:
 		s.hash = sha256.New
 	case sarama.SASLTypeSCRAMSHA512:
 		s.hash = sha512.New
 	default:
-		return fmt.Errorf("unknown SCRAM mechanism %q", s.mechanism)
+		return fmt.Errorf("unknown SCRAM mechanism %q", s.Mechanism)
 	}
 	if s.nonce == "" {
 		s.nonce = rand.Text()
@@ -53,7 +55,7 @@ func (s *scram) Begin(user, password, _ string) error {
 const header64, gs2Header = "biws", "n,,"
 
 // Step answers the server's message; the first is "".
-func (s *scram) Step(challenge string) (string, error) {
+func (s *Client) Step(challenge string) (string, error) {
 	s.step++
 	switch s.step {
 	case 1:
@@ -68,22 +70,23 @@ func (s *scram) Step(challenge string) (string, error) {
 }
 
 // Done returns whether the server has proved that it knows the password, too.
-func (s *scram) Done() bool { return s.done }
+func (s *Client) Done() bool { return s.done }
 
 const (
-	fewestIterations = 4096 // RFC 7677, 4
+	// FewestIterations are those that a server must ask for (RFC 7677, 4).
+	FewestIterations = 4096
 	mostIterations   = 1_000_000
 )
 
-func (s *scram) prove(first string) (string, error) {
+func (s *Client) prove(first string) (string, error) {
 	fields := attributes(first)
 	salt, err := base64.StdEncoding.DecodeString(fields["s"])
 	if err != nil || len(salt) == 0 {
 		return "", fmt.Errorf("the server's first SCRAM message has no salt: %q", first)
 	}
 	iterations, err := strconv.Atoi(fields["i"])
-	if err != nil || iterations < fewestIterations || iterations > mostIterations {
-		return "", fmt.Errorf("the server asks for %q SCRAM iterations: allowed are %d to %d", fields["i"], fewestIterations, mostIterations)
+	if err != nil || iterations < FewestIterations || iterations > mostIterations {
+		return "", fmt.Errorf("the server asks for %q SCRAM iterations: allowed are %d to %d", fields["i"], FewestIterations, mostIterations)
 	}
 	if nonce := fields["r"]; !strings.HasPrefix(nonce, s.nonce) || nonce == s.nonce {
 		return "", errors.New("the server's SCRAM nonce does not continue the client's")
@@ -104,7 +107,7 @@ func (s *scram) prove(first string) (string, error) {
 	return withoutProof + ",p=" + base64.StdEncoding.EncodeToString(proof), nil
 }
 
-func (s *scram) verify(final string) error {
+func (s *Client) verify(final string) error {
 	fields := attributes(final)
 	if reason := fields["e"]; reason != "" {
 		return fmt.Errorf("the server refuses the user or the password: %s", reason)
@@ -117,7 +120,7 @@ func (s *scram) verify(final string) error {
 	return nil
 }
 
-func (s *scram) mac(key []byte, message string) []byte {
+func (s *Client) mac(key []byte, message string) []byte {
 	h := hmac.New(s.hash, key)
 	h.Write([]byte(message))
 	return h.Sum(nil)
