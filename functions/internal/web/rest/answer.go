@@ -63,6 +63,12 @@ func classify(err error) *Problem {
 	return NewProblem(http.StatusInternalServerError, "something broke on the server; its log has the reason under the correlation id")
 }
 
+// Mux takes the patterns of http.ServeMux.
+type Mux interface {
+	Handle(pattern string, handler http.Handler)
+	HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request))
+}
+
 // NotFound answers an unknown path.
 func NotFound(http.ResponseWriter, *http.Request) error {
 	return NewProblem(http.StatusNotFound, "there is nothing at this path")

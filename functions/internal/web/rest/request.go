@@ -166,7 +166,7 @@ func parseKey(text string) (string, bool) {
 	return key.String(), key.Len() >= 1 && key.Len() <= maxKey
 }
 
-// Anonymous is the principal of every request, since there is no login.
+// Anonymous is the principal of a request without an owner: nobody logs in, or the harness itself makes it.
 const Anonymous = "anonymous"
 
 // KeyHash returns the hash of an idempotency key, as it is stored. The same key with another method, path or principal is
