@@ -31,6 +31,12 @@ func ValidOrderID(s string) bool {
 	return fits(s, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx")
 }
 
+// FirstOrderID returns the lowest id of an order of time t: ids are UUIDv7, which sort by time (RFC 9562, 5.7).
+func FirstOrderID(t time.Time) string {
+	text := fmt.Sprintf("%012x", t.UnixMilli())
+	return text[:8] + "-" + text[8:] + "-7000-8000-000000000000"
+}
+
 // ValidSKU returns whether s is 1 to 64 of [A-Za-z0-9._-], and neither "." nor "..", which URL paths drop.
 func ValidSKU(s string) bool { return validStoredSKU(s) && s != "." && s != ".." }
 
@@ -46,11 +52,19 @@ func ValidCorrelationID(s string) bool {
 	})
 }
 
-// validReason returns whether s is 1 to 64 of [a-z0-9_]. The set of reasons is open, so a new reason needs no new version.
-func validReason(s string) bool {
+// ValidReason returns whether s is 1 to 64 of [a-z0-9_]. The set of reasons is open, so a new reason needs no new version.
+func ValidReason(s string) bool {
 	return madeOf(s, maxReason, func(b byte) bool {
 		return 'a' <= b && b <= 'z' || '0' <= b && b <= '9' || b == '_'
 	})
+}
+
+// ValidReference returns whether s can be a gateway's name of an authorization or a refund: 1 to 128 of [A-Za-z0-9._:-].
+func ValidReference(s string) bool { return ValidCorrelationID(s) }
+
+// ValidCurrency returns whether s has the form of an ISO 4217 code: three capital letters.
+func ValidCurrency(s string) bool {
+	return len(s) == 3 && madeOf(s, 3, func(b byte) bool { return 'A' <= b && b <= 'Z' })
 }
 
 // validText returns whether s is a String of the CloudEvents specification: Unicode without control characters, surrogates
@@ -154,7 +168,7 @@ func (c *checks) email(s string) {
 }
 
 func (c *checks) reason(s string) {
-	if !validReason(s) {
+	if !ValidReason(s) {
 		c.fail("reason", fmt.Sprintf("must be 1 to %d of a-z, 0-9 and _", maxReason))
 	}
 }
@@ -165,12 +179,28 @@ func (c *checks) time(t time.Time) {
 	}
 }
 
-func (c *checks) total(amount int64) bool {
+func (c *checks) total(amount int64) bool { return c.minorUnits("totalAmount", amount) }
+
+func (c *checks) amount(amount int64) bool { return c.minorUnits("amount", amount) }
+
+func (c *checks) minorUnits(field string, amount int64) bool {
 	within := 0 <= amount && amount <= MaxTotal
 	if !within {
-		c.fail("totalAmount", fmt.Sprintf("must be 0 to %d minor units", int64(MaxTotal)))
+		c.fail(field, fmt.Sprintf("must be 0 to %d minor units", int64(MaxTotal)))
 	}
 	return within
+}
+
+func (c *checks) currency(s string) {
+	if !ValidCurrency(s) {
+		c.fail("currency", "must be an ISO 4217 code like EUR")
+	}
+}
+
+func (c *checks) reference(s string) {
+	if !ValidReference(s) {
+		c.fail("reference", fmt.Sprintf("must be 1 to %d of A-Z, a-z, 0-9 and . _ : -", maxCorrelationID))
+	}
 }
 
 // items returns the Total of the items, and whether all of them, and the total, are within bounds.

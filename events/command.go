@@ -36,6 +36,34 @@ func ParseCreateOrder(data []byte) (CreateOrder, error) {
 	return c, nil
 }
 
+// NoPrice stands for the unit price of an item whose request leaves it to the catalogue.
+const NoPrice = -1
+
+// ParseUnpricedOrder is ParseCreateOrder where the catalogue has the prices: an item may leave out unitPrice, and has NoPrice
+// then.
+func ParseUnpricedOrder(data []byte) (CreateOrder, error) {
+	o, err := strictjson.Parse(data)
+	if err != nil {
+		return CreateOrder{}, err
+	}
+	c := CreateOrder{CustomerEmail: o.String("customerEmail")}
+	var unpriced []int
+	for i, line := range o.Objects("items") {
+		price, given := line.OptionalInt("unitPrice")
+		if !given {
+			unpriced = append(unpriced, i)
+		}
+		c.Items = append(c.Items, Item{SKU: line.String("sku"), Quantity: line.Int("quantity"), UnitPrice: price})
+	}
+	if err := judge(o, c.Validate()); err != nil { // 0 is within the bounds of a price
+		return CreateOrder{}, err
+	}
+	for _, i := range unpriced {
+		c.Items[i].UnitPrice = NoPrice
+	}
+	return c, nil
+}
+
 // Validate checks all bounds, including the total's; it returns strictjson.Violations.
 func (c CreateOrder) Validate() error {
 	bounds := checks{command: true}

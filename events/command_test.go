@@ -95,3 +95,22 @@ func TestParseCancelOrderRefusesAllButAnOrderID(t *testing.T) {
 		assert.ElementsMatch(t, fields, fieldsOf(t, err), body)
 	}
 }
+
+func TestParseUnpricedOrderKnowsWhichPricesWereLeftOut(t *testing.T) {
+	read := func(items string) (events.CreateOrder, error) {
+		return events.ParseUnpricedOrder([]byte(`{"customerEmail":"alice@example.com","items":[` + items + `]}`))
+	}
+	order, err := read(`{"sku":"A","quantity":1},{"sku":"B","quantity":2,"unitPrice":0},{"sku":"C","quantity":3,"unitPrice":7}`)
+	require.NoError(t, err)
+	assert.Equal(t, []events.Item{{SKU: "A", Quantity: 1, UnitPrice: events.NoPrice}, {SKU: "B", Quantity: 2}, {SKU: "C", Quantity: 3, UnitPrice: 7}}, order.Items)
+	free, err := read(`{"sku":"A","quantity":1,"unitPrice":0},{"sku":"B","quantity":2,"unitPrice":0},{"sku":"C","quantity":3,"unitPrice":7}`)
+	require.NoError(t, err)
+	assert.NotEqual(t, free.Fingerprint(), order.Fingerprint())
+
+	for _, item := range []string{`{"sku":"A","quantity":1,"unitPrice":-1}`, `{"sku":"A","quantity":1,"unitPrice":null}`, `{"sku":"A","quantity":1,"unitPrice":"1"}`, `{"sku":"A","quantity":1,"price":1}`, `{"sku":"A"}`, `7`} {
+		_, err := read(item)
+		assert.Error(t, err, item)
+	}
+	_, err = events.ParseCreateOrder([]byte(`{"customerEmail":"alice@example.com","items":[{"sku":"A","quantity":1}]}`))
+	assert.Error(t, err)
+}

@@ -12,37 +12,38 @@ import (
 	"example.com/orders/events/strictjson"
 )
 
-// ErrUnknownVersion means that this consumer does not know the version of the data: it is older than the producer.
+// ErrUnknownVersion means that this consumer does not know the version of the data: it is older than the producer. A newer
+// consumer can read the event.
 var ErrUnknownVersion = errors.New("unknown version")
 
 // MaxEventID is the length of the longest id of a fact, in characters: consumers store it.
 const MaxEventID = 128
 
-// Decode reads the data of e, which must be a fact T from T's source, in T's version, with exactly its fields, within bounds
-// and about the order in e's subject. Every error is permanent: a retry fails again. Faults of the data itself are
-// strictjson.Violations.
+// Decode reads the data of e, which must be a fact of T's type from T's source, in T's version or an older one, with exactly
+// the fields of that version, within its bounds and about the order in e's subject. It returns an older version upcast to T.
+// Every error is permanent: a retry fails again. Faults of the data itself are strictjson.Violations.
 func Decode[T Data](e event.Event) (T, error) {
 	var fact T
 	d, err := decode(fact, e)
 	if err != nil {
 		return fact, fmt.Errorf("decode %s %q: %w", fact.Type(), e.ID(), err)
 	}
-	return d.(T), nil //nolint:forcetypeassert // decode returns the type that it is given
+	return upcastTo(fact, d).(T), nil //nolint:forcetypeassert // there is one Go type for each version of a type
 }
 
 // Check returns an error unless e is a fact that Decode reads as the one of its type.
 func Check(e event.Event) error {
-	for _, fact := range facts {
-		if fact.Type() == e.Type() {
-			if _, err := decode(fact, e); err != nil {
-				return fmt.Errorf("decode %s %q: %w", e.Type(), e.ID(), err)
-			}
-			return nil
-		}
+	fact := newest(e.Type())
+	if fact == nil {
+		return fmt.Errorf("no fact has the type %q", e.Type())
 	}
-	return fmt.Errorf("no fact has the type %q", e.Type())
+	if _, err := decode(fact, e); err != nil {
+		return fmt.Errorf("decode %s %q: %w", e.Type(), e.ID(), err)
+	}
+	return nil
 }
 
+// decode returns the data in the version in which it was written.
 func decode(want Data, e event.Event) (Data, error) {
 	if e.Type() != want.Type() {
 		return nil, fmt.Errorf("type is %q", e.Type())
@@ -60,21 +61,18 @@ func decode(want Data, e event.Event) (Data, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Check the version first: in another version all other complaints are meaningless.
-	switch version := o.Int("version"); version {
-	case int64(want.Version()):
-	case 0:
-		o.Fail("version", "must be 1 or more")
-	default:
-		return nil, fmt.Errorf("%w %d", ErrUnknownVersion, version)
+	// Read the version first: in another version all other complaints are meaningless.
+	written, err := writtenVersion(want, o)
+	if err != nil {
+		return nil, err
 	}
-	if schema := e.DataSchema(); schema != "" && schema != schemaURI(want) {
-		return nil, fmt.Errorf("data schema is %q, not %s", schema, schemaURI(want))
+	if schema := e.DataSchema(); schema != "" && schema != schemaURI(written) {
+		return nil, fmt.Errorf("data schema is %q, not %s", schema, schemaURI(written))
 	}
 	if o.String("eventType") != want.Type() {
 		o.Fail("eventType", "must be "+want.Type())
 	}
-	d := want.read(o)
+	d := written.read(o)
 	if err := judge(o, d.Validate()); err != nil {
 		return nil, err
 	}
@@ -82,6 +80,33 @@ func decode(want Data, e event.Event) (Data, error) {
 		return nil, fmt.Errorf("orderId is %s, but the subject is %q", d.Subject(), e.Subject())
 	}
 	return d, nil
+}
+
+// writtenVersion returns the fact of want's type in the version that o was written in. Without a usable number it adds a
+// violation and returns want itself.
+func writtenVersion(want Data, o *strictjson.Object) (Data, error) {
+	number := o.Int("version")
+	if number == 0 {
+		o.Fail("version", "must be 1 or more")
+		return want, nil
+	}
+	written := version(want.Type(), number)
+	if written == nil || written.Version() > want.Version() {
+		return nil, fmt.Errorf("%w %d: this program reads %s", ErrUnknownVersion, number, readable(want))
+	}
+	return written, nil
+}
+
+// readable names the versions that Decode reads as want.
+func readable(want Data) string {
+	oldest := want.Version()
+	for version(want.Type(), int64(oldest-1)) != nil {
+		oldest--
+	}
+	if oldest == want.Version() {
+		return fmt.Sprintf("version %d", oldest)
+	}
+	return fmt.Sprintf("versions %d to %d", oldest, want.Version())
 }
 
 // checkAttributes refuses an id that consumers cannot store, and text that CloudEvents allows in no attribute. Type, source,

@@ -21,6 +21,10 @@ const (
 
 var email, local = regexp.MustCompile(emailPattern), regexp.MustCompile(localPattern)
 
+// Forgotten stands in place of the address of a customer whose personal data was removed. No mail can go there: the domain
+// is reserved for that (RFC 2606).
+const Forgotten = "forgotten@customer.invalid"
+
 // validEmail returns whether every relay accepts s: a bare ASCII address whose domain is a host name of at least two labels.
 func validEmail(s string) bool {
 	return len(s) <= MaxEmail && email.MatchString(s) && local.MatchString(s)

@@ -115,6 +115,13 @@ func TestOrdersAreRefusedFromAddressesThatARelayCannotSendTo(t *testing.T) {
 	}
 }
 
+func TestFactsAboutForgottenCustomersAreEmittedAndRead(t *testing.T) {
+	e, err := events.New(events.OrderCanceled{OrderID: orderID, CustomerEmail: events.Forgotten, PreviousStatus: events.StatusConfirmed, CreatedAt: createdAt}, 3, createdAt, events.Cause{})
+	require.NoError(t, err)
+	_, err = events.Decode[events.OrderCanceled](e)
+	assert.NoError(t, err)
+}
+
 func TestOrdersOfSKUsThatArePathsAreRefused(t *testing.T) {
 	schema := schemaOf(t, events.OrderCreateType)
 	for sku, ok := range map[string]bool{".": false, "..": false, "...": true, ".a": true, "a.": true} {
@@ -129,21 +136,29 @@ func TestOrdersOfSKUsThatArePathsAreRefused(t *testing.T) {
 // TestFactsAboutOldOrdersAreEmittedAndRead follows an order that was accepted under the older rules to its end.
 func TestFactsAboutOldOrdersAreEmittedAndRead(t *testing.T) {
 	for name, email := range oldAddresses {
+		created := events.OrderCreated{
+			OrderID: orderID, CustomerEmail: email, Items: []events.Item{{SKU: "..", Quantity: 1, UnitPrice: 1}}, TotalAmount: 1,
+			Currency: "EUR", Channel: events.ChannelHTTP, CreatedAt: createdAt,
+		}
 		facts := []events.Data{
-			events.OrderCreated{OrderID: orderID, CustomerEmail: email, Items: []events.Item{{SKU: "..", Quantity: 1, UnitPrice: 1}}, TotalAmount: 1, CreatedAt: createdAt},
+			created, created.V1(),
 			events.InventoryRejected{OrderID: orderID, Reason: events.ReasonUnknownSKU, Shortages: []events.Shortage{{SKU: "..", Requested: 1}}, CreatedAt: createdAt},
 			events.OrderConfirmed{OrderID: orderID, CustomerEmail: email, TotalAmount: 1, CreatedAt: createdAt},
 			events.OrderFailed{OrderID: orderID, CustomerEmail: email, Reason: events.ReasonUnknownSKU, Shortages: []events.Shortage{{SKU: "..", Requested: 1}}, CreatedAt: createdAt},
 			events.OrderCanceled{OrderID: orderID, CustomerEmail: email, PreviousStatus: events.StatusPending, CreatedAt: createdAt},
 		}
 		for i, fact := range facts {
-			t.Run(fmt.Sprintf("%s, %s", fact.Type(), name), func(t *testing.T) {
+			contract := fact.Type()
+			if fact.Type() == events.OrderCreatedType && fact.Version() == 1 {
+				contract = orderCreatedV1
+			}
+			t.Run(fmt.Sprintf("%s, %s", contract, name), func(t *testing.T) {
 				e, err := events.New(fact, i+1, createdAt, events.Cause{})
 				require.NoError(t, err)
-				read, err := readers[fact.Type()](e)
+				read, err := readers[contract](e)
 				require.NoError(t, err)
 				assert.Equal(t, fact, read)
-				assert.NoError(t, checkSchema(t, schemaOf(t, fact.Type()), e.Data()))
+				assert.NoError(t, checkSchema(t, schemaOf(t, contract), e.Data()))
 			})
 		}
 	}

@@ -46,37 +46,45 @@ type Data interface {
 	settled() Data
 }
 
-// facts are all facts there are.
+// facts are all versions of all facts.
 var facts = []Data{
 	InventoryRejected{},
 	InventoryReleased{},
 	InventoryReserved{},
 	OrderCanceled{},
 	OrderConfirmed{},
+	OrderCreatedV1{},
 	OrderCreated{},
 	OrderFailed{},
+	PaymentAuthorized{},
+	PaymentDeclined{},
+	PaymentRefunded{},
 }
 
 // Types returns the types of all facts, which are the names of their topics.
 func Types() []string {
-	types := make([]string, len(facts))
-	for n, fact := range facts {
-		types[n] = fact.Type()
+	var types []string
+	for _, c := range Contracts() {
+		if c.Newest {
+			types = append(types, c.Type)
+		}
 	}
 	return types
 }
 
 // SourceOf returns the source of the facts of a type, empty when there is no such type.
 func SourceOf(eventType string) string {
-	for _, fact := range facts {
-		if fact.Type() == eventType {
-			return fact.Source()
-		}
+	if fact := newest(eventType); fact != nil {
+		return fact.Source()
 	}
 	return ""
 }
 
-// Schemas returns the JSON Schemas: one file "<type>.v<version>.json" for each fact,
+// SchemaOf returns the database schema whose outbox has the facts of a type, which is the name in their source; empty when there
+// is no such type.
+func SchemaOf(eventType string) string { return strings.TrimPrefix(SourceOf(eventType), "/") }
+
+// Schemas returns the JSON Schemas: one file "<type>.v<version>.json" for each version of a fact,
 // and one for the command order.create.
 func Schemas() fs.FS {
 	sub, err := fs.Sub(schemas, "schemas")
@@ -86,7 +94,7 @@ func Schemas() fs.FS {
 	return sub
 }
 
-// Examples returns the data of an event of each type, in files with the names of the schemas.
+// Examples returns the data of an event of each version, in files with the names of the schemas.
 func Examples() fs.FS {
 	sub, err := fs.Sub(examples, "testdata")
 	if err != nil {
@@ -120,7 +128,7 @@ func CauseOf(e event.Event) Cause {
 	}
 }
 
-// New returns the nth fact (from 1) that d's source emits about d's order, with the time at. It fails for data out of
+// New returns the nth fact (from 1) that d's source emits about d's order, in d's version, with the time at. It fails for data out of
 // bounds, n < 1, a time that cannot be written, and ids in cause out of their bounds.
 func New(d Data, n int, at time.Time, cause Cause) (event.Event, error) {
 	e, err := build(d.settled(), n, wireTime(at), cause)
@@ -188,10 +196,6 @@ func ParseID(id string) (orderID string, n int, err error) {
 		return "", 0, fmt.Errorf("event id %q is not {orderId}#{n}", id)
 	}
 	return orderID, n, nil
-}
-
-func schemaURI(d Data) string {
-	return fmt.Sprintf("https://example.com/orders/schemas/%s.v%d.json", d.Type(), d.Version())
 }
 
 // extensions returns the extensions of e for reading only: the method of the event copies them.

@@ -29,7 +29,7 @@ func TestNewSetsEveryAttribute(t *testing.T) {
 	assert.Equal(t, orderID, e.Subject())
 	assert.Equal(t, time.Date(2025, 8, 12, 10, 23, 1, 123456000, time.UTC), e.Time())
 	assert.Equal(t, "application/json", e.DataContentType())
-	assert.Equal(t, "https://example.com/orders/schemas/order.created.v1.json", e.DataSchema())
+	assert.Equal(t, "https://example.com/orders/schemas/order.created.v2.json", e.DataSchema())
 	assert.Equal(t, map[string]any{
 		"partitionkey": orderID, "correlationid": "c-1", "causationid": "k-2",
 		"traceparent": traceparent, "tracestate": "a=1, b=2",

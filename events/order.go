@@ -56,15 +56,6 @@ func Total(items []Item) (int64, error) {
 	return int64(total), nil
 }
 
-// OrderCreated says that an order was accepted and is PENDING.
-type OrderCreated struct {
-	OrderID       string    `json:"orderId"`
-	CustomerEmail string    `json:"customerEmail"`
-	Items         []Item    `json:"items"`
-	TotalAmount   int64     `json:"totalAmount"` // minor units, the Total of Items
-	CreatedAt     time.Time `json:"createdAt"`
-}
-
 // OrderConfirmed says that the stock of an order is reserved and the order is confirmed.
 type OrderConfirmed struct {
 	OrderID       string    `json:"orderId"`
@@ -90,11 +81,6 @@ type OrderCanceled struct {
 	CreatedAt      time.Time `json:"createdAt"`
 }
 
-func (OrderCreated) Type() string      { return OrderCreatedType }
-func (OrderCreated) Version() int      { return 1 }
-func (OrderCreated) Source() string    { return OrdersSource }
-func (d OrderCreated) Subject() string { return d.OrderID }
-
 func (OrderConfirmed) Type() string      { return OrderConfirmedType }
 func (OrderConfirmed) Version() int      { return 1 }
 func (OrderConfirmed) Source() string    { return OrdersSource }
@@ -109,19 +95,6 @@ func (OrderCanceled) Type() string      { return OrderCanceledType }
 func (OrderCanceled) Version() int      { return 1 }
 func (OrderCanceled) Source() string    { return OrdersSource }
 func (d OrderCanceled) Subject() string { return d.OrderID }
-
-// Validate checks all bounds, and that the items sum up to the total.
-func (d OrderCreated) Validate() error {
-	var c checks
-	c.orderID(d.OrderID)
-	c.email(d.CustomerEmail)
-	sum, ok := c.items(d.Items)
-	if c.total(d.TotalAmount) && ok && sum != d.TotalAmount {
-		c.fail("totalAmount", "must be the sum of the items")
-	}
-	c.time(d.CreatedAt)
-	return c.err()
-}
 
 // Validate checks all bounds.
 func (d OrderConfirmed) Validate() error {
@@ -158,16 +131,6 @@ func (d OrderCanceled) Validate() error {
 	return c.err()
 }
 
-func (OrderCreated) read(o *strictjson.Object) Data {
-	return OrderCreated{
-		OrderID:       o.String("orderId"),
-		CustomerEmail: o.String("customerEmail"),
-		Items:         readItems(o),
-		TotalAmount:   o.Int("totalAmount"),
-		CreatedAt:     readCreatedAt(o),
-	}
-}
-
 func (OrderConfirmed) read(o *strictjson.Object) Data {
 	return OrderConfirmed{
 		OrderID:       o.String("orderId"),
@@ -196,7 +159,6 @@ func (OrderCanceled) read(o *strictjson.Object) Data {
 	}
 }
 
-func (d OrderCreated) settled() Data   { d.CreatedAt = wireTime(d.CreatedAt); return d }
 func (d OrderConfirmed) settled() Data { d.CreatedAt = wireTime(d.CreatedAt); return d }
 func (d OrderFailed) settled() Data    { d.CreatedAt = wireTime(d.CreatedAt); return d }
 func (d OrderCanceled) settled() Data  { d.CreatedAt = wireTime(d.CreatedAt); return d }

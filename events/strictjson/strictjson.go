@@ -87,6 +87,19 @@ func (o *Object) Int(name string) int64 {
 	if !ok {
 		return 0
 	}
+	return o.integer(name, v)
+}
+
+// OptionalInt is Int for a field that may be absent; given is whether it is there. It refuses null.
+func (o *Object) OptionalInt(name string) (n int64, given bool) {
+	v, ok := o.find(name)
+	if !ok {
+		return 0, false
+	}
+	return o.integer(name, v), true
+}
+
+func (o *Object) integer(name string, v value) int64 {
 	if v.kind != number {
 		o.Fail(name, "must be an integer")
 		return 0
