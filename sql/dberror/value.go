@@ -34,7 +34,7 @@ const (
 
 // checksOfValues are the CHECKs that concern only the stored value. Those of the stock levels are not among them: a level
 // depends on what is stored, so the same event may pass after a restock.
-var checksOfValues = []string{"orders_total_amount", "order_items_unit_price", "order_items_quantity"}
+var checksOfValues = []string{"orders_total_amount", "order_items_unit_price", "order_items_quantity", "payments_amount", "prices_unit_price"}
 
 var checkName = regexp.MustCompile("^(?:Check constraint '|CONSTRAINT `)([^'`]*)['`]")
 

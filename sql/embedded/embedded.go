@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -41,6 +42,8 @@ type Options struct {
 	// RemoveOnExit removes Dir when the server has ended, also if this process is killed, and when Start fails on a folder
 	// that is not in use.
 	RemoveOnExit bool
+	// Arguments are more of the server's, which override those that it gets anyway.
+	Arguments []string
 	// Progress gets one line about each slow step. It may be nil.
 	Progress func(string)
 
@@ -117,7 +120,7 @@ func (s *Server) start(ctx context.Context, o Options, lock *os.File) error {
 		remove = s.dir
 	}
 	s.process, err = supervise(order{
-		command:   append([]string{found.path}, serverArguments(found, s.dir, p, o.Fast)...),
+		command:   slices.Concat([]string{found.path}, serverArguments(found, s.dir, p, o.Fast), o.Arguments),
 		libraries: found.libraries,
 		input:     os.DevNull,
 		log:       log,

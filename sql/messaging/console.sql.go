@@ -43,7 +43,7 @@ const listEventsOf = `-- name: ListEventsOf :many
 SELECT id, type, payload, headers, status, created_at, sent_at, attempts, next_attempt_at, last_error, kafka_partition, kafka_offset
 FROM outbox FORCE INDEX (outbox_due)
 WHERE shard = ? AND status IN ('NEW', 'SENT', 'ERROR', 'DISCARDED') AND (next_attempt_at IS NULL OR next_attempt_at > '1970-01-01')
-  AND id >= ? AND aggregate_id = ?
+  AND id >= ? AND id < ? AND aggregate_id = ?
 ORDER BY id
 LIMIT ?
 `
@@ -51,6 +51,7 @@ LIMIT ?
 type ListEventsOfParams struct {
 	Shard       uint8
 	FromID      int64
+	ToID        int64
 	AggregateID string
 	Limit       int32
 }
@@ -70,12 +71,13 @@ type ListEventsOfRow struct {
 	KafkaOffset    *int64
 }
 
-// ListEventsOf lists the events of one aggregate by scanning its shard from an id on: every stored event would pay for an
-// index by aggregate, which few lookups need.
+// ListEventsOf lists the events of one aggregate by scanning its shard between two ids, without the second: every stored event
+// would pay for an index by aggregate, which few lookups need.
 func (q *Queries) ListEventsOf(ctx context.Context, arg ListEventsOfParams) ([]ListEventsOfRow, error) {
 	rows, err := q.db.QueryContext(ctx, listEventsOf,
 		arg.Shard,
 		arg.FromID,
+		arg.ToID,
 		arg.AggregateID,
 		arg.Limit,
 	)

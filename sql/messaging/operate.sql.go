@@ -176,6 +176,58 @@ func (q *Queries) ListByStatus(ctx context.Context, arg ListByStatusParams) ([]L
 	return items, nil
 }
 
+const listStored = `-- name: ListStored :many
+SELECT id, aggregate_id, type, headers, status, created_at, CAST(TIMESTAMPDIFF(MICROSECOND, created_at, NOW(6)) AS SIGNED) AS age_micros
+FROM outbox WHERE id > ? ORDER BY id LIMIT ?
+`
+
+type ListStoredParams struct {
+	ID    int64
+	Limit int32
+}
+
+type ListStoredRow struct {
+	ID          int64
+	AggregateID string
+	Type        string
+	Headers     string
+	Status      OutboxStatus
+	CreatedAt   time.Time
+	AgeMicros   int64
+}
+
+// ListStored pages through the whole outbox in order of id, without the payloads, with the age of each row in microseconds.
+func (q *Queries) ListStored(ctx context.Context, arg ListStoredParams) ([]ListStoredRow, error) {
+	rows, err := q.db.QueryContext(ctx, listStored, arg.ID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListStoredRow
+	for rows.Next() {
+		var i ListStoredRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.AggregateID,
+			&i.Type,
+			&i.Headers,
+			&i.Status,
+			&i.CreatedAt,
+			&i.AgeMicros,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listWaiting = `-- name: ListWaiting :many
 SELECT o.id, o.aggregate_id, o.type, o.status, o.created_at, o.sent_at, o.attempts, o.next_attempt_at, o.last_error,
   CAST(TIMESTAMPDIFF(SECOND, o.created_at, NOW(6)) AS SIGNED) AS age_seconds
@@ -252,6 +304,26 @@ WHERE id = ? AND (status = 'DISCARDED' OR status = 'ERROR' AND next_attempt_at I
 // Requeue makes a parked or discarded row due again as if it had never been refused. It affects no row in any other state.
 func (q *Queries) Requeue(ctx context.Context, id int64) (int64, error) {
 	result, err := q.db.ExecContext(ctx, requeue, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const resend = `-- name: Resend :execrows
+UPDATE outbox
+SET status = 'ERROR', attempts = 0, last_error = ?, next_attempt_at = NOW(6), sent_at = NULL, kafka_partition = NULL, kafka_offset = NULL
+WHERE id = ? AND status IN ('NEW', 'SENT')
+`
+
+type ResendParams struct {
+	LastError *string
+	ID        int64
+}
+
+// Resend makes a new or sent row due again, as if no broker had it. It affects no row in any other state.
+func (q *Queries) Resend(ctx context.Context, arg ResendParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, resend, arg.LastError, arg.ID)
 	if err != nil {
 		return 0, err
 	}

@@ -11,42 +11,18 @@ import (
 	"time"
 )
 
-const claimShards = `-- name: ClaimShards :many
-SELECT shard FROM outbox_shards FORCE INDEX (PRIMARY) WHERE shard IN (/*SLICE:shards*/?) ORDER BY shard FOR UPDATE SKIP LOCKED
+const claimOneShard = `-- name: ClaimOneShard :one
+SELECT shard FROM outbox_shards WHERE shard = ? FOR UPDATE SKIP LOCKED
 `
 
-// ClaimShards locks those of some shards that no other relay has locked, until the transaction ends.
-func (q *Queries) ClaimShards(ctx context.Context, shards []uint8) ([]uint8, error) {
-	query := claimShards
-	var queryParams []interface{}
-	if len(shards) > 0 {
-		for _, v := range shards {
-			queryParams = append(queryParams, v)
-		}
-		query = strings.Replace(query, "/*SLICE:shards*/?", strings.Repeat(",?", len(shards))[1:], 1)
-	} else {
-		query = strings.Replace(query, "/*SLICE:shards*/?", "NULL", 1)
-	}
-	rows, err := q.db.QueryContext(ctx, query, queryParams...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []uint8
-	for rows.Next() {
-		var shard uint8
-		if err := rows.Scan(&shard); err != nil {
-			return nil, err
-		}
-		items = append(items, shard)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+// ClaimOneShard locks a shard until the transaction ends, unless another relay has locked it. ClaimShards claims several with
+// a statement for each, since for a list MySQL reads all shards and locks each for a moment: a relay that claims other shards
+// meanwhile would skip shards that are free.
+func (q *Queries) ClaimOneShard(ctx context.Context, shard uint8) (uint8, error) {
+	row := q.db.QueryRowContext(ctx, claimOneShard, shard)
+	var shard_2 uint8
+	err := row.Scan(&shard_2)
+	return shard_2, err
 }
 
 const deleteSentRange = `-- name: DeleteSentRange :execrows
@@ -175,6 +151,26 @@ func (q *Queries) LastOfRange(ctx context.Context, arg LastOfRangeParams) (LastO
 	var i LastOfRangeRow
 	err := row.Scan(&i.ID, &i.CreatedAt)
 	return i, err
+}
+
+const leaveToRelay = `-- name: LeaveToRelay :execrows
+UPDATE outbox
+SET status = 'ERROR', last_error = ?, next_attempt_at = NOW(6)
+WHERE id = ? AND status = 'NEW'
+`
+
+type LeaveToRelayParams struct {
+	LastError *string
+	ID        int64
+}
+
+// LeaveToRelay makes a new row due for a relay that only retries. It affects no row in any other state.
+func (q *Queries) LeaveToRelay(ctx context.Context, arg LeaveToRelayParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, leaveToRelay, arg.LastError, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const listDue = `-- name: ListDue :many
@@ -388,6 +384,60 @@ func (q *Queries) ListPendingShards(ctx context.Context, shards []uint8) ([]uint
 			return nil, err
 		}
 		items = append(items, shard)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listUnconfirmed = `-- name: ListUnconfirmed :many
+SELECT id, aggregate_id, type, headers, created_at, CAST(TIMESTAMPDIFF(MICROSECOND, created_at, NOW(6)) AS SIGNED) AS age_micros
+FROM outbox FORCE INDEX (outbox_due)
+WHERE shard = ? AND status = 'NEW' AND next_attempt_at IS NULL AND id > ?
+ORDER BY id
+LIMIT ?
+`
+
+type ListUnconfirmedParams struct {
+	Shard uint8
+	ID    int64
+	Limit int32
+}
+
+type ListUnconfirmedRow struct {
+	ID          int64
+	AggregateID string
+	Type        string
+	Headers     string
+	CreatedAt   time.Time
+	AgeMicros   int64
+}
+
+// ListUnconfirmed lists the new rows of a shard after an id, without their payloads, with their age in microseconds.
+func (q *Queries) ListUnconfirmed(ctx context.Context, arg ListUnconfirmedParams) ([]ListUnconfirmedRow, error) {
+	rows, err := q.db.QueryContext(ctx, listUnconfirmed, arg.Shard, arg.ID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListUnconfirmedRow
+	for rows.Next() {
+		var i ListUnconfirmedRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.AggregateID,
+			&i.Type,
+			&i.Headers,
+			&i.CreatedAt,
+			&i.AgeMicros,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
 	}
 	if err := rows.Close(); err != nil {
 		return nil, err

@@ -8,11 +8,28 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
+// ClaimShards locks those of some shards that no other relay has locked, until the transaction ends, in one round trip.
+func (q *Queries) ClaimShards(ctx context.Context, shards []uint8) (claimed []uint8, err error) {
+	if len(shards) == 0 {
+		return nil, nil
+	}
+	queries := make([]transaction.Query, len(shards))
+	for i, shard := range shards {
+		queries[i] = claimOf(shard)
+	}
+	err = transaction.QueryTogether(ctx, q.db, queries, func(n int, answer *sql.Rows) error {
+		if answer.Next() {
+			claimed = append(claimed, shards[n])
+		}
+		return nil
+	})
+	return claimed, err
+}
+
 // ClaimShard is ClaimShards for one shard followed by its ListNew, in one round trip. claimed is false if another relay has
 // the shard; then ignore the list.
 func (q *Queries) ClaimShard(ctx context.Context, list ListNewParams) (claimed bool, rows []ListNewRow, err error) {
-	claim := transaction.QueryIn(claimShards, "shards", []uint8{list.Shard})
-	err = transaction.QueryTogether(ctx, q.db, []transaction.Query{claim, list.query()}, func(n int, answer *sql.Rows) (err error) {
+	err = transaction.QueryTogether(ctx, q.db, []transaction.Query{claimOf(list.Shard), list.query()}, func(n int, answer *sql.Rows) (err error) {
 		if n == 0 {
 			claimed = answer.Next()
 			return nil
@@ -69,6 +86,10 @@ func (q *Queries) ListDueWithHolders(ctx context.Context, list ListDueParams, ag
 		return nil
 	})
 	return due, holders, err
+}
+
+func claimOf(shard uint8) transaction.Query {
+	return transaction.Query{Text: claimOneShard, Args: []any{shard}}
 }
 
 func (p ListNewParams) query() transaction.Query {

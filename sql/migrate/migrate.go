@@ -10,14 +10,17 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
 
+	"example.com/orders/sql/bulk"
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/notifications"
 	"example.com/orders/sql/operations"
 	"example.com/orders/sql/orders"
+	"example.com/orders/sql/payments"
 	"example.com/orders/sql/schema"
 )
 
@@ -39,6 +42,7 @@ func sets(name string) []set {
 	own := map[string]embed.FS{
 		schema.Orders:        orders.Migrations,
 		schema.Inventory:     inventory.Migrations,
+		schema.Payments:      payments.Migrations,
 		schema.Notifications: notifications.Migrations,
 		schema.Operations:    operations.Migrations,
 	}
@@ -50,7 +54,8 @@ func sets(name string) []set {
 }
 
 // MySQL commits each statement of a migration separately. Every statement can be repeated (CREATE TABLE IF NOT EXISTS, ON
-// DUPLICATE KEY UPDATE, MODIFY), so that the next Up continues a migration whose process was killed.
+// DUPLICATE KEY UPDATE, MODIFY), so that the next Up continues a migration whose process was killed. A migration that adds a
+// column or a key is that one statement: see isThere.
 
 // Up creates missing schemas and applies pending migrations, schema by schema. Of two concurrent calls one does the work:
 // the other waits for it at a named lock of the server, within ctx.
@@ -65,7 +70,7 @@ func Up(ctx context.Context, server schema.Server) ([]Applied, error) {
 		return nil, fmt.Errorf("connect to the database server: %w", err)
 	}
 	defer lock.Close()
-	unlock, err := acquire(ctx, lock, server.Prefix+"orders.migrate")
+	unlock, err := Lock(ctx, lock, server.Prefix+"orders.migrate")
 	if err != nil {
 		return nil, err
 	}
@@ -73,9 +78,8 @@ func Up(ctx context.Context, server schema.Server) ([]Applied, error) {
 
 	var applied []Applied
 	for _, name := range schema.All {
-		// The name is one of All after a checked prefix, so back-ticks are enough quoting.
-		if _, err := lock.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS `"+server.Prefix+name+"` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"); err != nil {
-			return applied, fmt.Errorf("create schema %s: %w", server.Prefix+name, err)
+		if err := Create(ctx, lock, server.Prefix+name); err != nil {
+			return applied, err
 		}
 		done, err := up(ctx, server, name)
 		applied = append(applied, done...)
@@ -86,8 +90,17 @@ func Up(ctx context.Context, server schema.Server) ([]Applied, error) {
 	return applied, nil
 }
 
-// acquire takes a named lock of the server on its connection; the lock ends with the connection.
-func acquire(ctx context.Context, conn *sql.Conn, name string) (release func(), err error) {
+// Create creates a schema without tables, unless it exists. Its name is one of schema.All after the prefix of a server, which is
+// checked, so back-ticks are enough quoting.
+func Create(ctx context.Context, db bulk.Execer, name string) error {
+	if _, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS `"+name+"` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"); err != nil {
+		return fmt.Errorf("create schema %s: %w", name, err)
+	}
+	return nil
+}
+
+// Lock takes a named lock of the server on a connection, within ctx; it ends with the connection.
+func Lock(ctx context.Context, conn *sql.Conn, name string) (release func(), err error) {
 	for {
 		// In steps of two seconds, to notice the end of ctx.
 		var got sql.NullInt64
@@ -127,18 +140,44 @@ func up(ctx context.Context, server schema.Server, name string) ([]Applied, erro
 		if err := resume(ctx, db, store); err != nil {
 			return applied, err
 		}
-		results, err := provider.Up(ctx)
-		for _, r := range results {
-			if r.Error == nil {
+		for {
+			done, err := provider.Up(ctx)
+			partial, failed := errors.AsType[*goose.PartialError](err)
+			if failed {
+				done = partial.Applied
+			}
+			there := failed && isThere(partial.Err)
+			if there {
+				done = append(done, partial.Failed)
+				err = store.Insert(ctx, db, database.InsertRequest{Version: partial.Failed.Source.Version})
+			}
+			for _, r := range done {
 				applied = append(applied, Applied{Schema: name, Version: r.Source.Version, Name: r.Source.Path})
 			}
-		}
-		if err != nil {
-			return applied, err
+			if err != nil {
+				return applied, err
+			}
+			if !there {
+				break
+			}
 		}
 	}
 	return applied, nil
 }
+
+// isThere returns whether a migration failed because the column or the key that it adds exists: a process was killed after the
+// statement and before its record. The server does all of an ALTER TABLE or nothing, and it is the migration's only statement, so
+// that the migration is done.
+func isThere(err error) bool {
+	refused, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && (refused.Number == duplicateColumn || refused.Number == duplicateKey)
+}
+
+// The server's ER_DUP_FIELDNAME and ER_DUP_KEYNAME.
+const (
+	duplicateColumn = 1060
+	duplicateKey    = 1061
+)
 
 // resume inserts the first row of the version table if a process was killed after creating the table and before that row.
 func resume(ctx context.Context, db *sql.DB, store database.Store) error {

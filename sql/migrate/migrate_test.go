@@ -196,6 +196,7 @@ func TestEveryCheckIsOfAValueOrOfALevel(t *testing.T) {
 	require.NoError(t, rows.Err())
 	assert.Equal(t, map[string]bool{
 		"orders_total_amount": true, "order_items_unit_price": true, "order_items_quantity": true,
+		"payments_amount": true, "prices_unit_price": true,
 		"inventory_available": false, "inventory_reserved": false,
 	}, ofValue)
 }

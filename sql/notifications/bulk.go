@@ -2,7 +2,9 @@ package notifications
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"strings"
 
 	"example.com/orders/sql/bulk"
 	"example.com/orders/sql/transaction"
@@ -44,4 +46,20 @@ func (q *Queries) LockConversationsAndListNotifications(ctx context.Context, ord
 		return nil
 	})
 	return locked, known, err
+}
+
+// OpenMailCounts ensures with one statement that several addresses have their rows. To avoid deadlocks the caller sorts them.
+func (q *Queries) OpenMailCounts(ctx context.Context, rows []OpenMailCountParams) error {
+	return bulk.Insert(ctx, q.db, openMailCount, rows, func(r OpenMailCountParams) []any { return []any{r.Address, r.BegunAt} })
+}
+
+// SetMailCounts changes the rows of several addresses with one statement.
+func (q *Queries) SetMailCounts(ctx context.Context, rows []SetMailCountParams) error {
+	return bulk.Insert(ctx, q.db, setMailCount, rows, func(r SetMailCountParams) []any { return []any{r.Address, r.BegunAt, r.Mails} })
+}
+
+// AddressHash returns the hash under which the mails to an address are counted.
+func AddressHash(email string) []byte {
+	hash := sha256.Sum256([]byte(strings.ToLower(email)))
+	return hash[:]
 }

@@ -16,6 +16,7 @@ const (
 	NotificationsStatusCLAIMED    NotificationsStatus = "CLAIMED"
 	NotificationsStatusSENT       NotificationsStatus = "SENT"
 	NotificationsStatusSUPPRESSED NotificationsStatus = "SUPPRESSED"
+	NotificationsStatusLIMITED    NotificationsStatus = "LIMITED"
 )
 
 func (e *NotificationsStatus) Scan(src interface{}) error {
@@ -60,6 +61,12 @@ type Conversation struct {
 	ClaimedUntil *time.Time
 }
 
+type MailCount struct {
+	Address []byte
+	BegunAt time.Time
+	Mails   int
+}
+
 type Notification struct {
 	Source        string
 	EventID       string
@@ -67,8 +74,8 @@ type Notification struct {
 	OrderVersion  int
 	Type          string
 	CustomerEmail string
-	Status        NotificationsStatus
 	Attempts      int
 	CreatedAt     time.Time
 	SentAt        *time.Time
+	Status        NotificationsStatus
 }

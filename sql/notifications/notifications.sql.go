@@ -42,6 +42,26 @@ func (q *Queries) ClaimConversations(ctx context.Context, arg ClaimConversations
 	return err
 }
 
+const deleteNotificationsBefore = `-- name: DeleteNotificationsBefore :execrows
+DELETE FROM notifications WHERE event_id < ? AND created_at < ? ORDER BY event_id LIMIT ?
+`
+
+type DeleteNotificationsBeforeParams struct {
+	BeforeID      string
+	CreatedBefore time.Time
+	Limit         int32
+}
+
+// DeleteNotificationsBefore deletes a bounded number of notifications from before a time. The ids of their events begin with
+// the orders' ids, which sort by time: those from below a bound are the oldest.
+func (q *Queries) DeleteNotificationsBefore(ctx context.Context, arg DeleteNotificationsBeforeParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, deleteNotificationsBefore, arg.BeforeID, arg.CreatedBefore, arg.Limit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const endConversations = `-- name: EndConversations :exec
 UPDATE conversations FORCE INDEX (PRIMARY) SET version = ?, claim = NULL, claimed_until = NULL
 WHERE order_id IN (/*SLICE:order_ids*/?) AND claim = ?

@@ -56,6 +56,48 @@ func (ns NullDeadLetterActionsAction) Value() (driver.Value, error) {
 	return string(ns.DeadLetterActionsAction), nil
 }
 
+type ForgetActionsKnown string
+
+const (
+	ForgetActionsKnownEMAIL ForgetActionsKnown = "EMAIL"
+	ForgetActionsKnownOWNER ForgetActionsKnown = "OWNER"
+)
+
+func (e *ForgetActionsKnown) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = ForgetActionsKnown(s)
+	case string:
+		*e = ForgetActionsKnown(s)
+	default:
+		return fmt.Errorf("unsupported scan type for ForgetActionsKnown: %T", src)
+	}
+	return nil
+}
+
+type NullForgetActionsKnown struct {
+	ForgetActionsKnown ForgetActionsKnown
+	Valid              bool // Valid is true if ForgetActionsKnown is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullForgetActionsKnown) Scan(value interface{}) error {
+	if value == nil {
+		ns.ForgetActionsKnown, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.ForgetActionsKnown.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullForgetActionsKnown) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.ForgetActionsKnown), nil
+}
+
 type OutboxActionsAction string
 
 const (
@@ -99,6 +141,48 @@ func (ns NullOutboxActionsAction) Value() (driver.Value, error) {
 	return string(ns.OutboxActionsAction), nil
 }
 
+type PaymentActionsAction string
+
+const (
+	PaymentActionsActionSETTLE PaymentActionsAction = "SETTLE"
+	PaymentActionsActionRETRY  PaymentActionsAction = "RETRY"
+)
+
+func (e *PaymentActionsAction) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = PaymentActionsAction(s)
+	case string:
+		*e = PaymentActionsAction(s)
+	default:
+		return fmt.Errorf("unsupported scan type for PaymentActionsAction: %T", src)
+	}
+	return nil
+}
+
+type NullPaymentActionsAction struct {
+	PaymentActionsAction PaymentActionsAction
+	Valid                bool // Valid is true if PaymentActionsAction is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullPaymentActionsAction) Scan(value interface{}) error {
+	if value == nil {
+		ns.PaymentActionsAction, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.PaymentActionsAction.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullPaymentActionsAction) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.PaymentActionsAction), nil
+}
+
 type DeadLetterAction struct {
 	ID             int64
 	Topic          string
@@ -130,6 +214,16 @@ type DeadLetterCorrection struct {
 	At             time.Time
 }
 
+type ForgetAction struct {
+	ID      int64
+	Known   ForgetActionsKnown
+	Orders  int64
+	Detail  string
+	Actor   string
+	At      time.Time
+	Outcome *string
+}
+
 type LostRecord struct {
 	ID             int64
 	Topic          string
@@ -149,4 +243,15 @@ type OutboxAction struct {
 	Actor      string
 	At         time.Time
 	Outcome    *string
+}
+
+type PaymentAction struct {
+	ID      int64
+	OrderID *string
+	Action  PaymentActionsAction
+	Answer  string
+	Detail  string
+	Actor   string
+	At      time.Time
+	Outcome *string
 }

@@ -54,6 +54,15 @@ func (ns NullOrdersStatus) Value() (driver.Value, error) {
 	return string(ns.OrdersStatus), nil
 }
 
+type OpenOrder struct {
+	Customer []byte
+	OrderID  string
+}
+
+type OpenOrderLock struct {
+	Customers uint16
+}
+
 type Order struct {
 	ID                 string
 	CustomerEmail      string
@@ -67,6 +76,7 @@ type Order struct {
 	FailureReason      *string
 	CreatedAt          time.Time
 	UpdatedAt          time.Time
+	Owner              *string
 }
 
 type OrderItem struct {
@@ -75,4 +85,11 @@ type OrderItem struct {
 	Sku       string
 	UnitPrice int64
 	Quantity  int64
+}
+
+type Price struct {
+	Sku       string
+	UnitPrice int64
+	Currency  string
+	UpdatedAt time.Time
 }

@@ -64,6 +64,18 @@ func (q *Queries) GetOrderByKey(ctx context.Context, idempotencyKeyHash []byte) 
 	return i, err
 }
 
+const getOwner = `-- name: GetOwner :one
+SELECT owner FROM orders WHERE id = ?
+`
+
+// GetOwner reads who owns an order; NULL means nobody.
+func (q *Queries) GetOwner(ctx context.Context, id string) (*string, error) {
+	row := q.db.QueryRowContext(ctx, getOwner, id)
+	var owner *string
+	err := row.Scan(&owner)
+	return owner, err
+}
+
 const insertItem = `-- name: InsertItem :exec
 INSERT INTO order_items (order_id, sku, unit_price, quantity)
 VALUES (?, ?, ?, ?)
@@ -88,8 +100,8 @@ func (q *Queries) InsertItem(ctx context.Context, arg InsertItemParams) error {
 }
 
 const insertOrder = `-- name: InsertOrder :exec
-INSERT INTO orders (id, customer_email, status, total_amount, currency, version, idempotency_key_hash, request_hash, correlation_id, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO orders (id, customer_email, status, total_amount, currency, version, idempotency_key_hash, request_hash, correlation_id, created_at, updated_at, owner)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 `
 
 type InsertOrderParams struct {
@@ -104,6 +116,7 @@ type InsertOrderParams struct {
 	CorrelationID      string
 	CreatedAt          time.Time
 	UpdatedAt          time.Time
+	Owner              *string
 }
 
 // InsertOrder stores a new order; error 1062 means that its idempotency key was used before.
@@ -120,6 +133,7 @@ func (q *Queries) InsertOrder(ctx context.Context, arg InsertOrderParams) error 
 		arg.CorrelationID,
 		arg.CreatedAt,
 		arg.UpdatedAt,
+		arg.Owner,
 	)
 	return err
 }
@@ -231,6 +245,56 @@ func (q *Queries) ListOrders(ctx context.Context, arg ListOrdersParams) ([]ListO
 	return items, nil
 }
 
+const listOrdersByKeys = `-- name: ListOrdersByKeys :many
+SELECT idempotency_key_hash, id, request_hash, created_at FROM orders WHERE idempotency_key_hash IN (/*SLICE:key_hashes*/?)
+`
+
+type ListOrdersByKeysRow struct {
+	IdempotencyKeyHash []byte
+	ID                 string
+	RequestHash        []byte
+	CreatedAt          time.Time
+}
+
+// ListOrdersByKeys finds the orders of idempotency keys.
+func (q *Queries) ListOrdersByKeys(ctx context.Context, keyHashes [][]byte) ([]ListOrdersByKeysRow, error) {
+	query := listOrdersByKeys
+	var queryParams []interface{}
+	if len(keyHashes) > 0 {
+		for _, v := range keyHashes {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:key_hashes*/?", strings.Repeat(",?", len(keyHashes))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:key_hashes*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListOrdersByKeysRow
+	for rows.Next() {
+		var i ListOrdersByKeysRow
+		if err := rows.Scan(
+			&i.IdempotencyKeyHash,
+			&i.ID,
+			&i.RequestHash,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listOrdersByStatus = `-- name: ListOrdersByStatus :many
 SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
 FROM orders FORCE INDEX (orders_status) WHERE status = ? AND id < ? ORDER BY id DESC LIMIT ?
@@ -289,6 +353,127 @@ func (q *Queries) ListOrdersByStatus(ctx context.Context, arg ListOrdersByStatus
 	return items, nil
 }
 
+const listOwnedOrders = `-- name: ListOwnedOrders :many
+SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
+FROM orders FORCE INDEX (orders_owner) WHERE owner = ? AND id < ? ORDER BY id DESC LIMIT ?
+`
+
+type ListOwnedOrdersParams struct {
+	Owner    *string
+	BeforeID string
+	Limit    int32
+}
+
+type ListOwnedOrdersRow struct {
+	ID            string
+	CustomerEmail string
+	Status        OrdersStatus
+	TotalAmount   int64
+	Currency      string
+	Version       int
+	FailureReason *string
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+}
+
+// ListOwnedOrders pages through the orders of an owner, newest first.
+func (q *Queries) ListOwnedOrders(ctx context.Context, arg ListOwnedOrdersParams) ([]ListOwnedOrdersRow, error) {
+	rows, err := q.db.QueryContext(ctx, listOwnedOrders, arg.Owner, arg.BeforeID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListOwnedOrdersRow
+	for rows.Next() {
+		var i ListOwnedOrdersRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.CustomerEmail,
+			&i.Status,
+			&i.TotalAmount,
+			&i.Currency,
+			&i.Version,
+			&i.FailureReason,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listOwnedOrdersByStatus = `-- name: ListOwnedOrdersByStatus :many
+SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
+FROM orders FORCE INDEX (orders_owner)
+WHERE owner = ? AND status = ? AND id < ? ORDER BY id DESC LIMIT ?
+`
+
+type ListOwnedOrdersByStatusParams struct {
+	Owner    *string
+	Status   OrdersStatus
+	BeforeID string
+	Limit    int32
+}
+
+type ListOwnedOrdersByStatusRow struct {
+	ID            string
+	CustomerEmail string
+	Status        OrdersStatus
+	TotalAmount   int64
+	Currency      string
+	Version       int
+	FailureReason *string
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+}
+
+// ListOwnedOrdersByStatus pages through the orders of an owner that have one status, newest first.
+func (q *Queries) ListOwnedOrdersByStatus(ctx context.Context, arg ListOwnedOrdersByStatusParams) ([]ListOwnedOrdersByStatusRow, error) {
+	rows, err := q.db.QueryContext(ctx, listOwnedOrdersByStatus,
+		arg.Owner,
+		arg.Status,
+		arg.BeforeID,
+		arg.Limit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListOwnedOrdersByStatusRow
+	for rows.Next() {
+		var i ListOwnedOrdersByStatusRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.CustomerEmail,
+			&i.Status,
+			&i.TotalAmount,
+			&i.Currency,
+			&i.Version,
+			&i.FailureReason,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listPendingBefore = `-- name: ListPendingBefore :many
 SELECT id FROM orders WHERE status = 'PENDING' AND id < ? ORDER BY id LIMIT ?
 `
@@ -301,6 +486,39 @@ type ListPendingBeforeParams struct {
 // ListPendingBefore lists the oldest pending orders with an id below a bound; ids sort by time.
 func (q *Queries) ListPendingBefore(ctx context.Context, arg ListPendingBeforeParams) ([]string, error) {
 	rows, err := q.db.QueryContext(ctx, listPendingBefore, arg.ID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listPendingFrom = `-- name: ListPendingFrom :many
+SELECT id FROM orders FORCE INDEX (orders_status) WHERE status = 'PENDING' AND id >= ? ORDER BY id DESC LIMIT ?
+`
+
+type ListPendingFromParams struct {
+	FromID string
+	Limit  int32
+}
+
+// ListPendingFrom lists the pending orders from an id on, newest first, from the index of the statuses alone; ids sort by time.
+func (q *Queries) ListPendingFrom(ctx context.Context, arg ListPendingFromParams) ([]string, error) {
+	rows, err := q.db.QueryContext(ctx, listPendingFrom, arg.FromID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}

@@ -12,15 +12,13 @@ import (
 )
 
 const findLines = `-- name: FindLines :many
-SELECT id, order_id FROM order_items FORCE INDEX (PRIMARY)
-WHERE id >= ? AND id < ? AND sku = ?
-ORDER BY id DESC LIMIT ?
+SELECT id, order_id FROM order_items FORCE INDEX (order_items_sku)
+WHERE sku = ? AND id < ? ORDER BY id DESC LIMIT ?
 `
 
 type FindLinesParams struct {
-	FromID   int64
-	BeforeID int64
 	Sku      string
+	BeforeID int64
 	Limit    int32
 }
 
@@ -29,14 +27,9 @@ type FindLinesRow struct {
 	OrderID string
 }
 
-// FindLines looks through a range of lines for a SKU.
+// FindLines pages through the lines with a SKU, newest first.
 func (q *Queries) FindLines(ctx context.Context, arg FindLinesParams) ([]FindLinesRow, error) {
-	rows, err := q.db.QueryContext(ctx, findLines,
-		arg.FromID,
-		arg.BeforeID,
-		arg.Sku,
-		arg.Limit,
-	)
+	rows, err := q.db.QueryContext(ctx, findLines, arg.Sku, arg.BeforeID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +55,7 @@ const findOrders = `-- name: FindOrders :many
 SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
 FROM orders FORCE INDEX (PRIMARY)
 WHERE id >= ? AND id < ?
-  AND (customer_email LIKE ? OR correlation_id = ? OR id LIKE ?)
+  AND (customer_email LIKE ? OR id LIKE ?)
 ORDER BY id DESC LIMIT ?
 `
 
@@ -70,7 +63,6 @@ type FindOrdersParams struct {
 	FromID   string
 	BeforeID string
 	Customer string
-	Flow     string
 	Ending   string
 	Limit    int32
 }
@@ -87,13 +79,12 @@ type FindOrdersRow struct {
 	UpdatedAt     time.Time
 }
 
-// FindOrders looks through a range of ids for a part of a customer's address, a flow, or the end of an order id.
+// FindOrders looks through a range of ids for a part of a customer's address, or the end of an order id.
 func (q *Queries) FindOrders(ctx context.Context, arg FindOrdersParams) ([]FindOrdersRow, error) {
 	rows, err := q.db.QueryContext(ctx, findOrders,
 		arg.FromID,
 		arg.BeforeID,
 		arg.Customer,
-		arg.Flow,
 		arg.Ending,
 		arg.Limit,
 	)
@@ -128,16 +119,123 @@ func (q *Queries) FindOrders(ctx context.Context, arg FindOrdersParams) ([]FindO
 	return items, nil
 }
 
-const lastLine = `-- name: LastLine :one
-SELECT id FROM order_items ORDER BY id DESC LIMIT 1
+const findOrdersOfCustomer = `-- name: FindOrdersOfCustomer :many
+
+SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
+FROM orders FORCE INDEX (orders_customer)
+WHERE customer_email = ? AND id < ? ORDER BY id DESC LIMIT ?
 `
 
-// LastLine returns the highest id of the lines of orders.
-func (q *Queries) LastLine(ctx context.Context) (int64, error) {
-	row := q.db.QueryRowContext(ctx, lastLine)
-	var id int64
-	err := row.Scan(&id)
-	return id, err
+type FindOrdersOfCustomerParams struct {
+	CustomerEmail string
+	BeforeID      string
+	Limit         int32
+}
+
+type FindOrdersOfCustomerRow struct {
+	ID            string
+	CustomerEmail string
+	Status        OrdersStatus
+	TotalAmount   int64
+	Currency      string
+	Version       int
+	FailureReason *string
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+}
+
+// Searches by a whole address, a flow or a SKU have an index each. A part of an address and the end of an order's id have none:
+// they are looked for slice by slice, newest first.
+// FindOrdersOfCustomer pages through the orders of a customer's whole address, newest first, whatever its case.
+func (q *Queries) FindOrdersOfCustomer(ctx context.Context, arg FindOrdersOfCustomerParams) ([]FindOrdersOfCustomerRow, error) {
+	rows, err := q.db.QueryContext(ctx, findOrdersOfCustomer, arg.CustomerEmail, arg.BeforeID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FindOrdersOfCustomerRow
+	for rows.Next() {
+		var i FindOrdersOfCustomerRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.CustomerEmail,
+			&i.Status,
+			&i.TotalAmount,
+			&i.Currency,
+			&i.Version,
+			&i.FailureReason,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const findOrdersOfFlow = `-- name: FindOrdersOfFlow :many
+SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
+FROM orders FORCE INDEX (orders_flow)
+WHERE correlation_id = ? AND id < ? ORDER BY id DESC LIMIT ?
+`
+
+type FindOrdersOfFlowParams struct {
+	Flow     string
+	BeforeID string
+	Limit    int32
+}
+
+type FindOrdersOfFlowRow struct {
+	ID            string
+	CustomerEmail string
+	Status        OrdersStatus
+	TotalAmount   int64
+	Currency      string
+	Version       int
+	FailureReason *string
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+}
+
+// FindOrdersOfFlow pages through the orders of a flow, newest first.
+func (q *Queries) FindOrdersOfFlow(ctx context.Context, arg FindOrdersOfFlowParams) ([]FindOrdersOfFlowRow, error) {
+	rows, err := q.db.QueryContext(ctx, findOrdersOfFlow, arg.Flow, arg.BeforeID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FindOrdersOfFlowRow
+	for rows.Next() {
+		var i FindOrdersOfFlowRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.CustomerEmail,
+			&i.Status,
+			&i.TotalAmount,
+			&i.Currency,
+			&i.Version,
+			&i.FailureReason,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const listOrdersOf = `-- name: ListOrdersOf :many
@@ -202,7 +300,6 @@ func (q *Queries) ListOrdersOf(ctx context.Context, ids []string) ([]ListOrdersO
 }
 
 const skipOrders = `-- name: SkipOrders :one
-
 SELECT id FROM orders WHERE id < ? ORDER BY id DESC LIMIT 1 OFFSET ?
 `
 
@@ -211,8 +308,6 @@ type SkipOrdersParams struct {
 	Offset   int32
 }
 
-// Searches read the tables slice by slice, newest first, since an index by customer, flow or SKU would be paid for by every
-// order: two of them more than double the time of an insert.
 // SkipOrders returns the id of the order that is a number of orders older than a bound.
 func (q *Queries) SkipOrders(ctx context.Context, arg SkipOrdersParams) (string, error) {
 	row := q.db.QueryRowContext(ctx, skipOrders, arg.BeforeID, arg.Offset)

@@ -3,8 +3,10 @@
 package schema
 
 import (
+	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -19,15 +21,16 @@ import (
 const (
 	Orders        = "orders"
 	Inventory     = "inventory"
+	Payments      = "payments"
 	Notifications = "notifications"
 	Operations    = "operations"
 )
 
 // All lists the schemas.
-var All = []string{Orders, Inventory, Notifications, Operations}
+var All = []string{Orders, Inventory, Payments, Notifications, Operations}
 
 // WithOutbox lists the schemas with the tables of sql/messaging: an inbox, and an outbox, which needs a relay.
-var WithOutbox = []string{Orders, Inventory}
+var WithOutbox = []string{Orders, Inventory, Payments}
 
 // lockWait bounds how long a statement waits for a row that another transaction holds, in seconds. It is short since a whole
 // batch waits with the order or event that is blocked.
@@ -42,6 +45,13 @@ type Server struct {
 	// Idle is how long the server keeps an idle connection; closing it rolls back its transaction. In whole seconds; zero
 	// means the server's own setting.
 	Idle time.Duration
+	// TLS returns the TLS settings of a new connection, without the name of the server; nil leaves it to the DSN.
+	TLS func() (*tls.Config, error)
+	// Renew returns the DSN again for a new connection, which takes user and password from it; nil if they never change.
+	Renew func() (string, error)
+	// AllowPlaintext allows connections over a network without TLS, or with TLS that does not verify the server. On this
+	// machine they are always allowed.
+	AllowPlaintext bool
 }
 
 var validPrefix = regexp.MustCompile(`^[a-z0-9_]{0,32}$`)
@@ -50,17 +60,20 @@ var validPrefix = regexp.MustCompile(`^[a-z0-9_]{0,32}$`)
 // whatever the time zone of the server or of this machine, SQL is strict, and the affected count of an update counts changed
 // rows.
 func (s Server) Config(name string) (*mysql.Config, error) {
-	c, err := mysql.ParseDSN(s.DSN)
+	c, err := parse(s.DSN)
 	if err != nil {
-		return nil, fmt.Errorf("parse MYSQL_DSN (like user:password@tcp(127.0.0.1:3306)/): %w", err)
+		return nil, err
 	}
 	if c.DBName != "" {
-		return nil, fmt.Errorf("MYSQL_DSN names the database %q: leave it out, each service has a schema of its own (to put a prefix before their names set MYSQL_SCHEMA_PREFIX)", c.DBName)
+		return nil, errors.New("MYSQL_DSN names a database behind its last slash: leave it out, each service has a schema of its own (to put a prefix before their names set MYSQL_SCHEMA_PREFIX)")
 	}
 	if !validPrefix.MatchString(s.Prefix) {
 		return nil, fmt.Errorf("MYSQL_SCHEMA_PREFIX %q: use at most 32 of a-z, 0-9 and _", s.Prefix)
 	}
 	if err := refuseUnsafe(s.DSN, c); err != nil {
+		return nil, err
+	}
+	if err := s.secure(c); err != nil {
 		return nil, err
 	}
 	if name != "" {
@@ -93,6 +106,16 @@ func (s Server) Config(name string) (*mysql.Config, error) {
 	}
 	if c.WriteTimeout == 0 {
 		c.WriteTimeout = 30 * time.Second
+	}
+	return c, nil
+}
+
+// parse reads a DSN. The driver's error may contain a part of the password, for example of a DSN without an @.
+func parse(dsn string) (*mysql.Config, error) {
+	c, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return nil, errors.New("MYSQL_DSN (like user:password@tcp(127.0.0.1:3306)/) is not understood: " +
+			"give user, password and address in this form, behind the slash nothing or parameters like ?tls=true")
 	}
 	return c, nil
 }

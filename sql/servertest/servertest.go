@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/sql/embedded"
+	"example.com/orders/sql/privilege"
 	"example.com/orders/sql/schema"
 )
 
@@ -34,7 +36,7 @@ var private = sync.OnceValues(func() (dsn string, err error) {
 	return server.DSN(), nil
 })
 
-// Empty returns a server and a prefix without schemas; those that the test creates are dropped at its end.
+// Empty returns a server and a prefix without schemas; those that the test creates are dropped at its end, with their users.
 func Empty(t testing.TB) schema.Server {
 	t.Helper()
 	if dsn := os.Getenv("MYSQL_DSN"); dsn != "" && !testing.Short() {
@@ -52,6 +54,31 @@ func Private(t testing.TB) schema.Server {
 	dsn, err := private()
 	require.NoError(t, err)
 	return empty(t, dsn)
+}
+
+// Start starts a server of the test's own with more arguments, and returns its address by its socket, as root. It ends with
+// the test.
+func Start(t testing.TB, arguments ...string) schema.Server {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a database server: run without -short")
+	}
+	server, err := embedded.Start(t.Context(), embedded.Options{
+		Dir: t.TempDir(), Fast: true, Arguments: arguments, Progress: func(line string) { t.Log(line) },
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop(context.Background())) })
+	return schema.Server{DSN: server.DSN(), Prefix: "t_"}
+}
+
+// StartTLS is Start of a server that listens on address, too, and takes nothing but TLS there, with a certificate in PEM
+// files, and of clients those with a certificate of the authority in caFile, or without one.
+func StartTLS(t testing.TB, address, caFile, certFile, keyFile string) schema.Server {
+	t.Helper()
+	host, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	return Start(t, "--skip-networking=0", "--bind-address="+host, "--port="+port, "--require-secure-transport=ON",
+		"--loose-ssl=1", "--ssl-ca="+caFile, "--ssl-cert="+certFile, "--ssl-key="+keyFile) // loose: MySQL has TLS on, and no --ssl
 }
 
 func empty(t testing.TB, dsn string) schema.Server {
@@ -97,6 +124,7 @@ func drop(t testing.TB, s schema.Server) {
 	db, err := s.Open("", 1)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
+	require.NoError(t, privilege.Drop(context.Background(), s))
 	for _, name := range schema.All {
 		_, err := db.ExecContext(context.Background(), "DROP DATABASE IF EXISTS "+s.Prefix+name)
 		require.NoError(t, err)

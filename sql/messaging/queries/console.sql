@@ -6,13 +6,13 @@ SELECT id, created_at FROM outbox WHERE id >= ? ORDER BY id LIMIT 1;
 -- name: LastEvent :one
 SELECT id FROM outbox ORDER BY id DESC LIMIT 1;
 
--- ListEventsOf lists the events of one aggregate by scanning its shard from an id on: every stored event would pay for an
--- index by aggregate, which few lookups need.
+-- ListEventsOf lists the events of one aggregate by scanning its shard between two ids, without the second: every stored event
+-- would pay for an index by aggregate, which few lookups need.
 -- name: ListEventsOf :many
 SELECT id, type, payload, headers, status, created_at, sent_at, attempts, next_attempt_at, last_error, kafka_partition, kafka_offset
 FROM outbox FORCE INDEX (outbox_due)
 WHERE shard = sqlc.arg(shard) AND status IN ('NEW', 'SENT', 'ERROR', 'DISCARDED') AND (next_attempt_at IS NULL OR next_attempt_at > '1970-01-01')
-  AND id >= sqlc.arg(from_id) AND aggregate_id = sqlc.arg(aggregate_id)
+  AND id >= sqlc.arg(from_id) AND id < sqlc.arg(to_id) AND aggregate_id = sqlc.arg(aggregate_id)
 ORDER BY id
 LIMIT ?;
 

@@ -39,6 +39,17 @@ UPDATE outbox
 SET status = 'ERROR', attempts = 0, next_attempt_at = NOW(6)
 WHERE id = ? AND (status = 'DISCARDED' OR status = 'ERROR' AND next_attempt_at IS NULL);
 
+-- ListStored pages through the whole outbox in order of id, without the payloads, with the age of each row in microseconds.
+-- name: ListStored :many
+SELECT id, aggregate_id, type, headers, status, created_at, CAST(TIMESTAMPDIFF(MICROSECOND, created_at, NOW(6)) AS SIGNED) AS age_micros
+FROM outbox WHERE id > ? ORDER BY id LIMIT ?;
+
+-- Resend makes a new or sent row due again, as if no broker had it. It affects no row in any other state.
+-- name: Resend :execrows
+UPDATE outbox
+SET status = 'ERROR', attempts = 0, last_error = ?, next_attempt_at = NOW(6), sent_at = NULL, kafka_partition = NULL, kafka_offset = NULL
+WHERE id = ? AND status IN ('NEW', 'SENT');
+
 -- InsertRequeued marks a requeued row as waiting.
 -- name: InsertRequeued :exec
 INSERT INTO outbox_waiting (id, aggregate_id)

@@ -26,9 +26,11 @@ ORDER BY s.shard;
 -- name: MarkOneSent :exec
 UPDATE outbox SET status = 'SENT', sent_at = ?, next_attempt_at = NULL, kafka_partition = ?, kafka_offset = ? WHERE id = ?;
 
--- ClaimShards locks those of some shards that no other relay has locked, until the transaction ends.
--- name: ClaimShards :many
-SELECT shard FROM outbox_shards FORCE INDEX (PRIMARY) WHERE shard IN (sqlc.slice(shards)) ORDER BY shard FOR UPDATE SKIP LOCKED;
+-- ClaimOneShard locks a shard until the transaction ends, unless another relay has locked it. ClaimShards claims several with
+-- a statement for each, since for a list MySQL reads all shards and locks each for a moment: a relay that claims other shards
+-- meanwhile would skip shards that are free.
+-- name: ClaimOneShard :one
+SELECT shard FROM outbox_shards WHERE shard = ? FOR UPDATE SKIP LOCKED;
 
 -- ListDue lists the rows of a shard whose next attempt is due, longest due first, each with the next attempt of the row that
 -- holds it back: the first waiting row of its aggregate. Parked rows have no next attempt. The order includes the status, so
@@ -103,3 +105,17 @@ SELECT r.id, r.created_at FROM (
 -- name: DeleteSentRange :execrows
 DELETE FROM outbox
 WHERE id BETWEEN sqlc.arg(first_id) AND sqlc.arg(last_id) AND status = 'SENT' AND sent_at < sqlc.arg(sent_before);
+
+-- ListUnconfirmed lists the new rows of a shard after an id, without their payloads, with their age in microseconds.
+-- name: ListUnconfirmed :many
+SELECT id, aggregate_id, type, headers, created_at, CAST(TIMESTAMPDIFF(MICROSECOND, created_at, NOW(6)) AS SIGNED) AS age_micros
+FROM outbox FORCE INDEX (outbox_due)
+WHERE shard = ? AND status = 'NEW' AND next_attempt_at IS NULL AND id > ?
+ORDER BY id
+LIMIT ?;
+
+-- LeaveToRelay makes a new row due for a relay that only retries. It affects no row in any other state.
+-- name: LeaveToRelay :execrows
+UPDATE outbox
+SET status = 'ERROR', last_error = ?, next_attempt_at = NOW(6)
+WHERE id = ? AND status = 'NEW';

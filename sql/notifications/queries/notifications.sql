@@ -45,3 +45,8 @@ WHERE order_id IN (sqlc.slice(order_ids)) AND claim = sqlc.arg(claim);
 -- name: MarkNotificationsSent :exec
 UPDATE notifications FORCE INDEX (PRIMARY) SET status = 'SENT', sent_at = sqlc.arg(sent_at)
 WHERE event_id IN (sqlc.slice(event_ids)) AND source = sqlc.arg(source);
+
+-- DeleteNotificationsBefore deletes a bounded number of notifications from before a time. The ids of their events begin with
+-- the orders' ids, which sort by time: those from below a bound are the oldest.
+-- name: DeleteNotificationsBefore :execrows
+DELETE FROM notifications WHERE event_id < sqlc.arg(before_id) AND created_at < sqlc.arg(created_before) ORDER BY event_id LIMIT ?;

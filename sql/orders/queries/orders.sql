@@ -1,7 +1,7 @@
 -- InsertOrder stores a new order; error 1062 means that its idempotency key was used before.
 -- name: InsertOrder :exec
-INSERT INTO orders (id, customer_email, status, total_amount, currency, version, idempotency_key_hash, request_hash, correlation_id, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO orders (id, customer_email, status, total_amount, currency, version, idempotency_key_hash, request_hash, correlation_id, created_at, updated_at, owner)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- InsertItem stores one line of an order; InsertItems stores many with one statement.
 -- name: InsertItem :exec
@@ -12,10 +12,18 @@ VALUES (?, ?, ?, ?);
 -- name: GetOrderByKey :one
 SELECT id, request_hash, created_at FROM orders WHERE idempotency_key_hash = ?;
 
+-- ListOrdersByKeys finds the orders of idempotency keys.
+-- name: ListOrdersByKeys :many
+SELECT idempotency_key_hash, id, request_hash, created_at FROM orders WHERE idempotency_key_hash IN (sqlc.slice(key_hashes));
+
 -- GetOrder reads an order as customers see it.
 -- name: GetOrder :one
 SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
 FROM orders WHERE id = ?;
+
+-- GetOwner reads who owns an order; NULL means nobody.
+-- name: GetOwner :one
+SELECT owner FROM orders WHERE id = ?;
 
 -- ListItems reads the lines of orders, in the order of the request.
 -- name: ListItems :many
@@ -33,9 +41,24 @@ FROM orders WHERE id < sqlc.arg(before_id) ORDER BY id DESC LIMIT ?;
 SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
 FROM orders FORCE INDEX (orders_status) WHERE status = sqlc.arg(status) AND id < sqlc.arg(before_id) ORDER BY id DESC LIMIT ?;
 
+-- ListOwnedOrders pages through the orders of an owner, newest first.
+-- name: ListOwnedOrders :many
+SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
+FROM orders FORCE INDEX (orders_owner) WHERE owner = sqlc.arg(owner) AND id < sqlc.arg(before_id) ORDER BY id DESC LIMIT ?;
+
+-- ListOwnedOrdersByStatus pages through the orders of an owner that have one status, newest first.
+-- name: ListOwnedOrdersByStatus :many
+SELECT id, customer_email, status, total_amount, currency, version, failure_reason, created_at, updated_at
+FROM orders FORCE INDEX (orders_owner)
+WHERE owner = sqlc.arg(owner) AND status = sqlc.arg(status) AND id < sqlc.arg(before_id) ORDER BY id DESC LIMIT ?;
+
 -- ListPendingBefore lists the oldest pending orders with an id below a bound; ids sort by time.
 -- name: ListPendingBefore :many
 SELECT id FROM orders WHERE status = 'PENDING' AND id < ? ORDER BY id LIMIT ?;
+
+-- ListPendingFrom lists the pending orders from an id on, newest first, from the index of the statuses alone; ids sort by time.
+-- name: ListPendingFrom :many
+SELECT id FROM orders FORCE INDEX (orders_status) WHERE status = 'PENDING' AND id >= sqlc.arg(from_id) ORDER BY id DESC LIMIT ?;
 
 -- LockOrders reads what a change of status needs, and locks the orders' rows, in order of id, until the transaction ends.
 -- name: LockOrders :many

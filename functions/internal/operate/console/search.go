@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -23,20 +25,27 @@ import (
 	"example.com/orders/sql/orders"
 )
 
-// Bounds of a search. It reads the tables from the newest row on, since they have no index for it; a request looks through so
-// many slices as it can in its time, and says where the next one goes on.
+// Bounds of a search. A whole address, a flow and a SKU have an index each. A part of an address and the end of an order id have
+// none: a request looks through as many slices of orders, from the newest on, as it can in its time, and says where the next
+// one goes on. Its time is short, so that a page shows early what was found, and how far the search has come.
 const (
-	searchSlice = 20_000
-	searchTime  = time.Second
+	searchSlice = 2_000
+	searchTime  = 40 * time.Millisecond
 	mostFound   = 50
 	longestTerm = 254 // of an e-mail address
 )
+
+// wholeBefore is the beginning of a place among the orders with the whole term; another place is an order id, before which
+// parts are looked for.
+const wholeBefore = "whole:"
 
 // found is what one request has found, and how far it has come.
 type found struct {
 	Orders []orderLine `json:"orders"`
 	// Next is where the search goes on; empty if all was looked through.
 	Next string `json:"next,omitempty"`
+	// Whole is set if all orders with the whole term have been found, and Next looks for it as a part.
+	Whole bool `json:"whole,omitempty"`
 	// Back is the time back to which the orders were looked through.
 	Back string `json:"back,omitempty"`
 }
@@ -50,34 +59,78 @@ func term(r *http.Request) (string, error) {
 	return q, nil
 }
 
-// searchOrders answers GET /console/search/orders?q=&before= with orders by a part of the customer's address, by the
-// correlation id, or by the end of the order id, which is what the lists show of it.
+// searchOrders answers GET /console/search/orders?q=&before= with orders by the customer's address or the correlation id, and then
+// by a part of the customer's address, or the end of the order id, which is what the lists show of it.
 func (c *Console) searchOrders(w http.ResponseWriter, r *http.Request) error {
 	q, err := term(r)
 	if err != nil {
 		return err
 	}
-	before := cmp.Or(r.URL.Query().Get("before"), newestID)
+	before, whole := strings.CutPrefix(cmp.Or(r.URL.Query().Get("before"), wholeBefore+newestID), wholeBefore)
 	if before != newestID && !events.ValidOrderID(before) {
 		return rest.NewProblem(http.StatusBadRequest, "before takes the next of an earlier answer")
 	}
-	answer, err := c.findOrders(r.Context(), q, before, time.Now().Add(searchTime))
+	var answer found
+	if whole {
+		answer, err = c.findWhole(r.Context(), q, before)
+	} else {
+		answer, err = c.findParts(r.Context(), q, before, time.Now().Add(searchTime))
+	}
 	if err != nil {
 		return err
 	}
 	return rest.JSON(w, http.StatusOK, answer)
 }
 
+// findWhole finds a page of the orders that have the whole term.
+func (c *Console) findWhole(ctx context.Context, term, before string) (found, error) {
+	q := orders.New(c.orders)
+	byID := map[string]orderLine{}
+	add := func(row orders.GetOrderRow) { byID[row.ID] = newOrderLine(row) }
+	ofCustomer, err := q.FindOrdersOfCustomer(ctx, orders.FindOrdersOfCustomerParams{CustomerEmail: term, BeforeID: before, Limit: mostFound})
+	if err != nil {
+		return found{}, fmt.Errorf("search the orders of an address: %w", err)
+	}
+	for _, row := range ofCustomer {
+		add(orders.GetOrderRow(row))
+	}
+	if isASCII(term) {
+		ofFlow, err := q.FindOrdersOfFlow(ctx, orders.FindOrdersOfFlowParams{Flow: term, BeforeID: before, Limit: mostFound})
+		if err != nil {
+			return found{}, fmt.Errorf("search the orders of a flow: %w", err)
+		}
+		for _, row := range ofFlow {
+			add(orders.GetOrderRow(row))
+		}
+	}
+	answer := found{Orders: slices.SortedFunc(maps.Values(byID), func(a, b orderLine) int { return cmp.Compare(b.OrderID, a.OrderID) })}
+	if answer.Orders == nil {
+		answer.Orders = []orderLine{}
+	}
+	if len(answer.Orders) >= mostFound {
+		answer.Orders = answer.Orders[:mostFound]
+		answer.Next = wholeBefore + answer.Orders[mostFound-1].OrderID
+		return answer, nil
+	}
+	answer.Next, answer.Whole = newestID, true
+	return answer, nil
+}
+
+// isASCII returns whether a text can be compared to a column of ids or flows, which have no other letters, and refuse it.
+func isASCII(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool { return r > unicode.MaxASCII }) < 0
+}
+
 // likePart escapes a text for LIKE.
 var likePart = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
-func (c *Console) findOrders(ctx context.Context, term, before string, until time.Time) (found, error) {
+// findParts finds orders by a part of the customer's address, or the end of the id.
+func (c *Console) findParts(ctx context.Context, term, before string, until time.Time) (found, error) {
 	q := orders.New(c.orders)
 	answer := found{Orders: []orderLine{}}
-	part := likePart.Replace(term)
-	flow, ending := "", ""
-	if strings.IndexFunc(term, func(r rune) bool { return r > unicode.MaxASCII }) < 0 { // the columns have no others, and refuse to be compared to them
-		flow, ending = term, "%"+strings.ToLower(part)
+	part, ending := likePart.Replace(term), ""
+	if isASCII(term) {
+		ending = "%" + strings.ToLower(part)
 	}
 	for {
 		from, err := q.SkipOrders(ctx, orders.SkipOrdersParams{BeforeID: before, Offset: searchSlice - 1})
@@ -85,8 +138,7 @@ func (c *Console) findOrders(ctx context.Context, term, before string, until tim
 			return found{}, fmt.Errorf("search the orders before %s: %w", before, err)
 		}
 		rows, err := q.FindOrders(ctx, orders.FindOrdersParams{
-			FromID: from, BeforeID: before, Customer: "%" + part + "%", Flow: flow, Ending: ending,
-			Limit: int32(mostFound - len(answer.Orders)),
+			FromID: from, BeforeID: before, Customer: "%" + part + "%", Ending: ending, Limit: int32(mostFound - len(answer.Orders)),
 		})
 		if err != nil {
 			return found{}, fmt.Errorf("search the orders before %s: %w", before, err)
@@ -131,49 +183,30 @@ func (c *Console) searchLines(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer := found{Orders: []orderLine{}}
 	if events.ValidSKU(sku) {
-		if answer, err = c.findLines(r.Context(), sku, before, time.Now().Add(searchTime)); err != nil {
+		if answer, err = c.findLines(r.Context(), sku, cmp.Or(before, math.MaxInt64)); err != nil {
 			return err
 		}
 	}
 	return rest.JSON(w, http.StatusOK, answer)
 }
 
-// findLines begins with the newest line if before is 0.
-func (c *Console) findLines(ctx context.Context, sku string, before int64, until time.Time) (found, error) {
+// findLines finds the orders of a page of the lines with a SKU.
+func (c *Console) findLines(ctx context.Context, sku string, before int64) (found, error) {
 	q := orders.New(c.orders)
-	if before == 0 {
-		last, err := q.LastLine(ctx)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return found{}, fmt.Errorf("search the lines of orders: %w", err)
-		}
-		before = last + 1
+	answer := found{Orders: []orderLine{}}
+	lines, err := q.FindLines(ctx, orders.FindLinesParams{Sku: sku, BeforeID: before, Limit: mostFound})
+	if err != nil {
+		return found{}, fmt.Errorf("search the lines of orders for %s: %w", sku, err)
+	}
+	if len(lines) == 0 {
+		return answer, nil
 	}
 	var ids []string
-	next := ""
-	for {
-		from := max(1, before-searchSlice)
-		lines, err := q.FindLines(ctx, orders.FindLinesParams{FromID: from, BeforeID: before, Sku: sku, Limit: int32(mostFound - len(ids))})
-		if err != nil {
-			return found{}, fmt.Errorf("search the lines of orders for %s: %w", sku, err)
-		}
-		for _, line := range lines {
-			ids, before = append(ids, line.OrderID), line.ID
-		}
-		if len(ids) == mostFound {
-			next = strconv.FormatInt(before, 10)
-			break
-		}
-		if before = from; from == 1 {
-			break
-		}
-		if time.Now().After(until) {
-			next = strconv.FormatInt(from, 10)
-			break
-		}
+	for _, line := range lines {
+		ids = append(ids, line.OrderID)
 	}
-	answer := found{Orders: []orderLine{}, Next: next}
-	if len(ids) == 0 {
-		return answer, nil
+	if len(lines) == mostFound {
+		answer.Next = strconv.FormatInt(lines[mostFound-1].ID, 10)
 	}
 	slices.Sort(ids)
 	rows, err := q.ListOrdersOf(ctx, slices.Compact(ids))

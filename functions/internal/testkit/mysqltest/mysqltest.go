@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/sql/migrate"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
 )
@@ -16,8 +15,7 @@ import (
 func Server(t testing.TB) schema.Server {
 	t.Helper()
 	s := Empty(t)
-	_, err := migrate.Up(t.Context(), s)
-	require.NoError(t, err)
+	fill(t, s, schema.All...)
 	return s
 }
 
@@ -30,14 +28,19 @@ func Empty(t testing.TB) schema.Server {
 // Open returns a connection pool to a new migrated schema.
 func Open(t testing.TB, name string) *sql.DB {
 	t.Helper()
-	return Pool(t, Server(t), name)
+	s := Empty(t)
+	fill(t, s, name)
+	return Pool(t, s, name)
 }
 
 // Pool returns a connection pool to a schema of s; it is closed when the test ends.
 func Pool(t testing.TB, s schema.Server, name string) *sql.DB {
 	t.Helper()
-	db, err := s.Open(name, 16)
+	connector, err := newSplit(s, name)
 	require.NoError(t, err)
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(16)
+	db.SetMaxIdleConns(16)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	return db
 }
