@@ -11,6 +11,7 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/functions/internal/web/identity"
 	"example.com/orders/sql/schema"
 )
 
@@ -28,8 +29,8 @@ func textColumns(t *testing.T) (all []column) {
 	server := mysqltest.Server(t)
 	db := mysqltest.Pool(t, server, schema.Orders)
 	rows, err := db.QueryContext(t.Context(), `SELECT DISTINCT column_name, character_set_name, character_maximum_length FROM information_schema.columns
-		WHERE table_schema IN (?, ?, ?) AND data_type IN ('varchar', 'char') AND table_name NOT LIKE 'goose%'`,
-		server.Prefix+schema.Orders, server.Prefix+schema.Inventory, server.Prefix+schema.Notifications)
+		WHERE table_schema IN (?, ?, ?, ?) AND data_type IN ('varchar', 'char') AND table_name NOT LIKE 'goose%'`,
+		server.Prefix+schema.Orders, server.Prefix+schema.Inventory, server.Prefix+schema.Payments, server.Prefix+schema.Notifications)
 	require.NoError(t, err)
 	defer rows.Close()
 	for rows.Next() {
@@ -60,6 +61,7 @@ func TestColumnsTakeExactlyWhatEventsAndRequestsMayHave(t *testing.T) {
 		}},
 		"sku":            {"ascii", func(n int) string { return strings.Repeat("Z", n) }, events.ValidSKU},
 		"correlation_id": {"ascii", func(n int) string { return strings.Repeat("c", n) }, events.ValidCorrelationID},
+		"reference":      {"ascii", func(n int) string { return strings.Repeat("r", n) }, events.ValidReference},
 		"failure_reason": {"ascii", func(n int) string { return strings.Repeat("r", n) }, func(s string) bool {
 			return events.OrderFailed{OrderID: created.OrderID, CustomerEmail: created.CustomerEmail, Reason: s, CreatedAt: created.CreatedAt}.Validate() == nil
 		}},
@@ -69,11 +71,13 @@ func TestColumnsTakeExactlyWhatEventsAndRequestsMayHave(t *testing.T) {
 		}, func(s string) bool {
 			return events.CreateOrder{CustomerEmail: s, Items: created.Items}.Validate() == nil
 		}},
+		// The column has what the longest issuer, a space and the longest subject need: see identity.New and Verify.
+		"owner":    {"ascii", func(n int) string { return strings.Repeat("o", n) }, func(s string) bool { return len(s) <= identity.MaxOwner }},
 		"order_id": {"ascii", func(n int) string { return created.OrderID + strings.Repeat("0", n-len(created.OrderID)) }, events.ValidOrderID},
 		"id":       {"ascii", func(n int) string { return created.OrderID + strings.Repeat("0", n-len(created.OrderID)) }, events.ValidOrderID},
 	}
 	// These have a known set of values, are generated, or are cut or checked where they are stored.
-	ours := []string{"source", "type", "consumer", "aggregate_type", "aggregate_id", "currency", "claim", "last_error", "reason"}
+	ours := []string{"source", "type", "consumer", "aggregate_type", "aggregate_id", "currency", "claim", "last_error", "reason", "actor"}
 	var found []string
 	for _, c := range textColumns(t) {
 		found = append(found, c.name)

@@ -4,6 +4,7 @@ package functions
 import (
 	"context"
 
+	"example.com/orders/functions/authorizepayment"
 	"example.com/orders/functions/cancelorder"
 	"example.com/orders/functions/createorder"
 	"example.com/orders/functions/expireorders"
@@ -13,6 +14,7 @@ import (
 	"example.com/orders/functions/notify"
 	"example.com/orders/functions/ordersapi"
 	"example.com/orders/functions/publishoutbox"
+	"example.com/orders/functions/refundpayment"
 	"example.com/orders/functions/releasestock"
 	"example.com/orders/functions/reservestock"
 )
@@ -28,14 +30,16 @@ type Function interface {
 
 // Catalogue has the constructor of each function by the name of its folder.
 var Catalogue = map[string]func() Function{
-	"cancelorder":   func() Function { return cancelorder.New() },
-	"createorder":   func() Function { return createorder.New() },
-	"expireorders":  func() Function { return expireorders.New() },
-	"finalizeorder": func() Function { return finalizeorder.New() },
-	"inventoryapi":  func() Function { return inventoryapi.New() },
-	"notify":        func() Function { return notify.New() },
-	"ordersapi":     func() Function { return ordersapi.New() },
-	"publishoutbox": func() Function { return publishoutbox.New() },
-	"releasestock":  func() Function { return releasestock.New() },
-	"reservestock":  func() Function { return reservestock.New() },
+	"authorizepayment": func() Function { return authorizepayment.New() },
+	"cancelorder":      func() Function { return cancelorder.New() },
+	"createorder":      func() Function { return createorder.New() },
+	"expireorders":     func() Function { return expireorders.New() },
+	"finalizeorder":    func() Function { return finalizeorder.New() },
+	"inventoryapi":     func() Function { return inventoryapi.New() },
+	"notify":           func() Function { return notify.New() },
+	"ordersapi":        func() Function { return ordersapi.New() },
+	"publishoutbox":    func() Function { return publishoutbox.New() },
+	"refundpayment":    func() Function { return refundpayment.New() },
+	"releasestock":     func() Function { return releasestock.New() },
+	"reservestock":     func() Function { return reservestock.New() },
 }

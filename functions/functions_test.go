@@ -116,14 +116,18 @@ type probe struct {
 
 const functionLabel = "orders.example.com/function"
 
-// manifests reads the Services of the wiring, by the folders of their functions.
+// manifests reads the Services of all wirings, by the folders of their functions.
 func manifests(t *testing.T) map[string][]manifest {
 	t.Helper()
 	all := map[string][]manifest{}
-	files, err := fs.Glob(knative.Base(), "*.yaml")
-	require.NoError(t, err)
+	files := []string{}
+	for _, pattern := range []string{"base/*.yaml", "components/*/*.yaml"} {
+		found, err := fs.Glob(knative.Manifests(), pattern)
+		require.NoError(t, err)
+		files = append(files, found...)
+	}
 	for _, file := range files {
-		text, err := fs.ReadFile(knative.Base(), file)
+		text, err := fs.ReadFile(knative.Manifests(), file)
 		require.NoError(t, err)
 		for document := range strings.SplitSeq(string(text), "\n---\n") {
 			var m manifest
@@ -220,8 +224,16 @@ func TestServicesOfOneFunctionDifferInTheirValuesOnly(t *testing.T) {
 			other := sorted(asProject(t, m))
 			require.Len(t, other.Run.Envs, len(first.Run.Envs), m.Metadata.Name)
 			for i, variable := range first.Run.Envs {
-				if variable.Name == "OUTBOX_SCHEMA" {
-					assert.NotEqual(t, variable.Value, other.Run.Envs[i].Value)
+				if variable.Name == "MYSQL_DSN" {
+					assert.Equal(t, "{{ secret:orders-mysql:"+m.Metadata.Name+" }}", other.Run.Envs[i].Value, "its own login")
+					other.Run.Envs[i].Value = variable.Value
+				}
+				if slices.Contains([]string{"OUTBOX_SCHEMA", "SINK_SUBJECTS"}, variable.Name) {
+					assert.True(t, m.Metadata.Name == first.Name || variable.Value != other.Run.Envs[i].Value, variable.Name)
+					other.Run.Envs[i].Value = variable.Value
+				}
+				if variable.Name == knative.PublisherVariable {
+					assert.Contains(t, []string{"relay", knative.CDCPublisher}, other.Run.Envs[i].Value)
 					other.Run.Envs[i].Value = variable.Value
 				}
 			}

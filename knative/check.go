@@ -65,7 +65,16 @@ func (b *base) check() (*Wiring, error) {
 	for _, j := range b.jobs {
 		c.job(j)
 	}
+	for _, one := range b.connects {
+		c.connect(one)
+	}
+	for _, one := range b.connectors {
+		c.connector(one, b.connects)
+	}
+	c.captured(b)
 	c.pokes(b)
+	c.senders(b)
+	c.logins(b)
 	c.lifetimes(b)
 	if err := errors.Join(c.problems...); err != nil {
 		return nil, fmt.Errorf("the wiring breaks its rules:\n%w", err)
@@ -92,6 +101,12 @@ func (c *checker) names(b *base) {
 		all = append(all, m.header)
 	}
 	for _, m := range b.jobs {
+		all = append(all, m.header)
+	}
+	for _, m := range b.connects {
+		all = append(all, m.header)
+	}
+	for _, m := range b.connectors {
 		all = append(all, m.header)
 	}
 	seen := map[string]bool{}
@@ -158,6 +173,7 @@ func (c *checker) service(m serviceManifest) {
 	c.require(errLeast == nil && errMost == nil && 0 <= least && least <= most && most > 0, m.header, "the scale has no bounds: set the annotations %s and %s of the template", minScale, maxScale)
 	c.require(template.Spec.ContainerConcurrency > 0, m.header, "containerConcurrency is missing: bound the requests that one instance handles at once")
 	c.require(template.Spec.TimeoutSeconds >= 1, m.header, "timeoutSeconds is missing: Knative waits this long before it replaces a pod that hangs, by default 300 s")
+	c.noAccount(m.header, template.Spec.AutomountToken)
 	if len(template.Spec.Containers) != 1 {
 		c.require(false, m.header, "it has %d containers: give one", len(template.Spec.Containers))
 		return
@@ -183,17 +199,26 @@ func (c *checker) resources(h header, r resources) {
 	}
 }
 
-// secure checks the requirements of the pod security policy "restricted" on a container.
+// secure checks the requirements of the pod security policy "restricted" on a container, and that it writes no files.
 func (c *checker) secure(h header, s securityContext) {
-	c.require(s.AllowPrivilegeEscalation != nil && !*s.AllowPrivilegeEscalation && s.RunAsNonRoot && slices.Equal(s.Capabilities.Drop, []string{"ALL"}) && s.SeccompProfile.Type == "RuntimeDefault",
-		h, "securityContext must have allowPrivilegeEscalation: false, runAsNonRoot: true, capabilities: {drop: [ALL]} and seccompProfile: {type: RuntimeDefault}, or no pod is admitted")
-	c.require(s.ReadOnlyRootFilesystem, h, "securityContext must have readOnlyRootFilesystem: true: functions write no files")
+	const admitted = "or no pod is admitted"
+	c.require(s.AllowPrivilegeEscalation != nil && !*s.AllowPrivilegeEscalation, h, "securityContext.allowPrivilegeEscalation must be false, %s", admitted)
+	c.require(s.RunAsNonRoot, h, "securityContext.runAsNonRoot must be true, %s", admitted)
+	c.require(slices.Equal(s.Capabilities.Drop, []string{"ALL"}), h, "securityContext.capabilities must be {drop: [ALL]}, %s", admitted)
+	c.require(s.SeccompProfile.Type == "RuntimeDefault", h, "securityContext.seccompProfile must be {type: RuntimeDefault}, %s", admitted)
+	c.require(s.ReadOnlyRootFilesystem, h, "securityContext.readOnlyRootFilesystem must be true: functions write no files")
+}
+
+// noAccount checks that a pod has no token for the API server, which nothing here calls.
+func (c *checker) noAccount(h header, automount *bool) {
+	c.require(automount != nil && !*automount, h, "automountServiceAccountToken must be false: by default whoever breaks into a pod may act as its service account")
 }
 
 func (c *checker) job(m jobManifest) {
 	pod := m.Spec.Template.Spec
 	c.require(pod.RestartPolicy == "OnFailure", m.header, "restartPolicy is %q: give OnFailure, since the database may come later", pod.RestartPolicy)
 	c.require(m.Spec.TTLSecondsAfterFinished > 0, m.header, "ttlSecondsAfterFinished is missing: an existing Job cannot be applied again with another image")
+	c.noAccount(m.header, pod.AutomountToken)
 	for _, one := range pod.Containers {
 		c.require(one.Image != "", m.header, "image is missing: name it")
 		c.resources(m.header, one.Resources)

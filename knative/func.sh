@@ -9,8 +9,10 @@ usage() {
 Usage: knative/func.sh NAME build|run|invoke|deploy [flags of func]
        knative/func.sh all build|deploy [flags of func]
 
-NAME is the name under which a function is deployed: knative/func.sh list prints them all.
+NAME is the name under which a function is deployed: knative/func.sh list prints them all, with HARNESS_OVERLAY=payment
+in the environment those of that overlay, too.
   knative/func.sh all deploy --registry registry.example.com/me
+  HARNESS_OVERLAY=payment knative/func.sh all build
   knative/func.sh reserve-stock build
   MYSQL_DSN='root@tcp(127.0.0.1:3306)/' knative/func.sh orders-api run
   knative/func.sh reserve-stock invoke
@@ -48,6 +50,17 @@ given() {
   [[ " $* " =~ [[:space:]](--env[=[:space:]]|-e[=[:space:]]?)"$name"= ]]
 }
 
+# manifest NAME: prints the file with the Service of a function.
+manifest() {
+  local file
+  for file in "knative/base/$1.yaml" knative/components/*/"$1.yaml"; do
+    if [ -e "$file" ]; then
+      printf '%s\n' "$file"
+      return
+    fi
+  done
+}
+
 # event NAME: prints an event that a function handles, in structured mode. func's own flags have no subject, which every fact
 # needs.
 event() {
@@ -56,7 +69,7 @@ event() {
   publish-outbox-* | expire-orders) type=dev.knative.sources.ping ;;
   create-order) type=order.create ;;
   *)
-    type=$(sed -n '/^  topics:$/{n;s/^ *- //p;q}' "knative/base/$name.yaml")
+    type=$(sed -n '/^  topics:$/{n;s/^ *- //p;q}' "$(manifest "$name")")
     case $type in
     order.*) source=/orders ;;
     ?*) source=/${type%%.*} ;;

@@ -27,6 +27,7 @@ func (c *checker) lifetimes(b *base) {
 		{"SAGA_TIMEOUT", waits, "an order must not expire while its event is still retried"},
 		{"OUTBOX_RETENTION", events, "a sent row explains a record for as long as its topic keeps it"},
 		{"INBOX_RETENTION", events + deadLetters, "an event can come again from its topic, and then from the dead letters"},
+		{"RETAIN_NOTIFICATIONS", events + deadLetters, "an event can come again from its topic, and then from the dead letters, and its customer would get another mail"},
 		{"RESERVATION_LOG_RETENTION", events + deadLetters, "an event can come again from its topic, and then from the dead letters"},
 	}
 	headers := map[string]header{}

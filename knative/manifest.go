@@ -2,7 +2,6 @@ package knative
 
 import (
 	"fmt"
-	"io/fs"
 	"regexp"
 	"strings"
 
@@ -10,13 +9,6 @@ import (
 )
 
 // The manifest types have only the fields that the base uses, so that a field without effect in the harness is refused.
-
-type kustomization struct {
-	APIVersion string   `json:"apiVersion"`
-	Kind       string   `json:"kind"`
-	Namespace  string   `json:"namespace"`
-	Resources  []string `json:"resources"`
-}
 
 type header struct {
 	APIVersion string   `json:"apiVersion"`
@@ -40,6 +32,8 @@ type serviceManifest struct {
 			Spec     struct {
 				ContainerConcurrency int         `json:"containerConcurrency"`
 				TimeoutSeconds       int         `json:"timeoutSeconds"`
+				AutomountToken       *bool       `json:"automountServiceAccountToken"`
+				ServiceAccountName   string      `json:"serviceAccountName"` // only overlays have it
 				Containers           []container `json:"containers"`
 				Volumes              []volume    `json:"volumes"`
 			} `json:"spec"`
@@ -75,6 +69,18 @@ type volume struct {
 	ConfigMap struct {
 		Name string `json:"name"`
 	} `json:"configMap"`
+	// Projected has tokens for KafkaSinks; only overlays have it.
+	Projected struct {
+		Sources []struct {
+			ServiceAccountToken struct {
+				Audience string `json:"audience"`
+				Path     string `json:"path"`
+			} `json:"serviceAccountToken"`
+		} `json:"sources"`
+	} `json:"projected"`
+	Secret struct {
+		SecretName string `json:"secretName"`
+	} `json:"secret"`
 }
 
 type mount struct {
@@ -91,9 +97,10 @@ type jobManifest struct {
 		TTLSecondsAfterFinished int `json:"ttlSecondsAfterFinished"`
 		Template                struct {
 			Spec struct {
-				RestartPolicy string         `json:"restartPolicy"`
-				Containers    []jobContainer `json:"containers"`
-				Volumes       []volume       `json:"volumes"`
+				RestartPolicy  string         `json:"restartPolicy"`
+				AutomountToken *bool          `json:"automountServiceAccountToken"`
+				Containers     []jobContainer `json:"containers"`
+				Volumes        []volume       `json:"volumes"`
 			} `json:"spec"`
 		} `json:"template"`
 	} `json:"spec"`
@@ -186,6 +193,8 @@ type deliveryManifest struct {
 
 type destination struct {
 	Ref reference `json:"ref"`
+	// Audience is that of the tokens which Knative sends along; only overlays have it.
+	Audience string `json:"audience"`
 }
 
 type reference struct {
@@ -232,7 +241,44 @@ type topicManifest struct {
 	} `json:"spec"`
 }
 
-// base has all manifests, decoded but not yet checked.
+// connectManifest is a cluster of Kafka Connect. The harness runs none: of its many fields it only has to know those of
+// connectSpec.
+type connectManifest struct {
+	header
+	Spec map[string]any `json:"spec"`
+}
+
+type connectSpec struct {
+	GroupID        string `json:"groupId"`
+	ConfigTopic    string `json:"configStorageTopic"`
+	OffsetTopic    string `json:"offsetStorageTopic"`
+	StatusTopic    string `json:"statusStorageTopic"`
+	Authentication struct {
+		Username       string `json:"username"`
+		PasswordSecret struct {
+			SecretName string `json:"secretName"`
+		} `json:"passwordSecret"`
+	} `json:"authentication"`
+}
+
+func (m connectManifest) decoded() (spec connectSpec, err error) {
+	text, err := yaml.Marshal(m.Spec)
+	if err == nil {
+		err = yaml.Unmarshal(text, &spec)
+	}
+	return spec, err
+}
+
+type connectorManifest struct {
+	header
+	Spec struct {
+		Class    string            `json:"class"`
+		TasksMax int               `json:"tasksMax"`
+		Config   map[string]string `json:"config"`
+	} `json:"spec"`
+}
+
+// base has all manifests of base/ or of an overlay, decoded but not yet checked.
 type base struct {
 	namespace  string
 	namespaces []header
@@ -242,39 +288,8 @@ type base struct {
 	pings      []pingManifest
 	topics     []topicManifest
 	jobs       []jobManifest
-}
-
-const kustomizationFile = "kustomization.yaml"
-
-func read(fsys fs.FS) (*base, error) {
-	text, err := fs.ReadFile(fsys, kustomizationFile)
-	if err != nil {
-		return nil, fmt.Errorf("read the wiring: %w", err)
-	}
-	var k kustomization
-	if err := strict(text, &k); err != nil {
-		return nil, fmt.Errorf("%s: %w", kustomizationFile, err)
-	}
-	if k.Namespace == "" {
-		return nil, fmt.Errorf("%s: namespace is missing: every manifest gets it from there", kustomizationFile)
-	}
-	b := &base{namespace: k.Namespace}
-	for _, file := range k.Resources {
-		text, err := fs.ReadFile(fsys, file)
-		if err != nil {
-			return nil, fmt.Errorf("%s lists %s: %w", kustomizationFile, file, err)
-		}
-		all, err := documents(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		for i, document := range all {
-			if err := b.add(document); err != nil {
-				return nil, fmt.Errorf("%s, document %d: %w", file, i+1, err)
-			}
-		}
-	}
-	return b, nil
+	connects   []connectManifest
+	connectors []connectorManifest
 }
 
 var (
@@ -304,6 +319,8 @@ const (
 	kindPing      = "sources.knative.dev/v1 PingSource"
 	kindTopic     = "kafka.strimzi.io/v1 KafkaTopic"
 	kindJob       = "batch/v1 Job"
+	kindConnect   = "kafka.strimzi.io/v1 KafkaConnect"
+	kindConnector = "kafka.strimzi.io/v1 KafkaConnector"
 )
 
 func (b *base) add(document []byte) error {
@@ -326,9 +343,13 @@ func (b *base) add(document []byte) error {
 		return decode(document, &b.topics)
 	case kindJob:
 		return decode(document, &b.jobs)
+	case kindConnect:
+		return decode(document, &b.connects)
+	case kindConnector:
+		return decode(document, &b.connectors)
 	default:
-		return fmt.Errorf("the kind %q is not one that the wiring knows: use %s, %s, %s, %s, %s, %s or %s",
-			kind, kindNamespace, kindService, kindSource, kindSink, kindPing, kindTopic, kindJob)
+		return fmt.Errorf("the kind %q is not one that the wiring knows: use %s, %s, %s, %s, %s, %s, %s, %s or %s",
+			kind, kindNamespace, kindService, kindSource, kindSink, kindPing, kindTopic, kindJob, kindConnect, kindConnector)
 	}
 }
 

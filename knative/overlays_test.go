@@ -1,8 +1,10 @@
 package knative
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -16,11 +18,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// overlay is the kustomization.yaml of an overlay, with the fields that the project uses.
+// overlay is the kustomization.yaml of an overlay or a component, with the fields that the project uses.
 type overlay struct {
 	APIVersion string   `json:"apiVersion"`
 	Kind       string   `json:"kind"`
+	Namespace  string   `json:"namespace"`
 	Resources  []string `json:"resources"`
+	Components []string `json:"components"`
 	Patches    []struct {
 		Path   string `json:"path"`
 		Patch  string `json:"patch"`
@@ -28,6 +32,8 @@ type overlay struct {
 			Group string `json:"group"`
 			Kind  string `json:"kind"`
 			Name  string `json:"name"`
+			// Selector selects by labels.
+			Selector string `json:"labelSelector"`
 		} `json:"target"`
 	} `json:"patches"`
 	Images []struct {
@@ -46,93 +52,166 @@ type operation struct {
 // beside has the kinds of overlay objects outside of the wiring: only their first lines are checked here.
 var beside = map[string]bool{
 	"v1 Service": true, "v1 Secret": true, "v1 ConfigMap": true, "apps/v1 StatefulSet": true, "policy/v1 PodDisruptionBudget": true,
+	"v1 ServiceAccount": true, "rbac.authorization.k8s.io/v1 ClusterRoleBinding": true, "networking.k8s.io/v1 NetworkPolicy": true, "eventing.knative.dev/v1alpha1 EventPolicy": true,
 	"kafka.strimzi.io/v1 Kafka": true, "kafka.strimzi.io/v1 KafkaNodePool": true,
 }
 
-func loadOverlay(t *testing.T, name string) (o overlay) {
+func readOverlay(t *testing.T, folder string) (o overlay) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("overlays", name, kustomizationFile))
+	text, err := os.ReadFile(filepath.Join(folder, kustomizationFile))
 	require.NoError(t, err)
-	require.NoError(t, strict(text, &o))
+	require.NoError(t, strict(text, &o), folder)
 	return o
 }
 
-var overlays = []string{"local", "production"}
+// environments are the components of a cluster's settings; each is in an overlay on the base and in one on the overlay
+// payment.
+var environments = []string{"local", "production"}
 
-func TestOverlaysNameEveryImage(t *testing.T) {
-	images := []string{"example.com/orders/harness"}
-	for _, s := range load(t).Services {
-		images = append(images, "example.com/orders/"+s.Name)
+// deployed has the overlays that a cluster takes, with the wiring that each one deploys.
+var deployed = map[string]string{
+	"local": "", "production": "", "local-payment": "payment", "production-payment": "payment",
+}
+
+func TestEachEnvironmentIsDeployedWithEachWiring(t *testing.T) {
+	for _, environment := range environments {
+		for _, wiring := range append([]string{""}, Routings()...) {
+			name, on := environment, "../../base"
+			if wiring != "" {
+				name, on = environment+"-"+wiring, "../"+wiring
+			}
+			assert.Contains(t, deployed, name)
+			o := readOverlay(t, filepath.Join("overlays", name))
+			assert.Contains(t, o.Resources, on, name)
+			assert.Equal(t, []string{"../../components/" + environment}, o.Components, name)
+		}
 	}
-	for _, name := range overlays {
+	assert.Len(t, deployed, len(environments)*(len(Routings())+1))
+}
+
+func TestEnvironmentsNameEveryImage(t *testing.T) {
+	images := map[string]bool{"example.com/orders/harness": true}
+	for _, w := range wirings(t) {
+		for _, s := range w.Services {
+			images["example.com/orders/"+s.Name] = true
+		}
+	}
+	for _, name := range environments {
 		replaced := []string{}
-		for _, image := range loadOverlay(t, name).Images {
+		for _, image := range readOverlay(t, filepath.Join("components", name)).Images {
 			replaced = append(replaced, image.Name)
 			assert.Equal(t, path.Base(image.Name), path.Base(image.NewName), name)
 			assert.NotEmpty(t, image.NewTag, name)
 		}
-		assert.ElementsMatch(t, images, replaced, name)
+		assert.ElementsMatch(t, slices.Collect(maps.Keys(images)), replaced, name)
 	}
 }
 
-func TestOverlaysPatchWhatIsThere(t *testing.T) {
-	m, err := read(Base())
+// folders lists the folders of all overlays and components.
+func folders(t *testing.T) []string {
+	t.Helper()
+	overlays, err := filepath.Glob("overlays/*")
 	require.NoError(t, err)
-	names := map[string][]string{}
-	for _, s := range m.services {
-		names["Service"] = append(names["Service"], s.Metadata.Name)
+	components, err := filepath.Glob("components/*")
+	require.NoError(t, err)
+	return append(overlays, components...)
+}
+
+func TestOverlaysPatchWhatIsThere(t *testing.T) {
+	named := map[string][]string{}
+	for _, w := range wirings(t) {
+		for _, s := range w.Services {
+			named["Service"] = append(named["Service"], s.Name)
+		}
+		for _, s := range w.Sources {
+			named["KafkaSource"] = append(named["KafkaSource"], s.Name)
+		}
+		for _, s := range w.Sinks {
+			named["KafkaSink"] = append(named["KafkaSink"], s.Name)
+		}
 	}
-	for _, name := range overlays {
-		o := loadOverlay(t, name)
-		assert.Contains(t, o.Resources, "../../base", name)
-		for _, p := range o.Patches {
+	for _, folder := range folders(t) {
+		for _, p := range readOverlay(t, folder).Patches {
 			text := []byte(p.Patch)
 			if p.Path != "" {
-				text, err = os.ReadFile(filepath.Join("overlays", name, p.Path))
+				var err error
+				text, err = os.ReadFile(filepath.Join(folder, p.Path))
 				require.NoError(t, err)
 			}
+			if strings.HasPrefix(string(text), "$patch: delete\n") {
+				continue // loading the wiring checks it
+			}
 			var operations []operation
-			require.NoError(t, yaml.UnmarshalStrict(text, &operations), "%s: %s", name, p.Path)
+			require.NoError(t, yaml.UnmarshalStrict(text, &operations), "%s: %s", folder, p.Path)
 			require.NotEmpty(t, operations)
 			for _, o := range operations {
-				assert.Contains(t, []string{"add", "replace"}, o.Op)
+				assert.Contains(t, []string{"add", "replace", "test", "remove"}, o.Op)
 				assert.True(t, strings.HasPrefix(o.Path, "/"), o.Path)
-				assert.NotNil(t, o.Value, o.Path)
+				assert.Equal(t, o.Op == "remove", o.Value == nil, o.Path)
 			}
-			if p.Target.Kind != "Service" || p.Target.Name == "" {
+			if named[p.Target.Kind] == nil || p.Target.Name == "" {
 				continue
 			}
 			for _, each := range strings.Split(strings.Trim(p.Target.Name, "()"), "|") {
-				assert.True(t, slices.ContainsFunc(names["Service"], regexp.MustCompile("^"+each+"$").MatchString), "%s patches %s", name, each)
+				matches := regexp.MustCompile("^" + each + "$").MatchString
+				assert.True(t, slices.ContainsFunc(named[p.Target.Kind], matches), "%s patches %s", folder, each)
 			}
 		}
 	}
 }
 
 func TestFilesOfOverlaysAreListed(t *testing.T) {
-	for _, name := range overlays {
-		o := loadOverlay(t, name)
+	listed := map[string]bool{}
+	all := folders(t)
+	for _, folder := range all {
+		o := readOverlay(t, folder)
 		used := map[string]bool{kustomizationFile: true}
-		for _, file := range o.Resources {
+		for _, file := range append(o.Resources, o.Components...) {
 			used[file] = true
+			listed[filepath.Join(folder, file)] = true
 		}
 		for _, p := range o.Patches {
 			used[p.Path] = true
 		}
-		files, err := fs.Glob(os.DirFS(filepath.Join("overlays", name)), "*")
+		files, err := fs.Glob(os.DirFS(folder), "*")
 		require.NoError(t, err)
 		for _, file := range files {
-			assert.True(t, used[file], "%s/%s is not used", name, file)
+			assert.True(t, used[file], "%s/%s is not used", folder, file)
+		}
+	}
+	for _, folder := range all {
+		if name := filepath.Base(folder); filepath.Dir(folder) == "components" {
+			assert.True(t, listed[folder], "no overlay lists the component %s", name)
 		}
 	}
 }
 
 func TestEachBudgetIsOfAServiceThatHasTwo(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("overlays", "production", "disruption.yaml"))
+	for _, folder := range []string{"components/production", "overlays/production-payment"} {
+		var two []string
+		for _, p := range readOverlay(t, folder).Patches {
+			text := p.Patch
+			if p.Path != "" {
+				patch, err := os.ReadFile(filepath.Join(folder, p.Path))
+				require.NoError(t, err)
+				text = string(patch)
+			}
+			if strings.Contains(text, "min-scale") && p.Target.Kind == "Service" {
+				two = append(two, strings.Split(strings.Trim(p.Target.Name, "()"), "|")...)
+			}
+		}
+		assert.ElementsMatch(t, two, budgets(t, filepath.Join(folder, "disruption.yaml")), folder)
+		assert.NotEmpty(t, two, folder)
+	}
+}
+
+// budgets lists the Services of the PodDisruptionBudgets in a file.
+func budgets(t *testing.T, file string) (services []string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	all, err := documents(text)
 	require.NoError(t, err)
-	var budgets []string
 	for _, document := range all {
 		var b struct {
 			header
@@ -147,13 +226,9 @@ func TestEachBudgetIsOfAServiceThatHasTwo(t *testing.T) {
 		assert.Equal(t, map[string]string{"serving.knative.dev/service": b.Metadata.Name}, b.Spec.Selector.MatchLabels)
 		assert.Equal(t, "orders", b.Metadata.Namespace)
 		assert.Equal(t, 1, b.Spec.MaxUnavailable)
-		budgets = append(budgets, b.Metadata.Name)
+		services = append(services, b.Metadata.Name)
 	}
-	for _, p := range loadOverlay(t, "production").Patches {
-		if p.Path == "waited-for.yaml" {
-			assert.ElementsMatch(t, budgets, strings.Split(strings.Trim(p.Target.Name, "()"), "|"))
-		}
-	}
+	return services
 }
 
 // TestBuiltManifestsKeepTheRules checks the output of kustomize, one file per overlay, in the folder MANIFESTS; .ci/run sets
@@ -163,26 +238,36 @@ func TestBuiltManifestsKeepTheRules(t *testing.T) {
 	if folder == "" {
 		t.Skip("MANIFESTS does not name a folder of built manifests: run .ci/run manifests")
 	}
-	for _, name := range append([]string{"base"}, overlays...) {
-		text, err := os.ReadFile(filepath.Join(folder, name+".yaml"))
-		require.NoError(t, err)
-		w, err := builtWiring(text)
-		require.NoError(t, err, name)
-		base := load(t)
-		assert.Len(t, w.Services, len(base.Services), name)
-		assert.Len(t, w.Sources, len(base.Sources), name)
-		assert.Len(t, w.Pings, len(base.Pings), name)
-		if name == "base" {
-			continue
+	all := wirings(t)
+	for name := range all {
+		if built := readBuilt(t, folder, cmp.Or(name, "base")); assert.NotNil(t, built.wiring) {
+			built.wiring.Overlay = name
+			assertSame(t, all[name], built.wiring)
 		}
+	}
+	captured := map[string]string{"production-cdc": "cdc"}
+	maps.Copy(captured, deployed)
+	for name, wiring := range captured {
+		built := readBuilt(t, folder, name)
+		w, text := built.wiring, built.text
+		assert.Len(t, w.Services, len(all[wiring].Services), name)
+		assert.Len(t, w.Sources, len(all[wiring].Sources), name)
+		assert.Len(t, w.Pings, len(all[wiring].Pings), name)
 		assert.NotRegexp(t, `image: example\.com/`, string(text), "%s leaves an image of nowhere", name)
-		if name == "production" {
+		if strings.HasPrefix(name, "production") {
 			assert.NotContains(t, string(text), "orders-kafka-bootstrap", "production has its own brokers")
+			assert.Contains(t, string(text), "sasl:", "%s: nobody logs in to Kafka", name)
+			assertLettersOfSourcesOnly(t, name, text, w)
+			for _, s := range w.Services {
+				assert.NotEqual(t, "simulated", s.Env["PAYMENT_GATEWAY"], "%s moves money in production", s.Name)
+				if s.Env["SINK_SUBJECTS"] != "" {
+					assert.NotEmpty(t, s.Env["SINK_ISSUER"], "%s takes events from anybody", s.Name)
+				}
+			}
 			for _, topic := range w.Topics {
 				assert.Equal(t, "2", topic.Config["min.insync.replicas"], topic.Name)
 			}
-		}
-		if name == "local" {
+		} else {
 			consumers := 0
 			for _, source := range w.Sources {
 				consumers += source.Consumers
@@ -192,6 +277,88 @@ func TestBuiltManifestsKeepTheRules(t *testing.T) {
 			assert.Equal(t, []string{"orders"}, places(t, text, "ConfigMap"), "func wants orders-mail to be there")
 		}
 	}
+}
+
+// TestBuiltManifestsThatPublishThroughKafkaSinksHaveOneForEachEvent checks that each relay has a token for each KafkaSink of its
+// events, which takes no others.
+func TestBuiltManifestsThatPublishThroughKafkaSinksHaveOneForEachEvent(t *testing.T) {
+	folder := os.Getenv("MANIFESTS")
+	if folder == "" {
+		t.Skip("MANIFESTS does not name a folder of built manifests: run .ci/run manifests")
+	}
+	for _, name := range []string{"production-kafka-sinks", "production-payment-kafka-sinks"} {
+		b := readBuilt(t, folder, name)
+		through := wirings(t)[strings.Trim(strings.TrimSuffix(strings.TrimPrefix(name, "production"), "kafka-sinks"), "-")].WithKafkaSinks()
+		assert.ElementsMatch(t, through.Sinks, b.wiring.Sinks, name)
+		for i, s := range b.wiring.Services {
+			at := slices.IndexFunc(through.Services, func(of Service) bool { return of.Name == s.Name })
+			require.GreaterOrEqual(t, at, 0, s.Name)
+			assert.Equal(t, through.Services[at].Env[kafkaSinkVariable], b.wiring.Services[i].Env[kafkaSinkVariable], s.Name)
+		}
+		sinks := map[string]bool{}
+		for _, sink := range b.wiring.Sinks {
+			sinks[sink.Topic] = true
+		}
+		for _, topic := range b.wiring.Topics {
+			assert.True(t, sinks[topic.Name], "%s: %s has no KafkaSink", name, topic.Name)
+		}
+		tokens, allowed := map[string]string{}, map[string]string{}
+		all, err := documents(b.text)
+		require.NoError(t, err)
+		for _, document := range all {
+			var h header
+			require.NoError(t, yaml.Unmarshal(document, &h))
+			switch h.APIVersion + " " + h.Kind {
+			case kindService:
+				var m serviceManifest
+				require.NoError(t, strict(document, &m))
+				for _, v := range m.Spec.Template.Spec.Volumes {
+					for _, from := range v.Projected.Sources {
+						token := from.ServiceAccountToken
+						assert.Equal(t, "eventing.knative.dev/kafkasink/orders/"+token.Path, token.Audience)
+						tokens[token.Path] = "system:serviceaccount:orders:" + m.Spec.Template.Spec.ServiceAccountName
+					}
+				}
+			case "eventing.knative.dev/v1alpha1 EventPolicy":
+				var p eventPolicy
+				require.NoError(t, strict(document, &p))
+				for _, to := range p.Spec.To {
+					if !strings.HasSuffix(to.Ref.Name, deadLetterSuffix) {
+						require.Len(t, p.Spec.From, 1)
+						allowed[to.Ref.Name] = p.Spec.From[0].Sub
+					}
+				}
+			}
+		}
+		assert.Equal(t, tokens, allowed, name)
+		for _, topic := range b.wiring.Topics {
+			assert.Equal(t, !strings.HasSuffix(topic.Name, deadLetterSuffix), tokens[topic.Name] != "", "%s: %s", name, topic.Name)
+		}
+	}
+}
+
+type built struct {
+	text   []byte
+	wiring *Wiring
+}
+
+func readBuilt(t *testing.T, folder, name string) built {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(folder, name+".yaml"))
+	require.NoError(t, err)
+	w, err := builtWiring(text)
+	require.NoError(t, err, name)
+	return built{text, w}
+}
+
+// assertSame asserts that what the harness acts out is what kustomize builds, whose objects are in another order.
+func assertSame(t *testing.T, acted, built *Wiring) {
+	t.Helper()
+	assert.ElementsMatch(t, acted.Services, built.Services)
+	assert.ElementsMatch(t, acted.Sources, built.Sources)
+	assert.ElementsMatch(t, acted.Sinks, built.Sinks)
+	assert.ElementsMatch(t, acted.Pings, built.Pings)
+	assert.ElementsMatch(t, acted.Topics, built.Topics)
 }
 
 // places has the namespaces with objects of a kind.

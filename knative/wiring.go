@@ -9,13 +9,18 @@ import (
 	"time"
 )
 
-// Wiring is the contents of base/, in the order of kustomization.yaml.
+// Wiring is the contents of base/ or of an overlay, in the order of kustomization.yaml.
 type Wiring struct {
+	// Overlay is the name of the overlay, empty for the base.
+	Overlay  string
 	Services []Service
 	Sources  []KafkaSource
 	Sinks    []KafkaSink
 	Pings    []PingSource
 	Topics   []Topic
+	// Connectors capture outboxes, in the place of relays. They run in Connects, whose names have no topic prefix.
+	Connectors []Connector
+	Connects   []Connect
 }
 
 // Service is a deployed function.
@@ -114,14 +119,26 @@ type Topic struct {
 	Config     map[string]string
 }
 
-// Load reads the manifests that kustomization.yaml lists and checks them. Its error names every violation of a rule and how
+// Load reads the manifests that the kustomization.yaml of a folder lists and checks them. Its error names every violation of a rule and how
 // to fix it. It also refuses unknown kinds, unknown fields and duplicate fields.
 func Load(fsys fs.FS) (*Wiring, error) {
-	m, err := read(fsys)
+	m, err := read(fsys, ".")
 	if err != nil {
 		return nil, err
 	}
 	return m.check()
+}
+
+// OverlayVariable names the variable of the overlay that a process acts on.
+const OverlayVariable = "HARNESS_OVERLAY"
+
+// Configured returns the wiring of HARNESS_OVERLAY, the base if it is not set, with KAFKA_TOPIC_PREFIX before its names.
+func Configured(config map[string]string) (*Wiring, error) {
+	w, err := LoadOverlay(Manifests(), config[OverlayVariable])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", OverlayVariable, err)
+	}
+	return w.WithTopicPrefix(config["KAFKA_TOPIC_PREFIX"])
 }
 
 var validTopicPrefix = regexp.MustCompile(`^[a-zA-Z0-9._-]{0,64}$`)
@@ -144,10 +161,14 @@ func (w *Wiring) WithTopicPrefix(prefix string) (*Wiring, error) {
 		s := &prefixed.Sources[i]
 		s.Topic, s.Group, s.Delivery.DeadLetter = prefix+s.Topic, prefix+s.Group, prefix+s.Delivery.DeadLetter
 	}
+	prefixed.Connectors = slices.Clone(w.Connectors)
+	for i, c := range prefixed.Connectors {
+		prefixed.Connectors[i] = c.withTopicPrefix(prefix)
+	}
 	return &prefixed, nil
 }
 
-// Outboxes lists the schemas with an outbox, each of which has its own relay, sorted by name.
+// Outboxes lists the schemas with an outbox, each of which has its own relay or connector, sorted by name.
 func (w *Wiring) Outboxes() (schemas []string) {
 	for _, service := range w.Services {
 		if name := service.Env["OUTBOX_SCHEMA"]; name != "" {
@@ -156,4 +177,9 @@ func (w *Wiring) Outboxes() (schemas []string) {
 	}
 	slices.Sort(schemas)
 	return schemas
+}
+
+// HasPayments returns whether orders are paid: whether a Service authorizes payments.
+func (w *Wiring) HasPayments() bool {
+	return slices.ContainsFunc(w.Services, func(s Service) bool { return s.Function == "authorizepayment" })
 }

@@ -1,9 +1,11 @@
 package knative
 
 import (
+	"maps"
 	"math"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,22 +24,65 @@ func load(t *testing.T) *Wiring {
 	return w
 }
 
-// The tables of both READMEs say by hand which functions get an event: the wiring is held against them.
-func TestBaseRoutesEachTopicToItsFunctions(t *testing.T) {
-	w := load(t)
-	routes := map[string][]string{}
+// wirings has the base, by the name "", and all overlays.
+func wirings(t *testing.T) map[string]*Wiring {
+	t.Helper()
+	all := map[string]*Wiring{"": load(t)}
+	for _, name := range Overlays() {
+		w, err := LoadOverlay(Manifests(), name)
+		require.NoError(t, err)
+		all[name] = w
+	}
+	return all
+}
+
+// routes has the functions that get each event.
+func routes(w *Wiring) map[string][]string {
+	all := map[string][]string{}
 	for _, topic := range w.Topics {
 		if !strings.HasSuffix(topic.Name, deadLetterSuffix) {
-			routes[topic.Name] = []string{}
+			all[topic.Name] = []string{}
 		}
 	}
 	for _, s := range w.Sources {
-		routes[s.Topic] = append(routes[s.Topic], s.Sink)
+		all[s.Topic] = append(all[s.Topic], s.Sink)
 	}
+	return all
+}
+
+const knativeReadme, eventsReadme = "README.md", "../events/README.md"
+
+// The tables of both READMEs say by hand which functions get an event: the wiring is held against them.
+func TestBaseRoutesEachTopicToItsFunctions(t *testing.T) {
 	for file, heading := range map[string]string{
-		"README.md": "| topic | consumers |", "../events/README.md": "| type, version 1 | source | producers | when | consumers |",
+		knativeReadme: "| topic | consumers |", eventsReadme: "| type, in its newest version | source | producers | when | consumers |",
 	} {
-		assert.Equal(t, routes, said(t, file, heading), file)
+		assert.Equal(t, routes(load(t)), said(t, file, heading), file)
+	}
+}
+
+// TestOverlaysRouteTopicsAsTheirTablesSay compares the tables of what an overlay adds or changes.
+func TestOverlaysRouteTopicsAsTheirTablesSay(t *testing.T) {
+	base := routes(load(t))
+	for _, name := range Routings() {
+		changed, added := map[string][]string{}, map[string][]string{}
+		for topic, sinks := range routes(wirings(t)[name]) {
+			before, there := base[topic]
+			slices.Sort(sinks) // the tables have the order in which functions were added, to the base or to the overlay
+			slices.Sort(before)
+			if !there {
+				added[topic] = sinks
+			}
+			if !there || !assert.ObjectsAreEqual(before, sinks) {
+				changed[topic] = sinks
+			}
+		}
+		table := said(t, knativeReadme, "| topic, overlay "+name+" | consumers |")
+		for _, sinks := range table {
+			slices.Sort(sinks)
+		}
+		assert.Equal(t, changed, table, name)
+		assert.Equal(t, added, said(t, eventsReadme, "| type, in its newest version, overlay "+name+" | source | producers | when | consumers |"), name)
 	}
 }
 
@@ -65,8 +110,8 @@ func said(t *testing.T, file, heading string) map[string][]string {
 	return routes
 }
 
-func TestBaseDeliversWithRetriesForTenMinutes(t *testing.T) {
-	for _, s := range load(t).Sources {
+func TestEventsAreDeliveredWithRetriesForTenMinutes(t *testing.T) {
+	for _, s := range sources(t) {
 		assert.Equal(t, KafkaSource{
 			Name: s.Sink + "." + s.Topic, Namespace: "orders", Group: s.Sink + "." + s.Topic, Topic: s.Topic,
 			Consumers: 4, Sink: s.Sink, Extensions: map[string]string{"consumer": s.Sink},
@@ -79,83 +124,137 @@ func TestBaseDeliversWithRetriesForTenMinutes(t *testing.T) {
 	}
 }
 
-func TestBaseDeploysEachFunction(t *testing.T) {
-	type deployed struct {
-		function string
-		public   bool
-		env      map[string]string
+// sources lists the KafkaSources of all wirings.
+func sources(t *testing.T) (all []KafkaSource) {
+	t.Helper()
+	for _, w := range wirings(t) {
+		all = append(all, w.Sources...)
 	}
-	services := map[string]deployed{}
-	for _, s := range load(t).Services {
-		services[s.Name] = deployed{s.Function, s.Public, s.Env}
+	return all
+}
+
+// deployment is what the wiring says of a Service.
+type deployment struct {
+	function string
+	public   bool
+	env      map[string]string
+}
+
+// pokes is the environment of a function with an outbox in a schema, and with more variables.
+func pokes(schema string, more ...string) map[string]string {
+	env := map[string]string{"OUTBOX_POKE_URL": "http://publish-outbox-" + schema + ".orders.svc.cluster.local"}
+	for i := 0; i < len(more); i += 2 {
+		env[more[i]] = more[i+1]
 	}
+	return env
+}
+
+func TestEachFunctionIsDeployed(t *testing.T) {
 	none := map[string]string{}
-	pokes := func(schema string, more ...string) map[string]string {
-		env := map[string]string{"OUTBOX_POKE_URL": "http://publish-outbox-" + schema + ".orders.svc.cluster.local"}
-		for i := 0; i < len(more); i += 2 {
-			env[more[i]] = more[i+1]
-		}
-		return env
-	}
-	relay := func(schema string) map[string]string {
-		return map[string]string{"OUTBOX_SCHEMA": schema, "OUTBOX_RETENTION": "192h", "INBOX_RETENTION": "960h"}
-	}
-	want := map[string]deployed{
-		"orders-api":     {"ordersapi", true, pokes("orders")},
-		"create-order":   {"createorder", true, pokes("orders")},
+	base := map[string]deployment{
+		"orders-api":     {"ordersapi", true, pokes("orders", "ORDER_CREATED_VERSION", "1", "ADMIT_MAX_WAIT", "0")},
+		"create-order":   {"createorder", true, pokes("orders", "ORDER_CREATED_VERSION", "1", "ADMIT_MAX_WAIT", "0")},
 		"cancel-order":   {"cancelorder", false, pokes("orders")},
 		"inventory-api":  {"inventoryapi", true, none},
 		"reserve-stock":  {"reservestock", false, pokes("inventory")},
 		"release-stock":  {"releasestock", false, pokes("inventory", "RESERVATION_LOG_RETENTION", "960h")},
 		"finalize-order": {"finalizeorder", false, pokes("orders")},
 		"expire-orders":  {"expireorders", false, pokes("orders", "SAGA_TIMEOUT", "15m")},
-		"notify":         {"notify", false, none},
+		"notify":         {"notify", false, map[string]string{"RETAIN_NOTIFICATIONS": "960h"}},
 	}
-	for _, name := range schema.WithOutbox {
-		want["publish-outbox-"+name] = deployed{"publishoutbox", false, relay(name)}
+	payment := map[string]deployment{
+		"authorize-payment": {"authorizepayment", false, pokes("payments", "PAYMENT_GATEWAY", "simulated")},
+		"refund-payment":    {"refundpayment", false, pokes("payments", "PAYMENT_GATEWAY", "simulated")},
 	}
-	assert.Equal(t, want, services)
+	added := map[string]map[string]deployment{"payment": payment, "cdc-payment": payment}
+	for name, w := range wirings(t) {
+		want := maps.Clone(base)
+		maps.Copy(want, added[name])
+		for _, schema := range outboxes[name] {
+			env := map[string]string{"OUTBOX_SCHEMA": schema, PublisherVariable: "relay", "OUTBOX_RETENTION": "192h", "INBOX_RETENTION": "960h"}
+			if w.Captures() {
+				env[PublisherVariable] = CDCPublisher
+			}
+			want["publish-outbox-"+schema] = deployment{"publishoutbox", false, env}
+		}
+		services := map[string]deployment{}
+		for _, s := range w.Services {
+			env := maps.Clone(s.Env)
+			delete(env, "SINK_SUBJECTS") // see senders_test.go
+			services[s.Name] = deployment{s.Function, s.Public, env}
+		}
+		assert.Equal(t, want, services, name)
+	}
 }
 
-func TestBaseSchedulesSweepsAndPurges(t *testing.T) {
+// outboxes has the schemas that are published, by the name of the wiring.
+var outboxes = map[string][]string{"": unpaid, "cdc": unpaid, "payment": schema.WithOutbox, "cdc-payment": schema.WithOutbox}
+
+var unpaid = slices.DeleteFunc(slices.Clone(schema.WithOutbox), func(name string) bool { return name == "payments" })
+
+func TestSweepsAndPurgesAreScheduled(t *testing.T) {
 	const json, purge = "application/json", `{"purge":true}`
-	want := []PingSource{
-		{"expire-orders", "orders", "*/10 * * * * *", "", "", "expire-orders"},
-		{"release-stock-purge", "orders", "0 */10 * * * *", json, purge, "release-stock"},
+	const everyTwo = "*/2 * * * * *"
+	payment := []PingSource{
+		{"authorize-payment-sweep", "orders", everyTwo, "", "", "authorize-payment"},
+		{"refund-payment-sweep", "orders", everyTwo, "", "", "refund-payment"},
 	}
-	for _, name := range schema.WithOutbox {
-		relay := "publish-outbox-" + name
-		want = append(want, PingSource{relay + "-sweep", "orders", "*/2 * * * * *", "", "", relay},
-			PingSource{relay + "-purge", "orders", "30 * * * * *", json, purge, relay})
+	added := map[string][]PingSource{"payment": payment, "cdc-payment": payment}
+	for name, w := range wirings(t) {
+		want := append([]PingSource{
+			{"expire-orders", "orders", "*/10 * * * * *", "", "", "expire-orders"},
+			{"notify-purge", "orders", "0 */10 * * * *", json, purge, "notify"},
+			{"release-stock-purge", "orders", "0 */10 * * * *", json, purge, "release-stock"},
+		}, added[name]...)
+		for _, schema := range outboxes[name] {
+			relay := "publish-outbox-" + schema
+			want = append(want, PingSource{relay + "-sweep", "orders", everyTwo, "", "", relay},
+				PingSource{relay + "-purge", "orders", "30 * * * * *", json, purge, relay})
+		}
+		assert.ElementsMatch(t, want, w.Pings, name)
 	}
-	assert.ElementsMatch(t, want, load(t).Pings)
 }
 
-func TestBaseDeclaresTopicsAndDeadLetters(t *testing.T) {
+func TestTopicsAndDeadLettersAreDeclared(t *testing.T) {
 	const week, month = "604800000", "2592000000"
-	w := load(t)
-	want := map[string]string{}
-	for _, eventType := range events.Types() {
-		want[eventType] = week
+	declared := map[string]bool{}
+	for name, w := range wirings(t) {
+		want := map[string]string{}
+		for _, eventType := range events.Types() {
+			if slices.ContainsFunc(w.Topics, func(topic Topic) bool { return topic.Name == eventType }) {
+				want[eventType], declared[eventType] = week, true
+			}
+		}
+		for _, s := range w.Sources {
+			want[s.Topic+deadLetterSuffix] = month
+		}
+		kept := map[string]string{}
+		for _, topic := range w.Topics {
+			kept[topic.Name] = topic.Config["retention.ms"]
+			assert.EqualValues(t, 3, topic.Partitions)
+			assert.EqualValues(t, 3, topic.Replicas)
+		}
+		assert.Equal(t, want, kept, name)
+		sinks := map[string]bool{}
+		for _, sink := range w.Sinks {
+			assert.Equal(t, sink.Name, sink.Topic)
+			sinks[sink.Topic] = true
+		}
+		for _, s := range w.Sources {
+			assert.True(t, sinks[s.Delivery.DeadLetter], "%s has no KafkaSink", s.Delivery.DeadLetter)
+		}
+		assert.Len(t, sinks, len(letters(w)), "relays publish to the brokers")
 	}
+	assert.ElementsMatch(t, events.Types(), slices.Collect(maps.Keys(declared)), "each event has a topic, of the base or of an overlay")
+}
+
+// letters has the dead-letter topics of a wiring.
+func letters(w *Wiring) map[string]bool {
+	topics := map[string]bool{}
 	for _, s := range w.Sources {
-		want[s.Topic+deadLetterSuffix] = month
+		topics[s.Delivery.DeadLetter] = true
 	}
-	kept := map[string]string{}
-	for _, topic := range w.Topics {
-		kept[topic.Name] = topic.Config["retention.ms"]
-		assert.EqualValues(t, 3, topic.Partitions)
-		assert.EqualValues(t, 3, topic.Replicas)
-	}
-	assert.Equal(t, want, kept)
-	sinks := map[string]bool{}
-	for _, sink := range w.Sinks {
-		assert.Equal(t, sink.Name, sink.Topic)
-		sinks[sink.Topic] = true
-	}
-	for topic := range kept {
-		assert.True(t, sinks[topic], "%s has no KafkaSink", topic)
-	}
+	return topics
 }
 
 func TestBackoffWaitsAsKnativeDoes(t *testing.T) {

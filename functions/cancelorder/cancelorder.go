@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -14,6 +15,8 @@ import (
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/function/saga"
 	"example.com/orders/functions/internal/messaging/delivery"
+	"example.com/orders/functions/internal/web/limit"
+	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/orders"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/transaction"
@@ -55,6 +58,18 @@ func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, err
 	return answer, err
 }
 
+// Authenticate returns the context of a request with its principal. Its error is a *rest.Problem: 429 above the rate limit.
+func (f *Function) Authenticate(r *http.Request) (context.Context, error) {
+	if err := f.Started(); err != nil {
+		return nil, rest.Unavailable(err.Error())
+	}
+	ctx, err := f.Identity.Authenticate(r)
+	if err != nil {
+		return nil, err
+	}
+	return ctx, f.LimitRate(limit.With(ctx, r), true)
+}
+
 // ErrFailed means that the order has failed, so there is nothing to cancel.
 var ErrFailed = errors.New("the order has failed")
 
@@ -66,8 +81,15 @@ type Canceled struct {
 }
 
 // Cancel cancels a pending or confirmed order and emits order.canceled. For an order that is canceled already it emits
-// nothing. It returns saga.ErrUnknownOrder if the order does not exist, and ErrFailed if it has failed.
+// nothing. It returns saga.ErrUnknownOrder if the order does not exist or belongs to somebody else than the principal of ctx,
+// and ErrFailed if it has failed.
 func (f *Function) Cancel(ctx context.Context, orderID string, cause events.Cause) (Canceled, error) {
+	if err := f.Started(); err != nil {
+		return Canceled{}, err
+	}
+	if err := saga.CheckOwner(f.Identity.Admit(ctx), f.DB, orderID); err != nil {
+		return Canceled{}, fmt.Errorf("cancel order: %w", err)
+	}
 	var before saga.Order
 	err := f.Transact(ctx, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		now := f.Now()

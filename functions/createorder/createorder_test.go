@@ -76,6 +76,33 @@ func TestCreateStoresTheOrderWithItsFact(t *testing.T) {
 	assert.Equal(t, "flow-1", line["correlation_id"])
 }
 
+func TestOrderCreatedIsEmittedInTheVersionOfTheDeployment(t *testing.T) {
+	for version, test := range map[string]struct {
+		schema, currency string
+		channel          events.Channel
+	}{
+		"":  {schema: "order.created.v1.json"},
+		"1": {schema: "order.created.v1.json"},
+		"2": {schema: "order.created.v2.json", currency: "CHF", channel: events.ChannelCloudEvent},
+	} {
+		t.Run("version "+version, func(t *testing.T) {
+			f := functiontest.Start(t, New(), map[string]string{"CURRENCY": "CHF", "ORDER_CREATED_VERSION": version})
+			command := keyed("k", 2)
+			command.Channel = events.ChannelCloudEvent
+			accepted, err := f.Create(t.Context(), command)
+			require.NoError(t, err)
+			emitted := outboxtest.Drain(t, f.DB)
+			require.Len(t, emitted, 1)
+			assert.Equal(t, "https://example.com/orders/schemas/"+test.schema, emitted[0].DataSchema())
+			fact, err := events.Decode[events.OrderCreated](emitted[0])
+			require.NoError(t, err)
+			assert.Equal(t, accepted.OrderID, fact.OrderID)
+			assert.Equal(t, test.currency, fact.Currency)
+			assert.Equal(t, test.channel, fact.Channel)
+		})
+	}
+}
+
 func TestCreateAnswersAKnownKeyLikeTheFirstTime(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
 	first, err := f.Create(t.Context(), keyed("k", 2))
@@ -250,6 +277,12 @@ func TestKeysOfTheAPIAndOfEventsAreKeptApart(t *testing.T) {
 func TestCreateAnswersOnlyOnceItHasStarted(t *testing.T) {
 	_, err := New().Create(t.Context(), keyed("k", 2))
 	assert.ErrorIs(t, err, base.ErrNotStarted)
+}
+
+func TestStartRefusesAVersionThatItCannotEmit(t *testing.T) {
+	for _, version := range []string{"0", "3", "two", " 2"} {
+		assert.ErrorContains(t, New().Start(t.Context(), map[string]string{"ORDER_CREATED_VERSION": version}), "ORDER_CREATED_VERSION", version)
+	}
 }
 
 func TestStartRefusesAnInvalidCurrency(t *testing.T) {

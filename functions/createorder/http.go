@@ -1,6 +1,7 @@
 package createorder
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -10,6 +11,8 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/observe/tracing"
 	"example.com/orders/functions/internal/web/httpbinding"
+	"example.com/orders/functions/internal/web/identity"
+	"example.com/orders/functions/internal/web/limit"
 	"example.com/orders/functions/internal/web/rest"
 )
 
@@ -23,14 +26,21 @@ func (f *Function) answer(w http.ResponseWriter, r *http.Request) (err error) {
 	if err := f.Started(); err != nil {
 		return rest.Unavailable(err.Error())
 	}
+	ctx, err := f.Identity.Authenticate(r)
+	if err != nil {
+		return err
+	}
+	if err := f.LimitRate(limit.With(ctx, r), true); err != nil {
+		return err
+	}
 	e, err := httpbinding.Read(w, r, rest.MaxBody)
 	if err != nil {
 		return err
 	}
 	f.correlate(w, r, e)
-	ctx, e, end := tracing.Consume(r.Context(), f.Name, e)
+	ctx, e, end := tracing.Consume(ctx, f.Name, e)
 	defer func() { end(err) }()
-	asked, err := command(w, e)
+	asked, err := f.command(ctx, w, e)
 	if err != nil {
 		return err
 	}
@@ -46,29 +56,29 @@ func (f *Function) answer(w http.ResponseWriter, r *http.Request) (err error) {
 
 // command reads the order that an event asks for. The event's source and id are the idempotency key, unless the extension
 // idempotencykey gives the same key as the header of the orders API.
-func command(w http.ResponseWriter, e event.Event) (Command, error) {
+func (f *Function) command(ctx context.Context, w http.ResponseWriter, e event.Event) (Command, error) {
 	if e.Type() != events.OrderCreateType {
 		return Command{}, rest.NewProblem(http.StatusBadRequest, "the type of the CloudEvent must be "+events.OrderCreateType)
 	}
 	if e.DataContentType() != "" && !rest.IsJSON(e.DataContentType()) {
 		return Command{}, rest.NewProblem(http.StatusUnsupportedMediaType, "the data of the CloudEvent must be application/json")
 	}
-	order, err := events.ParseCreateOrder(e.Data())
+	order, err := f.Parse(ctx, e.Data())
 	if err != nil {
-		return Command{}, rest.Invalid(err)
+		return Command{}, err
 	}
-	hash := rest.KeyHash(events.OrderCreateType, e.Source(), rest.Anonymous, e.ID())
+	hash := rest.KeyHash(events.OrderCreateType, e.Source(), identity.From(ctx).Account(), e.ID())
 	if extension, ok := e.Extensions()["idempotencykey"]; ok {
 		text, _ := types.Format(extension) // a decoded extension can always be formatted
 		key, err := rest.ParseIdempotencyKey(text)
 		if err != nil {
 			return Command{}, err
 		}
-		hash = KeyHash(key)
+		hash = KeyHashFor(ctx, key)
 	}
 	cause := events.CauseOf(e)
 	cause.CorrelationID = w.Header().Get(rest.CorrelationHeader)
-	return Command{Order: order, KeyHash: hash, Cause: cause}, nil
+	return Command{Order: order, Channel: events.ChannelCloudEvent, KeyHash: hash, Cause: cause}, nil
 }
 
 // correlate puts the correlation id into the answer's headers: that of the event's extension, else that of the request, else
@@ -81,9 +91,13 @@ func (f *Function) correlate(w http.ResponseWriter, r *http.Request, e event.Eve
 	rest.Correlation(w, r, f.NewID)
 }
 
-// KeyHash returns the hash under which the idempotency key of an order is stored, for every way to create an order.
-func KeyHash(key string) []byte {
-	return rest.KeyHash(http.MethodPost, "/api/orders", rest.Anonymous, key)
+// KeyHash returns the hash under which the idempotency key of an order without an owner is stored, for every way to create an
+// order.
+func KeyHash(key string) []byte { return KeyHashFor(context.Background(), key) }
+
+// KeyHashFor is KeyHash for the principal of ctx: the same key of somebody else is another one.
+func KeyHashFor(ctx context.Context, key string) []byte {
+	return rest.KeyHash(http.MethodPost, "/api/orders", identity.From(ctx).Account(), key)
 }
 
 // writeAccepted answers with a CloudEvent that has the same data as the answer of the orders API.

@@ -144,6 +144,17 @@ func TestOrderCreateIsTakenAsAPlainRequest(t *testing.T) {
 	}
 }
 
+func TestTheOrderOfACloudEventNamesItsChannel(t *testing.T) {
+	f := functiontest.Start(t, New(), map[string]string{"ORDER_CREATED_VERSION": "2"})
+	require.Equal(t, http.StatusCreated, post(f, binary(), body).Code)
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	fact, err := events.Decode[events.OrderCreated](emitted[0])
+	require.NoError(t, err)
+	assert.Equal(t, events.ChannelCloudEvent, fact.Channel)
+	assert.Equal(t, "EUR", fact.Currency)
+}
+
 func TestSourceAndIDAreTheKeyOfAnEvent(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
 	first := post(f, binary("Ce-Correlationid", "flow-1"), body)

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"testing"
 
@@ -26,4 +27,17 @@ func TestADeployedFunctionCollectsItsHeapSeldomUnlessTheEnvironmentSaysOtherwise
 	t.Setenv("GOMEMLIMIT", "")
 	New(function{})
 	assert.Equal(t, []int64{gcPercent, memoryLimit}, []int64{int64(debug.SetGCPercent(100)), debug.SetMemoryLimit(-1)})
+}
+
+func TestADeployedFunctionRunsOnOneProcessorUnlessTheEnvironmentSaysOtherwise(t *testing.T) {
+	before := runtime.GOMAXPROCS(3)
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+
+	t.Setenv("GOMAXPROCS", "3")
+	New(function{})
+	assert.Equal(t, 3, runtime.GOMAXPROCS(0))
+
+	t.Setenv("GOMAXPROCS", "")
+	New(function{})
+	assert.Equal(t, 1, runtime.GOMAXPROCS(0))
 }

@@ -1,14 +1,15 @@
-// Package expireorders fails orders that are still pending after the saga timeout. Consumes the ticks of a PingSource; emits
-// order.failed with reason timeout.
+// Package expireorders fails orders that are still pending after the saga timeout, and forgets who placed orders that ended
+// long ago. Consumes the ticks of a PingSource; emits order.failed with reason timeout.
 package expireorders
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	"github.com/google/uuid"
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/function/base"
@@ -18,11 +19,16 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// Function fails late orders.
+// Function fails late orders, and forgets the customers of old ones.
 type Function struct {
 	base.Base
 	// Timeout is how long an order may be pending; SAGA_TIMEOUT sets it. It must be longer than all retries of an event.
 	Timeout time.Duration
+	// Retention is how long after its last change an ended order says who its customer is; RETAIN_ORDERS sets it, and zero
+	// keeps it for good.
+	Retention time.Duration
+
+	forgotten atomic.Pointer[string] // the order id that the current walk through the old orders has reached
 }
 
 // New returns the function as it is deployed.
@@ -32,10 +38,15 @@ func New() *Function {
 	return f
 }
 
-// Start reads SAGA_TIMEOUT, a Go duration, and opens the database.
+// Start reads SAGA_TIMEOUT and RETAIN_ORDERS, which are Go durations, and opens the database.
 func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
 	if f.Timeout == 0 {
 		if f.Timeout, err = base.Duration(config, "SAGA_TIMEOUT", 15*time.Minute); err != nil {
+			return err
+		}
+	}
+	if f.Retention == 0 {
+		if f.Retention, err = base.Duration(config, "RETAIN_ORDERS", 0); err != nil {
 			return err
 		}
 	}
@@ -48,18 +59,20 @@ const (
 	maxPages = 100
 )
 
-// tick fails the orders that are late by now, each in its own transaction. Ticks may overlap: the second one finds the
-// status changed and skips the order.
+// tick fails the orders that are late by now, each in its own transaction, and forgets the customers of those that are old.
+// Ticks may overlap: the second one finds an order changed and skips it.
 func (f *Function) tick(ctx context.Context, _ event.Event) (string, error) {
 	expired, err := f.expire(ctx)
-	if expired == 0 {
+	forgotten, forgetErr := f.forget(ctx)
+	err = errors.Join(err, forgetErr)
+	if expired == 0 && forgotten == 0 {
 		return "", err // on nearly every tick: not worth a log line
 	}
-	return fmt.Sprintf("%d orders expired", expired), err
+	return fmt.Sprintf("%d orders expired, the customers of %d forgotten", expired, forgotten), err
 }
 
 func (f *Function) expire(ctx context.Context) (expired int, err error) {
-	before := oldestID(f.Now().Add(-f.Timeout))
+	before := events.FirstOrderID(f.Now().Add(-f.Timeout))
 	for range maxPages {
 		late, err := orders.New(f.DB).ListPendingBefore(ctx, orders.ListPendingBeforeParams{ID: before, Limit: page})
 		if err != nil {
@@ -98,15 +111,4 @@ func (f *Function) fail(ctx context.Context, id string) (failed bool, err error)
 		return applied[0].Facts, nil
 	})
 	return failed, err
-}
-
-// oldestID returns the lowest UUIDv7 of time t: order ids sort by time (RFC 9562, 5.7).
-func oldestID(t time.Time) string {
-	var id uuid.UUID
-	milliseconds := uint64(t.UnixMilli())
-	for i := range 6 {
-		id[i] = byte(milliseconds >> (8 * (5 - i)))
-	}
-	id[6], id[8] = 0x70, 0x80
-	return id.String()
 }

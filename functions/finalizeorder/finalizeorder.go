@@ -1,10 +1,11 @@
-// Package finalizeorder confirms or fails orders. Consumes inventory.reserved and inventory.rejected; emits order.confirmed
-// or order.failed.
+// Package finalizeorder confirms or fails orders. Consumes inventory.reserved, inventory.rejected and payment.declined; emits
+// order.confirmed or order.failed.
 package finalizeorder
 
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -26,6 +27,7 @@ func New() *Function {
 	f := &Function{base.Base{Name: "finalize-order", Schema: schema.Orders}}
 	base.ReactAll(&f.Base, f.confirm)
 	base.ReactAll(&f.Base, f.fail)
+	base.ReactAll(&f.Base, f.decline)
 	return f
 }
 
@@ -44,14 +46,25 @@ func (f *Function) confirm(ctx context.Context, tx *transaction.Tx, facts []base
 func (f *Function) fail(ctx context.Context, tx *transaction.Tx, facts []base.Fact[events.InventoryRejected]) ([][]event.Event, error) {
 	now := f.Now()
 	return end(ctx, tx, facts, func(rejected base.Fact[events.InventoryRejected]) saga.Change {
-		reason, shortages := rejected.Data.Reason, rejected.Data.Shortages
-		return saga.Change{
-			OrderID: rejected.Data.OrderID, To: orders.OrdersStatusFAILED, Reason: reason, At: now, Cause: events.CauseOf(rejected.Event),
-			Fact: func(o saga.Order) events.Data {
-				return events.OrderFailed{OrderID: o.ID, CustomerEmail: o.CustomerEmail, Reason: reason, Shortages: shortages, CreatedAt: now}
-			},
-		}
+		return failure(rejected.Event, now, rejected.Data.Reason, rejected.Data.Shortages)
 	})
+}
+
+func (f *Function) decline(ctx context.Context, tx *transaction.Tx, facts []base.Fact[events.PaymentDeclined]) ([][]event.Event, error) {
+	now := f.Now()
+	return end(ctx, tx, facts, func(declined base.Fact[events.PaymentDeclined]) saga.Change {
+		return failure(declined.Event, now, declined.Data.Reason, nil)
+	})
+}
+
+// failure is the change that fails the order of e.
+func failure(e event.Event, at time.Time, reason string, shortages []events.Shortage) saga.Change {
+	return saga.Change{
+		OrderID: e.Subject(), To: orders.OrdersStatusFAILED, Reason: reason, At: at, Cause: events.CauseOf(e),
+		Fact: func(o saga.Order) events.Data {
+			return events.OrderFailed{OrderID: o.ID, CustomerEmail: o.CustomerEmail, Reason: reason, Shortages: shortages, CreatedAt: at}
+		},
+	}
 }
 
 // end applies the change of each fact. All get the same time, so that one statement can make them.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.com/orders/functions/internal/operate/audit"
+	"example.com/orders/sql/privilege"
 )
 
 // defaultGrace is longer than an event takes from its commit to its last effect in normal operation.
@@ -26,12 +27,16 @@ func prepareAudit(flags *pflag.FlagSet) runner {
 
 // auditCommand audits once, writes the report to standard output, and fails if there is a breach.
 func auditCommand(ctx context.Context, o options, out streams, grace time.Duration, asJSON bool) (err error) {
-	s, release, err := reach(ctx, o, out, needsDatabase|needsKafka)
+	s, release, err := reach(ctx, o, out, needsDatabase|needsKafka|needsGateway)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	audited, err := audit.Configure(s.config, grace)
+	config, err := s.as(privilege.Audit)
+	if err != nil {
+		return err
+	}
+	audited, err := audit.Configure(config, grace)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -58,6 +59,9 @@ func launchMember(o options, out streams) (*benchMember, error) {
 	fmt.Fprintf(out.stderr, "starting a harness, its log is %s\n", path)
 	m.cmd = exec.CommandContext(context.Background(), program, "up", "--addr", o.addr, "--data", o.data, "--ephemeral=false", "--log", o.logFormat, fmt.Sprintf("--pprof=%t", o.pprof), fmt.Sprintf("--deployed=%t", o.deployed))
 	for name, value := range o.environ {
+		if slices.Contains([]string{"HARNESS_OPS_ADDR", certVariable, keyVariable}, name) {
+			continue // several cannot have one address, and this process calls them by HTTP
+		}
 		m.cmd.Env = append(m.cmd.Env, name+"="+value)
 	}
 	m.cmd.Stdout, m.cmd.Stderr = log, log
@@ -119,7 +123,7 @@ func (m *benchMember) await(ctx context.Context) error {
 			return fmt.Errorf("wait for the harness to be ready: %w\n%s", ctx.Err(), m.logged())
 		case <-look.C:
 		}
-		if answers(ctx, m.options.addr) {
+		if answers(ctx, "http://"+m.options.addr) {
 			if run, err := readRun(m.options.data); err == nil && run.PID == m.cmd.Process.Pid {
 				m.run = run
 				return nil

@@ -16,7 +16,10 @@ import (
 
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/messaging/registry"
 	"example.com/orders/functions/internal/operate/bench"
+	"example.com/orders/functions/internal/web/secret"
+	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
 
@@ -36,7 +39,7 @@ type benchSize struct {
 // startStack starts harnesses and waits until all are ready. Its data is removed at the end, unless it is to be kept in the
 // folder that the user has named.
 func startStack(ctx context.Context, o options, size benchSize, keep bool, out streams) (s *benchStack, err error) {
-	if size.members > 1 && (o.environ["MYSQL_DSN"] == "" || o.environ["KAFKA_BROKERS"] == "") {
+	if size.members > 1 && (!secret.Given(o.environ, "MYSQL_DSN") || o.environ["KAFKA_BROKERS"] == "") {
 		return nil, usage(fmt.Errorf("--members %d: the servers that a harness brings along end with it and are its own: set MYSQL_DSN and KAFKA_BROKERS to servers that all share", size.members))
 	}
 	if keep {
@@ -53,6 +56,9 @@ func startStack(ctx context.Context, o options, size benchSize, keep bool, out s
 		name := "bench" + strings.ReplaceAll(uuid.NewString(), "-", "")[:8]
 		s.options.environ["MYSQL_SCHEMA_PREFIX"] = name + "_"
 		s.options.environ["KAFKA_TOPIC_PREFIX"] = name + "."
+	}
+	if err := s.registerSchemas(ctx); err != nil {
+		return nil, errors.Join(err, s.end())
 	}
 	if size.partitions > 0 {
 		if err := s.createTopics(ctx, size.partitions, out); err != nil {
@@ -76,7 +82,7 @@ func checkNew(o options) error {
 		return fmt.Errorf("%s is not empty, and bench keeps its stack in a new folder: name another with --data, or leave --data out; to measure the harness that runs there, add --running", o.data)
 	}
 	for server, prefix := range map[string]string{"MYSQL_DSN": "MYSQL_SCHEMA_PREFIX", "KAFKA_BROKERS": "KAFKA_TOPIC_PREFIX"} {
-		if o.environ[server] != "" && o.environ[prefix] == "" {
+		if secret.Given(o.environ, server) && o.environ[prefix] == "" {
 			return fmt.Errorf("--data keeps the stack on the server of %s too: set %s to a prefix that nothing else has, or leave --data out", server, prefix)
 		}
 	}
@@ -86,7 +92,7 @@ func checkNew(o options) error {
 // where says which places have the data of the stack, and whether it stays there.
 func (s *benchStack) where() string {
 	text := s.options.data
-	if s.options.environ["MYSQL_DSN"] != "" {
+	if secret.Given(s.options.environ, "MYSQL_DSN") {
 		text += ", the schemas " + s.options.environ["MYSQL_SCHEMA_PREFIX"] + "*"
 	}
 	if s.options.environ["KAFKA_BROKERS"] != "" {
@@ -103,7 +109,7 @@ func (s *benchStack) where() string {
 func (s *benchStack) createTopics(ctx context.Context, partitions int, out streams) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, benchStartWithin)
 	defer cancel()
-	wiring, err := loadWiring(s.options.environ)
+	wiring, err := knative.Configured(s.options.environ)
 	if err != nil {
 		return err
 	}
@@ -133,6 +139,21 @@ func (s *benchStack) createTopics(ctx context.Context, partitions int, out strea
 		if is := known[topic.Name].NumPartitions; is != topic.Partitions {
 			return usage(fmt.Errorf("--partitions %d: the topic %s is there already and has %d: give a new folder by --data or a new KAFKA_TOPIC_PREFIX, or --ephemeral", partitions, topic.Name, is))
 		}
+	}
+	return nil
+}
+
+// registerSchemas registers the schemas of the stack's topics if its relays write Avro.
+func (s *benchStack) registerSchemas(ctx context.Context) error {
+	if s.options.environ["EVENT_FORMAT"] != "avro" {
+		return nil
+	}
+	r, err := registry.Open(s.options.environ)
+	if err != nil {
+		return usage(fmt.Errorf("EVENT_FORMAT is avro: %w", err))
+	}
+	if _, err := r.Register(ctx); err != nil {
+		return unreachable(err)
 	}
 	return nil
 }
@@ -198,8 +219,15 @@ func (s *benchStack) remove(ctx context.Context) error {
 		return nil
 	}
 	errs := []error{os.RemoveAll(s.options.data)}
-	if s.options.environ["MYSQL_DSN"] != "" {
+	if secret.Given(s.options.environ, "MYSQL_DSN") {
 		errs = append(errs, s.dropSchemas(ctx))
+	}
+	if s.options.environ["EVENT_FORMAT"] == "avro" {
+		r, err := registry.Open(s.options.environ)
+		if err == nil {
+			err = r.Unregister(ctx)
+		}
+		errs = append(errs, err)
 	}
 	if brokers := s.options.environ["KAFKA_BROKERS"]; brokers != "" {
 		addresses, err := kafka.ParseBrokers(brokers)
@@ -233,6 +261,7 @@ func (s *benchStack) dropSchemas(ctx context.Context) error {
 func benchAdmin(brokers []string) (sarama.ClusterAdmin, error) {
 	config := sarama.NewConfig()
 	config.Version = sarama.V3_6_0_0
+	kafka.Apply(config)
 	admin, err := sarama.NewClusterAdmin(brokers, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kafka at %v: %w", brokers, err)
@@ -241,7 +270,7 @@ func benchAdmin(brokers []string) (sarama.ClusterAdmin, error) {
 }
 
 func (s *benchStack) deleteTopics(brokers []string) error {
-	wiring, err := loadWiring(s.options.environ)
+	wiring, err := knative.Configured(s.options.environ)
 	if err != nil {
 		return err
 	}
@@ -260,5 +289,9 @@ func (s *benchStack) deleteTopics(brokers []string) error {
 			errs = append(errs, fmt.Errorf("delete the topic %s: %w", topic.Name, err))
 		}
 	}
-	return errors.Join(append(errs, admin.Close())...)
+	users, err := kafka.Users(s.options.environ)
+	if err == nil && users != nil {
+		err = kafka.Retire(brokers, kafka.Principals(wiring, s.options.environ["KAFKA_TOPIC_PREFIX"]), users)
+	}
+	return errors.Join(append(errs, err, admin.Close())...)
 }

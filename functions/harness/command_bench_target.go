@@ -10,11 +10,17 @@ import (
 	"time"
 
 	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/observe/oneline"
 	"example.com/orders/functions/internal/operate/bench"
 	"example.com/orders/functions/internal/operate/deadletter"
+	"example.com/orders/functions/internal/web/identity"
+	"example.com/orders/functions/internal/web/secret"
 	"example.com/orders/knative"
 )
+
+// harnessToken is the secret by which a command is somebody to the harness that it calls.
+const harnessToken = "HARNESS_TOKEN"
 
 // benchTarget is the stack that is measured.
 type benchTarget struct {
@@ -49,16 +55,31 @@ func (b *benchCommand) target(ctx context.Context, o options, out streams) (t *b
 	t.release = func() error { return errors.Join(disconnect(), end()) }
 	t.servers, t.Brokers, t.TopicPrefix = s, s.brokers, s.config["KAFKA_TOPIC_PREFIX"]
 	if b.running {
-		t.APIs = []string{or(s.api, "http://"+reachable(o.addr))}
+		at, err := o.given()
+		if err != nil {
+			return nil, errors.Join(err, t.release())
+		}
+		t.APIs = []string{or(s.api, at)}
 		t.where = "the harness at " + t.APIs[0] + ", where they stay"
 	}
 	if running != nil {
 		t.Processes = running.processes()
 	}
-	if t.wiring, err = loadWiring(s.config); err != nil {
+	if t.Currency, err = base.Currency(s.config); err == nil {
+		t.Token, err = identity.NewToken(s.config, harnessToken)
+	}
+	if err != nil {
+		return nil, errors.Join(usage(err), t.release())
+	}
+	if t.wiring, err = knative.Configured(s.config); err != nil {
 		return nil, errors.Join(err, t.release())
 	}
 	t.Outboxes = t.wiring.Outboxes()
+	if users, err := kafka.Users(s.config); err != nil {
+		return nil, errors.Join(usage(err), t.release())
+	} else if users != nil {
+		t.Principals = kafka.Principals(t.wiring, t.TopicPrefix)
+	}
 	if t.Server, t.MaxConns, err = base.Server(s.config); err != nil {
 		return nil, errors.Join(err, t.release())
 	}
@@ -79,8 +100,14 @@ func (b *benchCommand) find(ctx context.Context, o options) (*runFile, error) {
 			return nil, unreachable(fmt.Errorf("no harness is running on %s: start one there, or leave --running out for a stack of its own", o.data))
 		}
 	}
-	if o.environ["MYSQL_DSN"] != "" && o.environ["KAFKA_BROKERS"] != "" && answers(ctx, o.addr) {
-		return nil, nil
+	if secret.Given(o.environ, "MYSQL_DSN") && o.environ["KAFKA_BROKERS"] != "" {
+		at, err := o.given()
+		if err != nil {
+			return nil, usage(err)
+		}
+		if answers(ctx, at) {
+			return nil, nil
+		}
 	}
 	return nil, unreachable(fmt.Errorf("no harness is running on %s, and none answers on %s with the servers of MYSQL_DSN and KAFKA_BROKERS: start one, or leave --running out for a stack of its own", o.data, o.addr))
 }

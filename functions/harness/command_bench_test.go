@@ -65,7 +65,7 @@ func TestBenchStartsAHarnessOfItsOwnAndLeavesNothingBehind(t *testing.T) {
 	temporary := t.TempDir()
 	var r bench.Report
 
-	b := runBench(t, append(s.environ, "TMPDIR="+temporary), &r,
+	b := runBench(t, append(s.environ, "TMPDIR="+temporary, "ADMIT_MAX_WAIT=0"), &r,
 		"--orders", "100", "--rate", "200", "--skus", "1", "--floor", "--floor-for", "100ms")
 
 	assert.Equal(t, []int{100, 100, 0, 0}, []int{r.Accepted, r.Confirmed, r.Failed, r.Lost})
@@ -82,6 +82,27 @@ func TestBenchStartsAHarnessOfItsOwnAndLeavesNothingBehind(t *testing.T) {
 	left, err := os.ReadDir(temporary)
 	require.NoError(t, err)
 	assert.Empty(t, left)
+}
+
+func TestBenchTracesACurve(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.up(t)
+	plot := filepath.Join(t.TempDir(), "curve.svg")
+	var c bench.Curve
+
+	runBench(t, s.environ, &c, "--running", "--data", s.data, "--curve", "--curve-for", "100ms", "--orders", "50", "--plot", plot)
+
+	assert.Positive(t, c.Capacity)
+	require.Len(t, c.Points, 10)
+	for _, p := range c.Points {
+		assert.InEpsilon(t, c.Capacity*p.Share, p.Offered, 1e-9)
+		assert.Positive(t, p.Confirmed)
+		assert.Equal(t, p.Post.Count, p.PostToConfirmed.Count, "each accepted order is confirmed")
+	}
+	require.NotNil(t, c.Audit)
+	assert.Zero(t, c.Audit.Breaches())
+	assert.FileExists(t, plot)
 }
 
 func TestBenchKeepsTheDataFolderThatItIsGiven(t *testing.T) {
@@ -132,11 +153,8 @@ func TestBenchMakesAsManyPartitionsAsItIsAskedFor(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a database server: run without -short")
 	}
-	cluster, server := kafkatest.Start(t), mysqltest.Empty(t)
-	environ := []string{
-		"MYSQL_DSN=" + server.DSN, "MYSQL_SCHEMA_PREFIX=" + or(server.Prefix, "sized_"),
-		"KAFKA_BROKERS=" + strings.Join(cluster.Brokers, ","), "KAFKA_TOPIC_PREFIX=" + or(cluster.Prefix, "sized."),
-	}
+	cluster, server := kafkatest.ForProcesses(t), mysqltest.Empty(t)
+	environ := append(cluster.Environ(), "MYSQL_DSN="+server.DSN, "MYSQL_SCHEMA_PREFIX="+or(server.Prefix, "sized_"))
 	var r bench.Report
 
 	runBench(t, environ, &r, "--data", t.TempDir(), "--orders", "50", "--partitions", "5")
@@ -156,9 +174,10 @@ func TestBenchStartsMembersThatShareTheLoad(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a database server: run without -short")
 	}
-	cluster, server := kafkatest.Start(t), mysqltest.Empty(t)
+	cluster, server := kafkatest.ForProcesses(t), mysqltest.Empty(t)
 	temporary := t.TempDir()
-	environ := []string{"MYSQL_DSN=" + server.DSN, "KAFKA_BROKERS=" + strings.Join(cluster.Brokers, ","), "TMPDIR=" + temporary}
+	// bench gives the stack a prefix of its own.
+	environ := append(cluster.Environ(), "MYSQL_DSN="+server.DSN, "KAFKA_TOPIC_PREFIX=", "TMPDIR="+temporary)
 	var r bench.Report
 
 	b := runBench(t, environ, &r, "--orders", "60", "--members", "2", "--partitions", "4")

@@ -13,8 +13,10 @@ import (
 
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/messaging/registry"
 	"example.com/orders/functions/internal/operate/deadletter"
 	"example.com/orders/knative"
+	"example.com/orders/sql/privilege"
 	"example.com/orders/sql/schema"
 )
 
@@ -143,9 +145,13 @@ func (c *letterCommand) replay(box letterBox, s *servers, o options) (r deadlett
 	if err != nil {
 		return r, err
 	}
+	token, err := functionsToken(s.config)
+	if err != nil {
+		return r, usage(err)
+	}
 	states, err := readStates(c.states, deadletter.States)
 	return deadletter.Replay{
-		Journal: box.journal, Load: box.Load, FunctionsURL: to, ParkAfter: c.parkAfter, States: states, Timeout: c.timeout, Grace: replayGrace,
+		Journal: box.journal, Load: box.Load, FunctionsURL: to, Token: token, ParkAfter: c.parkAfter, States: states, Timeout: c.timeout, Grace: replayGrace,
 	}, err
 }
 
@@ -160,7 +166,7 @@ func (c *letterCommand) with(do func(context.Context, letterBox, []deadletter.Su
 		if err != nil {
 			return err
 		}
-		wiring, err := loadWiring(d.config)
+		wiring, err := knative.Configured(d.config)
 		if err != nil {
 			return err
 		}
@@ -182,15 +188,6 @@ func (c *letterCommand) with(do func(context.Context, letterBox, []deadletter.Su
 	}
 }
 
-// loadWiring returns the wiring with the names that it has on the servers of a configuration.
-func loadWiring(config map[string]string) (*knative.Wiring, error) {
-	wiring, err := knative.Load(knative.Base())
-	if err != nil {
-		return nil, err
-	}
-	return wiring.WithTopicPrefix(config["KAFKA_TOPIC_PREFIX"])
-}
-
 // letterBox is a box with the journal of the operator.
 type letterBox struct {
 	deadletter.Box
@@ -199,7 +196,11 @@ type letterBox struct {
 }
 
 func openBox(ctx context.Context, s *servers, wiring *knative.Wiring, actor string) (box letterBox, shut func() error, err error) {
-	server, _, err := base.Server(s.config)
+	config, err := s.as(privilege.Operator)
+	if err != nil {
+		return box, nil, err
+	}
+	server, _, err := base.Server(config)
 	if err != nil {
 		return box, nil, err
 	}
@@ -211,12 +212,16 @@ func openBox(ctx context.Context, s *servers, wiring *knative.Wiring, actor stri
 	if err != nil {
 		return box, nil, errors.Join(err, db.Close())
 	}
+	avro, err := registry.OpenReader(s.config)
+	if err != nil {
+		return box, nil, errors.Join(err, journal.Close(), db.Close())
+	}
 	reader, err := kafka.NewReader(s.brokers)
 	if err != nil {
 		return box, nil, errors.Join(err, journal.Close(), db.Close())
 	}
 	shut = func() error { return errors.Join(reader.Close(), journal.Close(), db.Close()) }
-	return letterBox{deadletter.Box{Reader: reader, Sources: wiring.Sources, Operations: db}, journal}, shut, nil
+	return letterBox{deadletter.Box{Reader: reader, Sources: wiring.Sources, Operations: db, Avro: avro}, journal}, shut, nil
 }
 
 // selector returns the selection of the flags.

@@ -138,7 +138,10 @@ func showLetter(out streams, l deadletter.Letter) {
 	for _, name := range slices.Sorted(maps.Keys(extensions)) {
 		line(" "+name, plainText(fmt.Sprint(extensions[name])))
 	}
-	line("value", oneline.Of(string(l.Record.Value), 1<<20))
+	line("value", oneline.Of(string(l.Readable), 1<<20))
+	if l.NotReadable != nil {
+		line("not readable", plainText(l.NotReadable.Error()))
+	}
 	for _, a := range l.History {
 		answer := ""
 		if a.Status != nil {
@@ -229,10 +232,10 @@ func newLetterView(l deadletter.Summary) letterView {
 func newFullView(l deadletter.Letter) letterView {
 	v := newLetterView(l.Summary)
 	v.Extensions = l.Event.Extensions()
-	if utf8.Valid(l.Record.Value) {
-		v.Value = string(l.Record.Value)
+	if utf8.Valid(l.Readable) {
+		v.Value = string(l.Readable)
 	} else {
-		v.Binary = l.Record.Value
+		v.Binary = l.Readable
 	}
 	for _, a := range l.History {
 		v.History = append(v.History, actionView{string(a.Action), a.Actor, a.At, a.Attempts, a.Status, a.Detail})

@@ -21,11 +21,11 @@ const healthWithin = 4 * time.Second
 func healthCommand(ctx context.Context, o options, out streams) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, healthWithin)
 	defer cancel()
-	addr, err := addrOf(o)
+	base, err := healthOrigin(o)
 	if err != nil {
 		return err
 	}
-	url := "http://" + reachable(addr) + "/health"
+	url := base + "/health"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", url, err)
@@ -47,10 +47,14 @@ func healthCommand(ctx context.Context, o options, out streams) (err error) {
 	return nil
 }
 
-// addrOf returns the address of the harness: the given one, or else that of its data folder.
-func addrOf(o options) (string, error) {
+// healthOrigin returns the URL whose /health says most: that of the port for those who run the harness, if it is known. An
+// address that the user gives stands before that of the data folder.
+func healthOrigin(o options) (string, error) {
+	if o.opsAddr != "" && !o.addrFlag {
+		o.addr, o.addrNamed = o.opsAddr, true
+	}
 	if o.addrNamed || !o.dataNamed || o.ephemeral {
-		return o.addr, nil
+		return o.given()
 	}
 	running, err := findRunning(o.data)
 	if err != nil {
@@ -59,7 +63,7 @@ func addrOf(o options) (string, error) {
 	if running == nil {
 		return "", unreachable(fmt.Errorf("no harness is running on %s", o.data))
 	}
-	return running.Addr, nil
+	return running.origin(or(running.Ops, running.Addr), o.environ[caVariable])
 }
 
 // toHarness returns a client for a few requests to a harness, without keep-alive.

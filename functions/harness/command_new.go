@@ -10,6 +10,7 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/operate/scaffold"
+	"example.com/orders/knative"
 )
 
 // prepareNewReaction adds the flags of new reaction.
@@ -19,7 +20,7 @@ func prepareNewReaction(flags *pflag.FlagSet) runner {
 	flags.StringVar(&r.Emits, "emits", "", "`type` of the event that it emits, which is made too, such as points.awarded")
 	flags.StringVar(&r.Schema, "schema", "", "`schema` whose inbox and outbox it uses (default that of the service that emits what it reacts to)")
 	return func(_ context.Context, o options, out streams) error {
-		r.Name = o.name
+		r.Name, r.Overlay = o.name, o.overlay
 		return newReaction(r, o, out)
 	}
 }
@@ -53,11 +54,15 @@ func newReaction(r scaffold.Reaction, o options, out streams) error {
 	if err != nil {
 		return err
 	}
+	with := ""
+	if o.overlay != "" && o.overlay != knative.BaseName {
+		with = " --overlay " + o.overlay
+	}
 	fmt.Fprintf(out.stdout, `
 Next:
   go test ./...               passes as it is
-  go run ./functions/harness  at http://%s/orders %s; the page of the order says when %s has handled its %s
+  go run ./functions/harness%s  at http://%s/orders %s; the page of the order says when %s has handled its %s
 What the function does is yours to write, in %s.
-`, o.addr, or(leading[r.On], "place an order"), r.Name, r.On, changes[0].Path)
+`, with, o.addr, or(leading[r.On], "place an order"), r.Name, r.On, changes[0].Path)
 	return nil
 }

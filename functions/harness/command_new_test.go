@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/events"
 	"example.com/orders/functions/internal/operate/scaffold"
 	"example.com/orders/knative"
 )
@@ -17,10 +18,17 @@ import (
 func stand(t *testing.T) {
 	t.Helper()
 	folder := t.TempDir()
-	require.NoError(t, os.CopyFS(filepath.Join(folder, "knative", "base"), knative.Base()))
+	require.NoError(t, os.CopyFS(filepath.Join(folder, "knative"), knative.Manifests()))
+	require.NoError(t, os.CopyFS(filepath.Join(folder, "events", "schemas"), events.Schemas()))
+	require.NoError(t, os.CopyFS(filepath.Join(folder, "events", "testdata"), events.Examples()))
 	for _, name := range []string{
 		"go.mod", "functions/functions.go", "events/README.md", "knative/README.md", "knative/wiring_test.go",
-		"knative/overlays/local/kustomization.yaml", "knative/overlays/production/kustomization.yaml",
+		"knative/components/local/kustomization.yaml", "knative/components/production/kustomization.yaml",
+		"knative/components/production/dead-letter-senders.yaml", "knative/overlays/production-payment/dead-letter-senders.yaml",
+		"knative/overlays/production-payment/kustomization.yaml",
+		"events/order.go", "events/inventory.go", "events/payment.go", "functions/internal/operate/asyncapi/emits.go",
+		"events/asyncapi.yaml", "events/asyncapi.payment.yaml",
+		"sql/privilege/table.go", "knative/components/local/secrets.yaml",
 	} {
 		path := filepath.Join(folder, filepath.FromSlash(name))
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -44,13 +52,18 @@ func TestNewReactionSaysWhatItWroteAndWhatComesNext(t *testing.T) {
 made     functions/greet/greet_test.go
 made     functions/greet/func.yaml
 changed  functions/functions.go
+changed  sql/privilege/table.go
+changed  knative/components/local/secrets.yaml
 made     knative/base/greet.yaml
 changed  knative/base/kustomization.yaml
-changed  knative/overlays/local/kustomization.yaml
-changed  knative/overlays/production/kustomization.yaml
+changed  knative/components/local/kustomization.yaml
+changed  knative/components/production/kustomization.yaml
+changed  knative/components/production/dead-letter-senders.yaml
 changed  knative/README.md
 changed  events/README.md
 changed  knative/wiring_test.go
+changed  events/asyncapi.payment.yaml
+changed  events/asyncapi.yaml
 
 Next:
   go test ./...               passes as it is
@@ -63,6 +76,48 @@ What the function does is yours to write, in functions/greet/greet.go.
 			assert.ErrorContains(t, run(t.Context(), args, streams{&stdout, &stderr}), "functions/greet/greet.go is there already")
 		})
 	}
+}
+
+func TestNewReactionWritesIntoAnOverlay(t *testing.T) {
+	stand(t)
+	var stdout bytes.Buffer
+
+	require.NoError(t, run(t.Context(), []string{"new", "reaction", "greet", "--on", "order.created", "--overlay", "payment"}, streams{&stdout, &bytes.Buffer{}}))
+
+	assert.Contains(t, stdout.String(), `made     knative/components/payment/greet.yaml
+changed  knative/components/payment/kustomization.yaml
+changed  knative/components/local/kustomization.yaml
+changed  knative/components/production/kustomization.yaml
+changed  knative/overlays/production-payment/kustomization.yaml
+changed  knative/overlays/production-payment/dead-letter-senders.yaml
+changed  knative/README.md
+changed  knative/wiring_test.go
+changed  events/asyncapi.payment.yaml
+`)
+	assert.Contains(t, stdout.String(), "go run ./functions/harness --overlay payment  at http://")
+	made := os.DirFS("knative")
+	wiring, err := knative.LoadOverlay(made, "payment")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"authorize-payment", "greet"}, consumersOf(wiring, "order.created"))
+	base, err := knative.LoadOverlay(made, knative.BaseName)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"reserve-stock"}, consumersOf(base, "order.created"), "the base stays as it is")
+	readme, err := os.ReadFile("knative/README.md")
+	require.NoError(t, err)
+	assert.Contains(t, string(readme), "| order.created | authorize-payment, greet |")
+	described, err := os.ReadFile("events/asyncapi.payment.yaml")
+	require.NoError(t, err)
+	assert.Contains(t, string(described), "greet.receive.order.created:")
+}
+
+// consumersOf lists the functions that get the events of a topic.
+func consumersOf(w *knative.Wiring, topic string) (names []string) {
+	for _, s := range w.Sources {
+		if s.Topic == topic {
+			names = append(names, s.Sink)
+		}
+	}
+	return names
 }
 
 func TestNewReactionWantsACheckout(t *testing.T) {

@@ -96,9 +96,7 @@ func consumers(t *testing.T, topic string) (n int) {
 // produce writes a record like a foreign producer.
 func (p *process) produce(t *testing.T, s stack, topic, key, value string) {
 	t.Helper()
-	c := sarama.NewConfig()
-	c.Producer.Return.Successes = true
-	producer, err := sarama.NewSyncProducer(p.brokers(t, s), c)
+	producer, err := sarama.NewSyncProducer(p.brokers(t, s), p.topics(t).Config())
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, producer.Close()) }()
 	_, _, err = producer.SendMessage(&sarama.ProducerMessage{Topic: s.topicPrefix() + topic, Key: sarama.StringEncoder(key), Value: sarama.StringEncoder(value)})

@@ -81,12 +81,12 @@ func (c *outboxCommand) changing(flags *pflag.FlagSet, states string) {
 
 // with opens the selected outboxes and passes them to do.
 func (c *outboxCommand) with(do func(context.Context, streams, []backlog.Operator) error) runner {
-	return func(ctx context.Context, o options, out streams) (err error) {
+	return func(ctx context.Context, o options, out streams) error {
 		d, err := locate(o, needsDatabase)
 		if err != nil {
 			return err
 		}
-		wiring, err := loadWiring(d.config)
+		wiring, err := knative.Configured(d.config)
 		if err != nil {
 			return err
 		}
@@ -94,29 +94,21 @@ func (c *outboxCommand) with(do func(context.Context, streams, []backlog.Operato
 		if err != nil {
 			return err
 		}
-		s, release, err := d.connect(ctx, out)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, release()) }()
-		pools, err := newPools(s.config)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, pools.close()) }()
-		record, err := pools.get(schema.Operations)
-		if err != nil {
-			return err
-		}
-		var outboxes []backlog.Operator
-		for _, name := range names {
-			db, err := pools.get(name)
+		return d.withPools(ctx, out, func(pools *pools) error {
+			record, err := pools.get(schema.Operations)
 			if err != nil {
 				return err
 			}
-			outboxes = append(outboxes, backlog.Operator{Schema: name, DB: db, Operations: record, Actor: c.name(o)})
-		}
-		return do(ctx, out, outboxes)
+			var outboxes []backlog.Operator
+			for _, name := range names {
+				db, err := pools.get(name)
+				if err != nil {
+					return err
+				}
+				outboxes = append(outboxes, backlog.Operator{Schema: name, DB: db, Operations: record, Actor: c.name(o)})
+			}
+			return do(ctx, out, outboxes)
+		})
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"runtime/debug"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 
 	"example.com/orders/functions/internal/messaging/failpoint"
 	"example.com/orders/functions/internal/messaging/kafka"
-	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/observe/exposition"
 	"example.com/orders/functions/internal/observe/otlp"
 	"example.com/orders/knative"
 )
@@ -29,13 +28,29 @@ func prepareUp(environ map[string]string) func(*pflag.FlagSet) runner {
 		flags.DurationVar(&set.drain, "drain", 10*time.Second, "how long events in flight may take to finish at shutdown")
 		flags.DurationVar(&set.auditInterval, "audit-interval", 30*time.Second, "interval of the audits; 0 for never")
 		flags.BoolVar(&set.kafkaPassword, "kafka-password", false, "require KAFKA_SASL_USER and KAFKA_SASL_PASSWORD from the clients of the in-process Kafka, by KAFKA_SASL_MECHANISM")
-		flags.BoolVar(&set.pprof, "pprof", false, "serve Go's profiles at /debug/pprof/")
+		flags.BoolVar(&set.trustNetwork, "trust-network", false, "serve on an address that is not a loopback one without a login: everybody there may do everything [HARNESS_TRUST_NETWORK=true]")
+		flags.BoolVar(&set.pprof, "pprof", false, "serve Go's profiles at /debug/pprof/, on --ops-addr if there is one")
+		flags.IntVar(&set.connections, "max-connections", 0, fmt.Sprintf("connections of clients at a time; more get a 503 (default %d) [HARNESS_MAX_CONNECTIONS]", defaultConnections))
 		flags.BoolVar(&set.deployed, "deployed", false, "run each function as a process of its own behind HTTP, as bench --deployed measures them; /metrics has nothing of theirs")
 		return func(ctx context.Context, o options, out streams) (err error) {
 			o.chaos, o.stock, o.drain, o.auditInterval = set.chaos, set.stock, set.drain, set.auditInterval
 			o.kafkaPassword, o.pprof, o.deployed = set.kafkaPassword, set.pprof, set.deployed
+			if o.deployed && environ["OIDC_CLIENT_ID"] != "" {
+				return usage(errors.New("--deployed with OIDC_CLIENT_ID: a session of the console is known to this process only, and the APIs run in others; leave one of the two out"))
+			}
 			if o.hosts, err = readHosts(*names); err != nil {
 				return usage(fmt.Errorf("--hosts: %w", err))
+			}
+			if o.connections = set.connections; !flags.Changed("max-connections") {
+				if o.connections, err = readConnections(environ); err != nil {
+					return usage(err)
+				}
+			}
+			if o.connections < 1 || o.connections > highestConnections {
+				return usage(fmt.Errorf("--max-connections %d: give a number from 1 to %d", o.connections, highestConnections))
+			}
+			if o.trustNetwork, err = trusting(flags, set.trustNetwork, environ); err != nil {
+				return usage(err)
 			}
 			if !flags.Changed("sample-stock") {
 				if o.stock, err = readBool(environ, "HARNESS_SAMPLE_STOCK", true); err != nil {
@@ -75,7 +90,7 @@ func up(ctx context.Context, o options, out streams) (err error) {
 			log.Warn("the last traces were not exported", "error", lost)
 		}
 	}()
-	wiring, err := loadWiring(o.environ)
+	wiring, err := knative.Configured(o.environ)
 	if err != nil {
 		return err
 	}
@@ -83,11 +98,11 @@ func up(ctx context.Context, o options, out streams) (err error) {
 		return usage(err)
 	}
 	// Before the servers start, so that an address in use is reported at once.
-	listener, err := net.Listen("tcp", o.addr)
+	doors, err := openDoors(o, log)
 	if err != nil {
-		return fmt.Errorf("%w: stop the program that listens there, or give another address with --addr", err)
+		return err
 	}
-	defer func() { _ = listener.Close() }() // the HTTP server has closed it if it ran
+	defer doors.close()
 	data, err := openData(o)
 	if err != nil {
 		return err
@@ -105,12 +120,19 @@ func up(ctx context.Context, o options, out streams) (err error) {
 	if err := prepare(ctx, servers, wiring, log); err != nil {
 		return err
 	}
+	if err := checkOverlay(servers, wiring, o, log); err != nil {
+		return err
+	}
+	if err := servers.prepareGateway(wiring, o, data, log); err != nil {
+		return err
+	}
+	servers.ops, servers.certFile = doors.opsAddress(), o.certFile
 	h := &harness{
-		log: log, wiring: wiring, servers: servers, metrics: metrics.New(),
-		hosts: o.hosts.with(o.addr, listener.Addr().String()), addr: ownAddress(o.addr, listener.Addr()),
+		log: log, wiring: wiring, servers: servers, metrics: exposition.New(),
+		hosts: doors.hosts(o), origin: doors.origin(o),
 	}
 	if o.deployed {
-		if h.processes, err = newProcesses(wiring.Services, data.path, o.pprof, log); err != nil {
+		if h.processes, err = newProcesses(wiring.Services, servers.config, data.path, o.pprof, log); err != nil {
 			return err
 		}
 		defer h.processes.close()
@@ -118,11 +140,11 @@ func up(ctx context.Context, o options, out streams) (err error) {
 	if err := h.start(ctx, o); err != nil {
 		return errors.Join(err, h.stop(ctx))
 	}
-	if err := data.announce(servers, listener.Addr().String(), pids(h.functions)); err != nil {
+	if err := data.announce(servers, doors.public.Addr().String(), pids(h.functions)); err != nil {
 		return errors.Join(err, h.stop(ctx))
 	}
-	return h.serve(ctx, o, listener, func() {
-		banner(out.stderr, h, h.addr, data, time.Since(begin))
+	return h.serve(ctx, o, doors, func() {
+		banner(out.stderr, h, data, time.Since(begin))
 	})
 }
 
@@ -154,12 +176,22 @@ func prepare(ctx context.Context, s *servers, wiring *knative.Wiring, log *slog.
 		go kafka.LogDiagnosis(waiting, s.brokers, log)
 		topics <- kafka.EnsureTopics(ctx, s.brokers, wiring.Topics)
 	}()
-	applied, err := s.migrate(ctx)
+	applied, users, err := s.migrate(ctx)
 	for _, a := range applied {
 		log.Info("migration applied", "schema", a.Schema, "version", a.Version, "name", a.Name)
 	}
+	for _, u := range users {
+		log.Debug("database user changed", "change", u)
+	}
 	if err := errors.Join(err, <-topics); err != nil {
 		return err
+	}
+	authorized, err := s.authorize(wiring)
+	if err != nil {
+		return err
+	}
+	for _, change := range authorized {
+		log.Debug("principal of Kafka changed", "change", change)
 	}
 	s.widen(wiring, log)
 	return nil

@@ -71,8 +71,15 @@ func newProgram(out streams) *program {
   harness health --addr 127.0.0.1:8090`,
 		}, plain(healthCommand)),
 		p.command(&cobra.Command{
-			GroupID: groupRun, Use: "migrate", Short: "create missing schemas, migrate them to the newest version, and exit",
+			GroupID: groupRun, Use: "bank", Short: "serve a payment gateway to develop and to test with, until SIGINT or SIGTERM",
+			Long: bankHelp,
+			Example: `  harness bank
+  harness bank --addr 127.0.0.1:8086 --ledger ./ledger.jsonl --simulate decline=0.05,latency=20ms:5ms,unknown=0.01`,
+		}, prepareBank(p.options.environ)),
+		p.command(&cobra.Command{
+			GroupID: groupRun, Use: "migrate", Short: "create missing schemas, migrate them to the newest version, make the database users, and exit",
 			Example: `  harness migrate
+  MYSQL_DSN='root:secret@tcp(127.0.0.1:3306)/' MYSQL_USERS_DIR=/run/secrets/mysql harness migrate
   MYSQL_DSN='root:secret@tcp(127.0.0.1:3306)/' harness migrate`,
 		}, plain(migrateCommand)),
 		p.command(&cobra.Command{
@@ -82,11 +89,31 @@ func newProgram(out streams) *program {
 		}, prepareAudit),
 		p.deadLetters(),
 		p.outboxes(),
+		p.cdc(),
+		p.payments(),
+		p.command(&cobra.Command{
+			GroupID: groupOperate, Use: "forget", Short: "remove the address and the identity of a customer from all tables",
+			Long: forgetHelp,
+			Example: `  harness forget --email alice@example.com --dry-run
+  harness forget --owner 'https://login.example.com/realms/shop 0190b6f2' --yes --reason 'asked for on 2026-11-29'`,
+		}, prepareForget),
+		p.schemas(),
+		p.command(&cobra.Command{
+			GroupID: groupOperate, Use: "principals", Short: "list who connects to Kafka and what for, or give them these rules", Long: principalsHelp,
+			Example: `  harness principals --overlay payment
+  harness principals --strimzi
+  harness principals --apply`,
+		}, preparePrincipals),
 		p.command(&cobra.Command{
 			GroupID: groupWork, Use: "bench", Short: "place orders on a running harness, or on a new one, and report how fast it is",
 			Example: `  harness bench --orders 1000 --concurrency 16
   harness bench --rate 20 --orders 400 --floor --plot bench.svg`,
 		}, prepareBench),
+		p.command(&cobra.Command{
+			GroupID: groupWork, Use: "asyncapi", Short: "describe the topics and events of the wiring as an AsyncAPI document",
+			Example: `  harness asyncapi --overlay payment
+  harness asyncapi --write`,
+		}, prepareAsyncAPI),
 		parent(&cobra.Command{GroupID: groupWork, Use: "new", Short: "write what a new function needs into this checkout"},
 			p.command(&cobra.Command{
 				Use: "reaction NAME", Short: "write a function that reacts to an event, with all that belongs to it, into this checkout", Args: oneName,
@@ -100,7 +127,7 @@ func newProgram(out streams) *program {
 		&cobra.Command{Use: "environment", Short: "the environment variables that the commands read", Long: environment},
 	)
 	strict(root)
-	complete(root)
+	p.complete(root)
 	return p
 }
 
@@ -147,8 +174,8 @@ func (p *program) deadLetters() *cobra.Command {
 func (p *program) outboxes() *cobra.Command {
 	return parent(
 		&cobra.Command{
-			GroupID: groupOperate, Use: "outbox", Short: "list, show, requeue, discard or purge the events in the outboxes",
-			SuggestFor: []string{"outboxes", "list", "show", "requeue", "discard", "purge"},
+			GroupID: groupOperate, Use: "outbox", Short: "list, show, requeue, resend, discard or purge the events in the outboxes",
+			SuggestFor: []string{"outboxes", "list", "show", "requeue", "resend", "discard", "purge"},
 		},
 		p.command(&cobra.Command{
 			Use: "list", Short: "list the events that are not sent, with their errors",
@@ -167,9 +194,45 @@ func (p *program) outboxes() *cobra.Command {
 			Example: `  harness outbox discard --schema orders --id 17,18 --reason 'sent by hand'`,
 		}, outboxDiscard),
 		p.command(&cobra.Command{
+			Use: "resend", Short: "make the rows due again whose event is in no topic, as after a loss",
+			Example: `  harness outbox resend --since 2h --dry-run
+  harness outbox resend --since 2h --reason 'the binary log was purged'`,
+		}, outboxResend),
+		p.command(&cobra.Command{
 			Use: "purge", Short: "delete the rows that were sent long ago",
 			Example: `  harness outbox purge --older-than 192h --dry-run`,
 		}, outboxPurge),
+	)
+}
+
+func (p *program) payments() *cobra.Command {
+	return parent(
+		&cobra.Command{
+			GroupID: groupOperate, Use: "payments", Short: "list, show, settle or retry payments (with --overlay payment)",
+			SuggestFor: []string{"payment", "list", "show", "settle", "retry"},
+		},
+		p.command(&cobra.Command{
+			Use: "list", Short: "list payments, those with an unknown outcome first",
+			Example: `  harness payments list
+  harness payments list --state declined,refunded --json`,
+		}, paymentsList),
+		p.command(&cobra.Command{
+			Use: "show ORDER", Short: "show a payment: its request, what was held and returned, the actions on it", Args: oneOrder,
+			Example: `  harness payments show 0190b6f2-6a3c-7d1e-8000-000000000001`,
+		}, paymentsShow),
+		p.command(&cobra.Command{
+			Use: "settle ORDER", Short: "record what you know of the gateway about a payment with an unknown outcome", Args: oneOrder,
+			Long: `Records what became of a request whose outcome is unknown, as if the gateway had answered so. It moves no money. What is
+recorded first counts: a later answer, also of an attempt that is under way, is dropped, unless it shows money that has to
+be returned. After a payment was settled as declined, the gateway is asked to return the money that it may hold after all.`,
+			Example: `  harness payments settle 0190b6f2-6a3c-7d1e-8000-000000000001 --as authorized --reference ch_1 --dry-run
+  harness payments settle 0190b6f2-6a3c-7d1e-8000-000000000001 --as declined --decline-reason card_declined --reason 'seen on its pages'`,
+		}, paymentsSettle),
+		p.command(&cobra.Command{
+			Use: "retry ORDER", Short: "ask the gateway again now about payments with an unknown outcome", Args: orderOrAll,
+			Example: `  harness payments retry 0190b6f2-6a3c-7d1e-8000-000000000001
+  harness payments retry --all --reason 'the gateway is back'`,
+		}, paymentsRetry),
 	)
 }
 

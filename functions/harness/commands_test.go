@@ -190,7 +190,7 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		"down now":                `unknown command "harness down"`,
 		"--addr 8080":             "give host:port",
 		"--log xml":               "give text or json",
-		"outbox":                  "one of discard, list, purge, requeue, show",
+		"outbox":                  "one of discard, list, purge, requeue, resend, show",
 	} {
 		assert.ErrorContains(t, run(t.Context(), strings.Fields(line), streams{io.Discard, io.Discard}), says, line)
 	}

@@ -5,14 +5,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/functions/internal/operate/backlog"
 	"example.com/orders/functions/internal/operate/deadletter"
+	"example.com/orders/functions/internal/operate/settle"
 	"example.com/orders/knative"
 )
 
 // complete lets shells complete the values of flags, of all commands below c.
-func complete(c *cobra.Command) {
+func (p *program) complete(c *cobra.Command) {
 	choices := map[string]func(*knative.Wiring) []string{
+		"overlay":  func(*knative.Wiring) []string { return append([]string{knative.BaseName}, knative.Overlays()...) },
 		"log":      func(*knative.Wiring) []string { return []string{"text", "json"} },
 		"schema":   (*knative.Wiring).Outboxes,
 		"consumer": consumerNames, "chaos-function": consumerNames,
@@ -22,12 +25,18 @@ func complete(c *cobra.Command) {
 	if c.Parent() != nil && c.Parent().Name() == "outbox" {
 		choices["state"] = func(*knative.Wiring) []string { return names(backlog.States) }
 	}
+	if c.Parent() != nil && c.Parent().Name() == "payments" {
+		choices["state"] = func(*knative.Wiring) []string { return names(settle.States) }
+		choices["as"] = func(*knative.Wiring) []string {
+			return []string{string(gateway.Authorized), string(gateway.Declined), string(gateway.Refunded), string(gateway.Nothing)}
+		}
+	}
 	for name, values := range choices {
 		if c.LocalFlags().Lookup(name) == nil {
 			continue
 		}
 		if err := c.RegisterFlagCompletionFunc(name, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			wiring, err := knative.Load(knative.Base())
+			wiring, err := knative.LoadOverlay(knative.Manifests(), p.overlay())
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveError
 			}
@@ -42,8 +51,21 @@ func complete(c *cobra.Command) {
 		}
 	}
 	for _, below := range c.Commands() {
-		complete(below)
+		p.complete(below)
 	}
+}
+
+// overlay returns the overlay of the deployment that the command line acts on, as far as it is known.
+func (p *program) overlay() string {
+	o := p.options
+	if err := o.check(p.root.PersistentFlags()); err != nil {
+		return ""
+	}
+	d, err := locate(o, needsDatabase|needsKafka)
+	if d == nil || err != nil {
+		return o.overlay
+	}
+	return d.config[knative.OverlayVariable]
 }
 
 // consumerNames and consumedTopics name the functions that take events, and the topics that they take them from.

@@ -41,8 +41,10 @@ type service struct {
 	DependsOn map[string]struct {
 		Condition string `json:"condition"`
 	} `json:"depends_on"`
+	Command     []string       `json:"command"`
 	Environment map[string]any `json:"environment"`
 	Volumes     []string       `json:"volumes"`
+	Networks    map[string]any `json:"networks"`
 	Ports       []string       `json:"ports"`
 	Healthcheck struct {
 		Test     []string `json:"test"`
@@ -50,6 +52,9 @@ type service struct {
 		Timeout  string   `json:"timeout"`
 		Retries  int      `json:"retries"`
 	} `json:"healthcheck"`
+	User            string   `json:"user"`
+	ReadOnly        bool     `json:"read_only"`
+	Tmpfs           []string `json:"tmpfs"`
 	CapDrop         []string `json:"cap_drop"`
 	SecurityOpt     []string `json:"security_opt"`
 	Restart         string   `json:"restart"`
@@ -105,11 +110,19 @@ func (s service) published(t *testing.T, port string) string {
 var settings = map[string]map[string]string{
 	"as it comes": {},
 	"all set": {
-		"MYSQL_PASSWORD": "p@ss:w/rd", "MYSQL_ROOT_PASSWORD": "other", "HARNESS_PORT": "18080", "HARNESS_HOSTS": "shop.example.com,10.0.0.5", "MYSQL_PORT": "13306",
-		"KAFKA_PORT": "19092", "SMTP_ADDR": "mail.example.com:25", "SMTP_FROM": "shop@example.com",
+		"MYSQL_PASSWORD": "p@ss:w/rd", "MYSQL_ROOT_PASSWORD": "other", "MYSQL_USERS_SECRET": "another-secret-of-the-users", "HARNESS_PORT": "18080", "HARNESS_HOSTS": "shop.example.com,10.0.0.5", "HARNESS_OVERLAY": "payment", "ORDER_CREATED_VERSION": "2", "MYSQL_PORT": "13306",
+		"HARNESS_OPS_PORT": "19464", "KAFKA_PORT": "19092", "SMTP_ADDR": "mail.example.com:25", "SMTP_FROM": "shop@example.com",
 		"SMTP_TLS": "starttls", "SMTP_USER": "shop", "SMTP_PASSWORD": "s3cret",
 		"OTEL_EXPORTER_OTLP_ENDPOINT": "http://jaeger:4318", "PROMETHEUS_PORT": "19090", "GRAFANA_PORT": "13000", "JAEGER_PORT": "17686",
 		"TRACE_URL": "http://127.0.0.1:17686/trace/{trace}", "NO_PROXY": "collector.example.com", "HARNESS_REVISION": "1f5a",
+		"PAYMENT_GATEWAY": "http", "PAYMENT_GATEWAY_URL": "https://gateway.example.com", "PAYMENT_GATEWAY_TOKEN": "s3cret",
+		"PAYMENT_GATEWAY_TIMEOUT": "1s", "PAYMENT_GATEWAY_CALLS": "64", "PAYMENT_SIMULATION": "decline=0.05", "BANK_PORT": "18085",
+		"CONNECT_URL": "http://connect:8083", "CDC_MYSQL_PASSWORD": "s3cret", "OUTBOX_CDC_PATIENCE": "1m",
+		"RATE_LIMIT": "50/100", "RATE_LIMIT_WRITES": "10/20", "TRUSTED_PROXIES": "1", "MAX_OPEN_ORDERS": "20", "ADMIT_MAX_WAIT": "5s", "MAX_MAILS": "30", "HARNESS_MAX_CONNECTIONS": "1000",
+		"SINK_TOKEN": "the-token-of-the-sources", "EVENT_FORMAT": "avro", "SCHEMA_REGISTRY_URL": "http://registry:8081/apis/ccompat/v7", "REGISTRY_PORT": "18081",
+		"OIDC_ISSUER": "https://login.example.com", "OIDC_AUDIENCE": "shop", "OIDC_ALGORITHMS": "ES256", "OIDC_ROLES_CLAIM": "realm_access.roles", "OIDC_OPERATOR_ROLE": "staff", "OIDC_CLIENT_ID": "console", "OIDC_CLIENT_SECRET": "s3cret",
+		"RETAIN_ORDERS": "720h", "RETAIN_NOTIFICATIONS": "720h",
+		"PUBLIC_URL": "https://shop.example.com", "KEYCLOAK_PORT": "18082", "KEYCLOAK_ADMIN_PASSWORD": "s3cret",
 	},
 }
 
@@ -136,19 +149,57 @@ func TestComposePublishesThePortThatTheHarnessListensOn(t *testing.T) {
 	c := composed(t, nil)
 	assert.NotContains(t, c.Services["harness"].Environment, "HARNESS_ADDR", "the image says it")
 	assert.Equal(t, "127.0.0.1:8080", c.Services["harness"].published(t, port))
+	host, port, err = net.SplitHostPort(c.Services["harness"].value(t, "HARNESS_OPS_ADDR"))
+	require.NoError(t, err)
+	assert.Equal(t, "0.0.0.0", host, "Prometheus reaches it from another container")
+	assert.Equal(t, "127.0.0.1:9464", c.Services["harness"].published(t, port))
+}
+
+// The image can be run with a port that the whole network reaches; what is trusted is the composition, see the test above.
+func TestComposeTrustsItsNetworkAndTheImageNone(t *testing.T) {
+	c := composed(t, nil)
+	for _, service := range []string{"harness", "bank"} {
+		assert.Equal(t, "true", c.Services[service].value(t, "HARNESS_TRUST_NETWORK"))
+	}
+	assert.Equal(t, "true", c.Services["harness"].value(t, "MYSQL_ALLOW_PLAINTEXT"))
+	assert.NotContains(t, harnessImage(t).env, "HARNESS_TRUST_NETWORK")
+	assert.NotContains(t, harnessImage(t).env, "MYSQL_ALLOW_PLAINTEXT")
 }
 
 func TestComposePublishesToThisMachineOnly(t *testing.T) {
 	for name, env := range settings {
 		t.Run(name, func(t *testing.T) {
 			for name, s := range composed(t, env).Services {
-				require.NotEmpty(t, s.Ports, name)
+				require.Equal(t, name == "connect", len(s.Ports) == 0, "%s: nobody but its containers may reach Kafka Connect", name)
 				for _, port := range s.Ports {
 					assert.Regexp(t, `^127\.0\.0\.1:\d+:\d+$`, port)
 				}
 			}
 		})
 	}
+}
+
+// TestComposeGivesNoServiceMoreThanItNeeds checks the demands that the manifests make on pods.
+func TestComposeGivesNoServiceMoreThanItNeeds(t *testing.T) {
+	c := composed(t, nil)
+	require.NotEmpty(t, c.Services)
+	for name, s := range c.Services {
+		assert.Regexp(t, `^[1-9]\d*:\d+$`, s.User, "%s: give user, by number and not root's", name)
+		assert.True(t, s.ReadOnly, "%s: give read_only: true, and tmpfs or a volume for what it writes", name)
+		assert.Equal(t, []string{"ALL"}, s.CapDrop, "%s: cap_drop", name)
+		assert.Equal(t, []string{"no-new-privileges:true"}, s.SecurityOpt, "%s: security_opt", name)
+		for _, volume := range s.Volumes {
+			assert.True(t, strings.HasSuffix(volume, ":ro") || !strings.HasPrefix(volume, "."), "%s can write %s", name, volume)
+		}
+	}
+	for _, name := range []string{"harness", "bank"} {
+		assert.Equal(t, argument(t, harnessImage(t).stage, "USER"), c.Services[name].User, name)
+	}
+	kept := slices.Concat(c.Services["harness"].Tmpfs, c.Services["bank"].Volumes)
+	for _, mounted := range kept {
+		assert.Contains(t, mounted, harnessImage(t).env["HARNESS_DATA"], "the folder that the image writes to")
+	}
+	assert.Len(t, kept, 2)
 }
 
 func TestComposeDescribesKafkaToItsClients(t *testing.T) {
@@ -215,16 +266,16 @@ func TestComposeGrantsTheUserItsSchemasAndNoMore(t *testing.T) {
 	const script = "sql/compose/grants.sql"
 	server := composed(t, nil).Services["mysql"]
 	assert.Contains(t, server.Volumes, "./"+script+":/docker-entrypoint-initdb.d/grants.sql:ro")
-	grant := regexp.MustCompile("^GRANT [A-Z, ]+ ON `([a-z]+)`\\.\\* TO '(\\w+)'@'%';$")
+	grant := regexp.MustCompile("^GRANT [A-Z, ]+ ON `([a-z]+)`\\.\\* TO '(\\w+)'@'%' WITH GRANT OPTION;$")
+	makesUsers := []string{"GRANT CREATE USER ON *.* TO 'orders'@'%';", "GRANT SELECT ON `mysql`.* TO 'orders'@'%';"}
 	var granted []string
 	for line := range strings.Lines(readFile(t, script)) {
 		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "--") {
+		if line == "" || strings.HasPrefix(line, "--") || slices.Contains(makesUsers, line) {
 			continue
 		}
 		parts := grant.FindStringSubmatch(line)
 		require.NotNil(t, parts, "not a grant on one schema: %s", line)
-		assert.NotContains(t, line, "GRANT OPTION")
 		assert.Equal(t, server.value(t, "MYSQL_USER"), parts[2])
 		granted = append(granted, parts[1])
 	}
@@ -272,6 +323,10 @@ func TestComposePinsImages(t *testing.T) {
 			images = append(images, s.Image)
 			continue
 		}
+		if name == "bank" {
+			assert.Equal(t, c.Services["harness"].Build, s.Build, "it is a command of the harness")
+			continue
+		}
 		assert.Equal(t, "harness", name)
 		assert.Equal(t, ".", s.Build.Context)
 		for _, stage := range stages(t, s.Build.Dockerfile) {
@@ -281,9 +336,9 @@ func TestComposePinsImages(t *testing.T) {
 			}
 		}
 	}
-	assert.Len(t, images, 6)
+	assert.Len(t, images, 9)
 	for _, image := range images {
-		assert.Regexp(t, `^[a-z/]+:v?\d+\.\d+[\w.-]*$`, image)
+		assert.Regexp(t, `^[a-z./-]+:v?\d+\.\d+[\w.-]*$`, image)
 	}
 	assert.Contains(t, images, "golang:"+regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(readFile(t, "go.mod"))[1])
 }

@@ -79,7 +79,8 @@ func (s *system) first(t *testing.T) {
 	t.Helper()
 	s.measure("docker compose up --build --wait, from nothing", func() { s.docker(t, "compose", "up", "--build", "--wait") })
 	var info struct{ Build struct{ Commit string } }
-	s.get(t, "/info", &info)
+	status, _ := s.load.once(t.Context(), "http://"+s.address("HARNESS_OPS_PORT"), http.MethodGet, "/info", "", "", &info)
+	require.Equal(t, http.StatusOK, status)
 	assert.Equal(t, s.commit, info.Build.Commit)
 
 	var stock struct {
@@ -238,7 +239,7 @@ func (s *system) watched(t *testing.T) {
 	s.behindProxy(t, proxy)
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
-	up := s.command(ctx, append([]string{"compose", "--profile", "observability", "up", "--build"}, services...)...)
+	up := s.command(ctx, append([]string{"compose", "--profile", "observability", "--profile", "payment", "up", "--build"}, services...)...)
 	var log functiontest.Log
 	up.Stdout, up.Stderr = &log, &log
 	require.NoError(t, up.Start())
@@ -302,26 +303,29 @@ func (s *system) available(t *testing.T) (services, missing []string) {
 	return services, missing
 }
 
-// awaitTraces listens in place of jaeger until the harness sends a trace there.
+// awaitTraces listens in place of jaeger until the harness sends a trace there. The listener takes any number of connections: the
+// first one need not be that of a request.
 func (s *system) awaitTraces(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	listener := s.command(ctx, "run", "--rm", "--network", project+"_default", "--network-alias", "jaeger", "--entrypoint", "busybox",
-		s.image(t, "prometheus"), "nc", "-l", "-p", "4318")
+	const name = project + "-traces"
+	listener := s.command(t.Context(), "run", "--rm", "--name", name, "--network", project+"_default", "--network-alias", "jaeger", "--entrypoint", "busybox",
+		s.image(t, "prometheus"), "httpd", "-f", "-vv", "-p", "4318")
 	var got functiontest.Log
 	listener.Stdout, listener.Stderr = &got, &got
 	require.NoError(t, listener.Start())
-	defer func() { cancel(); _ = listener.Wait() }()
+	defer func() {
+		s.docker(t, "kill", name) // as the first process of its container it takes no other signal
+		_ = listener.Wait()
+	}()
 	await(t, "a trace comes to jaeger", func() bool {
 		s.confirm(t)
-		return strings.Contains(got.String(), "POST /v1/traces")
+		return strings.Contains(got.String(), "url:/v1/traces")
 	})
 }
 
 func (s *system) remove(t *testing.T) {
 	t.Helper()
-	s.docker(t, "compose", "--profile", "observability", "down", "--volumes")
+	s.docker(t, "compose", "--profile", "observability", "--profile", "payment", "down", "--volumes")
 	for _, kind := range [][]string{{"ps", "--all"}, {"volume", "ls"}, {"network", "ls"}} {
 		assert.Empty(t, s.docker(t, append(kind, "--quiet", "--filter", "label=com.docker.compose.project="+project)...), kind)
 	}

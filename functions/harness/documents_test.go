@@ -31,6 +31,7 @@ func TestTheLinksOfTheDocumentsLeadSomewhere(t *testing.T) {
 	links := 0
 	for _, document := range []string{
 		"README.md", "knative/README.md", "events/README.md", "functions/internal/README.md", "functions/harness/BENCH.md", watching + "RUNBOOK.md",
+		".github/SECURITY.md",
 	} {
 		for _, found := range linked.FindAllStringSubmatch(readFile(t, document), -1) {
 			path, anchor, _ := strings.Cut(found[1], "#")

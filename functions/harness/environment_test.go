@@ -25,7 +25,7 @@ func TestAHarnessWorksInAnOddEnvironment(t *testing.T) {
 	_, port, err := net.SplitHostPort(address)
 	require.NoError(t, err)
 
-	p := launch(t, s.environ, "up", "--addr", "0.0.0.0:"+port, "--data", filepath.Join(s.data, "a@b:c"))
+	p := launch(t, s.environ, "up", "--addr", "0.0.0.0:"+port, "--trust-network", "--data", filepath.Join(s.data, "a@b:c"))
 	p.stack, p.url = stack{filepath.Join(s.data, "a@b:c"), s.environ}, "http://"+address
 	p.await(t, "it is ready", func() bool { return p.get(t, "/health", nil) == http.StatusOK })
 
@@ -45,7 +45,7 @@ func TestTheHarnessIsCalledPastTheProxy(t *testing.T) {
 
 func TestVariablesThatAreNeitherTrueNorFalseAreRefused(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"HARNESS_EPHEMERAL", "HARNESS_SAMPLE_STOCK"} {
+	for _, name := range []string{"HARNESS_EPHEMERAL", "HARNESS_SAMPLE_STOCK", "HARNESS_TRUST_NETWORK"} {
 		p := launch(t, []string{name + "=no"}, "up", "--data", t.TempDir())
 		<-p.ended
 		require.Error(t, p.err)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -18,15 +17,20 @@ import (
 	"github.com/rs/zerolog"
 
 	"example.com/orders/functions"
-	"example.com/orders/functions/createorder"
+	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/functions/internal/function/host"
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/messaging/registry"
+	"example.com/orders/functions/internal/observe/exposition"
 	"example.com/orders/functions/internal/observe/health"
-	"example.com/orders/functions/internal/observe/metrics"
 	"example.com/orders/functions/internal/operate/console"
 	"example.com/orders/functions/internal/operate/gauge"
+	"example.com/orders/functions/internal/web/identity"
+	"example.com/orders/functions/internal/web/session"
 	"example.com/orders/knative"
 	"example.com/orders/sql/operations"
+	"example.com/orders/sql/privilege"
 	"example.com/orders/sql/schema"
 )
 
@@ -35,13 +39,17 @@ type harness struct {
 	log     *slog.Logger
 	wiring  *knative.Wiring
 	servers *servers
-	metrics *metrics.Metrics
+	metrics *exposition.Registry
 	hosts   hosts
-	addr    string // host:port at which this process reaches itself
+	origin  string // the URL at which this process reaches itself
 
 	processes *processes // nil when the functions run in this one
 
+	own   map[string]string // the variables of the token with which this process sends events to its own address
+	token *identity.Token   // the same
+
 	pools       *pools
+	gateway     gateway.Gateway                                     // which the functions share that ask one; nil before the first
 	functions   map[string]functions.Function                       // by deployed name
 	handlers    map[string]http.Handler                             // the same, as HTTP handlers
 	deliver     map[string]func(context.Context, event.Event) error // the functions that take CloudEvents
@@ -51,6 +59,8 @@ type harness struct {
 	auditing    *auditing // nil without audits
 	gauges      *gauge.Gauges
 	console     *console.Console
+	verifier    *identity.Verifier // reads the tokens of people who log in
+	sessions    *session.Sessions  // nil without a log-in
 	kafka       *health.Check
 	stocked     atomic.Bool // whether the sample stock, if wanted, exists
 }
@@ -64,9 +74,14 @@ func (h *harness) start(ctx context.Context, o options) error {
 	h.functions, h.handlers = map[string]functions.Function{}, map[string]http.Handler{}
 	h.deliver, h.pokers = map[string]func(context.Context, event.Event) error{}, map[string]*poker{}
 	var err error
-	if h.pools, err = newPools(h.servers.config); err != nil {
+	h.own = ownToken(h.servers.config)
+	if h.token, err = identity.NewToken(h.own, sinkToken); err != nil {
 		return err
 	}
+	if h.pools, err = newPools(h.servers, privilege.Console); err != nil {
+		return err
+	}
+	h.metrics.AddLimits()
 	for _, service := range h.wiring.Services {
 		if err := h.add(ctx, service); err != nil {
 			return fmt.Errorf("start %s: %w", service.Name, err)
@@ -74,7 +89,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 	}
 	// Each check opens a new connection: cache it long enough for those who wait for a broker.
 	h.kafka = &health.Check{Kept: time.Second, Ask: func(ctx context.Context) error { return kafka.Ping(ctx, h.servers.brokers) }}
-	h.deadLetters = kafka.NewProducer(h.servers.brokers, "", h.log) // their topics have the prefix already
+	h.deadLetters = kafka.NewProducer(h.servers.brokers, "", h.log).As(h.servers.principal(kafka.DeadLetters)) // their topics have the prefix already
 	records, err := h.pools.get(schema.Operations)
 	if err != nil {
 		return err
@@ -93,31 +108,52 @@ func (h *harness) start(ctx context.Context, o options) error {
 			deliver, submit = o.chaos.around(deliver), nil
 		}
 		h.sources = append(h.sources, kafka.NewSource(kafka.SourceOptions{
-			Brokers: h.servers.brokers, Spec: spec, Deliver: deliver, Submit: submit,
+			Brokers: h.servers.brokers, Login: h.servers.principal(spec.Name), Spec: spec, Deliver: deliver, Submit: submit,
 			Ready: func(ctx context.Context) bool {
 				ready, err := f.Ready(ctx)
 				return ready && err == nil
 			},
-			DeadLetters: h.deadLetters, Lost: recordLoss(records), Metrics: h.metrics, Log: h.log, Drain: o.drain,
+			DeadLetters: h.deadLetters, Lost: recordLoss(records), Metrics: h.metrics.Metrics, Log: h.log, Drain: o.drain,
 		}))
 	}
 	if o.auditInterval > 0 {
-		if h.auditing, err = newAuditing(h.servers.config, o.auditInterval, h.metrics.Registry, h.log); err != nil {
+		config, err := h.servers.as(privilege.Audit)
+		if err != nil {
+			return err
+		}
+		if h.auditing, err = newAuditing(config, o.auditInterval, h.metrics.Registry, h.log); err != nil {
 			return err
 		}
 	}
+	connectors, err := statusesOf(h.wiring, o.environ)
+	if err != nil {
+		return err
+	}
 	h.gauges, err = gauge.Register(h.metrics.Registry, gauge.Options{
-		Databases: h.pools.open, Outboxes: h.wiring.Outboxes(), Brokers: h.servers.brokers, Sources: h.wiring.Sources, Log: h.log,
+		Databases: h.pools.open, Outboxes: h.wiring.Outboxes(), Brokers: h.servers.brokers, Sources: h.wiring.Sources, Log: h.log, Connectors: connectors,
 		OpenLetters: func(ctx context.Context) (map[gauge.Letters]int, error) { return h.console.OpenLetters(ctx) }, // it exists before the first scrape
 	})
 	if err != nil {
 		return err
 	}
+	warnUncaptured(ctx, h.wiring, h.pools, h.log)
+	checks := map[string]func(context.Context) error{console.Database: h.pools.err, console.Kafka: h.kafka.Err}
+	if connectors != nil {
+		checks[console.Connect] = (&health.Check{Ask: func(ctx context.Context) error { return standing(ctx, connectors) }}).Err
+	}
+	avro, err := registry.OpenReader(h.servers.config)
+	if err != nil {
+		return err
+	}
+	if err := h.prepareLogin(o.addr); err != nil {
+		return err
+	}
 	h.console, err = console.New(console.Options{
+		Avro:   avro,
 		Wiring: h.wiring, TopicPrefix: o.environ["KAFKA_TOPIC_PREFIX"], Brokers: h.servers.brokers, Open: h.pools.get,
-		FunctionsURL: "http://" + h.addr + "/functions/{consumer}", TraceURL: o.environ["TRACE_URL"], Audit: h.auditing.lastReport, Metrics: h.metrics, Log: h.log,
-		Currency: cmp.Or(h.servers.config["CURRENCY"], createorder.DefaultCurrency),
-		Checks:   map[string]func(context.Context) error{console.Database: h.pools.err, console.Kafka: h.kafka.Err},
+		FunctionsURL: h.origin + "/functions/{consumer}", FunctionsToken: h.token, TraceURL: o.environ["TRACE_URL"], Audit: h.auditing.lastReport, Metrics: h.metrics.Metrics, Log: h.log,
+		Currency: cmp.Or(h.servers.config["CURRENCY"], base.DefaultCurrency), Verifier: h.verifier, Sessions: h.sessions,
+		Checks: checks, Connectors: connectors,
 	})
 	return err
 }
@@ -132,23 +168,23 @@ func (h *harness) add(ctx context.Context, service knative.Service) error {
 	if h.processes != nil {
 		f = h.processes.remote(service, f)
 	}
-	config := map[string]string{}
-	maps.Copy(config, service.Env)
-	maps.Copy(config, h.servers.config)
+	config, err := h.share(service, f)
+	if err != nil {
+		return err
+	}
 	base := f.Shared()
-	base.Log, base.Poke, base.Metrics = h.log, h.poke, h.metrics
-	if base.Schema != "" { // the relay has its own pool
-		var err error
-		if base.DB, err = h.pools.get(base.Schema); err != nil {
-			return err
-		}
-		base.Database = h.pools.checks[base.Schema]
+	if err := h.shareGateway(f, config); err != nil {
+		return err
 	}
 	if err := f.Start(ctx, config); err != nil {
 		return err
 	}
 	h.functions[service.Name] = f
-	handler, err := host.Handler(f)
+	sources, err := h.sourcesOf(f, config)
+	if err != nil {
+		return err
+	}
+	handler, err := host.HandlerFor(f, sources)
 	if err != nil {
 		return err
 	}
@@ -160,8 +196,38 @@ func (h *harness) add(ctx context.Context, service knative.Service) error {
 			h.pokers[base.Schema] = newPoker(deliver)
 			h.metrics.AddRelay(base.Schema)
 		}
+		if base.Schema == schema.Payments {
+			h.metrics.AddPayments()
+		}
 	}
 	return nil
+}
+
+// share gives a function what it shares with others, and returns its configuration.
+func (h *harness) share(service knative.Service, f functions.Function) (config map[string]string, err error) {
+	own, err := h.servers.as(service.Name)
+	if err != nil {
+		return nil, err
+	}
+	config = map[string]string{}
+	maps.Copy(config, service.Env)
+	maps.Copy(config, own)
+	if h.processes != nil {
+		h.servers.onlyAs(config, service.Name)
+	}
+	base := f.Shared()
+	base.Log, base.Poke, base.Metrics = h.log, h.poke, h.metrics.Metrics
+	if base.Schema != "" { // the relay has its own pool
+		if base.DB, err = h.pools.get(base.Schema); err != nil {
+			return nil, err
+		}
+		if h.servers.logins == nil {
+			base.Database = h.pools.checks[base.Schema]
+		} else if base.DB, err = h.pools.function(config, base.Schema); err != nil {
+			return nil, err
+		}
+	}
+	return config, nil
 }
 
 // recordLoss returns a func that stores lost records for the audit.
@@ -184,7 +250,7 @@ func (h *harness) poke(schema string, shards ...uint8) {
 
 // serve runs the sources, the relays, the PingSources and the HTTP server until ctx ends. It stops inputs first and their
 // dependencies last: HTTP, ticks, sources with events in flight, relays, functions.
-func (h *harness) serve(ctx context.Context, o options, listener net.Listener, ready func()) error {
+func (h *harness) serve(ctx context.Context, o options, doors *doors, ready func()) error {
 	running, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	relaying, endRelays := context.WithCancel(context.WithoutCancel(ctx))
@@ -203,12 +269,11 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 	if h.auditing != nil {
 		go h.auditing.run(running) // its end is not awaited: it only reads, and may be waiting for a broker
 	}
-	server := newHTTPServer(h.routes(o.pprof))
+	failed := make(chan error, 2)
+	server := doors.serve(h, o, failed)
 	server.RegisterOnShutdown(h.console.EndStreams)
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(paced{listener, takeWithin}) }()
 
-	err = h.awaitReady(ctx, h.addr, o)
+	err = h.awaitReady(ctx, o)
 	if ctx.Err() != nil {
 		err = nil // stopped before it was ready
 	} else if err == nil {
@@ -217,6 +282,7 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 		case <-ctx.Done():
 		case err = <-failed:
 		case err = <-h.servers.lost():
+		case err = <-h.servers.bankLost():
 		}
 	}
 	h.log.Info("shutting down, waiting for events in flight", "within", o.drain)
@@ -232,7 +298,8 @@ func (h *harness) serve(ctx context.Context, o options, listener net.Listener, r
 	for _, p := range h.pokers {
 		p.wait()
 	}
-	return errors.Join(err, h.stop(ctx))
+	err = errors.Join(err, h.stop(ctx))
+	return errors.Join(err, doors.endOps()) // last: until here it tells what the harness does
 }
 
 // stop stops the functions, all at the same time, and closes what they share, within stopWithin.

@@ -13,33 +13,108 @@ const about = `Runs all functions of the order system in one process, and operat
 flags of up.
 
 Results go to standard output, the log and remarks to standard error. The exit code is 0 for success; 1 for a finding, such
-as a breach, or letters or rows that were left as they were, and for other failures; 2 for a command that was not
+as a breach, or letters, rows or payments that were left as they were, and for other failures; 2 for a command that was not
 understood; 3 for a database, a Kafka or a harness that cannot be reached; 130 after SIGINT or SIGTERM, unless the command
 could finish.`
+
+const bankHelp = `Serves a payment gateway to develop and to test with. Its contract is the OpenAPI description at /openapi.json. It keeps
+what it holds and returns in a ledger on disk before it answers.
+
+The variable BANK_TOKEN sets the bearer token that callers must send; without it everybody may call, so that an address that
+is not a loopback one needs --trust-network then. An amount whose last
+two digits are 01 to 06 forces an outcome, unless the scenario has amounts=plain:
+
+  01  declined as card_declined
+  02  declined as insufficient_funds
+  03  the first answer is lost, after the money has moved
+  04  the first call fails, before anything has happened
+  05  the first call fails, after the money has moved
+  06  two seconds slow`
+
+const schemasHelp = `Registers, lists or checks the Avro schemas of the events in the schema registry of SCHEMA_REGISTRY_URL.
+
+A subject has the schemas of a topic, TOPIC-value, and is BACKWARD_TRANSITIVE: the newest schema can read what was written
+with every one before it. Only this command registers schemas. A relay with EVENT_FORMAT=avro looks up those of its events,
+and sends nothing before it has found them.`
 
 const environment = `The environment sets flags, as the help of each command says, in brackets behind the flag. A flag stands before its
 variable. These variables have no flag:
 
   MYSQL_DSN            the database server, user:password@tcp(host:3306)/ without a database;
                        not set: a private server in the data folder
+  MYSQL_USERS_SECRET   makes a database user for each function and tool, with a password derived from
+                       it and only the tables and verbs that it needs; MYSQL_USERS_DIR instead names a
+                       folder with a file for each user that has its DSN
   MYSQL_SCHEMA_PREFIX  stands before the names of the schemas
+  MYSQL_TLS_CA_FILE    PEM file of the authorities that may vouch for the database server, instead of the system's
+  MYSQL_TLS_CERT_FILE  PEM file of a certificate to show it, with the key in MYSQL_TLS_KEY_FILE
+  MYSQL_ALLOW_PLAINTEXT  true to reach a database on another machine without TLS that verifies it
   MYSQL_MAX_CONNS      connections to each schema at most (default 8)
   KAFKA_BROKERS        host:port,host:port; not set: Kafka in this process, kept in the data folder
   KAFKA_TOPIC_PREFIX   stands before the names of the topics and of the consumer groups
   KAFKA_TLS            true to speak TLS with the brokers of KAFKA_BROKERS (SSL_CERT_DIR adds to who is trusted)
+  KAFKA_TLS_CA_FILE    PEM file of the authorities that may vouch for the brokers, instead of the system's
+  KAFKA_TLS_CERT_FILE  PEM file of a certificate to show them, with the key in KAFKA_TLS_KEY_FILE
   KAFKA_SASL_MECHANISM PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, with KAFKA_SASL_USER and KAFKA_SASL_PASSWORD
+  KAFKA_USERS_SECRET   makes a principal for each relay and source, with a password derived from it and rules for its
+                       own topics and group; KAFKA_SASL_USER is an administrator's then: see harness principals
+  EVENT_FORMAT         json (the default) or avro: how relays write the data of events; functions read both
+  SCHEMA_REGISTRY_URL  http://host:8081 of the schema registry that Avro needs, with SCHEMA_REGISTRY_USER and
+                       SCHEMA_REGISTRY_PASSWORD if it requires a login: see harness schemas
+  CONNECT_URL          http://host:8083 of the Kafka Connect whose connectors publish in the overlay cdc: see harness cdc
+  CDC_MYSQL_USER       the user of the connectors, which harness cdc prepare creates with CDC_MYSQL_PASSWORD
+  OUTBOX_CDC_PATIENCE  how old an event may be that no connector has published, before it is relayed (default 2m)
   SMTP_ADDR            host:port of a mail relay; not set: mails are lines of the log only
   SMTP_FROM            the sender's address (default orders@example.com)
   SMTP_TLS             starttls, implicit or none (the default)
   SMTP_USER            the login at the relay, with SMTP_PASSWORD; only with TLS
+  SINK_TOKEN           what functions ask of those who post events to them; not set: nothing, or what the next ones say;
+                       processes of --deployed take events from their harness alone, with a token of its own
+  SINK_ISSUER          the issuer of the senders' tokens, as of a cluster, with SINK_AUDIENCE; SINK_SUBJECTS says who
+                       may send, SINK_JWKS_URL where the keys are, SINK_CA_FILE whose certificate the issuer has
+  FUNCTIONS_TOKEN      what deadletters replay sends to functions; not set: SINK_TOKEN, then HARNESS_TOKEN
   CURRENCY             ISO 4217 code of all amounts (default EUR)
+  ORDER_CREATED_VERSION  1 or 2, the version of order.created that is emitted; overrides the manifests, which say 1
+  RATE_LIMIT           requests per second of a client, its principal or else its address, and how many at once: 50/100;
+                       not set: no limit
+  RATE_LIMIT_WRITES    the same for requests that change something, which count in both
+  TRUSTED_PROXIES      how many proxies in front append to X-Forwarded-For (default 0: it is not read)
+  MAX_OPEN_ORDERS      how many orders of a customer may be PENDING at a time; not set: any number
+  ADMIT_MAX_WAIT       how long an accepted order may take while more arrive than can be confirmed, such as 1s; the others are
+                       refused with 503; overrides the manifests, which say 0: every order is accepted
+  MAX_MAILS            how many mails an address gets within an hour; not set: any number
   SAGA_TIMEOUT         how long an order may be pending; overrides the manifest
-  NO_PROXY             hosts, host,host, to which traces go straight when HTTP_PROXY is set
+  RETAIN_ORDERS        how long after its end an order says who placed it, such as 8760h; not set: for good
+  RETAIN_NOTIFICATIONS  how long notifications are kept, longer than topics and dead letters (default 960h)
+  PAYMENT_GATEWAY      simulated (in the process, the default) or http: who holds the money, in the overlay payment
+  PAYMENT_GATEWAY_URL  http://host:8085 of a gateway, such as that of harness bank, with PAYMENT_GATEWAY_TOKEN if it
+                       requires a token
+  PAYMENT_GATEWAY_TIMEOUT  of each call to the gateway (default 3s)
+  PAYMENT_GATEWAY_CALLS  calls to the gateway in flight at most, of each function (default 512)
+  PAYMENT_SIMULATION   what a simulated gateway does, as --simulate of bank
+  OIDC_ISSUER          https://host/realm of an identity provider (OpenID Connect): access tokens of it for OIDC_AUDIENCE say
+                       who may do what; not set: everybody may do everything
+  OIDC_ALGORITHMS      signatures of tokens to accept (default RS256,PS256,ES256,EdDSA)
+  OIDC_ROLES_CLAIM     claim with the roles of a user, or the path to it, as realm_access.roles (default roles), in which
+                       OIDC_OPERATOR_ROLE (default operator) is that of operators
+  OIDC_CA_FILE         certificates in PEM that sign the provider's certificate, instead of the system's
+  HARNESS_TOKEN        an operator's access token, for commands that call a harness at which people log in
+  OIDC_CLIENT_ID       the console as a client of the identity provider, so that operators log in to it, with OIDC_CLIENT_SECRET
+                       if it has a secret
+  PUBLIC_URL           https://host at which browsers reach the harness: the provider leads back to PUBLIC_URL/login/callback
+                       (default: that of --addr, if it is a loopback address)
+  SESSION_IDLE         how long a log-in lasts without a request (default 1h), and SESSION_LIFE in all (default 12h)
+  NO_PROXY             hosts, host,host, which traces and the log-in reach without the proxy of HTTP_PROXY
   OTEL_EXPORTER_OTLP_ENDPOINT  http://host:4318 to which traces go by OTLP over HTTP; not set: nothing is traced;
                        other variables of OpenTelemetry hold too, such as OTEL_SDK_DISABLED=true
   TRACE_URL            where the console finds a trace, with {trace} for its id: http://127.0.0.1:16686/trace/{trace}
-  HTTP_PROXY           for traces only: functions, relays and KafkaSinks are reached without a proxy
-  HARNESS_FAILPOINTS   for tests: FUNCTION.POINT=kill@N;… kills the process when it passes a point for the N-th time`
+  HARNESS_CA_FILE      PEM file of the authorities that may vouch for the harness, for commands that call one by HTTPS
+  HTTP_PROXY           for traces and the identity provider only: functions, relays and KafkaSinks are reached without a proxy
+  HARNESS_FAILPOINTS   for tests: FUNCTION.POINT=kill@N;… kills the process when it passes a point for the N-th time
+
+A secret may be in a file instead, whose path is the variable with _FILE behind its name: MYSQL_DSN_FILE,
+KAFKA_SASL_PASSWORD_FILE, SCHEMA_REGISTRY_PASSWORD_FILE, SMTP_PASSWORD_FILE, PAYMENT_GATEWAY_TOKEN_FILE, BANK_TOKEN_FILE and
+so on. A new connection to the database reads its file again.`
 
 func init() { cobra.AddTemplateFunc("brokenLines", brokenLines) }
 
@@ -73,6 +148,22 @@ func oneName(c *cobra.Command, args []string) error {
 		return nil
 	}
 	return fmt.Errorf("%q is not understood: %s takes one NAME", args[1], c.CommandPath())
+}
+
+// oneOrder wants the id of an order.
+func oneOrder(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("%s wants the id of an ORDER", c.CommandPath())
+	}
+	return orderOrAll(c, args)
+}
+
+// orderOrAll takes the id of an order, or none.
+func orderOrAll(c *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return fmt.Errorf("%q is not understood: %s takes one ORDER", args[1], c.CommandPath())
+	}
+	return nil
 }
 
 // noSuchCommand refuses a word that names none of the commands below c.

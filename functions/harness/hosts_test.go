@@ -137,7 +137,7 @@ func TestHarnessThatListensOnAllAddressesReachesItself(t *testing.T) {
 	require.NoError(t, err)
 	p.stop(t)
 
-	q := launch(t, p.stack.environ, "up", "--addr", "0.0.0.0:"+port, "--data", p.stack.data)
+	q := launch(t, p.stack.environ, "up", "--addr", "0.0.0.0:"+port, "--trust-network", "--data", p.stack.data)
 	q.stack, q.url = p.stack, p.url
 	q.await(t, "it is ready, the sample stock too", func() bool { return q.get(t, "/health", nil) == http.StatusOK })
 

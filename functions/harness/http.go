@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,34 +12,88 @@ import (
 
 	"example.com/orders/functions/internal/observe/otlp"
 	"example.com/orders/functions/internal/web/rest"
+	"example.com/orders/knative"
 )
 
-// routes mounts every function at /functions/<deployed name>, the REST APIs at their own paths, the health checks, and
-// optionally Go's profiles.
-func (h *harness) routes(profiles bool) http.Handler {
-	mux := http.NewServeMux()
+// patterns is a mux that remembers its patterns.
+type patterns struct {
+	*http.ServeMux
+	all []string
+}
+
+func newPatterns() *patterns { return &patterns{ServeMux: http.NewServeMux()} }
+
+func (p *patterns) Handle(pattern string, handler http.Handler) {
+	p.all = append(p.all, pattern)
+	p.ServeMux.Handle(pattern, handler)
+}
+
+func (p *patterns) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
+	p.Handle(pattern, http.HandlerFunc(handler))
+}
+
+// routes serves everything on one port, as on a developer's machine.
+func (h *harness) routes(profiles bool) http.Handler { return h.guarded(h.mount(profiles)) }
+
+func (h *harness) mount(profiles bool) *patterns {
+	mux := newPatterns()
+	h.addPublic(mux)
+	h.addOps(mux, profiles)
+	return mux
+}
+
+// publicRoutes are the routes for everybody where those who run the harness have a port of their own, or none.
+func (h *harness) publicRoutes() http.Handler {
+	mux := newPatterns()
+	h.addPublic(mux)
+	mux.HandleFunc("GET /health", h.brief)
+	mux.HandleFunc("GET /health/ready", h.brief)
+	return h.guarded(mux)
+}
+
+// opsRoutes are the routes of that port, on which nobody logs in.
+func (h *harness) opsRoutes(profiles bool) http.Handler {
+	mux := newPatterns()
+	h.addOps(mux, profiles)
+	mux.HandleFunc("GET /health/live", live)
+	mux.HandleFunc("GET /info", h.info)
+	mux.HandleFunc("/", rest.Handler(func() *slog.Logger { return h.log }, rest.NotFound))
+	return h.hosts.onlyKnown(h.log, mux)
+}
+
+// addPublic mounts every function at /functions/<deployed name>, the REST APIs at their own paths, and the console.
+func (h *harness) addPublic(mux *patterns) {
 	for name, handler := range h.handlers {
 		path := "/functions/" + name
 		mux.Handle(path, http.StripPrefix(path, rooted(handler)))
 		mux.Handle(path+"/", http.StripPrefix(path, handler))
 	}
-	for path, name := range map[string]string{"/api/orders": "orders-api", "/api/inventory": "inventory-api"} {
+	for path, name := range map[string]string{"/api/orders": "orders-api", "/api/prices": "orders-api", "/api/inventory": "inventory-api"} {
 		mux.Handle(path, h.handlers[name])
 		mux.Handle(path+"/", h.handlers[name])
 	}
-	mux.HandleFunc("GET /health", h.health)
 	mux.HandleFunc("GET /health/live", live)
+	mux.Handle("GET /info", h.verifier.Operators(func() *slog.Logger { return h.log }, http.HandlerFunc(h.info))) // it tells the deployment
+	h.console.Register(mux)
+	h.sessions.Register(mux)
+	mux.HandleFunc("/", rest.Handler(func() *slog.Logger { return h.log }, rest.NotFound))
+}
+
+// addOps mounts what tells how the harness works inside: the reasons of its health, its metrics and, if wanted, Go's profiles.
+func (h *harness) addOps(mux *patterns, profiles bool) {
+	mux.HandleFunc("GET /health", h.health)
 	mux.HandleFunc("GET /health/ready", h.ready)
-	mux.HandleFunc("GET /info", h.info)
 	mux.Handle("GET /metrics", h.metrics.Handler())
 	if profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
-	h.console.Register(mux)
-	mux.HandleFunc("/", rest.Handler(func() *slog.Logger { return h.log }, rest.NotFound))
-	return otlp.Handler(h.metrics.Requests(h.hosts.onlyKnown(h.log, h.sameOrigin(mux))))
+}
+
+// guarded is what a route of the public port is behind.
+func (h *harness) guarded(routes http.Handler) http.Handler {
+	return otlp.Handler(h.metrics.Requests(h.hosts.onlyKnown(h.log, h.sameOrigin(h.sessions.Handler(routes)))))
 }
 
 // sameOrigin refuses writes from pages of other sites: they must not order, cancel or replay through the browser of an
@@ -63,54 +116,47 @@ func rooted(next http.Handler) http.Handler {
 	})
 }
 
-// sampleStock adds a few SKUs, once per database: a later call with the same idempotency key has no effect.
-func sampleStock(ctx context.Context, addr string) error {
-	client := toHarness()
-	for sku, quantity := range map[string]int{"SKU-123": 100, "SKU-456": 50, "SKU-789": 5} {
-		request, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+reachable(addr)+"/api/inventory/"+sku,
-			strings.NewReader(fmt.Sprintf(`{"availableQty":%d}`, quantity)))
-		if err != nil {
-			return err
-		}
-		request.Header.Set("Content-Type", "application/json")
-		request.Header.Set(rest.KeyHeader, "sample-stock")
-		response, err := client.Do(request)
-		if err != nil {
-			return fmt.Errorf("put %s on stock: %w", sku, err)
-		}
-		text, _ := io.ReadAll(response.Body) // only for the message
-		_ = response.Body.Close()
-		if response.StatusCode >= 300 {
-			return fmt.Errorf("put %s on stock: %s: %s", sku, response.Status, text)
-		}
-	}
-	return nil
-}
-
 // banner prints the addresses and commands to try.
-func banner(w io.Writer, h *harness, addr string, data *dataFolder, took time.Duration) {
+func banner(w io.Writer, h *harness, data *dataFolder, took time.Duration) {
 	names := make([]string, 0, len(h.functions))
 	for name := range h.functions {
 		names = append(names, name)
 	}
 	sort.Strings(names)
+	wiring := knative.BaseName
+	if h.wiring.Overlay != "" {
+		wiring = "overlays/" + h.wiring.Overlay
+	}
+	paid := ""
+	if h.servers.payments != "" {
+		paid = "\n  payments   " + h.servers.payments
+	}
+	ops := ""
+	if h.servers.ops != "" {
+		ops = "\n  metrics    " + h.servers.opsOrigin() + "/metrics  /health  /info"
+	}
+	login := ""
+	if h.verifier.Enabled() {
+		login = ` -H "Authorization: Bearer $TOKEN"`
+	}
 	folder := data.path
 	if data.ephemeral {
 		folder += " (removed at the end)"
 	}
 	fmt.Fprintf(w, `
 orders is ready after %[1]s
-  console    http://%[2]s/
-  API        http://%[2]s/api/orders  /api/inventory  /docs  /health
-  functions  http://%[2]s/functions/NAME: %[3]s
+  console    %[2]s/
+  API        %[2]s/api/orders  /api/inventory  /api/prices  /docs  /health
+  functions  %[2]s/functions/NAME: %[3]s
   Kafka      %[4]s
   database   %[5]s
   data       %[6]s
+  wiring     knative/%[7]s%[8]s%[9]s
 
 Try it:
-  curl -i http://%[2]s/api/orders -H 'Content-Type: application/json' -d '{"customerEmail":"alice@example.com","items":[{"sku":"SKU-123","quantity":2,"unitPrice":1299}]}'
-  curl http://%[2]s/api/orders
-  curl http://%[2]s/api/inventory
+  curl -i %[2]s/api/orders%[10]s -H 'Content-Type: application/json' -d '{"customerEmail":"alice@example.com","items":[{"sku":"SKU-123","quantity":2,"unitPrice":1299}]}'
+  curl %[2]s/api/orders%[10]s
+  curl %[2]s/api/inventory%[10]s
 
-`, took.Round(10*time.Millisecond), addr, strings.Join(names, " "), h.servers.kafka, h.servers.database, folder)
+`, took.Round(10*time.Millisecond), h.origin, strings.Join(names, " "), h.servers.kafka, h.servers.database, folder, wiring, paid, ops, login)
 }

@@ -51,13 +51,13 @@ func newInstallation(t *testing.T) *installation {
 		}
 	}
 	i.writeEnv(t)
-	remove := []string{"compose", "--profile", "observability", "down", "--volumes", "--remove-orphans", "--rmi", "local"}
+	remove := []string{"compose", "--profile", "observability", "--profile", "payment", "down", "--volumes", "--remove-orphans", "--rmi", "local"}
 	i.docker(t, remove...) // of a killed run
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 		defer cancel()
 		if t.Failed() {
-			logs, _ := i.command(ctx, "compose", "--profile", "observability", "logs", "--no-color", "--tail", "20").CombinedOutput()
+			logs, _ := i.command(ctx, "compose", "--profile", "observability", "--profile", "payment", "logs", "--no-color", "--tail", "20").CombinedOutput()
 			t.Logf("the end of the logs:\n%s", logs)
 		}
 		out, err := i.command(ctx, remove...).CombinedOutput()

@@ -12,12 +12,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/sql/schema"
 )
 
@@ -25,9 +27,11 @@ import (
 // unchanged until it has its answer, so that the expected final state is known.
 type load struct {
 	client  http.Client
-	targets []string // the addresses of the API
+	targets []string // the addresses of the API, which get requests in turn
+	turn    atomic.Uint64
 	pace    time.Duration
-	linger  time.Duration // the pace of a client that has made its requests and waits for the end
+	linger  time.Duration                  // the pace of a client that has made its requests and waits for the end
+	ledger  func() (gateway.Ledger, error) // of the gateway at which the orders are paid; nil if they are not
 	stop    chan struct{}
 	clients sync.WaitGroup
 	done    chan struct{} // closed once every client has all its answers
@@ -154,8 +158,8 @@ func (l *load) restocked(sku string, n int) {
 // ended first.
 func (l *load) send(ctx context.Context, method, path, body string, answer any) int {
 	key := uuid.NewString()
-	for try := 0; ; try++ {
-		status, wait := l.once(ctx, l.targets[try%len(l.targets)], method, path, key, body, answer)
+	for turn := l.turn.Add(1); ; turn++ {
+		status, wait := l.once(ctx, l.targets[turn%uint64(len(l.targets))], method, path, key, body, answer)
 		if status != 0 && status < http.StatusInternalServerError {
 			if status >= http.StatusBadRequest && status != http.StatusConflict {
 				l.complain("%s %s is answered with %d", method, path, status)
@@ -278,7 +282,7 @@ func (l *load) judge(ctx context.Context, d databases) (v verdict, err error) {
 	for _, id := range l.twice {
 		v.add(&v.doubled, 1, "two requests were answered with order %s", id)
 	}
-	return v, errors.Join(l.judgeStock(ctx, d, holding, &v), l.judgeReservations(ctx, d, statuses, &v), l.judgeEvents(ctx, d, statuses, &v))
+	return v, errors.Join(l.judgeStock(ctx, d, holding, &v), l.judgeReservations(ctx, d, statuses, &v), l.judgeEvents(ctx, d, statuses, &v), l.judgePayments(ctx, d, statuses, &v))
 }
 
 func (l *load) judgeStock(ctx context.Context, d databases, holding map[string]int, v *verdict) error {
@@ -336,7 +340,7 @@ func (l *load) judgeReservations(ctx context.Context, d databases, statuses map[
 
 // judgeEvents checks for unsent events, and for customers without a notification of how their orders ended.
 func (l *load) judgeEvents(ctx context.Context, d databases, statuses map[string]string, v *verdict) error {
-	for _, name := range []string{schema.Orders, schema.Inventory} {
+	for _, name := range schema.WithOutbox {
 		if err := d.each(ctx, name, "SELECT status, COUNT(*) FROM outbox WHERE status <> 'SENT' GROUP BY status", func(scan scanner) error {
 			var status string
 			var n int
@@ -394,7 +398,7 @@ func (s stack) databases(t testing.TB) databases {
 func openDatabases(t testing.TB, server schema.Server) databases {
 	t.Helper()
 	d := databases{}
-	for _, name := range []string{schema.Orders, schema.Inventory, schema.Notifications} {
+	for _, name := range []string{schema.Orders, schema.Inventory, schema.Notifications, schema.Payments} {
 		var err error
 		d[name], err = server.Open(name, 2)
 		require.NoError(t, err)

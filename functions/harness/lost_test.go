@@ -2,32 +2,30 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
-	"strings"
 	"testing"
 
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/testkit/kafkatest"
 )
 
 func TestRecordsRemovedWhileTheHarnessWasDownAreReportedEverywhere(t *testing.T) {
 	t.Parallel()
-	c := kafkatest.Start(t)
+	c := kafkatest.ForProcesses(t)
 	s := newStack(t)
-	s.environ = append(s.environ, "KAFKA_BROKERS="+strings.Join(c.Brokers, ","), "KAFKA_TOPIC_PREFIX="+c.Prefix)
+	s.environ = append(s.environ, c.Environ()...)
 	p := s.up(t)
 	p.awaitStatus(t, p.place(t, "SKU-123", 1).OrderID, "CONFIRMED")
 	p.stop(t)
 	topic := c.Prefix + "order.created"
-	producer := kafka.NewProducer(c.Brokers, "", slog.New(slog.DiscardHandler))
+	producer, err := sarama.NewSyncProducer(c.Brokers, c.Config())
+	require.NoError(t, err)
 	defer func() { assert.NoError(t, producer.Close()) }()
 	for range 7 {
-		message := &sarama.ProducerMessage{Topic: topic, Key: sarama.StringEncoder("one"), Value: sarama.StringEncoder("x")}
-		require.Equal(t, []error{nil}, producer.Write(t.Context(), []*sarama.ProducerMessage{message}))
+		_, _, err := producer.SendMessage(&sarama.ProducerMessage{Topic: topic, Key: sarama.StringEncoder("one"), Value: sarama.StringEncoder("x")})
+		require.NoError(t, err)
 	}
 	removeRecords(t, c, topic)
 
@@ -47,9 +45,7 @@ func TestRecordsRemovedWhileTheHarnessWasDownAreReportedEverywhere(t *testing.T)
 // removeRecords deletes all records of a topic.
 func removeRecords(t *testing.T, c kafkatest.Cluster, topic string) {
 	t.Helper()
-	config := sarama.NewConfig()
-	config.Version = sarama.V3_6_0_0
-	client, err := sarama.NewClient(c.Brokers, config)
+	client, err := sarama.NewClient(c.Brokers, c.Config())
 	require.NoError(t, err)
 	admin, err := sarama.NewClusterAdminFromClient(client)
 	require.NoError(t, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -46,6 +47,7 @@ func valueOf(t testing.TB, scraped, series string) (value float64, ok bool) {
 // TestEveryMetricIsRead has the list of all metrics: each is read from a harness with confirmed, failed and canceled orders.
 func TestEveryMetricIsRead(t *testing.T) {
 	s := newStack(t)
+	s.environ = append(s.environ, "ADMIT_MAX_WAIT=1s")
 	p := s.up(t, "--audit-interval", "1s")
 	prefix := ""
 	for _, pair := range s.environ {
@@ -72,6 +74,16 @@ func TestEveryMetricIsRead(t *testing.T) {
 		`orders_relay_events_total{outcome="refused",schema="orders"}`:                         0,
 		`orders_relay_events_total{outcome="unknown",schema="orders"}`:                         0,
 		`orders_http_requests_total{code="201",method="POST",route="/api/orders"}`:             3,
+		`orders_admitted_total{function="orders-api"}`:                                         3,
+		`orders_admitted_total{function="create-order"}`:                                       0,
+		`orders_admission_limit{function="orders-api"}`:                                        100,
+		`orders_admission_under_way{function="orders-api"}`:                                    0,
+		`orders_admission_oldest_age_seconds{function="orders-api"}`:                           0,
+		`orders_limited_total{reason="connections"}`:                                           0,
+		`orders_limited_total{reason="mails"}`:                                                 0,
+		`orders_limited_total{reason="open_orders"}`:                                           0,
+		`orders_limited_total{reason="overload"}`:                                              0,
+		`orders_limited_total{reason="rate"}`:                                                  0,
 		`orders_http_request_duration_seconds_count{method="POST",route="/api/orders"}`:        3,
 		`orders_http_requests_total{code="200",method="POST",route="/api/orders/{id}/cancel"}`: 1,
 		`orders_stock_skus{class="in_stock"}`:                                                  2,
@@ -133,12 +145,12 @@ func TestEveryMetricIsRead(t *testing.T) {
 		scraped, missing = p.scrape(t), nil
 		for series, want := range equal {
 			if value, ok := valueOf(t, scraped, series); !ok || value != want {
-				missing = append(missing, series)
+				missing = append(missing, fmt.Sprintf("%s is %v, not %v", series, value, want))
 			}
 		}
 		for series, want := range atLeast {
 			if value, _ := valueOf(t, scraped, series); value < want {
-				missing = append(missing, series)
+				missing = append(missing, fmt.Sprintf("%s is %v, below %v", series, value, want))
 			}
 		}
 		if len(missing) > 0 {
@@ -163,6 +175,51 @@ func TestEveryMetricIsRead(t *testing.T) {
 	problems, err := promlint.New(strings.NewReader(scraped)).Lint()
 	require.NoError(t, err)
 	assert.Empty(t, problems)
+}
+
+// TestEveryMetricOfPaymentsIsRead has the list of the metrics that only the overlay payment has: each is read from a harness with
+// an order that is paid, one that is declined, one that is refunded, and a call that fails.
+func TestEveryMetricOfPaymentsIsRead(t *testing.T) {
+	s := newStack(t)
+	p := s.up(t, "--overlay", "payment")
+	const declined, failsBefore = 101, 104 // amounts that force what the simulated gateway does
+	p.awaitStatus(t, p.placeAt(t, declined).OrderID, "FAILED")
+	p.awaitStatus(t, p.placeAt(t, failsBefore).OrderID, "CONFIRMED")
+	canceled := p.place(t, "SKU-123", 1).OrderID
+	p.awaitStatus(t, canceled, "CONFIRMED")
+	require.Equal(t, http.StatusOK, p.do(t, http.MethodPost, "/api/orders/"+canceled+"/cancel", nil, "", nil))
+	want := map[string]float64{
+		`orders_payments_total{outcome="AUTHORIZED",reason=""}`:                         2,
+		`orders_payments_total{outcome="DECLINED",reason="card_declined"}`:              1,
+		`orders_payments_total{outcome="REFUNDED",reason=""}`:                           1,
+		`orders_payments_total{outcome="VOID",reason=""}`:                               0,
+		`orders_payments_unknown{operation="authorize"}`:                                0,
+		`orders_payments_unknown{operation="refund"}`:                                   0,
+		`orders_payments_unknown_oldest_seconds{operation="authorize"}`:                 0,
+		`orders_payments_unknown_oldest_seconds{operation="refund"}`:                    0,
+		`orders_payment_gateway_seconds_count{operation="refund",result="answered"}`:    1,
+		`orders_payment_gateway_seconds_count{operation="authorize",result="failed"}`:   1,
+		`orders_watch_up{source="payments"}`:                                            1,
+		`orders_watch_up{source="outbox of payments"}`:                                  1,
+		`orders_facts_total{type="payment.authorized"}`:                                 2,
+		`orders_facts_total{type="payment.declined"}`:                                   1,
+		`orders_facts_total{type="payment.refunded"}`:                                   1,
+		`orders_function_events_total{function="authorize-payment",outcome="poisoned"}`: 0,
+		`orders_outbox_rows{schema="payments",state="parked"}`:                          0,
+	}
+	p.await(t, "all metrics of payments are what they must be", func() bool {
+		scraped := p.scrape(t)
+		for series, value := range want {
+			if got, ok := valueOf(t, scraped, series); !ok || got != value {
+				t.Logf("not yet: %s", series)
+				return false
+			}
+		}
+		problems, err := promlint.New(strings.NewReader(scraped)).Lint()
+		require.NoError(t, err)
+		assert.Empty(t, problems)
+		return true
+	})
 }
 
 func TestAHarnessServesHealthAndInfo(t *testing.T) {

@@ -14,17 +14,44 @@ import (
 	"example.com/orders/sql/transaction"
 )
 
-// pools has one connection pool per schema, which its functions share.
+// pools has one connection pool per schema, of one database user. Functions share them if the database has no users of
+// theirs.
 type pools struct {
 	server  schema.Server
 	maxOpen int
 	open    map[string]*sql.DB
 	checks  map[string]*health.Check // whether the server takes writes
+	others  []*sql.DB                // of functions with users of their own
 }
 
-func newPools(config map[string]string) (*pools, error) {
+// toolConns is the most connections to a schema of a tool that shares them with no function: MySQL takes 151 by default, and
+// each function has a pool of its own then.
+const toolConns = 3
+
+// newPools returns the pools of a tool of sql/privilege.
+func newPools(s *servers, tool string) (*pools, error) {
+	config, err := s.as(tool)
+	if err != nil {
+		return nil, err
+	}
 	server, maxOpen, err := base.Server(config)
+	if s.logins != nil {
+		maxOpen = min(maxOpen, toolConns)
+	}
 	return &pools{server: server, maxOpen: maxOpen, open: map[string]*sql.DB{}, checks: map[string]*health.Check{}}, err
+}
+
+// function returns the pool of a function to its schema, with a configuration that has its login.
+func (p *pools) function(config map[string]string, name string) (*sql.DB, error) {
+	server, maxOpen, err := base.Server(config)
+	if err != nil {
+		return nil, err
+	}
+	db, err := server.Open(name, maxOpen)
+	if err == nil {
+		p.others = append(p.others, db)
+	}
+	return db, err
 }
 
 func (p *pools) get(name string) (*sql.DB, error) {
@@ -60,6 +87,9 @@ func (p *pools) err(ctx context.Context) error {
 func (p *pools) close() error {
 	var errs []error
 	for _, db := range p.open {
+		errs = append(errs, db.Close())
+	}
+	for _, db := range p.others {
 		errs = append(errs, db.Close())
 	}
 	return errors.Join(errs...)

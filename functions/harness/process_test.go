@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,16 +24,28 @@ import (
 	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/functions/internal/testkit/openapitest"
 	"example.com/orders/functions/internal/testkit/porttest"
+	"example.com/orders/sql/privilege"
 )
 
 // asHarness makes the test binary the harness, so that tests run it as a process that can be killed.
 const asHarness = "HARNESS_TEST_IS_HARNESS"
+
+// atOnce is how many tests run at a time, unless -parallel says it: they spend most of their time waiting for processes.
+const atOnce = "4"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asHarness) != "" {
 		syscall.Umask(0) // the harness itself must protect what is private
 		main()
 		return
+	}
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		if err := flag.Set("test.parallel", atOnce); err != nil {
+			panic(err)
+		}
 	}
 	os.Exit(m.Run())
 }
@@ -46,14 +61,28 @@ func newStack(t testing.TB) stack {
 	if testing.Short() {
 		t.Skip("needs a database server: run without -short")
 	}
-	s := stack{data: t.TempDir()}
+	s := stack{data: t.TempDir(), environ: []string{eventVersion(t)}}
 	if os.Getenv("MYSQL_DSN") != "" {
-		s.environ = append(s.environ, "MYSQL_SCHEMA_PREFIX="+mysqltest.Empty(t).Prefix)
+		s.environ = append(s.environ, "MYSQL_SCHEMA_PREFIX="+mysqltest.Empty(t).Prefix, privilege.SecretVariable+"=secret-of-the-tests")
 	}
-	if os.Getenv("KAFKA_BROKERS") != "" {
-		s.environ = append(s.environ, "KAFKA_TOPIC_PREFIX="+kafkatest.Start(t).Prefix)
+	if os.Getenv("KAFKA_BROKERS") != "" || os.Getenv(kafkatest.GuardedVariable) != "" {
+		s.environ = append(s.environ, kafkatest.ForProcesses(t).Environ()...)
 	}
 	return s
+}
+
+// eventVersion is the variable with the version of order.created that a test's harnesses emit: that of the environment, else
+// one of them by chance.
+func eventVersion(t testing.TB) string {
+	t.Helper()
+	const name = "ORDER_CREATED_VERSION"
+	version := or(os.Getenv(name), strconv.Itoa(1+rand.IntN(2)))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s=%s", name, version)
+		}
+	})
+	return name + "=" + version
 }
 
 // process is a running harness.
@@ -76,7 +105,13 @@ func launch(t testing.TB, environ []string, args ...string) *process {
 // launchAs is launch with attributes of the process.
 func launchAs(t testing.TB, attributes *syscall.SysProcAttr, environ []string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.CommandContext(context.Background(), os.Args[0], args...), ended: make(chan struct{})}
+	return launchProgram(t, os.Args[0], attributes, environ, args...)
+}
+
+// launchProgram is launchAs for the harness of another build.
+func launchProgram(t testing.TB, program string, attributes *syscall.SysProcAttr, environ []string, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.CommandContext(context.Background(), program, args...), ended: make(chan struct{})}
 	p.cmd.SysProcAttr = attributes
 	p.cmd.Env = append(append(os.Environ(), asHarness+"=1"), environ...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.log

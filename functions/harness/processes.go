@@ -26,6 +26,7 @@ import (
 	"example.com/orders/functions/internal/messaging/delivery"
 	"example.com/orders/functions/internal/web/direct"
 	"example.com/orders/functions/internal/web/httpbinding"
+	"example.com/orders/functions/internal/web/identity"
 	"example.com/orders/knative"
 )
 
@@ -36,6 +37,8 @@ type processes struct {
 	pprof     bool
 	client    *http.Client
 	addresses map[string]string // host:port, by the names of the Services
+	own       map[string]string // the variables of the token with which this process sends them events
+	token     *identity.Token   // the same
 	release   []func()          // give the ports back
 }
 
@@ -47,13 +50,19 @@ const underWay = 50
 // it after 30 seconds.
 const idleWithin = 10 * time.Second
 
-// newProcesses chooses the addresses of all Services: some functions are told where others are.
-func newProcesses(services []knative.Service, folder string, profiles bool, log *slog.Logger) (*processes, error) {
+// newProcesses chooses the addresses of all Services: some functions are told where others are. Each takes events only from
+// this process and from the senders that config names.
+func newProcesses(services []knative.Service, config map[string]string, folder string, profiles bool, log *slog.Logger) (*processes, error) {
 	transport := direct.Transport()
 	transport.MaxIdleConnsPerHost, transport.MaxIdleConns, transport.IdleConnTimeout = 256, 0, idleWithin
 	p := &processes{
 		log: log, folder: filepath.Join(folder, "functions"), pprof: profiles,
 		client: &http.Client{Transport: transport}, addresses: map[string]string{},
+		own: ownToken(config),
+	}
+	var err error
+	if p.token, err = identity.NewToken(p.own, sinkToken); err != nil {
+		return nil, err
 	}
 	for _, s := range services {
 		address, release, err := reserveAddress()
@@ -90,6 +99,9 @@ func (p *processes) environ(service knative.Service, config map[string]string) (
 		environ = map[string]string{}
 	}
 	maps.Copy(environ, config)
+	maps.Copy(environ, p.own)
+	delete(environ, "OUTBOX_POKE_TOKEN") // the relays are poked with the token of this process
+	delete(environ, "OUTBOX_POKE_TOKEN_FILE")
 	environ["LISTEN_ADDRESS"] = p.addresses[service.Name]
 	if relay := service.Env["OUTBOX_POKE_URL"]; relay != "" {
 		u, err := url.Parse(relay)
@@ -113,7 +125,7 @@ func (p *processes) remote(service knative.Service, local functions.Function) fu
 	if schema := service.Env["OUTBOX_SCHEMA"]; schema != "" {
 		r.shared.Schema = schema // a relay learns it when it starts
 	}
-	if _, err := host.Deliver(local); err == nil {
+	if host.ForSources(local) {
 		return &remoteConsumer{r}
 	}
 	to := &url.URL{Scheme: "http", Host: r.address}
@@ -256,6 +268,7 @@ func (r *remoteConsumer) Handle(ctx context.Context, e event.Event) error {
 	if err != nil {
 		return delivery.Result(delivery.Poison(err))
 	}
+	r.token.Authorize(request)
 	return r.answer(request)
 }
 

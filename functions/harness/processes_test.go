@@ -25,9 +25,9 @@ import (
 
 func newTestProcesses(t *testing.T) (*processes, *knative.Wiring) {
 	t.Helper()
-	wiring, err := loadWiring(nil)
+	wiring, err := knative.Configured(nil)
 	require.NoError(t, err)
-	p, err := newProcesses(wiring.Services, t.TempDir(), false, slog.New(slog.DiscardHandler))
+	p, err := newProcesses(wiring.Services, nil, t.TempDir(), false, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(p.close)
 	return p, wiring
@@ -184,7 +184,7 @@ var witness = &process{ended: make(chan struct{})}
 func TestBenchRunsEachFunctionAsAProcessAndLeavesNoneBehind(t *testing.T) {
 	t.Parallel()
 	s, temporary, mark := newStack(t), t.TempDir(), mark()
-	wiring, err := loadWiring(nil)
+	wiring, err := knative.Configured(nil)
 	require.NoError(t, err)
 	var r bench.Report
 
@@ -240,7 +240,7 @@ func TestFunctionsEndWithTheHarnessThatIsKilled(t *testing.T) {
 
 	p.kill(t)
 
-	witness.await(t, "the functions have ended", func() bool { return runningFunctions(t, mark) == 0 })
+	awaitNone(t, mark)
 }
 
 func TestAFunctionWhoseProcessEndsIsNamed(t *testing.T) {

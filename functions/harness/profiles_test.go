@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/observe/exposition"
 	"example.com/orders/functions/internal/operate/console"
 	"example.com/orders/knative"
 )
@@ -19,11 +19,11 @@ import (
 func TestProfilesAreServedWhenTheyAreAskedFor(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	page, err := console.New(console.Options{
-		Wiring: &knative.Wiring{}, Metrics: metrics.New(), Log: log,
+		Wiring: &knative.Wiring{}, Metrics: exposition.New().Metrics, Log: log,
 		Open: func(string) (*sql.DB, error) { return nil, nil }, //nolint:nilnil // the console is not used
 	})
 	require.NoError(t, err)
-	h := &harness{metrics: metrics.New(), console: page, log: log, handlers: map[string]http.Handler{
+	h := &harness{metrics: exposition.New(), console: page, log: log, handlers: map[string]http.Handler{
 		"orders-api": http.NotFoundHandler(), "inventory-api": http.NotFoundHandler(),
 	}}
 	for asked, want := range map[bool]int{true: http.StatusOK, false: http.StatusNotFound} {

@@ -7,12 +7,16 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
 
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/web/secret"
+	"example.com/orders/knative"
 	"example.com/orders/sql/embedded"
+	"example.com/orders/sql/privilege"
 )
 
 // need is the servers that a command uses.
@@ -21,6 +25,7 @@ type need int
 const (
 	needsDatabase need = 1 << iota
 	needsKafka
+	needsGateway // if the wiring asks one whose ledger can be read
 	makesMissing // on a new folder too, which a command that only looks at things leaves alone
 )
 
@@ -46,7 +51,10 @@ func locate(o options, needed need) (*deployment, error) {
 		return nil, err
 	}
 	if running != nil {
-		d.known, d.api = running, "http://"+reachable(running.Addr)
+		d.known = running
+		if d.api, err = running.origin(running.Addr, o.environ[caVariable]); err != nil {
+			return nil, err
+		}
 	} else if o.dataNamed || d.lacks() {
 		last, err := readRun(o.data)
 		if errors.Is(err, os.ErrNotExist) {
@@ -62,7 +70,12 @@ func locate(o options, needed need) (*deployment, error) {
 
 // lacks returns whether the address of a needed server is unknown.
 func (d *deployment) lacks() bool {
-	return d.needed&needsDatabase != 0 && d.config["MYSQL_DSN"] == "" || d.needed&needsKafka != 0 && d.config["KAFKA_BROKERS"] == ""
+	return d.lacksBank() || d.needed&needsDatabase != 0 && !secret.Given(d.config, "MYSQL_DSN") || d.needed&needsKafka != 0 && d.config["KAFKA_BROKERS"] == ""
+}
+
+// lacksBank returns whether the harness had a bank of its own, which has ended with it.
+func (d *deployment) lacksBank() bool {
+	return d.needed&needsGateway != 0 && d.api == "" && d.known != nil && slices.Contains(d.known.Own, gatewayURL)
 }
 
 // complete adds the variables of the harness, and refuses different ones.
@@ -71,13 +84,23 @@ func (d *deployment) complete() error {
 		return nil
 	}
 	theirs := d.known.variables(d.api != "")
+	theirs[knative.OverlayVariable] = or(theirs[knative.OverlayVariable], knative.BaseName)
 	var different []string
+	for _, name := range adoptedVariables {
+		if d.config[name] == "" && d.config[strings.TrimSuffix(name, secret.FileSuffix)] == "" {
+			d.config[name] = theirs[name]
+		}
+	}
 	for _, name := range deploymentVariables {
-		if d.config[name] == "" {
+		value, err := secret.Read(d.config, name) // the DSN may be in a file
+		if err != nil {
+			return err
+		}
+		if value == "" {
 			d.config[name] = theirs[name]
 			continue
 		}
-		ours, err := canonical(name, d.config[name])
+		ours, err := canonical(name, value)
 		if err != nil {
 			return err
 		}
@@ -109,7 +132,7 @@ func orNotSet(value string) string {
 
 // askForSecrets fails if the command needs a password, which the harness does not store.
 func (d *deployment) askForSecrets(dsn string) error {
-	if d.needed&needsDatabase != 0 && d.known.Password && d.options.environ["MYSQL_DSN"] == "" && dsn != "" {
+	if d.needed&needsDatabase != 0 && d.known.Password && !secret.Given(d.options.environ, "MYSQL_DSN") && d.config["MYSQL_DSN_FILE"] == "" && dsn != "" {
 		c, err := mysql.ParseDSN(dsn)
 		if err != nil {
 			return fmt.Errorf("read the DSN of the harness on %s: %w", d.options.data, err)
@@ -117,7 +140,10 @@ func (d *deployment) askForSecrets(dsn string) error {
 		c.Passwd = "PASSWORD"
 		return fmt.Errorf("the harness on %s has a password for its database, which it does not store: set MYSQL_DSN='%s' with it", d.options.data, c.FormatDSN())
 	}
-	if d.needed&needsKafka != 0 && d.config["KAFKA_SASL_MECHANISM"] != "" && d.config["KAFKA_SASL_PASSWORD"] == "" {
+	if d.needed&needsGateway != 0 && d.known.Token && !secret.Given(d.config, gatewayToken) {
+		return fmt.Errorf("the harness on %s has a token for its payment gateway, which it does not store: set %s to it", d.options.data, gatewayToken)
+	}
+	if d.needed&needsKafka != 0 && d.config["KAFKA_SASL_MECHANISM"] != "" && !secret.Given(d.config, "KAFKA_SASL_PASSWORD") {
 		return fmt.Errorf("the harness on %s has a password for Kafka, which it does not store: set KAFKA_SASL_PASSWORD to that of %s", d.options.data, d.config["KAFKA_SASL_USER"])
 	}
 	return nil
@@ -131,7 +157,7 @@ func (d *deployment) checkData() error {
 		return nil
 	case d.options.ephemeral:
 		return usage(errors.New("--ephemeral uses only the environment: set MYSQL_DSN and KAFKA_BROKERS, or leave --ephemeral out"))
-	case d.needed&needsDatabase != 0 && d.config["MYSQL_DSN"] == "" && !embedded.Initialised(filepath.Join(folder, databaseFolder)):
+	case d.needed&needsDatabase != 0 && !secret.Given(d.config, "MYSQL_DSN") && !embedded.Initialised(filepath.Join(folder, databaseFolder)):
 		return unreachable(fmt.Errorf("no harness has kept a database in %s: give the folder of one that has with --data, or set MYSQL_DSN", folder))
 	case d.needed&needsKafka != 0 && d.config["KAFKA_BROKERS"] == "":
 		if _, err := os.Stat(filepath.Join(folder, kafkaFolder)); err != nil {
@@ -150,10 +176,35 @@ func reach(ctx context.Context, o options, out streams, needed need) (s *servers
 	return d.connect(ctx, out)
 }
 
-// connect returns the servers of a deployment. It starts missing servers on the data that a harness has left in the folder; they
-// end with release.
+// withPools passes the pools of a deployment's schemas to do, and closes them after it.
+func (d *deployment) withPools(ctx context.Context, out streams, do func(*pools) error) error {
+	return d.withPoolsOf(ctx, out, privilege.Operator, func(_ *servers, pools *pools) error { return do(pools) })
+}
+
+// withPoolsOf is withPools for a tool of sql/privilege, or for administrator, which gets the servers, too.
+func (d *deployment) withPoolsOf(ctx context.Context, out streams, tool string, do func(*servers, *pools) error) (err error) {
+	s, release, err := d.connect(ctx, out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	pools, err := newPools(s, tool)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pools.close()) }()
+	return do(s, pools)
+}
+
+// connect returns the servers of a deployment, with the logins of its environment: without them, commands log in as MYSQL_DSN
+// says. It starts missing servers on the data that a harness has left in the folder; they end with release.
 func (d *deployment) connect(ctx context.Context, out streams) (s *servers, release func() error, err error) {
 	s = &servers{config: d.config, api: d.api}
+	if d.needed&needsDatabase != 0 {
+		if s.logins, err = readLogins(d.config); err != nil {
+			return nil, nil, usage(err)
+		}
+	}
 	release = func() error { return nil }
 	if d.lacks() {
 		if err := d.checkData(); err != nil {
@@ -173,6 +224,9 @@ func (d *deployment) connect(ctx context.Context, out streams) (s *servers, rele
 		}
 		if err == nil && d.needed&needsKafka != 0 {
 			err = s.startKafka(d.options, data)
+		}
+		if err == nil && d.lacksBank() {
+			err = s.startBank(data, d.options.logger(out.stderr))
 		}
 		if err != nil {
 			return nil, nil, errors.Join(err, release())

@@ -95,6 +95,15 @@ func (h *harness) health(w http.ResponseWriter, r *http.Request) {
 	_ = rest.JSON(w, status, answer) // encoding strings cannot fail
 }
 
+// brief answers like health, for everybody: without the reasons, which name servers and errors.
+func (h *harness) brief(w http.ResponseWriter, r *http.Request) {
+	answer, status := map[string]string{"status": "UP"}, http.StatusOK
+	if len(failing(r.Context(), append(h.parts(), h.sampleStock()))) > 0 {
+		answer["status"], status = "DOWN", http.StatusServiceUnavailable
+	}
+	_ = rest.JSON(w, status, answer) // encoding strings cannot fail
+}
+
 // component is the state of a part.
 type component struct {
 	Status string `json:"status"`           // UP or DOWN
@@ -122,7 +131,7 @@ func (h *harness) ready(w http.ResponseWriter, r *http.Request) {
 }
 
 // awaitReady waits until everything works, logs after a while what it waits for, and then adds the sample stock.
-func (h *harness) awaitReady(ctx context.Context, addr string, o options) error {
+func (h *harness) awaitReady(ctx context.Context, o options) error {
 	warnAt := time.Now().Add(5 * time.Second)
 	for {
 		parts := h.parts()
@@ -141,7 +150,7 @@ func (h *harness) awaitReady(ctx context.Context, addr string, o options) error 
 		}
 	}
 	if o.stock {
-		if err := sampleStock(ctx, addr); err != nil {
+		if err := h.addSamples(ctx); err != nil {
 			return err
 		}
 	}

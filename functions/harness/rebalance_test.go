@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
-	"strings"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +19,7 @@ import (
 // member is one of several harnesses on the same servers.
 type member struct {
 	stack
+	program string // of another build; empty for this one
 	address string
 	*process
 }
@@ -26,20 +27,19 @@ type member struct {
 // newMembers returns n harnesses on shared servers that are not started yet.
 func newMembers(t *testing.T, n int) []*member {
 	t.Helper()
-	cluster, server := kafkatest.Start(t), mysqltest.Empty(t)
+	cluster, server, version := kafkatest.ForProcesses(t), mysqltest.Empty(t), eventVersion(t)
 	members := make([]*member, n)
 	for i := range members {
-		members[i] = &member{address: porttest.Address(t), stack: stack{data: t.TempDir(), environ: []string{
-			"MYSQL_DSN=" + server.DSN, "MYSQL_SCHEMA_PREFIX=" + server.Prefix,
-			"KAFKA_BROKERS=" + strings.Join(cluster.Brokers, ","), "KAFKA_TOPIC_PREFIX=" + cluster.Prefix,
-		}}}
+		members[i] = &member{address: porttest.Address(t), stack: stack{data: t.TempDir(), environ: append(cluster.Environ(),
+			"MYSQL_DSN="+server.DSN, "MYSQL_SCHEMA_PREFIX="+server.Prefix, version)}}
 	}
 	return members
 }
 
-func (m *member) start(t *testing.T) {
+func (m *member) start(t *testing.T, args ...string) {
 	t.Helper()
-	m.process = launch(t, m.environ, "up", "--addr", m.address, "--data", m.data, "--sample-stock=false")
+	args = append([]string{"up", "--addr", m.address, "--data", m.data, "--sample-stock=false"}, args...)
+	m.process = launchProgram(t, or(m.program, os.Args[0]), nil, m.environ, args...)
 	m.process.stack, m.url = m.stack, "http://"+m.address
 	m.await(t, "it is ready", func() bool { return m.get(t, "/health", nil) == http.StatusOK })
 }

@@ -13,22 +13,31 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"example.com/orders/functions/internal/operate/bench"
+	"example.com/orders/functions/internal/operate/connect"
+	"example.com/orders/functions/internal/web/secret"
+	"example.com/orders/knative"
 )
 
 // runFile describes for other commands the deployment of the harness on a data folder, and its address while it runs. It
 // holds no secrets, and stays when the harness has ended.
 type runFile struct {
-	PID     int    `json:"pid"` // 0 before the harness is ready and after its end; a killed harness leaves its pid
-	Addr    string `json:"addr"`
-	Brokers string `json:"brokers"`
-	DSN     string `json:"dsn"` // without the password
+	PID  int    `json:"pid"` // 0 before the harness is ready and after its end; a killed harness leaves its pid
+	Addr string `json:"addr"`
+	// Ops is the address of the port for those who run the harness; empty if that is Addr, or none.
+	Ops string `json:"ops,omitempty"`
+	// Certificate is the file with the certificate of both, empty without HTTPS.
+	Certificate string `json:"certificate,omitempty"`
+	Brokers     string `json:"brokers"`
+	DSN         string `json:"dsn"` // without the password
 	// Password is whether the DSN has one.
 	Password bool `json:"password,omitempty"`
+	// Token is whether the payment gateway is asked with one.
+	Token bool `json:"token,omitempty"`
 	// Functions are the processes of functions, by deployed name, where each function has its own.
 	Functions map[string]int `json:"functions,omitempty"`
 	// Own lists the variables of the harness's own servers, whose addresses are valid while it runs.
 	Own []string `json:"own,omitempty"`
-	// Variables has the deploymentVariables and trustVariables that are set, without the DSN and the brokers.
+	// Variables has the deploymentVariables, trustVariables and adoptedVariables that are set, without the DSN and the brokers.
 	Variables map[string]string `json:"variables,omitempty"`
 }
 
@@ -38,16 +47,34 @@ const runName = "harness.json"
 var deploymentVariables = []string{
 	"MYSQL_DSN", "MYSQL_SCHEMA_PREFIX",
 	"KAFKA_BROKERS", "KAFKA_TOPIC_PREFIX", "KAFKA_TLS", "KAFKA_SASL_MECHANISM", "KAFKA_SASL_USER",
-	"SAGA_TIMEOUT", "OUTBOX_RETENTION",
+	"SCHEMA_REGISTRY_URL", "SCHEMA_REGISTRY_USER",
+	"SAGA_TIMEOUT", "OUTBOX_RETENTION", knative.OverlayVariable, gatewayVariable, gatewayURL, connect.URLVariable,
 }
 
 // trustVariables determine the certificates that a process trusts, for crypto/x509.
 var trustVariables = []string{"SSL_CERT_FILE", "SSL_CERT_DIR"}
 
+// adoptedVariables say how the servers are reached. A command takes each over that it does not have itself. Where a secret comes
+// from a file, the file is known, and the secret is not.
+var adoptedVariables = []string{
+	"MYSQL_DSN_FILE", "MYSQL_TLS_CA_FILE", "MYSQL_TLS_CERT_FILE", "MYSQL_TLS_KEY_FILE", "MYSQL_ALLOW_PLAINTEXT",
+	"KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE", "KAFKA_TLS_KEY_FILE", "KAFKA_SASL_PASSWORD_FILE",
+	"SCHEMA_REGISTRY_PASSWORD_FILE", "PAYMENT_GATEWAY_TOKEN_FILE", caVariable,
+}
+
 // describe returns the run file of a harness with these servers.
 func (s *servers) describe(addr string) (run runFile, err error) {
-	run = runFile{PID: os.Getpid(), Addr: addr, Brokers: s.config["KAFKA_BROKERS"], Variables: map[string]string{}}
-	if run.DSN, run.Password, err = withoutPassword(s.config["MYSQL_DSN"]); err != nil {
+	run = runFile{PID: os.Getpid(), Addr: addr, Ops: s.ops, Brokers: s.config["KAFKA_BROKERS"], Variables: map[string]string{}}
+	if s.certFile != "" {
+		if run.Certificate, err = filepath.Abs(s.certFile); err != nil {
+			return run, fmt.Errorf("--tls-cert: %w", err)
+		}
+	}
+	dsn, err := secret.Read(s.config, "MYSQL_DSN")
+	if err != nil {
+		return run, err
+	}
+	if run.DSN, run.Password, err = withoutPassword(dsn); err != nil {
 		return run, err
 	}
 	if s.mysql != nil {
@@ -56,7 +83,11 @@ func (s *servers) describe(addr string) (run runFile, err error) {
 	if s.kfake != nil {
 		run.Own = append(run.Own, "KAFKA_BROKERS")
 	}
-	for _, name := range slices.Concat(deploymentVariables, trustVariables) {
+	if s.bank != nil {
+		run.Own = append(run.Own, gatewayURL)
+	}
+	run.Token = s.config[gatewayVariable] == httpGateway && secret.Given(s.config, gatewayToken)
+	for _, name := range slices.Concat(deploymentVariables, trustVariables, adoptedVariables) {
 		if name == "MYSQL_DSN" || name == "KAFKA_BROKERS" {
 			continue
 		}
@@ -77,24 +108,36 @@ func canonical(name, value string) (string, error) {
 	case "MYSQL_DSN":
 		dsn, _, err := withoutPassword(value)
 		return dsn, err
+	case gatewayVariable:
+		if value == simulatedGateway {
+			return "", nil // the same as unset
+		}
+	case knative.OverlayVariable:
+		return or(value, knative.BaseName), nil
 	case "KAFKA_TLS":
 		on, err := readBool(map[string]string{name: value}, name, false)
 		if err != nil || !on {
 			return "", err // false means the same as unset
 		}
 		return "true", nil
-	case "SSL_CERT_FILE", "SSL_CERT_DIR": // commands may run in another folder
-		paths := filepath.SplitList(value)
-		for i, path := range paths {
-			absolute, err := filepath.Abs(path)
-			if err != nil {
-				return "", fmt.Errorf("%s: %w", name, err)
-			}
-			paths[i] = absolute
-		}
-		return strings.Join(paths, string(filepath.ListSeparator)), nil
 	}
-	return value, nil
+	var paths []string
+	switch {
+	case name == "SSL_CERT_DIR":
+		paths = filepath.SplitList(value)
+	case value != "" && strings.HasSuffix(name, secret.FileSuffix):
+		paths = []string{value}
+	default:
+		return value, nil
+	}
+	for i, path := range paths { // commands may run in another folder
+		absolute, err := filepath.Abs(path)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		paths[i] = absolute
+	}
+	return strings.Join(paths, string(filepath.ListSeparator)), nil
 }
 
 // withoutPassword removes the password from a DSN, and returns whether there was one.
@@ -115,8 +158,11 @@ func (r runFile) variables(running bool) map[string]string {
 	all := map[string]string{}
 	maps.Copy(all, r.Variables)
 	for name, address := range map[string]string{"MYSQL_DSN": r.DSN, "KAFKA_BROKERS": r.Brokers} {
-		if running || !slices.Contains(r.Own, name) {
-			all[name] = address
+		all[name] = address
+	}
+	for _, name := range r.Own {
+		if !running {
+			delete(all, name)
 		}
 	}
 	return all
@@ -173,7 +219,7 @@ func forget(path string) error {
 		return nil
 	}
 	if err == nil {
-		run.PID, run.Addr, run.Functions = 0, "", nil
+		run.PID, run.Addr, run.Ops, run.Functions = 0, "", "", nil
 		err = writeRun(path, run)
 	} else {
 		err = os.Remove(filepath.Join(path, runName)) // it cannot be read

@@ -23,10 +23,14 @@ const (
 	bufferSize = 256 << 10 // the kernel's buffer for a client that does not read: its default is megabytes
 )
 
-// newHTTPServer returns the HTTP server of the harness.
+// newHTTPServer returns an HTTP server of the harness. It speaks HTTP/1.1 only, over TLS too: paced bounds how slowly a client
+// reads its answer, and over HTTP/2 a connection has many answers.
 func newHTTPServer(handler http.Handler) *http.Server {
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true)
 	return &http.Server{
-		Handler: handler, ReadHeaderTimeout: headWithin, ReadTimeout: sendWithin, IdleTimeout: silentUntil, MaxHeaderBytes: 1 << 16,
+		Protocols: protocols,
+		Handler:   handler, ReadHeaderTimeout: headWithin, ReadTimeout: sendWithin, IdleTimeout: silentUntil, MaxHeaderBytes: 1 << 16,
 		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * for any host
 	}
 }
@@ -74,8 +78,10 @@ func (c pacedConn) Write(all []byte) (written int, err error) {
 
 // CloseWrite lets a client read the answer to a request that the server has not read completely: the server calls it before
 // it closes the connection.
-func (c pacedConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+func (c pacedConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+func closeWrite(conn net.Conn) error {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,9 +17,11 @@ import (
 
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/web/secret"
 	"example.com/orders/knative"
 	"example.com/orders/sql/embedded"
 	"example.com/orders/sql/migrate"
+	"example.com/orders/sql/privilege"
 )
 
 // servers are the Kafka and the database of the functions: those that the environment names, or the harness's own.
@@ -27,9 +30,17 @@ type servers struct {
 	brokers  []string
 	kafka    string // for the banner
 	database string // for the banner
+	payments string // the payment gateway, for the banner; empty if none is asked
 	api      string // http://host:port of a running harness, for its commands
+	ops      string // the address of the port for those who run this harness; empty without one
+	certFile string // the file with its certificate; empty without HTTPS
+
+	kafkaUsers kafka.UsersSecret // of the principals; nil if all clients log in as KAFKA_SASL_USER
+
+	logins *privilege.Logins // of the database's users; nil if all log in as MYSQL_DSN says
 
 	mysql *keptServer
+	bank  *ownBank
 	kfake *kfake.Cluster
 }
 
@@ -56,14 +67,22 @@ func startServers(ctx context.Context, o options, data *dataFolder, log *slog.Lo
 	if err := s.startDatabase(ctx, o, data, log); err != nil {
 		return nil, errors.Join(err, s.stop(ctx))
 	}
+	var err error
+	if s.logins, err = readLogins(s.config); err != nil {
+		return nil, errors.Join(err, s.stop(ctx))
+	}
+	if s.logins == nil && s.mysql != nil {
+		s.logins = privilege.RandomLogins()
+	}
 	return s, nil
 }
 
 func (s *servers) startDatabase(ctx context.Context, o options, data *dataFolder, log *slog.Logger) error {
-	if s.config["MYSQL_DSN"] != "" {
+	if secret.Given(s.config, "MYSQL_DSN") {
 		s.database = "the server of MYSQL_DSN"
 		return nil
 	}
+	s.drop("MYSQL_TLS_CA_FILE", "MYSQL_TLS_CERT_FILE", "MYSQL_TLS_KEY_FILE") // they are for another server
 	server, err := embedded.Start(ctx, embedded.Options{
 		Dir: filepath.Join(data.path, databaseFolder), Fast: o.ephemeral,
 		Progress: func(line string) { log.Info(line) },
@@ -86,6 +105,9 @@ func (s *servers) startKafka(o options, data *dataFolder) error {
 		if s.brokers, err = kafka.ParseBrokers(brokers); err != nil {
 			return err
 		}
+		if s.kafkaUsers, err = kafka.Users(s.config); err != nil {
+			return err
+		}
 		s.kafka = strings.Join(s.brokers, ",")
 		return kafka.Secure(s.config)
 	}
@@ -100,10 +122,12 @@ func (s *servers) startKafka(o options, data *dataFolder) error {
 			return err
 		}
 		settings = append(settings, password...)
+		s.drop(kafka.UsersVariable, kafka.UsersVariable+secret.FileSuffix) // it has no rules that principals would need
 	} else {
-		for _, name := range []string{"KAFKA_TLS", "KAFKA_SASL_MECHANISM", "KAFKA_SASL_USER", "KAFKA_SASL_PASSWORD"} {
-			delete(s.config, name) // they are for another Kafka
-		}
+		// They are for another Kafka.
+		s.drop("KAFKA_TLS", "KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE", "KAFKA_TLS_KEY_FILE",
+			"KAFKA_SASL_MECHANISM", "KAFKA_SASL_USER", "KAFKA_SASL_PASSWORD", "KAFKA_SASL_PASSWORD_FILE",
+			kafka.UsersVariable, kafka.UsersVariable+"_FILE")
 	}
 	var err error
 	for port := firstKafkaPort; port < firstKafkaPort+kafkaPorts; port++ {
@@ -122,10 +146,30 @@ func (s *servers) startKafka(o options, data *dataFolder) error {
 	return nil
 }
 
+// opsOrigin returns the URL of the port for those who run the harness.
+func (s *servers) opsOrigin() string {
+	scheme := "http"
+	if s.certFile != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + reachable(s.ops)
+}
+
+// drop removes variables.
+func (s *servers) drop(names ...string) {
+	for _, name := range names {
+		delete(s.config, name)
+	}
+}
+
 // askForPassword makes the in-process Kafka require the login in KAFKA_SASL_USER and KAFKA_SASL_PASSWORD, which its clients
 // in this process use, too.
 func (s *servers) askForPassword(folder string) ([]kfake.Opt, error) {
-	mechanism, user, password := s.config["KAFKA_SASL_MECHANISM"], s.config["KAFKA_SASL_USER"], s.config["KAFKA_SASL_PASSWORD"]
+	mechanism, user := s.config["KAFKA_SASL_MECHANISM"], s.config["KAFKA_SASL_USER"]
+	password, err := secret.Read(s.config, "KAFKA_SASL_PASSWORD")
+	if err != nil {
+		return nil, err
+	}
 	if mechanism == "" || s.config["KAFKA_TLS"] == "true" {
 		return nil, errors.New("--kafka-password: set KAFKA_SASL_MECHANISM to SCRAM-SHA-256 or SCRAM-SHA-512, with KAFKA_SASL_USER and KAFKA_SASL_PASSWORD, and leave KAFKA_TLS out; clients set the same")
 	}
@@ -139,13 +183,73 @@ func (s *servers) askForPassword(folder string) ([]kfake.Opt, error) {
 	return []kfake.Opt{kfake.EnableSASL(), kfake.Superuser(mechanism, user, password)}, nil
 }
 
-// migrate migrates the schemas to their newest version.
-func (s *servers) migrate(ctx context.Context) ([]migrate.Applied, error) {
+// migrate migrates the schemas to their newest version, and then makes the users of the database, if it has any.
+func (s *servers) migrate(ctx context.Context) (applied []migrate.Applied, users []privilege.Change, err error) {
+	server, _, err := base.Server(s.config)
+	if err != nil {
+		return nil, nil, err
+	}
+	if applied, err = migrate.Up(ctx, server); err != nil || s.logins == nil {
+		return applied, nil, err
+	}
+	users, err = privilege.Apply(ctx, server, s.logins)
+	return applied, users, err
+}
+
+// administrator stands for the user of MYSQL_DSN, who migrates the schemas and makes the other users.
+const administrator = ""
+
+// as returns the configuration of a function or a tool: MYSQL_DSN is the login of its user, and those of others are left out.
+func (s *servers) as(user string) (map[string]string, error) {
+	if s.logins == nil || user == administrator {
+		return s.config, nil
+	}
 	server, _, err := base.Server(s.config)
 	if err != nil {
 		return nil, err
 	}
-	return migrate.Up(ctx, server)
+	if server, err = s.logins.Server(server, user); err != nil {
+		return nil, err
+	}
+	config := maps.Clone(s.config)
+	config["MYSQL_DSN"] = server.DSN
+	delete(config, privilege.SecretVariable)
+	delete(config, privilege.FolderVariable)
+	delete(config, "MYSQL_DSN"+secret.FileSuffix)
+	delete(config, privilege.SecretVariable+secret.FileSuffix)
+	return config, nil
+}
+
+// authorize makes the principals of Kafka with their rules, if each client logs in as one.
+func (s *servers) authorize(wiring *knative.Wiring) ([]string, error) {
+	if s.kafkaUsers == nil {
+		return nil, nil
+	}
+	return kafka.Authorize(s.brokers, kafka.Principals(wiring, s.config["KAFKA_TOPIC_PREFIX"]), s.kafkaUsers)
+}
+
+// principal returns the login of a client of Kafka, nil if it is that of this process.
+func (s *servers) principal(name string) *kafka.Login {
+	return s.kafkaUsers.Login(s.config["KAFKA_TOPIC_PREFIX"] + name)
+}
+
+// onlyAs replaces the secret of all principals by the login of one, for a process of its own.
+func (s *servers) onlyAs(config map[string]string, name string) {
+	if login := s.principal(name); login != nil {
+		config["KAFKA_SASL_USER"], config["KAFKA_SASL_PASSWORD"] = login.User, login.Password
+		for _, name := range []string{kafka.UsersVariable, kafka.UsersVariable + secret.FileSuffix, "KAFKA_SASL_PASSWORD" + secret.FileSuffix} {
+			delete(config, name)
+		}
+	}
+}
+
+// readLogins reads the logins of the database users; their secret may be in a file.
+func readLogins(config map[string]string) (*privilege.Logins, error) {
+	text, err := secret.Read(config, privilege.SecretVariable)
+	if err != nil {
+		return nil, err
+	}
+	return privilege.ReadLogins(map[string]string{privilege.SecretVariable: text, privilege.FolderVariable: config[privilege.FolderVariable]})
 }
 
 // widen handles topics whose record limit is smaller than declared: it raises it in the in-process Kafka, and only logs it
@@ -166,13 +270,17 @@ func (s *servers) widen(wiring *knative.Wiring, log *slog.Logger) {
 
 // stop stops the harness's own servers.
 func (s *servers) stop(ctx context.Context) error {
+	var errs []error
+	if s.bank != nil {
+		errs = append(errs, s.bank.stop())
+	}
 	if s.kfake != nil {
 		s.kfake.Close()
 	}
 	if s.mysql != nil {
-		return s.mysql.stop(ctx)
+		errs = append(errs, s.mysql.stop(ctx))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // lost returns why the private database server was given up.

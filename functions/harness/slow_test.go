@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -136,7 +135,8 @@ func hangUp(t *testing.T, opened []net.Conn) {
 func (p *process) putLetter(t *testing.T, consumer, value string) string {
 	t.Helper()
 	prefix := p.stack.topicPrefix()
-	producer := kafka.NewProducer(p.brokers(t, p.stack), "", slog.New(slog.DiscardHandler))
+	producer, err := sarama.NewSyncProducer(p.brokers(t, p.stack), p.topics(t).Config())
+	require.NoError(t, err)
 	defer func() { assert.NoError(t, producer.Close()) }()
 	m := &sarama.ProducerMessage{Topic: prefix + "order.created.dlq", Value: sarama.StringEncoder(value), Headers: []sarama.RecordHeader{
 		{Key: []byte("ce_specversion"), Value: []byte("1.0")}, {Key: []byte("ce_type"), Value: []byte("order.create")},
@@ -145,6 +145,7 @@ func (p *process) putLetter(t *testing.T, consumer, value string) string {
 		{Key: []byte(kafka.HeaderConsumer), Value: []byte(consumer)},
 		{Key: []byte(kafka.HeaderTopic), Value: []byte(prefix + "order.created")},
 	}}
-	require.Equal(t, []error{nil}, producer.Write(t.Context(), []*sarama.ProducerMessage{m}))
+	_, _, err = producer.SendMessage(m)
+	require.NoError(t, err)
 	return fmt.Sprintf("/console/deadletters/%s/%d/%d", m.Topic, m.Partition, m.Offset)
 }

@@ -1,4 +1,4 @@
-// Package inventoryapi is the REST API of stock. It reads and writes the levels in the inventory schema, and logs each
+// Package inventoryapi is the REST API of stock, for operators. It reads and writes the levels in the inventory schema, and logs each
 // change in stock_log.
 package inventoryapi
 
@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"example.com/orders/events"
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/inventory"
@@ -25,12 +24,12 @@ func New() *Function {
 		Base:   base.Base{Name: "inventory-api", Schema: schema.Inventory},
 		routes: http.NewServeMux(),
 	}
-	f.Route(f.routes, "GET /api/inventory", f.list)
+	f.Route(f.routes, "GET /api/inventory", base.ForOperators(f.list))
 	f.Route(f.routes, "/api/inventory", rest.NotAllowed("GET"))
-	f.Route(f.routes, "GET /api/inventory/{sku}", f.get)
-	f.Route(f.routes, "PUT /api/inventory/{sku}", f.put)
+	f.Route(f.routes, "GET /api/inventory/{sku}", base.ForOperators(f.get))
+	f.Route(f.routes, "PUT /api/inventory/{sku}", base.ForOperators(f.put))
 	f.Route(f.routes, "/api/inventory/{sku}", rest.NotAllowed("GET, PUT"))
-	f.Route(f.routes, "POST /api/inventory/{sku}/adjustments", f.adjust)
+	f.Route(f.routes, "POST /api/inventory/{sku}/adjustments", base.ForOperators(f.adjust))
 	f.Route(f.routes, "/api/inventory/{sku}/adjustments", rest.NotAllowed("POST"))
 	f.Route(f.routes, "/", rest.NotFound)
 	return f
@@ -58,13 +57,4 @@ func (l level) etag() string { return `"` + strconv.FormatInt(l.version, 10) + `
 func (l level) write(w http.ResponseWriter, status int) error {
 	w.Header().Set("ETag", l.etag())
 	return rest.JSON(w, status, l)
-}
-
-// validSKU returns the SKU in the path; its error is a *rest.Problem.
-func validSKU(r *http.Request) (string, error) {
-	sku := r.PathValue("sku")
-	if !events.ValidSKU(sku) {
-		return "", rest.NewProblem(http.StatusBadRequest, "a SKU is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', and not . or ..")
-	}
-	return sku, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events/strictjson"
+	"example.com/orders/functions/internal/web/identity"
 	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/transaction"
@@ -82,7 +83,7 @@ func (c request) hash() [sha256.Size]byte { return sha256.Sum256([]byte(c.conten
 
 // change reads a request, applies it once, and answers with the resulting level.
 func (f *Function) change(w http.ResponseWriter, r *http.Request, parse func(*strictjson.Object) request) error {
-	sku, err := validSKU(r)
+	sku, err := rest.PathSKU(r)
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func (f *Function) change(w http.ResponseWriter, r *http.Request, parse func(*st
 		// A generated key, so that a commit of unknown outcome is not applied twice.
 		key = f.NewID()
 	}
-	c.key = rest.KeyHash(r.Method, r.URL.Path, rest.Anonymous, key)
+	c.key = rest.KeyHash(r.Method, r.URL.Path, identity.From(r.Context()).Account(), key)
 	done, err := f.apply(r.Context(), c)
 	if err != nil {
 		return err

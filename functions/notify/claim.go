@@ -35,15 +35,21 @@ func (f *Function) claim(ctx context.Context, all []*news, claim string, alone b
 		}
 		var decided []notifications.UpsertNotificationParams
 		claimed, decided = f.decide(all, conversationsOf(locked, known, claim))
+		if claimed, err = f.limitMails(ctx, tx, claimed, decided); err != nil {
+			return nil, err
+		}
 		return nil, f.write(ctx, tx, claimed, decided, claim)
 	})
+	if err == nil {
+		f.reportLimited(ctx, all)
+	}
 	return claimed, err
 }
 
 // conversation is the state of the notifications about one order.
 type conversation struct {
 	notified int  // the newest version that the customer knows
-	begun    int  // the newest version that was claimed, perhaps by a process that died after the mail
+	begun    int  // the newest version that was claimed, perhaps by a process that died after the mail, or not sent by the limit
 	busy     bool // another delivery holds the claim
 	own      bool // this delivery holds the claim already: its commit was thought to be lost
 	known    map[identity]notifications.NotificationsStatus
@@ -63,7 +69,8 @@ func conversationsOf(locked []notifications.LockConversationsRow, known []notifi
 	for _, row := range known {
 		c := all[row.OrderID]
 		c.known[identity{row.Source, row.EventID}] = row.Status
-		if row.Status == notifications.NotificationsStatusCLAIMED {
+		// One that was not sent because of the limit ends older news, too: they would tell the customer what is no longer so.
+		if row.Status == notifications.NotificationsStatusCLAIMED || row.Status == notifications.NotificationsStatusLIMITED {
 			c.begun = max(c.begun, row.OrderVersion)
 		}
 	}
@@ -79,12 +86,16 @@ func (f *Function) decide(all []*news, conversations map[string]*conversation) (
 		c := conversations[n.orderID]
 		status := c.known[identity{n.event.Source(), n.event.ID()}]
 		*n.outcome = base.Outcome{}
+		n.counted, n.limited = status == notifications.NotificationsStatusCLAIMED, false
 		switch {
 		case status == notifications.NotificationsStatusSENT:
 			n.outcome.Text = "duplicate"
 			continue
 		case status == notifications.NotificationsStatusSUPPRESSED:
 			n.outcome.Text = "suppressed"
+			continue
+		case status == notifications.NotificationsStatusLIMITED:
+			n.outcome.Text = limited
 			continue
 		case c.busy:
 			n.outcome.Err = errBusy

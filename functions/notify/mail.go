@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"example.com/orders/functions/internal/observe/oneline"
 )
 
 // Mail is a mail to a customer.
@@ -25,3 +27,10 @@ func newMail(n *news) Mail {
 		At:        n.event.Time(),
 	}
 }
+
+// masked is an error whose text has no address. Relays quote the recipient in their answers, and the text gets into the log,
+// the headers of a dead letter and the records of operators.
+type masked struct{ error }
+
+func (m masked) Error() string { return oneline.Masked(m.error.Error()) }
+func (m masked) Unwrap() error { return m.error }

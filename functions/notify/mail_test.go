@@ -99,14 +99,16 @@ func TestNotifyRetriesWhileTheRelayIsDown(t *testing.T) {
 func TestNotifyMakesPermanentRefusalsPoison(t *testing.T) {
 	f, r := startMailing(t)
 	for name, replies := range map[string]map[string]string{
-		"unknown recipient": {"RCPT": "550 5.1.1 no such mailbox"},
+		"unknown recipient": {"RCPT": "550 5.1.1 <alice@example.com>: no such mailbox"},
 		"refused content":   {"end of data": "554 5.7.1 refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.empty()
 			r.answer(replies)
 			e := functiontest.Event(t, confirmed(functiontest.OrderID()), 2)
-			functiontest.AssertPoison(t, f.Handle(t.Context(), e))
+			err := f.Handle(t.Context(), e)
+			functiontest.AssertPoison(t, err)
+			assert.NotContains(t, err.Error(), customer, "relays quote the address, and the error is logged and kept in the dead letter")
 			assert.Equal(t, notification{status: "CLAIMED", attempts: 1}, rowOf(t, f.DB, e), "it was not sent")
 			assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM conversations WHERE claim IS NOT NULL"))
 

@@ -1,5 +1,5 @@
-// Package notify informs customers how their orders end. Consumes order.confirmed, order.failed and order.canceled; emits no
-// event, but logs each mail and, if SMTP_ADDR is set, sends it.
+// Package notify informs customers how their orders end. Consumes order.confirmed, order.failed and order.canceled, and the
+// ticks of a PingSource; emits no event, but logs each mail and, if SMTP_ADDR is set, sends it.
 //
 // A mail and a transaction cannot commit together, so a mail is sent at least once: a second time only if the function dies
 // between the send and its mark. Both mails then have the same Message-ID.
@@ -20,6 +20,7 @@ import (
 	"example.com/orders/functions/internal/function/batch"
 	"example.com/orders/functions/internal/messaging/delivery"
 	"example.com/orders/functions/internal/messaging/failpoint"
+	"example.com/orders/functions/internal/observe/oneline"
 	"example.com/orders/functions/internal/observe/tracing"
 	"example.com/orders/sql/schema"
 )
@@ -29,8 +30,12 @@ type Function struct {
 	base.Base
 	// Mailer sends the mails; SMTP_ADDR and the other SMTP variables set it. Without one, mails are only logged.
 	Mailer Mailer
+	// Retention is how long a notification, which has an address, is kept; RETAIN_NOTIFICATIONS sets it. It must be longer
+	// than the topic or the dead letters can deliver an event again.
+	Retention time.Duration
 
 	sendTimeout time.Duration // bounds a send
+	maxMails    int           // how many mails an address gets within an hour; 0 for any number; MAX_MAILS sets it
 }
 
 // Mailer sends one mail, within ctx. It returns poison if a retry would fail again.
@@ -40,11 +45,22 @@ type Mailer interface {
 
 // New returns the function as it is deployed.
 func New() *Function {
-	return &Function{Base: base.Base{Name: "notify", Schema: schema.Notifications}, sendTimeout: sendTimeout}
+	f := &Function{Base: base.Base{Name: "notify", Schema: schema.Notifications}, sendTimeout: sendTimeout}
+	f.On(base.TickType, f.tick)
+	return f
 }
 
-// Start reads SMTP_ADDR (host:port), SMTP_FROM, SMTP_TLS, SMTP_USER and SMTP_PASSWORD, and opens the database.
-func (f *Function) Start(ctx context.Context, config map[string]string) error {
+// Start reads SMTP_ADDR (host:port), SMTP_FROM, SMTP_TLS, SMTP_USER, SMTP_PASSWORD, MAX_MAILS, and RETAIN_NOTIFICATIONS, a Go
+// duration, and opens the database.
+func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
+	if f.Retention == 0 {
+		if f.Retention, err = base.Duration(config, "RETAIN_NOTIFICATIONS", 40*24*time.Hour); err != nil {
+			return err
+		}
+	}
+	if f.maxMails, err = maxMails(config); err != nil {
+		return err
+	}
 	if f.Mailer == nil && config["SMTP_ADDR"] != "" {
 		mailer, err := newSMTP(config)
 		if err != nil {
@@ -89,6 +105,10 @@ func on[T events.Data](f *Function, read func(T) (email, status string)) {
 				continue
 			}
 			n.email, n.status = read(fact.Data)
+			if n.email == events.Forgotten {
+				outcomes[i].Text = "forgotten"
+				continue
+			}
 			all = append(all, n)
 		}
 		if err := f.notify(ctx, all, alone); err != nil {
@@ -111,6 +131,9 @@ type news struct {
 	email   string
 	status  string
 	outcome *base.Outcome
+
+	counted bool // an earlier delivery has claimed it
+	limited bool // this delivery found its address to have too many mails
 }
 
 // newNews builds the news for e. The version of the order comes from the event's id, which counts the facts of one order
@@ -153,7 +176,7 @@ func (f *Function) notify(ctx context.Context, all []*news, alone bool) error {
 	return nil
 }
 
-// send sends the mail, if there is a mailer, and logs it.
+// send sends the mail, if there is a mailer, and logs it with a masked address: logs are kept and read elsewhere than the orders.
 func (f *Function) send(ctx context.Context, n *news) (err error) {
 	ctx, end := tracing.Span(tracing.Of(ctx, n.event), "mail")
 	defer func() { end(err) }()
@@ -161,10 +184,10 @@ func (f *Function) send(ctx context.Context, n *news) (err error) {
 		ctx, cancel := context.WithTimeout(ctx, f.sendTimeout)
 		defer cancel()
 		if err := f.Mailer.Send(ctx, newMail(n)); err != nil {
-			return fmt.Errorf("send the mail about order %s: %w", n.orderID, err)
+			return fmt.Errorf("send the mail about order %s: %w", n.orderID, masked{err})
 		}
 	}
-	f.Log.InfoContext(ctx, fmt.Sprintf("Email to %s: your order %s is %s", n.email, n.orderID, n.status),
+	f.Log.InfoContext(ctx, fmt.Sprintf("Email to %s: your order %s is %s", oneline.Masked(n.email), n.orderID, n.status),
 		"function", f.Name, "event_id", n.event.ID(), "order_id", n.orderID, "correlation_id", events.CauseOf(n.event).CorrelationID)
 	failpoint.Pass(failpoint.In(ctx, f.Name), failpoint.MailSent)
 	return nil

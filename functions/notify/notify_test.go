@@ -122,9 +122,9 @@ func TestNotifyLogsEachMail(t *testing.T) {
 		fact events.Data
 		line string
 	}{
-		"confirmed": {confirmed(confirmedID), "Email to alice@example.com: your order " + confirmedID + " is CONFIRMED"},
-		"failed":    {failed(failedID), "Email to alice@example.com: your order " + failedID + " is FAILED (out_of_stock)"},
-		"canceled":  {canceled(canceledID), "Email to alice@example.com: your order " + canceledID + " is CANCELED"},
+		"confirmed": {confirmed(confirmedID), "Email to a…e@example.com: your order " + confirmedID + " is CONFIRMED"},
+		"failed":    {failed(failedID), "Email to a…e@example.com: your order " + failedID + " is FAILED (out_of_stock)"},
+		"canceled":  {canceled(canceledID), "Email to a…e@example.com: your order " + canceledID + " is CANCELED"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -141,6 +141,17 @@ func TestNotifyLogsEachMail(t *testing.T) {
 			assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications WHERE order_id = ?", e.Subject()))
 		})
 	}
+}
+
+func TestNotifySendsNothingToForgottenCustomers(t *testing.T) {
+	f, box := start(t)
+	fact := canceled(functiontest.OrderID())
+	fact.CustomerEmail = events.Forgotten
+
+	require.NoError(t, f.Handle(t.Context(), functiontest.Event(t, fact, 3)))
+
+	assert.Empty(t, box.subjects())
+	assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM notifications"))
 }
 
 func TestNotifySendsOnceWhenRedelivered(t *testing.T) {

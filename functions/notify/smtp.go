@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/orders/functions/internal/messaging/delivery"
+	"example.com/orders/functions/internal/web/secret"
 )
 
 // The values of SMTP_TLS.
@@ -34,10 +35,13 @@ type smtpMailer struct {
 	roots          *x509.CertPool // nil for the machine's roots
 }
 
-// newSMTP reads SMTP_ADDR, SMTP_FROM, SMTP_TLS, SMTP_USER and SMTP_PASSWORD.
+// newSMTP reads SMTP_ADDR, SMTP_FROM, SMTP_TLS, SMTP_USER and SMTP_PASSWORD (or its file).
 func newSMTP(config map[string]string) (smtpMailer, error) {
-	s := smtpMailer{addr: config["SMTP_ADDR"], from: config["SMTP_FROM"], tls: config["SMTP_TLS"], user: config["SMTP_USER"], password: config["SMTP_PASSWORD"]}
+	s := smtpMailer{addr: config["SMTP_ADDR"], from: config["SMTP_FROM"], tls: config["SMTP_TLS"], user: config["SMTP_USER"]}
 	var err error
+	if s.password, err = secret.Read(config, "SMTP_PASSWORD"); err != nil {
+		return s, err
+	}
 	if s.host, _, err = net.SplitHostPort(s.addr); err != nil {
 		return s, fmt.Errorf("SMTP_ADDR is %q: give host:port: %w", s.addr, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/functions/internal/testkit/outboxtest"
 )
@@ -35,6 +36,17 @@ func TestCreateAnswersWithTheOrderAndItsPlace(t *testing.T) {
 	assert.Equal(t, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", emitted[0].Extensions()["traceparent"])
 	assert.Equal(t, "a=b", emitted[0].Extensions()["tracestate"])
 	assert.NotContains(t, emitted[0].Extensions(), "causationid")
+}
+
+func TestTheOrderOfARequestNamesItsChannel(t *testing.T) {
+	f := functiontest.Start(t, New(), map[string]string{"ORDER_CREATED_VERSION": "2", "CURRENCY": "CHF"})
+	accepted(t, send(t.Context(), f, http.MethodPost, "/api/orders", body))
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	fact, err := events.Decode[events.OrderCreated](emitted[0])
+	require.NoError(t, err)
+	assert.Equal(t, events.ChannelHTTP, fact.Channel)
+	assert.Equal(t, "CHF", fact.Currency)
 }
 
 func TestCreateReplacesABadCorrelationIDInItsFactToo(t *testing.T) {

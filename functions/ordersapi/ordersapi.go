@@ -1,5 +1,5 @@
-// Package ordersapi is the REST API of orders. It creates and cancels them with the functions createorder and cancelorder
-// in-process, and reads them from the orders schema.
+// Package ordersapi is the REST API of orders and prices. It creates and cancels orders with the functions createorder and
+// cancelorder in-process, and reads them, and the prices, from the orders schema.
 package ordersapi
 
 import (
@@ -14,7 +14,7 @@ import (
 	"example.com/orders/sql/schema"
 )
 
-// Function serves /api/orders.
+// Function serves /api/orders and /api/prices.
 type Function struct {
 	base.Base
 	Create *createorder.Function
@@ -31,6 +31,7 @@ func New() *Function {
 		Cancel: cancelorder.New(),
 		routes: http.NewServeMux(),
 	}
+	f.Create.Door = f.Name
 	f.Route(f.routes, "POST /api/orders", f.create)
 	f.Route(f.routes, "GET /api/orders", f.list)
 	f.Route(f.routes, "/api/orders", rest.NotAllowed("GET, POST"))
@@ -38,6 +39,11 @@ func New() *Function {
 	f.Route(f.routes, "/api/orders/{id}", rest.NotAllowed("GET"))
 	f.Route(f.routes, "POST /api/orders/{id}/cancel", f.cancel)
 	f.Route(f.routes, "/api/orders/{id}/cancel", rest.NotAllowed("POST"))
+	f.Route(f.routes, "GET /api/prices", f.listPrices)
+	f.Route(f.routes, "/api/prices", rest.NotAllowed("GET"))
+	f.Route(f.routes, "GET /api/prices/{sku}", f.getPrice)
+	f.Route(f.routes, "PUT /api/prices/{sku}", base.ForOperators(f.putPrice))
+	f.Route(f.routes, "/api/prices/{sku}", rest.NotAllowed("GET, PUT"))
 	f.Route(f.routes, "/", rest.NotFound)
 	return f
 }
@@ -53,6 +59,7 @@ func (f *Function) Start(ctx context.Context, config map[string]string) error {
 	}{f.Create, f.Cancel} {
 		base := fronted.Shared()
 		base.DB, base.Now, base.NewID, base.Poke, base.Log = f.DB, f.Now, f.NewID, f.Poke, f.Log
+		base.Identity, base.Metrics = f.Identity, f.Metrics
 		if err := fronted.Start(ctx, config); err != nil {
 			return err
 		}

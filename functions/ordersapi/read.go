@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/function/saga"
+	"example.com/orders/functions/internal/web/identity"
 	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/orders"
 )
@@ -45,6 +47,11 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := saga.CheckOwner(r.Context(), f.DB, id); errors.Is(err, saga.ErrUnknownOrder) {
+		return unknown(id)
+	} else if err != nil {
+		return err
+	}
 	row, err := orders.New(f.DB).GetOrder(r.Context(), id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return unknown(id)
@@ -62,7 +69,8 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request) error {
 // newestID is above every order id.
 const newestID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
-// list answers GET /api/orders?status=&limit=&after=, newest first. after is the id of the last order on the previous page;
+// list answers GET /api/orders?status=&limit=&after=, newest first: to operators with the orders of all, to customers with
+// their own. after is the id of the last order on the previous page;
 // next is the path of the next page, absent on the last one.
 func (f *Function) list(w http.ResponseWriter, r *http.Request) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
@@ -128,6 +136,9 @@ func badList() *rest.Problem {
 func (f *Function) page(ctx context.Context, status orders.OrdersStatus, after string, limit int) ([]order, error) {
 	q := orders.New(f.DB)
 	found := []order{}
+	if p := identity.From(ctx); !p.Operator && !p.Open {
+		return f.owned(ctx, p.Owner(), status, after, limit)
+	}
 	if status == "" {
 		rows, err := q.ListOrders(ctx, orders.ListOrdersParams{BeforeID: after, Limit: int32(limit)})
 		if err != nil {
@@ -141,6 +152,30 @@ func (f *Function) page(ctx context.Context, status orders.OrdersStatus, after s
 	rows, err := q.ListOrdersByStatus(ctx, orders.ListOrdersByStatusParams{Status: status, BeforeID: after, Limit: int32(limit)})
 	if err != nil {
 		return nil, fmt.Errorf("list %s orders: %w", status, err)
+	}
+	for _, row := range rows {
+		found = append(found, newOrder(orders.GetOrderRow(row)))
+	}
+	return found, nil
+}
+
+// owned is page for the orders of an owner.
+func (f *Function) owned(ctx context.Context, owner string, status orders.OrdersStatus, after string, limit int) ([]order, error) {
+	q := orders.New(f.DB)
+	found := []order{}
+	if status == "" {
+		rows, err := q.ListOwnedOrders(ctx, orders.ListOwnedOrdersParams{Owner: &owner, BeforeID: after, Limit: int32(limit)})
+		if err != nil {
+			return nil, fmt.Errorf("list the orders of an owner: %w", err)
+		}
+		for _, row := range rows {
+			found = append(found, newOrder(orders.GetOrderRow(row)))
+		}
+		return found, nil
+	}
+	rows, err := q.ListOwnedOrdersByStatus(ctx, orders.ListOwnedOrdersByStatusParams{Owner: &owner, Status: status, BeforeID: after, Limit: int32(limit)})
+	if err != nil {
+		return nil, fmt.Errorf("list the %s orders of an owner: %w", status, err)
 	}
 	for _, row := range rows {
 		found = append(found, newOrder(orders.GetOrderRow(row)))

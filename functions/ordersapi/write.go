@@ -21,13 +21,13 @@ func (f *Function) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	order, err := events.ParseCreateOrder(body)
+	order, err := f.Create.Parse(r.Context(), body)
 	if err != nil {
-		return rest.Invalid(err)
+		return err
 	}
-	command := createorder.Command{Order: order, Cause: rest.Cause(r, w.Header().Get(rest.CorrelationHeader))}
+	command := createorder.Command{Order: order, Channel: events.ChannelHTTP, Cause: rest.Cause(r, w.Header().Get(rest.CorrelationHeader))}
 	if key != "" {
-		command.KeyHash = createorder.KeyHash(key)
+		command.KeyHash = createorder.KeyHashFor(r.Context(), key)
 	}
 	accepted, err := f.Create.Create(r.Context(), command)
 	if errors.Is(err, createorder.ErrKeyReused) {

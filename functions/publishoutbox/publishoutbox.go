@@ -14,6 +14,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/messaging/capture"
 	"example.com/orders/functions/internal/messaging/delivery"
 	"example.com/orders/functions/internal/messaging/failpoint"
 	"example.com/orders/functions/internal/messaging/inbox"
@@ -21,6 +22,7 @@ import (
 	"example.com/orders/functions/internal/messaging/kafkasink"
 	"example.com/orders/functions/internal/messaging/outbox"
 	"example.com/orders/functions/internal/messaging/poke"
+	"example.com/orders/functions/internal/messaging/registry"
 	"example.com/orders/sql/schema"
 )
 
@@ -37,8 +39,13 @@ type Function struct {
 	// HandledRetention is how long the inbox remembers an event: longer than the topic or the dead letters can deliver it
 	// again; INBOX_RETENTION sets it.
 	HandledRetention time.Duration
+	// Patience is how old a row may be that a connector captures and has not published, before it is relayed after all;
+	// OUTBOX_CDC_PATIENCE sets it.
+	Patience time.Duration
 
-	connected bool // Start created Publisher, so Stop closes it
+	captured  *capture.Follower   // nil unless a connector captures the outbox
+	connected bool                // Start created Publisher, so Stop closes it
+	avro      *registry.Publisher // in front of Publisher; nil in JSON
 }
 
 // New returns the function as it is deployed.
@@ -53,9 +60,11 @@ func New() *Function {
 // for the broker, and short enough that a frozen relay frees its shard soon.
 const relayWait = 20 * time.Second
 
-// Start reads OUTBOX_SCHEMA; KAFKA_BROKERS (separated by commas), KAFKA_TOPIC_PREFIX and the variables of kafka.Secure, or
-// instead of them KAFKA_SINK_URL (the KafkaSinks' URL with {topic} in it); OUTBOX_RETENTION and INBOX_RETENTION (Go
-// durations). It opens its own database connections.
+// Start reads OUTBOX_SCHEMA; KAFKA_BROKERS (separated by commas), KAFKA_TOPIC_PREFIX and the variables of kafka.Secure and
+// kafka.Users, or instead of them KAFKA_SINK_URL (the KafkaSinks' URL with {topic} in it, and KAFKA_SINK_TOKEN_FILE likewise if
+// they ask for tokens); EVENT_FORMAT, json or avro, which needs SCHEMA_REGISTRY_URL and what else registry.Open reads;
+// OUTBOX_RETENTION and INBOX_RETENTION (Go durations); OUTBOX_PUBLISHER, relay or cdc, and with the latter OUTBOX_CDC_PATIENCE.
+// It opens its own database connections.
 func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
 	if f.Schema == "" {
 		f.Schema = config["OUTBOX_SCHEMA"]
@@ -80,8 +89,82 @@ func (f *Function) Start(ctx context.Context, config map[string]string) (err err
 		}
 		f.connected = true
 	}
+	if err := f.inFormat(config); err != nil {
+		return err
+	}
+	if err := f.behind(config); err != nil {
+		return err
+	}
 	f.Idle = relayWait
-	return f.Base.Start(ctx, config)
+	if err := f.Base.Start(ctx, config); err != nil {
+		return err
+	}
+	if f.captured != nil {
+		f.captured.DB, f.captured.Now = f.DB, f.Now
+	}
+	return nil
+}
+
+// inFormat makes the publisher write in EVENT_FORMAT.
+func (f *Function) inFormat(config map[string]string) error {
+	switch format := config["EVENT_FORMAT"]; format {
+	case "", "json":
+		return nil
+	case "avro":
+		schemas, err := registry.Open(config)
+		if err != nil {
+			return fmt.Errorf("EVENT_FORMAT is avro: %w", err)
+		}
+		f.avro = registry.NewPublisher(f.Publisher, schemas, "/"+f.Schema)
+		return nil
+	default:
+		return fmt.Errorf("EVENT_FORMAT is %q: give json or avro", format)
+	}
+}
+
+// behind follows a connector if OUTBOX_PUBLISHER says that one captures the outbox.
+func (f *Function) behind(config map[string]string) (err error) {
+	switch publisher := config["OUTBOX_PUBLISHER"]; publisher {
+	case "", "relay":
+		return nil
+	case "cdc":
+	default:
+		return fmt.Errorf("OUTBOX_PUBLISHER is %q: give relay or cdc", publisher)
+	}
+	if config["KAFKA_BROKERS"] == "" {
+		return errors.New("OUTBOX_PUBLISHER is cdc: give KAFKA_BROKERS, since what the connector has published is read from the topics")
+	}
+	if f.avro != nil {
+		return errors.New("OUTBOX_PUBLISHER is cdc and EVENT_FORMAT is avro: give json, in which the connector publishes")
+	}
+	if f.Patience == 0 {
+		if f.Patience, err = base.Duration(config, "OUTBOX_CDC_PATIENCE", 2*time.Minute); err != nil {
+			return err
+		}
+	}
+	brokers, err := kafka.ParseBrokers(config["KAFKA_BROKERS"])
+	if err != nil {
+		return err
+	}
+	users, err := kafka.Users(config)
+	if err != nil {
+		return err
+	}
+	prefix := config["KAFKA_TOPIC_PREFIX"]
+	f.captured = &capture.Follower{Brokers: brokers, Login: users.Login(prefix + f.Name), TopicPrefix: prefix, Patience: f.Patience, Log: f.Logger()}
+	return nil
+}
+
+// Ready is that of the base; a relay that writes Avro is ready once it knows the ids of the schemas of its events.
+func (f *Function) Ready(ctx context.Context) (bool, error) {
+	ready, err := f.Base.Ready(ctx)
+	if !ready || err != nil || f.avro == nil {
+		return ready, err
+	}
+	if err := f.avro.Err(ctx); err != nil {
+		return false, err
+	}
+	return true, nil
 }
 
 // publisher publishes to Kafka directly, or through KafkaSinks.
@@ -91,7 +174,7 @@ func (f *Function) publisher(config map[string]string) (outbox.Publisher, error)
 	case brokers != "" && sinks != "":
 		return nil, errors.New("KAFKA_BROKERS and KAFKA_SINK_URL are both set: give only one of them")
 	case sinks != "":
-		p, err := kafkasink.New(sinks)
+		p, err := kafkasink.New(sinks, config["KAFKA_SINK_TOKEN_FILE"])
 		if err != nil {
 			return nil, fmt.Errorf("KAFKA_SINK_URL: %w", err)
 		}
@@ -104,7 +187,12 @@ func (f *Function) publisher(config map[string]string) (outbox.Publisher, error)
 		if err != nil {
 			return nil, err
 		}
-		return kafka.NewProducer(addresses, config["KAFKA_TOPIC_PREFIX"], f.Logger()), nil
+		users, err := kafka.Users(config)
+		if err != nil {
+			return nil, err
+		}
+		prefix := config["KAFKA_TOPIC_PREFIX"]
+		return kafka.NewProducer(addresses, prefix, f.Logger()).As(users.Login(prefix + f.Name)), nil
 	default:
 		return nil, errors.New("KAFKA_BROKERS is not set: give the brokers as host:port,host:port, or KAFKA_SINK_URL with {topic} in it")
 	}
@@ -113,6 +201,9 @@ func (f *Function) publisher(config map[string]string) (outbox.Publisher, error)
 // Stop closes what Start opened.
 func (f *Function) Stop(ctx context.Context) error {
 	err := f.Base.Stop(ctx)
+	if f.captured != nil {
+		err = errors.Join(err, f.captured.Close())
+	}
 	if f.connected {
 		f.connected = false
 		err = errors.Join(err, f.Publisher.Close())
@@ -138,16 +229,40 @@ func (f *Function) relay(ctx context.Context, e event.Event) (outcome string, er
 	if wanted.Purge {
 		return f.purge(ctx)
 	}
+	if f.captured != nil {
+		return "", f.follow(ctx, e)
+	}
 	shards := make([]uint8, len(wanted.Shards))
 	for i, shard := range wanted.Shards {
 		shards[i] = uint8(shard) // parse has checked the bounds
 	}
-	relay := outbox.Relay{DB: f.DB, Publisher: f.Publisher, Now: f.Now, Metrics: f.Metrics, Schema: f.Schema}
+	return "", f.sweep(ctx, shards...)
+}
+
+// follow marks what the connector has published, and relays what it has left out. A poke is for relays: nobody has to wake the
+// connector.
+func (f *Function) follow(ctx context.Context, e event.Event) error {
+	if e.Type() == PokeType {
+		return nil
+	}
+	passed, err := f.captured.Pass(ctx)
+	if passed.Sent > 0 {
+		f.Log.DebugContext(ctx, "events captured", "function", f.Name, "count", passed.Sent)
+	}
+	return errors.Join(err, f.sweep(ctx))
+}
+
+func (f *Function) sweep(ctx context.Context, shards ...uint8) error {
+	publisher := f.Publisher
+	if f.avro != nil {
+		publisher = f.avro
+	}
+	relay := outbox.Relay{DB: f.DB, Publisher: publisher, Now: f.Now, Metrics: f.Metrics, Schema: f.Schema, DueOnly: f.captured != nil}
 	sent, err := relay.Sweep(failpoint.In(ctx, f.Name), shards...)
 	if sent > 0 {
 		f.Log.DebugContext(ctx, "events sent", "function", f.Name, "count", sent)
 	}
-	return "", err
+	return err
 }
 
 func parse(e event.Event) (request, error) {

@@ -257,3 +257,45 @@ func TestEventsReachTheTopicsOfTheirTypes(t *testing.T) {
 	assert.Equal(t, e.Subject(), string(records[0].Key))
 	assert.Equal(t, string(e.Data()), string(records[0].Value), "byte by byte")
 }
+
+// startCaptured starts the function behind a connector that publishes nothing.
+func startCaptured(t *testing.T, config ...string) (*Function, *outboxtest.Publisher) {
+	t.Helper()
+	c := kafkatest.Start(t)
+	p := &outboxtest.Publisher{}
+	f := New()
+	f.Schema, f.Publisher = schema.Orders, p
+	all := map[string]string{"OUTBOX_PUBLISHER": "cdc", "KAFKA_BROKERS": strings.Join(c.Brokers, ","), "KAFKA_TOPIC_PREFIX": c.Prefix}
+	for i := 0; i < len(config); i += 2 {
+		all[config[i]] = config[i+1]
+	}
+	require.NoError(t, kafka.EnsureTopics(t.Context(), c.Brokers, []knative.Topic{{Name: c.Prefix + events.OrderCreatedType, Partitions: 1, Replicas: 1}}))
+	return functiontest.Start(t, f, all), p
+}
+
+func TestTheConnectorHasTheNewRowsAndTheRelayWhatItLeavesOut(t *testing.T) {
+	f, p := startCaptured(t, "OUTBOX_CDC_PATIENCE", "1h")
+	store(t, f.DB)
+	require.NoError(t, f.Handle(t.Context(), asking(PokeType, "")))
+	require.NoError(t, f.Handle(t.Context(), asking(base.TickType, "")))
+	assert.Empty(t, p.Events())
+
+	f.captured.Patience = 0
+	require.NoError(t, f.Handle(t.Context(), asking(PokeType, "")))
+	assert.Empty(t, p.Events(), "a poke is for relays")
+	require.NoError(t, f.Handle(t.Context(), asking(base.TickType, "")))
+	assert.Len(t, p.Events(), 1)
+}
+
+func TestStartRefusesWhatNoConnectorPublishes(t *testing.T) {
+	for says, config := range map[string]map[string]string{
+		`OUTBOX_PUBLISHER is "debezium": give relay or cdc`: {"OUTBOX_PUBLISHER": "debezium"},
+		"OUTBOX_PUBLISHER is cdc: give KAFKA_BROKERS":       {"OUTBOX_PUBLISHER": "cdc"},
+		"OUTBOX_CDC_PATIENCE":                               {"OUTBOX_PUBLISHER": "cdc", "KAFKA_BROKERS": "127.0.0.1:1", "OUTBOX_CDC_PATIENCE": "soon"},
+		"EVENT_FORMAT is avro: give json":                   {"OUTBOX_PUBLISHER": "cdc", "KAFKA_BROKERS": "127.0.0.1:1", "EVENT_FORMAT": "avro", "SCHEMA_REGISTRY_URL": "http://127.0.0.1:1"},
+	} {
+		f := New()
+		f.Schema, f.Publisher = schema.Orders, &outboxtest.Publisher{}
+		assert.ErrorContains(t, f.Start(t.Context(), config), says)
+	}
+}

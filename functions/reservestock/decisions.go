@@ -53,10 +53,10 @@ func lock(ctx context.Context, tx *transaction.Tx, ids, skus []string, now time.
 }
 
 // decide takes all units that an order wants from the levels, or none, and returns the fact about it.
-func (d *decisions) decide(order created, wanted []events.Quantity) (event.Event, error) {
-	fact, status := judge(order.Data.OrderID, wanted, d.levels, d.at)
+func (d *decisions) decide(o order, wanted []events.Quantity) (event.Event, error) {
+	fact, status := judge(o.id, wanted, d.levels, d.at)
 	if status == inventory.ReservationsStatusRESERVED {
-		d.reserved = append(d.reserved, order.Data.OrderID)
+		d.reserved = append(d.reserved, o.id)
 		for _, w := range wanted {
 			l := d.levels[w.SKU]
 			l.AvailableQty -= w.Quantity
@@ -65,10 +65,10 @@ func (d *decisions) decide(order created, wanted []events.Quantity) (event.Event
 			l.UpdatedAt = d.at
 		}
 	} else {
-		d.rejected = append(d.rejected, order.Data.OrderID)
+		d.rejected = append(d.rejected, o.id)
 	}
-	d.log = append(d.log, logRows(order.Event, order.Data.OrderID, status, wanted, d.at)...)
-	return events.New(fact, 1, d.at, events.CauseOf(order.Event))
+	d.log = append(d.log, logRows(o.event, o.id, status, wanted, d.at)...)
+	return events.New(fact, 1, d.at, events.CauseOf(o.event))
 }
 
 // write stores the decisions, at the latest with the commit.

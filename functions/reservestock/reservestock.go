@@ -1,4 +1,5 @@
-// Package reservestock reserves stock for orders. Consumes order.created; emits inventory.reserved or inventory.rejected.
+// Package reservestock reserves stock for orders. Consumes order.created, or payment.authorized where orders are paid first;
+// emits inventory.reserved or inventory.rejected.
 package reservestock
 
 import (
@@ -22,36 +23,52 @@ type Function struct{ base.Base }
 // New returns the function as it is deployed.
 func New() *Function {
 	f := &Function{base.Base{Name: "reserve-stock", Schema: schema.Inventory}}
-	base.ReactAll(&f.Base, f.reserve)
+	on(f, func(d events.OrderCreated) []events.Item { return d.Items })
+	on(f, func(d events.PaymentAuthorized) []events.Item { return d.Items })
 	return f
 }
 
-// created is an order.created event.
-type created = base.Fact[events.OrderCreated]
+// order is an order to reserve stock for, and the event that asks for it.
+type order struct {
+	id    string
+	items []events.Item
+	event event.Event
+}
+
+// on registers the reservation for facts of type T; read returns the lines of the order.
+func on[T events.Data](f *Function, read func(T) []events.Item) {
+	base.ReactAll(&f.Base, func(ctx context.Context, tx *transaction.Tx, facts []base.Fact[T]) ([][]event.Event, error) {
+		all := make([]order, len(facts))
+		for n, fact := range facts {
+			all[n] = order{fact.Data.Subject(), read(fact.Data), fact.Event}
+		}
+		return f.reserve(ctx, tx, all)
+	})
+}
 
 // reserve first locks the orders' rows in reservations, as release-stock does, so that the second of the two sees the first.
 // An order with an earlier row was reserved, rejected or released before, so it is skipped. reserve then locks the rows of
 // all SKUs in sorted order, decides about each order under the locks, and writes once.
-func (f *Function) reserve(ctx context.Context, tx *transaction.Tx, facts []created) ([][]event.Event, error) {
+func (f *Function) reserve(ctx context.Context, tx *transaction.Tx, all []order) ([][]event.Event, error) {
 	now := f.Now()
-	wanted := make([][]events.Quantity, len(facts))
+	wanted := make([][]events.Quantity, len(all))
 	skus := map[string]bool{}
-	for n, order := range facts {
-		wanted[n] = sum(order.Data.Items)
+	for n, order := range all {
+		wanted[n] = sum(order.items)
 		for _, w := range wanted[n] {
 			skus[w.SKU] = true
 		}
 	}
-	fresh, d, err := lock(ctx, tx, ordersOf(facts), slices.Sorted(maps.Keys(skus)), now)
+	fresh, d, err := lock(ctx, tx, idsOf(all), slices.Sorted(maps.Keys(skus)), now)
 	if err != nil {
 		return nil, err
 	}
-	emitted := make([][]event.Event, len(facts))
-	for n, order := range facts {
-		if !fresh[order.Data.OrderID] {
+	emitted := make([][]event.Event, len(all))
+	for n, order := range all {
+		if !fresh[order.id] {
 			continue
 		}
-		delete(fresh, order.Data.OrderID) // of two facts about one order only the first counts
+		delete(fresh, order.id) // of two events about one order only the first counts
 		fact, err := d.decide(order, wanted[n])
 		if err != nil {
 			return nil, err
@@ -61,11 +78,11 @@ func (f *Function) reserve(ctx context.Context, tx *transaction.Tx, facts []crea
 	return emitted, d.write(ctx, tx)
 }
 
-// ordersOf returns the order ids of facts, sorted, without duplicates.
-func ordersOf(facts []created) []string {
-	ids := make([]string, len(facts))
-	for n, order := range facts {
-		ids[n] = order.Data.OrderID
+// idsOf returns the ids of orders, sorted, without duplicates.
+func idsOf(all []order) []string {
+	ids := make([]string, len(all))
+	for n, order := range all {
+		ids[n] = order.id
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)

@@ -52,6 +52,26 @@ func TestReserveTakesTheSumOfTheLines(t *testing.T) {
 	assert.Equal(t, e.ID(), emitted[0].Extensions()["causationid"])
 }
 
+func TestReserveTakesEveryVersionOfOrderCreated(t *testing.T) {
+	f := functiontest.Start(t, New(), nil)
+	stock(t, f.DB, "A", 10)
+	first, second := functiontest.Created(t, events.Item{SKU: "A", Quantity: 2, UnitPrice: 7}), functiontest.Created(t, events.Item{SKU: "A", Quantity: 3, UnitPrice: 7})
+	es := []event.Event{functiontest.Event(t, first.V1(), 1), functiontest.Event(t, second, 1)}
+	require.Contains(t, string(es[0].Data()), `"version":1`)
+	require.Contains(t, string(es[1].Data()), `"version":2`)
+
+	for _, err := range functiontest.Together(t.Context(), f, es...) {
+		require.NoError(t, err)
+	}
+
+	assert.Equal(t, level{5, 5}, levelOf(t, f.DB, "A"))
+	assert.Len(t, outboxtest.Drain(t, f.DB), 2)
+	for _, e := range es {
+		require.NoError(t, f.Handle(t.Context(), e))
+	}
+	assert.Equal(t, level{5, 5}, levelOf(t, f.DB, "A"), "either may come again")
+}
+
 // reserved returns the reserved units of all orders, on which the reservation log and the inventory must agree.
 func reserved(t *testing.T, db *sql.DB, sku string) int {
 	t.Helper()
@@ -245,9 +265,10 @@ func TestReserveRefusesMalformedEvents(t *testing.T) {
 		"no data":            func(e *event.Event) { e.DataEncoded = nil },
 		"another type":       func(e *event.Event) { e.SetType(events.OrderCanceledType) },
 		"type in the data":   replaced(events.OrderCreatedType, events.OrderCanceledType),
-		"an unknown version": replaced(`"version":1`, `"version":2`),
-		"no version":         replaced(`"version":1,`, ``),
-		"an unknown field":   replaced(`"version":1`, `"version":1,"coupon":"X"`),
+		"an unknown version": replaced(`"version":2`, `"version":3`),
+		"an older version":   replaced(`"version":2`, `"version":1`), // which has no currency
+		"no version":         replaced(`"version":2,`, ``),
+		"an unknown field":   replaced(`"version":2`, `"version":2,"coupon":"X"`),
 		"no units":           replaced(`"quantity":2`, `"quantity":0`),
 		"units as a text":    replaced(`"quantity":2`, `"quantity":"2"`),
 		"too many units":     replaced(`"quantity":2`, `"quantity":1000001`),

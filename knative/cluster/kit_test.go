@@ -231,15 +231,18 @@ metadata: {name: %s, namespace: orders}
 spec:
   backoffLimit: 2
   template:
+    metadata: {labels: {orders.example.com/tool: harness}}
     spec:
       restartPolicy: Never
+      automountServiceAccountToken: false
       containers:
         - name: harness
           image: dev.local/harness:current
           args: %s
           env:
-            - {name: MYSQL_DSN, valueFrom: {secretKeyRef: {name: orders-mysql, key: dsn}}}
+            - {name: MYSQL_DSN, valueFrom: {secretKeyRef: {name: orders-mysql, key: admin}}}
             - {name: KAFKA_BROKERS, valueFrom: {secretKeyRef: {name: orders-kafka, key: brokers}}}
+            - {name: FUNCTIONS_TOKEN, valueFrom: {secretKeyRef: {name: orders-sink, key: token, optional: true}}}
             - {name: FUNCTIONS_URL, value: "http://{consumer}.orders.svc.cluster.local"}
           securityContext:
             allowPrivilegeEscalation: false

@@ -12,6 +12,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// logins are the entries of the Secret orders-mysql: an administrator's and each user's.
+func logins() string {
+	var text strings.Builder
+	fmt.Fprint(&text, `  admin: "orders:orders@tcp(mysql.orders:3306)/?tls=true"`)
+	for _, user := range []string{
+		"orders-api", "create-order", "cancel-order", "inventory-api", "reserve-stock", "release-stock", "finalize-order", "expire-orders", "notify",
+		"publish-outbox-orders", "publish-outbox-inventory", "publish-outbox-payments", "authorize-payment", "refund-payment", "audit", "console", "operator",
+	} {
+		fmt.Fprintf(&text, "\n  %s: \"%s:secret-of-%s@tcp(mysql.orders:3306)/?tls=true\"", user, user, user)
+	}
+	return text.String()
+}
+
+// relays are the Secrets of the relays, which log in to Kafka each as its own principal.
+func relays() string {
+	var text strings.Builder
+	for _, name := range []string{"publish-outbox-orders", "publish-outbox-inventory"} {
+		fmt.Fprintf(&text, "---\napiVersion: v1\nkind: Secret\nmetadata: {name: %s, namespace: orders}\nstringData: {user: %[1]s, password: secret-of-%[1]s}\n", name)
+	}
+	return text.String()
+}
+
 // TestProductionRunsWithTLSAndSASL deploys the overlay production with the objects that the README lists: the functions
 // reach the database with TLS, as a user with minimal rights, and the relays reach the brokers with TLS and SASL, both with
 // certificates of a private authority. The stand-ins of sources and sinks use another listener.
@@ -25,19 +47,27 @@ func TestProductionRunsWithTLSAndSASL(t *testing.T) {
 apiVersion: v1
 kind: Secret
 metadata: {name: orders-mysql, namespace: orders}
-stringData: {dsn: "orders:orders@tcp(mysql.orders:3306)/?tls=true"}
+stringData:
+%s
 ---
 apiVersion: v1
 kind: Secret
 metadata: {name: orders-kafka, namespace: orders}
 stringData:
   brokers: orders-kafka-bootstrap.kafka:9093
-  protocol: SASL_SSL
   sasl.mechanism: SCRAM-SHA-512
-  user: orders
-  password: orders
   ca.crt: |
 %s
+%s---
+apiVersion: v1
+kind: Secret
+metadata: {name: orders-relay, namespace: orders}
+stringData: {token: token-of-the-test-cluster}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: orders-sink, namespace: orders}
+stringData: {token: token-of-the-test-cluster}
 ---
 apiVersion: v1
 kind: ConfigMap
@@ -45,7 +75,12 @@ metadata: {name: orders-trust, namespace: orders}
 data:
   ca.crt: |
 %s
-`, indented, indented))
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: orders-login, namespace: orders}
+data: {issuer: "", audience: ""} # nobody logs in
+`, logins(), indented, relays(), indented))
 
 	c.deploy(t, "production")
 	id := c.place(t, "SKU-1", 1)

@@ -22,7 +22,8 @@ import (
 
 const usage = `give NAME and DIR, -list or -needs, from the root of the repository:
   stage NAME DIR     lay out the function that is deployed as NAME in DIR
-  stage -list        print the names of all functions, in the order in which to deploy them
+  stage -list        print the names of all functions of the base, or of the overlay HARNESS_OVERLAY, in the order in which
+                     to deploy them
   stage -needs NAME  print the variables that NAME gets from Secrets on a cluster, and from whoever runs it elsewhere`
 
 func main() {
@@ -33,17 +34,13 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	wiring, err := knative.Load(knative.Base())
+	services, err := every()
 	if err != nil {
 		return err
 	}
-	services := deployed(wiring.Services)
 	switch {
 	case len(args) == 1 && args[0] == "-list":
-		for _, s := range services {
-			fmt.Fprintln(out, s.Name)
-		}
-		return nil
+		return list(out)
 	case len(args) == 2 && args[0] == "-needs":
 		service, err := find(services, args[1])
 		for _, variable := range service.Needs {
@@ -55,6 +52,34 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	default:
 		return errors.New(usage)
 	}
+}
+
+// every lists the Services of the base and of all overlays.
+func every() (all []knative.Service, err error) {
+	for _, name := range append([]string{knative.BaseName}, knative.Overlays()...) {
+		w, err := knative.LoadOverlay(knative.Manifests(), name)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range w.Services {
+			if !slices.ContainsFunc(all, func(known knative.Service) bool { return known.Name == s.Name }) {
+				all = append(all, s)
+			}
+		}
+	}
+	return deployed(all), nil
+}
+
+// list prints the names of the functions of the wiring that the environment names.
+func list(out io.Writer) error {
+	wiring, err := knative.Configured(map[string]string{knative.OverlayVariable: os.Getenv(knative.OverlayVariable)})
+	if err != nil {
+		return err
+	}
+	for _, s := range deployed(wiring.Services) {
+		fmt.Fprintln(out, s.Name)
+	}
+	return nil
 }
 
 // deployed sorts the public services last: an accepted order then finds all consumers running.
@@ -136,7 +161,7 @@ func New() *deploy.Function { return deploy.New(f.New()) }
 var builders = strings.NewReplacer("builder: 'none here: use knative/func.sh'", "builder: host")
 
 // project writes the func.yaml of a function with the builder. If the folder's func.yaml is that of another Service of the
-// function, it sets this one's name and values.
+// function, it sets this one's name and values, and the key of its own login.
 func project(s knative.Service, dir string) error {
 	own := filepath.Join("functions", s.Function, funcFile)
 	text, err := os.ReadFile(own)
@@ -148,7 +173,7 @@ func project(s knative.Service, dir string) error {
 	if err := yaml.Unmarshal(text, &p); err != nil {
 		return fmt.Errorf("%s: %w", own, err)
 	}
-	if p["name"] != s.Name {
+	if other, _ := p["name"].(string); other != s.Name {
 		p["name"] = s.Name
 		run, _ := p["run"].(map[string]any)
 		envs, _ := run["envs"].([]any)
@@ -157,6 +182,8 @@ func project(s knative.Service, dir string) error {
 			name, _ := variable["name"].(string)
 			if value, ok := s.Env[name]; ok {
 				variable["value"] = value
+			} else if value, ok := variable["value"].(string); ok {
+				variable["value"] = strings.Replace(value, ":"+other+" }}", ":"+s.Name+" }}", 1)
 			}
 		}
 		if text, err = yaml.Marshal(p); err != nil {

@@ -81,7 +81,7 @@ func TestAFunctionThatIsDeployedTwiceGetsTheValuesOfItsService(t *testing.T) {
 		values[e.Name] = e.Value
 	}
 	assert.Equal(t, "inventory", values["OUTBOX_SCHEMA"])
-	assert.Equal(t, "{{ secret:orders-mysql:dsn }}", values["MYSQL_DSN"])
+	assert.Equal(t, "{{ secret:orders-mysql:publish-outbox-inventory }}", values["MYSQL_DSN"])
 }
 
 func TestStagingAgainReplacesAllButFuncsOwnFiles(t *testing.T) {
@@ -140,10 +140,26 @@ func TestPublicFunctionsAreDeployedLast(t *testing.T) {
 	assert.True(t, slices.Contains(names, "publish-outbox-inventory"))
 }
 
+func TestTheFunctionsOfAnOverlayAreListedWithIt(t *testing.T) {
+	base := listed(t)
+	t.Setenv("HARNESS_OVERLAY", "payment")
+	added := slices.DeleteFunc(listed(t), func(name string) bool { return slices.Contains(base, name) })
+	assert.Equal(t, []string{"authorize-payment", "refund-payment", "publish-outbox-payments"}, added)
+	t.Setenv("HARNESS_OVERLAY", "money")
+	assert.ErrorContains(t, run(t.Context(), []string{"-list"}, &bytes.Buffer{}), "use base or cdc or cdc-payment or payment")
+}
+
+func TestAFunctionOfAnOverlayIsStagedLikeAnother(t *testing.T) {
+	dir := staged(t, "authorize-payment")
+	assert.Contains(t, files(t, dir), "functions/authorizepayment/authorizepayment.go")
+	assert.Contains(t, files(t, dir), "functions/internal/function/gateway/gateway.go")
+}
+
 func TestAFunctionNeedsItsRequiredSecrets(t *testing.T) {
 	for name, needs := range map[string]string{
 		"orders-api":            "MYSQL_DSN\n",
 		"notify":                "MYSQL_DSN\n", // a mail server is optional
+		"authorize-payment":     "MYSQL_DSN\n", // so is the address of a gateway
 		"publish-outbox-orders": "MYSQL_DSN\nKAFKA_BROKERS\n",
 	} {
 		var out bytes.Buffer

@@ -4,6 +4,7 @@
 package base
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/binary"
@@ -16,11 +17,14 @@ import (
 
 	"github.com/google/uuid"
 
+	"example.com/orders/events"
 	"example.com/orders/functions/internal/messaging/failpoint"
 	"example.com/orders/functions/internal/messaging/outbox"
+	"example.com/orders/functions/internal/messaging/registry"
 	"example.com/orders/functions/internal/observe/health"
 	"example.com/orders/functions/internal/observe/metrics"
-	"example.com/orders/sql/schema"
+	"example.com/orders/functions/internal/web/identity"
+	"example.com/orders/functions/internal/web/limit"
 	"example.com/orders/sql/transaction"
 )
 
@@ -46,8 +50,16 @@ type Base struct {
 	Log  *slog.Logger
 	// Metrics counts the outcomes of events; it may be nil.
 	Metrics *metrics.Metrics
+	// Identity reads who makes a request; the variables of identity.New set it. Functions that people and programs call ask it,
+	// and those for sources do not.
+	Identity *identity.Verifier
+	// Avro reads the data of events in Avro; SCHEMA_REGISTRY_URL sets it. It is nil without a registry, and those events are
+	// poison then.
+	Avro *registry.Reader
 
 	reactions map[string]reaction // by event type
+	patterns  []string            // of Route
+	limits    *limit.Limiter      // see LimitRate
 
 	started  atomic.Bool
 	opened   bool   // Start opened DB, so Stop closes it
@@ -58,9 +70,29 @@ type Base struct {
 var ErrNotStarted = errors.New("the function has not started yet")
 
 // Start opens the connection pool from MYSQL_DSN, MYSQL_SCHEMA_PREFIX and MYSQL_MAX_CONNS (default 8), and pokes the relay
-// at OUTBOX_POKE_URL, in which {schema} stands for the function's schema. It fails if the configuration is invalid, but not
-// if the database is down: Ready reports that.
+// at OUTBOX_POKE_URL, in which {schema} stands for the function's schema, with OUTBOX_POKE_TOKEN or else SINK_TOKEN. With
+// SCHEMA_REGISTRY_URL it also reads events in Avro, see registry.Open, and RATE_LIMIT, RATE_LIMIT_WRITES and TRUSTED_PROXIES are
+// the limits of LimitRate, see limit.New. It fails if the configuration is invalid, but not if the database or the registry is
+// down: Ready reports that.
 func (b *Base) Start(_ context.Context, config map[string]string) error {
+	if b.Avro == nil {
+		var err error
+		if b.Avro, err = registry.OpenReader(config); err != nil {
+			return err
+		}
+	}
+	if b.limits == nil {
+		var err error
+		if b.limits, err = limit.New(config); err != nil {
+			return err
+		}
+	}
+	if b.Identity == nil {
+		var err error
+		if b.Identity, err = identity.New(config); err != nil {
+			return err
+		}
+	}
 	if b.Now == nil {
 		b.Now = func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 	}
@@ -70,9 +102,9 @@ func (b *Base) Start(_ context.Context, config map[string]string) error {
 	if b.Log == nil {
 		b.Log = slog.Default()
 	}
-	if template := config["OUTBOX_POKE_URL"]; b.Poke == nil && template != "" {
+	if b.Poke == nil && config["OUTBOX_POKE_URL"] != "" {
 		var err error
-		if b.Poke, b.endPokes, err = b.remotePoke(template); err != nil {
+		if b.Poke, b.endPokes, err = b.remotePoke(config); err != nil {
 			return err
 		}
 	}
@@ -109,30 +141,17 @@ func newID(now time.Time) string {
 	return id.String()
 }
 
-// Server reads the server from MYSQL_DSN and MYSQL_SCHEMA_PREFIX, and from MYSQL_MAX_CONNS the maximum number of connections
-// per schema.
-func Server(config map[string]string) (server schema.Server, maxOpen int, err error) {
-	server = schema.Server{DSN: config["MYSQL_DSN"], Prefix: config["MYSQL_SCHEMA_PREFIX"]}
-	if server.DSN == "" {
-		return server, 0, errors.New("MYSQL_DSN is not set: give the server as user:password@tcp(host:3306)/")
-	}
-	maxOpen = 8
-	if text := config["MYSQL_MAX_CONNS"]; text != "" {
-		if maxOpen, err = strconv.Atoi(text); err != nil || maxOpen < 1 || maxOpen > 1000 {
-			return server, 0, fmt.Errorf("MYSQL_MAX_CONNS is %q: give a number from 1 to 1000", text)
-		}
-	}
-	return server, maxOpen, nil
-}
-
-// Ready returns whether the function has started and its database takes writes; it answers within two seconds, and the error
-// says why not.
+// Ready returns whether the function has started, its database takes writes, and no event waits for the schema registry; it
+// answers within a few seconds, and the error says why not.
 func (b *Base) Ready(ctx context.Context) (bool, error) {
 	if !b.started.Load() {
 		return false, nil
 	}
 	if err := b.Database.Err(ctx); err != nil {
 		return false, fmt.Errorf("schema %s: %w", b.Schema, err)
+	}
+	if err := b.Avro.Err(ctx); err != nil {
+		return false, fmt.Errorf("events in Avro: %w", err)
 	}
 	return true, nil
 }
@@ -196,6 +215,31 @@ func (b *Base) wake(shards []uint8) {
 	if len(shards) > 0 {
 		b.Poke(b.Schema, shards...)
 	}
+}
+
+// DefaultCurrency is the currency if CURRENCY is not set.
+const DefaultCurrency = "EUR"
+
+// Currency reads the ISO 4217 code of the amounts from CURRENCY.
+func Currency(config map[string]string) (string, error) {
+	code := cmp.Or(config["CURRENCY"], DefaultCurrency)
+	if !events.ValidCurrency(code) {
+		return "", fmt.Errorf("CURRENCY is %q: give an ISO 4217 code like EUR", code)
+	}
+	return code, nil
+}
+
+// Limit reads a number from 1 to highest from the configuration, 0 without a limit; what says what it is the number of.
+func Limit(config map[string]string, name, what string, highest int) (int, error) {
+	text := config[name]
+	if text == "" {
+		return 0, nil
+	}
+	most, err := strconv.Atoi(text)
+	if err != nil || most < 1 || most > highest {
+		return 0, fmt.Errorf("%s is %q: give %s, from 1 to %d", name, text, what, highest)
+	}
+	return most, nil
 }
 
 // Duration reads a positive Go duration like 15m from the configuration; fallback is the default.

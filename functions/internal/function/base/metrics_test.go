@@ -10,13 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/messaging/delivery"
-	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/observe/exposition"
 	"example.com/orders/functions/internal/testkit/functiontest"
 )
 
 func TestEachOutcomeIsCounted(t *testing.T) {
 	f, _, _ := started(t)
-	f.Metrics = metrics.New()
+	counted := exposition.New()
+	f.Metrics = counted.Metrics
 	other := created(t)
 	first, second := functiontest.Event(t, created(t), 1), functiontest.Event(t, other, 1)
 	for _, handled := range []struct {
@@ -26,7 +27,7 @@ func TestEachOutcomeIsCounted(t *testing.T) {
 		f.broken[other.OrderID] = handled.broken
 		_ = f.Handle(t.Context(), handled.e) // other tests check the answer
 	}
-	require.NoError(t, testutil.GatherAndCompare(f.Metrics.Registry, strings.NewReader(`
+	require.NoError(t, testutil.GatherAndCompare(counted, strings.NewReader(`
 # HELP orders_function_events_total Events by what a function did with them: handled, duplicate (absorbed), retried (failed, to be delivered again), poisoned.
 # TYPE orders_function_events_total counter
 orders_function_events_total{function="reserve-stock",outcome="handled"} 2

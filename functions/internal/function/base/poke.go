@@ -8,12 +8,17 @@ import (
 
 	"example.com/orders/functions/internal/messaging/outbox"
 	"example.com/orders/functions/internal/messaging/poke"
+	"example.com/orders/functions/internal/web/identity"
 )
 
-// remotePoke pokes a relay in another process until it is stopped. It never waits for the relay. It logs the first failure
-// and the recovery.
-func (b *Base) remotePoke(template string) (outbox.Poke, func(), error) {
-	deliver, err := poke.HTTP(strings.ReplaceAll(template, "{schema}", b.Schema))
+// remotePoke pokes a relay in another process, at OUTBOX_POKE_URL and with the token that it asks for, until it is stopped. It
+// never waits for the relay. It logs the first failure and the recovery.
+func (b *Base) remotePoke(config map[string]string) (outbox.Poke, func(), error) {
+	token, err := identity.NewToken(config, "OUTBOX_POKE_TOKEN", "SINK_TOKEN")
+	if err != nil {
+		return nil, nil, err
+	}
+	deliver, err := poke.HTTP(strings.ReplaceAll(config["OUTBOX_POKE_URL"], "{schema}", b.Schema), token)
 	if err != nil {
 		return nil, nil, fmt.Errorf("OUTBOX_POKE_URL: %w", err)
 	}

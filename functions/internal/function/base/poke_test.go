@@ -36,7 +36,7 @@ func TestACommitPokesTheRelayOfAnotherProcess(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/publish-outbox-orders", func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		pokes <- r.Header.Get("Ce-Source") + " " + string(body)
+		pokes <- r.Header.Get("Authorization") + r.Header.Get("Ce-Source") + " " + string(body)
 		<-release // the relay is busy: no function waits for it
 	})
 	listening := functiontest.Serve(t, mux.ServeHTTP)
@@ -49,6 +49,24 @@ func TestACommitPokesTheRelayOfAnotherProcess(t *testing.T) {
 	close(release)
 	assert.NoError(t, i.Stop(t.Context()))
 	assert.NoError(t, i.Stop(t.Context()))
+}
+
+func TestARelayIsPokedWithItsToken(t *testing.T) {
+	const own, ofTheRelay = "the-token-of-the-function", "the-token-of-the-relay"
+	for want, tokens := range map[string]map[string]string{
+		"Bearer " + own:        {"SINK_TOKEN": own},
+		"Bearer " + ofTheRelay: {"SINK_TOKEN": own, "OUTBOX_POKE_TOKEN": ofTheRelay},
+	} {
+		pokes := make(chan string, 10)
+		tokens["OUTBOX_POKE_URL"] = functiontest.Serve(t, func(_ http.ResponseWriter, r *http.Request) { pokes <- r.Header.Get("Authorization") })
+		i := &base.Base{Name: "create-order", Schema: schema.Orders, DB: mysqltest.Open(t, schema.Orders)}
+		require.NoError(t, i.Start(t.Context(), tokens))
+		ordered(t, i)
+		assert.Equal(t, want, <-pokes)
+		assert.NoError(t, i.Stop(t.Context()))
+	}
+	i := &base.Base{Name: "create-order", Schema: schema.Orders}
+	assert.ErrorContains(t, i.Start(t.Context(), map[string]string{"OUTBOX_POKE_URL": "http://relay", "OUTBOX_POKE_TOKEN": "short"}), "OUTBOX_POKE_TOKEN")
 }
 
 func TestARelayThatCannotBePokedHoldsUpNothing(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/function/batch"
 	"example.com/orders/functions/internal/messaging/delivery"
+	"example.com/orders/functions/internal/messaging/failpoint"
 	"example.com/orders/functions/internal/messaging/inbox"
 	"example.com/orders/functions/internal/observe/tracing"
 	"example.com/orders/sql/transaction"
@@ -61,6 +62,29 @@ func bySubject[T events.Data](facts []Fact[T]) []int {
 // ReactAll is React for a function that handles a batch with few statements: react gets all facts that share a transaction,
 // and returns the events of each, in the same order.
 func ReactAll[T events.Data](b *Base, react func(context.Context, *transaction.Tx, []Fact[T]) ([][]event.Event, error)) {
+	ReactThen(b, func(ctx context.Context, tx *transaction.Tx, facts []Fact[T]) ([]Effect, error) {
+		emitted, err := react(ctx, tx, facts)
+		effects := make([]Effect, len(emitted))
+		for n := range emitted {
+			effects[n].Emitted = emitted[n]
+		}
+		return effects, err
+	})
+}
+
+// Effect is what a reaction to one fact results in.
+type Effect struct {
+	// Emitted are stored in the outbox.
+	Emitted []event.Event
+	// Then runs after the commit, at the same time as those of other facts, and before the fact is answered; it may be nil. It
+	// is for what cannot be in a transaction, such as a call of another system. The process may die before or in it, and a
+	// redelivery does not run it again, so the transaction must have stored what is to be done. It returns the outcome for the
+	// log. Its ctx does not end with the delivery's, so Then bounds its own time.
+	Then func(ctx context.Context) (outcome string)
+}
+
+// ReactThen is ReactAll for a function that does something after the commit.
+func ReactThen[T events.Data](b *Base, react func(context.Context, *transaction.Tx, []Fact[T]) ([]Effect, error)) {
 	// Both timeouts together are shorter than a KafkaSource waits for the answer.
 	o := batch.Options{Size: 64, Parallel: 1, Timeout: 10 * time.Second, AloneTimeout: 15 * time.Second}
 	Answer(b, o, func(ctx context.Context, facts []Fact[T], alone bool) ([]Outcome, error) {
@@ -68,16 +92,19 @@ func ReactAll[T events.Data](b *Base, react func(context.Context, *transaction.T
 		for n, f := range facts {
 			es[n] = f.Event
 		}
-		var emitted [][]event.Event
+		var effects []Effect
 		fresh, shards, err := inbox.Once(ctx, b.DB, b.Name, es, alone, b.Now, func(ctx context.Context, tx *transaction.Tx, fresh []int) (all []event.Event, err error) {
 			these := make([]Fact[T], len(fresh))
 			for n, index := range fresh {
 				these[n] = facts[index]
 			}
-			if emitted, err = react(ctx, tx, these); err != nil {
+			if effects, err = react(ctx, tx, these); err != nil {
 				return nil, err
 			}
-			return slices.Concat(emitted...), nil
+			for _, effect := range effects {
+				all = append(all, effect.Emitted...)
+			}
+			return all, nil
 		})
 		if err != nil {
 			return nil, err
@@ -88,7 +115,7 @@ func ReactAll[T events.Data](b *Base, react func(context.Context, *transaction.T
 			outcomes[n].Text = repeated
 		}
 		for n, index := range fresh {
-			outcomes[index].Text = emits(emitted[n])
+			outcomes[index] = Outcome{Text: emits(effects[n].Emitted), then: effects[n].Then}
 		}
 		return outcomes, nil
 	})
@@ -98,6 +125,8 @@ func ReactAll[T events.Data](b *Base, react func(context.Context, *transaction.T
 type Outcome struct {
 	Text string
 	Err  error
+
+	then func(context.Context) string // runs before the outcome is reported, and replaces Text
 }
 
 // repeated is the outcome of a duplicate.
@@ -143,9 +172,9 @@ func Answer[T events.Data](b *Base, o batch.Options, answer batch.Run[Fact[T], O
 		calls := make([]batch.Call[*submitted[T], Outcome], 0, len(es))
 		for n, e := range es {
 			begin := time.Now()
-			data, err := events.Decode[T](e)
+			e, data, err := decode[T](ctx, b, e)
 			if err != nil {
-				done(n, b.report(ctx, e, begin, "", delivery.Poison(err)))
+				done(n, b.report(ctx, e, begin, "", err))
 				continue
 			}
 			s := &submitted[T]{Fact: Fact[T]{e, data}}
@@ -155,6 +184,8 @@ func Answer[T events.Data](b *Base, o batch.Options, answer batch.Run[Fact[T], O
 					done(n, delivery.Result(err))
 				case err != nil:
 					done(n, b.report(ctx, e, s.begin, "", err))
+				case o.then != nil:
+					go func() { done(n, b.report(ctx, e, s.begin, b.after(ctx, e, o.then), nil)) }()
 				default:
 					done(n, b.report(ctx, e, s.begin, o.Text, o.Err))
 				}
@@ -162,6 +193,34 @@ func Answer[T events.Data](b *Base, o batch.Options, answer batch.Run[Fact[T], O
 		}
 		collector.Submit(calls...)
 	})
+}
+
+// decode returns a fact with its data as JSON, and the data itself. Its error is poison, unless the data is in Avro and nothing
+// is known about its schema: then the event is not to blame.
+func decode[T events.Data](ctx context.Context, b *Base, e event.Event) (event.Event, T, error) {
+	var none T
+	e, err := b.Avro.JSON(ctx, e)
+	if err != nil {
+		return e, none, err
+	}
+	data, err := events.Decode[T](e)
+	if err != nil {
+		return e, none, delivery.Poison(err)
+	}
+	return e, data, nil
+}
+
+// after runs what follows the commit of an event's effect, and returns its outcome. A panic is logged, and leaves the rest to
+// whoever finds what the transaction has stored.
+func (b *Base) after(ctx context.Context, e event.Event, then func(context.Context) string) (outcome string) {
+	ctx = failpoint.In(tracing.Of(context.WithoutCancel(ctx), e), b.Name)
+	defer func() {
+		if p := recover(); p != nil {
+			b.Log.ErrorContext(ctx, "function panicked", "function", b.Name, "panic", p, "event_id", e.ID(), "stack", string(debug.Stack()))
+			outcome = fmt.Sprintf("panic after the commit: %v", p)
+		}
+	}()
+	return then(ctx)
 }
 
 // On registers handle for events that are not facts, such as pokes and ticks: each is handled at once, without batch and

@@ -18,7 +18,7 @@ import (
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/messaging/delivery"
 	"example.com/orders/functions/internal/messaging/outbox"
-	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/observe/exposition"
 	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/functions/internal/testkit/outboxtest"
@@ -204,7 +204,7 @@ func TestAValueThatTheDatabaseRefusesIsPoison(t *testing.T) {
 func TestConcurrentCallsShareATransaction(t *testing.T) {
 	f, _, _ := started(t)
 	first, begun, letGo := functiontest.Event(t, created(t), 1), make(chan struct{}), make(chan struct{})
-	f.Metrics = metrics.New()
+	f.Metrics = exposition.New().Metrics
 	holds := &stock{Base: base.Base{Name: f.Name, Schema: f.Schema, DB: f.DB, Log: f.Log}}
 	base.ReactAll(&holds.Base, func(ctx context.Context, tx *transaction.Tx, facts []base.Fact[events.OrderCreated]) ([][]event.Event, error) {
 		if facts[0].Event.ID() == first.ID() {

@@ -7,6 +7,9 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
@@ -14,6 +17,7 @@ import (
 
 	"example.com/orders/functions/internal/messaging/delivery"
 	"example.com/orders/functions/internal/web/httpbinding"
+	"example.com/orders/functions/internal/web/identity"
 	"example.com/orders/functions/internal/web/rest"
 )
 
@@ -27,18 +31,24 @@ const maxEvent = 2 << 20
 type Function struct {
 	function any
 	handle   http.HandlerFunc
+	consumes bool                             // events of sources
+	sources  atomic.Pointer[identity.Sources] // who may send them; nil before Start
+	refusals refusals
 }
 
-// New wraps f. It fails if f has no Handle of a known signature.
+// New wraps f. It fails if f has no Handle of a known signature. A function that consumes events takes them from its sources
+// only; one that replies to an event is called by customers, and knows itself what each of them may do.
 func New(f any) (*Function, error) {
+	served := &Function{function: f}
 	if f, ok := f.(httpfunc.Handler); ok {
-		return &Function{f, f.Handle}, nil
+		served.handle = f.Handle
+		return served, nil
 	}
 	handle, ok := handler(f)
 	if !ok {
 		return nil, fmt.Errorf("%T has no Handle for HTTP requests or CloudEvents", f)
 	}
-	served := &Function{function: f}
+	served.consumes = ForSources(f)
 	served.handle = func(w http.ResponseWriter, r *http.Request) { served.deliver(w, r, handle) }
 	return served, nil
 }
@@ -46,8 +56,15 @@ func New(f any) (*Function, error) {
 // Handle answers a request.
 func (f *Function) Handle(w http.ResponseWriter, r *http.Request) { f.handle(w, r) }
 
-// Start starts the function.
+// Start starts the function, for the senders that its configuration names: see identity.NewSources.
 func (f *Function) Start(ctx context.Context, config map[string]string) error {
+	if f.consumes {
+		sources, err := identity.NewSources(config)
+		if err != nil {
+			return err
+		}
+		f.sources.Store(sources)
+	}
 	if f, ok := f.function.(httpfunc.Starter); ok {
 		return f.Start(ctx, config)
 	}
@@ -78,9 +95,26 @@ func (f *Function) Alive(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// authenticator is a function that takes events from people and programs: it puts the principal of a request into its context.
+// The error is a *rest.Problem.
+type authenticator interface {
+	Authenticate(r *http.Request) (context.Context, error)
+}
+
 // deliver hands the event of a request to the function. It answers with the event that the function returns, if any, or with
 // the reason of its error, which a KafkaSource copies into the dead letter.
 func (f *Function) deliver(w http.ResponseWriter, r *http.Request, handle handle) {
+	if f.consumes && !f.admits(w, r) {
+		return
+	}
+	ctx := r.Context()
+	if f, ok := f.function.(authenticator); ok {
+		var err error
+		if ctx, err = f.Authenticate(r); err != nil {
+			rest.Handler(slog.Default, func(http.ResponseWriter, *http.Request) error { return err })(w, r)
+			return
+		}
+	}
 	e, err := httpbinding.Read(w, r, maxEvent)
 	if err != nil {
 		problem, _ := errors.AsType[*rest.Problem](err) // read returns no other errors
@@ -91,7 +125,7 @@ func (f *Function) deliver(w http.ResponseWriter, r *http.Request, handle handle
 		http.Error(w, problem.Detail, status)
 		return
 	}
-	reply, err := f.call(r.Context(), e, handle)
+	reply, err := f.call(ctx, e, handle)
 	switch {
 	case err != nil:
 		http.Error(w, delivery.Reason(err), delivery.Status(err))
@@ -104,15 +138,53 @@ func (f *Function) deliver(w http.ResponseWriter, r *http.Request, handle handle
 	}
 }
 
+// admits returns whether the sender of a request may send events, and otherwise answers it.
+func (f *Function) admits(w http.ResponseWriter, r *http.Request) bool {
+	sources := f.sources.Load()
+	if sources == nil {
+		http.Error(w, "the function has not started yet", http.StatusServiceUnavailable)
+		return false
+	}
+	err := sources.Check(r)
+	if err == nil {
+		return true
+	}
+	problem, _ := errors.AsType[*rest.Problem](err) // Check returns no other errors
+	f.refusals.log(r.Context(), f.logger(), problem.Detail)
+	w.Header().Set("WWW-Authenticate", "Bearer") // what the caller lacks, beside the status that has it try again
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, problem.Detail, problem.Status)
+	return false
+}
+
+// refusals logs that senders are refused. Anybody who reaches the function may cause that, so it is logged once a minute.
+type refusals struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+func (l *refusals) log(ctx context.Context, log *slog.Logger, why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); now.Sub(l.last) >= time.Minute {
+		l.last = now
+		log.WarnContext(ctx, "sender refused; more of them are not logged for a minute", "reason", why)
+	}
+}
+
+// logger returns the log of the function.
+func (f *Function) logger() *slog.Logger {
+	if f, ok := f.function.(interface{ Logger() *slog.Logger }); ok {
+		return f.Logger()
+	}
+	return slog.Default()
+}
+
 // call calls the function and turns a panic into an error.
 func (f *Function) call(ctx context.Context, e event.Event, handle handle) (reply *event.Event, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			log := slog.Default()
-			if f, ok := f.function.(interface{ Logger() *slog.Logger }); ok {
-				log = f.Logger()
-			}
-			log.ErrorContext(ctx, "function panicked", "panic", p, "event_id", e.ID(), "stack", string(debug.Stack()))
+			f.logger().ErrorContext(ctx, "function panicked", "panic", p, "event_id", e.ID(), "stack", string(debug.Stack()))
 			reply, err = nil, cehttp.NewResult(http.StatusInternalServerError, "the function panicked: %v", p)
 		}
 	}()

@@ -9,15 +9,21 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	httpfunc "knative.dev/func-go/http"
+
+	"example.com/orders/functions/internal/web/identity"
 )
 
 // Handler serves a function with the handler of func's runtime, so that it answers as in a deployment. It fails if f has no
-// Handle that the runtime knows.
-func Handler(f any) (http.Handler, error) {
+// Handle that the runtime knows. Everybody may send events to it.
+func Handler(f any) (http.Handler, error) { return HandlerFor(f, &identity.Sources{}) }
+
+// HandlerFor is Handler for a function whose events come from sources.
+func HandlerFor(f any, sources *identity.Sources) (http.Handler, error) {
 	served, err := New(f)
 	if err != nil {
 		return nil, err
 	}
+	served.sources.Store(sources)
 	return httpfunc.New(served).Handler, nil
 }
 
@@ -27,6 +33,12 @@ type consumer interface {
 
 type responder interface {
 	Handle(context.Context, event.Event) (*event.Event, error)
+}
+
+// ForSources returns whether f is for events of sources. A function that replies to events is not: customers call it.
+func ForSources(f any) bool {
+	_, ok := f.(consumer)
+	return ok
 }
 
 // handle is the Handle of a function that takes CloudEvents, with or without a reply.

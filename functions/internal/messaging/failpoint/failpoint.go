@@ -30,11 +30,13 @@ const (
 	BeforeOffset      Point = "before-offset"       // the function has answered, the offset is not marked
 	DeadLetterWritten Point = "dead-letter-written" // the broker has the dead letter, the offset is not marked
 	MailSent          Point = "mail-sent"           // the mail is sent, not marked as sent
+	BeforeGateway     Point = "before-gateway"      // a request to the payment gateway is committed, not made
+	AfterGateway      Point = "after-gateway"       // the gateway has answered, nothing is recorded
 )
 
 var points = []Point{
 	RequestRead, BeforeCommit, AfterCommit, BeforePublish, AfterPublish, AfterMark, AfterRelay, BeforeOffset,
-	DeadLetterWritten, MailSent,
+	DeadLetterWritten, MailSent, BeforeGateway, AfterGateway,
 }
 
 // plan maps each point to the pass at which the process dies.

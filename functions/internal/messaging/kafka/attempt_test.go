@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/observe/exposition"
 	"example.com/orders/functions/internal/observe/tracing"
 	"example.com/orders/functions/internal/testkit/kafkatest"
 )
@@ -34,7 +34,8 @@ func TestEachAttemptIsKnownCountedAndASpanOfTheEventsTrace(t *testing.T) {
 		return nil
 	})
 	o := options(t, c, name, p)
-	o.Metrics = metrics.New()
+	counted := exposition.New()
+	o.Metrics = counted.Metrics
 	e := fact("1", "order-1", "x")
 	e.SetExtension("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 	publish(t, newProducer(t, c), e)
@@ -42,7 +43,7 @@ func TestEachAttemptIsKnownCountedAndASpanOfTheEventsTrace(t *testing.T) {
 	p.awaitHandled(t, "1")
 	r.stop(t)
 
-	require.NoError(t, testutil.GatherAndCompare(o.Metrics.Registry, strings.NewReader(`
+	require.NoError(t, testutil.GatherAndCompare(counted, strings.NewReader(`
 # HELP orders_delivery_retries_total Deliveries of a record that came after one that failed.
 # TYPE orders_delivery_retries_total counter
 orders_delivery_retries_total{consumer="reserve-stock",topic="`+name+`"} 2

@@ -19,7 +19,7 @@ import (
 	"example.com/orders/functions/internal/messaging/delivery"
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/messaging/outbox"
-	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/observe/exposition"
 	"example.com/orders/functions/internal/testkit/kafkatest"
 	"example.com/orders/knative"
 )
@@ -147,7 +147,8 @@ func TestDeadLetterThatIsTooLargeIsCutAndSaysSo(t *testing.T) {
 			writeLargest(t, c, name, "1048588", record)
 			original := c.Records(t, name, 1)[0]
 			o := poisonous(t, c, name)
-			o.Metrics = metrics.New()
+			counted := exposition.New()
+			o.Metrics = counted.Metrics
 			book := newLogbook()
 			o.Log = slog.New(book)
 			r := start(t, o)
@@ -170,7 +171,7 @@ func TestDeadLetterThatIsTooLargeIsCutAndSaysSo(t *testing.T) {
 				assert.Equal(t, original.Key, letter.Key)
 			}
 			assert.Equal(t, map[string]int{"dead letter too large for its topic, cutting it: raise the topic's max.message.bytes": 1, "record set aside as a dead letter": 1}, book.all())
-			require.NoError(t, testutil.GatherAndCompare(o.Metrics.Registry, strings.NewReader(`
+			require.NoError(t, testutil.GatherAndCompare(counted, strings.NewReader(`
 # HELP orders_dead_letters_cut_total Dead letters without a part of their record, which was too large for the topic.
 # TYPE orders_dead_letters_cut_total counter
 orders_dead_letters_cut_total{consumer="reserve-stock",topic="`+name+`"} 1

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/messaging/delivery"
-	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/observe/exposition"
 	"example.com/orders/functions/internal/testkit/kafkatest"
 )
 
@@ -108,7 +108,8 @@ func TestSourceCountsDeadLettersByReason(t *testing.T) {
 	}
 	p := newProbe(func(ctx context.Context, e event.Event, _ int) error { return status(answers[e.ID()])(ctx) })
 	o := options(t, c, name, p)
-	o.Metrics = metrics.New()
+	registry := exposition.New()
+	o.Metrics = registry.Metrics
 	var batch []event.Event
 	for id := range answers {
 		batch = append(batch, fact(id, id, "x"))
@@ -119,7 +120,7 @@ func TestSourceCountsDeadLettersByReason(t *testing.T) {
 	r.stop(t)
 
 	counted := map[string]float64{}
-	families, err := o.Metrics.Registry.Gather()
+	families, err := registry.Gather()
 	require.NoError(t, err)
 	for _, family := range families {
 		for _, m := range family.GetMetric() {

@@ -10,11 +10,11 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/cloudevents/sdk-go/v2/event"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/observe/exposition"
 	"example.com/orders/functions/internal/observe/metrics"
 	"example.com/orders/functions/internal/testkit/kafkatest"
 )
@@ -50,7 +50,7 @@ func (l *losses) list() []kafka.Loss {
 func watched(t *testing.T, c kafkatest.Cluster, topic string, p *probe) (o kafka.SourceOptions, l *losses, book *logbook) {
 	t.Helper()
 	o, l, book = options(t, c, topic, p), &losses{}, newLogbook()
-	o.Lost, o.Metrics, o.Log = l.record, metrics.New(), slog.New(book)
+	o.Lost, o.Metrics, o.Log = l.record, exposition.New().Metrics, slog.New(book)
 	return o, l, book
 }
 
@@ -68,12 +68,9 @@ func remove(t *testing.T, c kafkatest.Cluster, topic string, before int64) {
 	require.NoError(t, admin(t, c).DeleteRecords(topic, map[int32]int64{0: before}))
 }
 
-func assertLost(t *testing.T, m *metrics.Metrics, topic string, n string) {
+func assertLost(t *testing.T, m *metrics.Metrics, topic string, n int) {
 	t.Helper()
-	require.NoError(t, testutil.GatherAndCompare(m.Registry, strings.NewReader(`
-# HELP orders_records_lost_total Records that were removed from a topic before the consumer had handled them.
-# TYPE orders_records_lost_total counter
-orders_records_lost_total{consumer="reserve-stock",topic="`+topic+`"} `+n+"\n"), "orders_records_lost_total"))
+	assert.Equal(t, map[metrics.Consumer]int{{Topic: topic, Function: "reserve-stock"}: n}, m.Lost())
 }
 
 func TestRecordsRemovedBeforeTheirConsumerStartedAreReported(t *testing.T) {
@@ -96,7 +93,7 @@ func TestRecordsRemovedBeforeTheirConsumerStartedAreReported(t *testing.T) {
 	assert.NotContains(t, p.deliveries(), "11")
 	assert.Equal(t, []kafka.Loss{{Topic: name, Partition: 0, Consumer: "reserve-stock", From: 5, To: 12}}, l.list())
 	assert.Equal(t, 1, book.count(lost))
-	assertLost(t, o.Metrics, name, "7")
+	assertLost(t, o.Metrics, name, 7)
 	assert.EqualValues(t, 15, committed(t, c, o))
 
 	r = start(t, o)
@@ -137,7 +134,7 @@ func TestRecordsRemovedBeforeARunningConsumerReadsThemAreReported(t *testing.T) 
 	}
 	assert.EqualValues(t, all-len(handled), loss.To-loss.From, "all that was read is handled")
 	assert.Equal(t, map[string]int{lost: 1}, book.all(), "nothing else is wrong")
-	assertLost(t, o.Metrics, name, strconv.FormatInt(loss.To-loss.From, 10))
+	assertLost(t, o.Metrics, name, int(loss.To-loss.From))
 	assert.EqualValues(t, all, committed(t, c, o))
 }
 
@@ -162,7 +159,7 @@ func TestSourceContinuesOnlyAfterALossIsRecorded(t *testing.T) {
 	assert.Equal(t, []kafka.Loss{{Topic: name, Consumer: "reserve-stock", From: 1, To: 2}}, l.list())
 	assert.Equal(t, 1, book.count(lost))
 	assert.Equal(t, 1, book.count("source lost its brokers, reconnecting"), "with the reason")
-	assertLost(t, o.Metrics, name, "1")
+	assertLost(t, o.Metrics, name, 1)
 }
 
 // A partition without records has a committed offset from the first start on.

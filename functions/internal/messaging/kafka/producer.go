@@ -18,6 +18,7 @@ import (
 type Producer struct {
 	brokers     []string
 	topicPrefix string
+	login       *Login // nil for that of the process
 	log         *slog.Logger
 
 	mu      sync.Mutex
@@ -43,6 +44,12 @@ type connection struct {
 // the topics to which Publish sends.
 func NewProducer(brokers []string, topicPrefix string, log *slog.Logger) *Producer {
 	return &Producer{brokers: brokers, topicPrefix: topicPrefix, log: log}
+}
+
+// As makes the producer log in as a principal, before it connects; nil stands for the process's own login.
+func (p *Producer) As(login *Login) *Producer {
+	p.login = login
+	return p
 }
 
 var errClosed = errors.New("the producer is closed")
@@ -197,7 +204,7 @@ func (p *Producer) connection() (*connection, *dial, error) {
 }
 
 func (p *Producer) connect(d *dial) {
-	producer, err := sarama.NewSyncProducer(p.brokers, producerConfig())
+	producer, err := sarama.NewSyncProducer(p.brokers, p.login.apply(producerConfig()))
 	if err != nil {
 		d.err = fmt.Errorf("connect to Kafka at %v: %w", p.brokers, err)
 	}

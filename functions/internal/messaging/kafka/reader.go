@@ -19,8 +19,11 @@ type Reader struct {
 const readerPatience = 30 * time.Second
 
 // NewReader returns a reader of the topics at the brokers, each host:port. It connects at the first read.
-func NewReader(brokers []string) (*Reader, error) {
-	c := config("orders-reader")
+func NewReader(brokers []string) (*Reader, error) { return NewReaderAs(brokers, nil) }
+
+// NewReaderAs is NewReader for a reader that logs in as a principal; nil stands for the process's own login.
+func NewReaderAs(brokers []string, login *Login) (*Reader, error) {
+	c := login.apply(config("orders-reader"))
 	c.Metadata.AllowAutoTopicCreation = false // reading about a topic must not create it
 	c.Consumer.Return.Errors = true
 	// All records of a span exist already: only a fetch beyond the end waits this long before the span ends.
@@ -63,6 +66,18 @@ func (r *Reader) Spans(topic string) ([]Span, error) {
 		spans[i] = Span{Topic: topic, Partition: partition, From: from, To: to}
 	}
 	return spans, nil
+}
+
+// Since returns the offset of a partition's first record from a time on, and its end if there is none.
+func (r *Reader) Since(topic string, partition int32, at time.Time) (int64, error) {
+	offset, err := r.client.GetOffset(topic, partition, at.UnixMilli())
+	if err == nil && offset < 0 {
+		offset, err = r.client.GetOffset(topic, partition, sarama.OffsetNewest)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("offset of %s/%d at %s: %w", topic, partition, at.UTC().Format(time.RFC3339), err)
+	}
+	return offset, nil
 }
 
 // Read calls visit with the records of a span in order of offset, and stops at its first error. It fails if the next record

@@ -34,7 +34,9 @@ type Source struct {
 // SourceOptions configures a Source.
 type SourceOptions struct {
 	Brokers []string
-	Spec    knative.KafkaSource
+	// Login is that of the source's principal; nil stands for the process's own.
+	Login *Login
+	Spec  knative.KafkaSource
 	// Deliver is the function's Handle; delivery.Status and delivery.Judge decide on its error.
 	Deliver func(context.Context, event.Event) error
 	// Submit is Deliver for a caller that does not wait: the function handles concurrent events as a batch, and calls done
@@ -92,7 +94,7 @@ func (s *Source) Run(ctx context.Context) {
 // connect returns the client of the consumer group, or nil if ctx ended first.
 func (s *Source) connect(ctx context.Context, retry *reconnect) sarama.ConsumerGroup {
 	for ctx.Err() == nil {
-		client, err := sarama.NewClient(s.o.Brokers, consumerConfig(s.o.Spec.Name, s.o.Drain))
+		client, err := sarama.NewClient(s.o.Brokers, s.o.Login.apply(consumerConfig(s.o.Spec.Name, s.o.Drain)))
 		if err == nil {
 			var group sarama.ConsumerGroup
 			if group, err = sarama.NewConsumerGroupFromClient(s.o.Spec.Group, client); err == nil {

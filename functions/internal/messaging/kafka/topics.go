@@ -64,6 +64,23 @@ func administer(brokers []string, do func(sarama.Client, sarama.ClusterAdmin) er
 	return do(client, admin)
 }
 
+// Existing returns the names of those topics that the cluster has.
+func Existing(brokers []string, topics []knative.Topic) (names []string, err error) {
+	err = administer(brokers, func(_ sarama.Client, admin sarama.ClusterAdmin) error {
+		known, err := admin.ListTopics()
+		for _, t := range topics {
+			if _, ok := known[t.Name]; ok {
+				names = append(names, t.Name)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the topics at %v: %w", brokers, err)
+	}
+	return names, nil
+}
+
 func ensureTopics(client sarama.Client, admin sarama.ClusterAdmin, topics []knative.Topic) error {
 	known, err := admin.ListTopics()
 	if err != nil {

@@ -16,6 +16,8 @@ import (
 	"example.com/orders/functions/internal/messaging/outbox"
 	"example.com/orders/functions/internal/web/direct"
 	"example.com/orders/functions/internal/web/httpbinding"
+	"example.com/orders/functions/internal/web/identity"
+	"example.com/orders/functions/internal/web/secret"
 )
 
 const (
@@ -31,20 +33,25 @@ const (
 
 // Publisher posts events to KafkaSinks.
 type Publisher struct {
-	template string
-	client   *http.Client
+	template  string
+	tokenFile string
+	client    *http.Client
+
+	mu     sync.Mutex
+	tokens map[string]*identity.Token // by event type
 }
 
 // New returns a publisher to the KafkaSinks at template, an http or https URL in which {topic} stands for the type of the
-// event. It does not connect yet.
-func New(template string) (*Publisher, error) {
+// event. tokenFile, unless it is empty, is the file of the token for a KafkaSink, with {topic} in it as well: each has its own
+// audience. It neither connects nor reads a file yet.
+func New(template, tokenFile string) (*Publisher, error) {
 	u, err := url.Parse(strings.ReplaceAll(template, "{topic}", "topic"))
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || !strings.Contains(template, "{topic}") {
 		return nil, fmt.Errorf("the KafkaSinks' address %q is not a URL with {topic} in it, like http://kafka-sink-ingress.knative-eventing.svc.cluster.local/orders/{topic}", template)
 	}
 	transport := direct.Transport()
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = parallel, parallel, parallel
-	return &Publisher{template: template, client: &http.Client{
+	return &Publisher{template: template, tokenFile: tokenFile, tokens: map[string]*identity.Token{}, client: &http.Client{
 		Transport: transport,
 		// Following a redirect would drop the body, and take the answer for the broker's.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -79,6 +86,11 @@ func (p *Publisher) post(ctx context.Context, e event.Event) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", outbox.ErrRefused, err)
 	}
+	token, err := p.token(e.Type())
+	if err != nil {
+		return fmt.Errorf("read the token for the KafkaSink of %s: %w", e.Type(), err)
+	}
+	token.Authorize(request)
 	response, err := p.client.Do(request)
 	if err != nil {
 		return fmt.Errorf("post to the KafkaSink of %s: %w", e.Type(), err)
@@ -87,6 +99,28 @@ func (p *Publisher) post(ctx context.Context, e event.Event) error {
 	text, _ := io.ReadAll(io.LimitReader(response.Body, 200)) // only for the message
 	return judge(response, text)
 }
+
+// token returns the token for the KafkaSink of an event type, nil without tokens.
+func (p *Publisher) token(eventType string) (*identity.Token, error) {
+	if p.tokenFile == "" {
+		return nil, nil //nolint:nilnil // the nil token is no token
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if token, ok := p.tokens[eventType]; ok {
+		return token, nil
+	}
+	token, err := identity.NewToken(map[string]string{
+		tokenName + secret.FileSuffix: strings.ReplaceAll(p.tokenFile, "{topic}", eventType),
+	}, tokenName)
+	if err == nil {
+		p.tokens[eventType] = token
+	}
+	return token, err
+}
+
+// tokenName is the variable of the tokens, which exists for files only.
+const tokenName = "KAFKA_SINK_TOKEN" //nolint:gosec // a name, not a token
 
 // judge maps an answer to an outcome: 202 follows Kafka's acknowledgement; 400 and 413 are about the event itself; 404 means
 // that the KafkaSink does not exist yet, and all others are about brokers and the network.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -40,7 +41,7 @@ func init() {
 
 func newPublisher(t *testing.T, template string) *kafkasink.Publisher {
 	t.Helper()
-	p, err := kafkasink.New(template)
+	p, err := kafkasink.New(template, "")
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, p.Close()) })
 	return p
@@ -105,6 +106,21 @@ func TestEventsArePublishedPastTheProxy(t *testing.T) {
 	url := functiontest.Serve(t, func(http.ResponseWriter, *http.Request) {})
 	p := newPublisher(t, strings.Replace(url, "127.0.0.1", "0.0.0.0", 1)+"/orders/{topic}")
 	assert.NoError(t, p.Publish(t.Context(), confirmed(t, 1))[0].Err)
+}
+
+// TestEachKafkaSinkGetsItsOwnToken checks that a token is read once it is there, and that an event waits until then.
+func TestEachKafkaSinkGetsItsOwnToken(t *testing.T) {
+	got := make(chan string, 1)
+	url := functiontest.Serve(t, func(_ http.ResponseWriter, r *http.Request) { got <- r.Header.Get("Authorization") })
+	folder := t.TempDir()
+	p, err := kafkasink.New(url+"/orders/{topic}", filepath.Join(folder, "{topic}"))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, p.Close()) })
+	require.ErrorContains(t, p.Publish(t.Context(), confirmed(t, 1))[0].Err, "read the token for the KafkaSink of order.confirmed")
+
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "order.confirmed"), []byte("the-token-for-order-confirmed"), 0o600))
+	require.NoError(t, p.Publish(t.Context(), confirmed(t, 1))[0].Err)
+	assert.Equal(t, "Bearer the-token-for-order-confirmed", <-got)
 }
 
 func TestAttributesAreEncodedForTheirHeaders(t *testing.T) {
@@ -312,7 +328,7 @@ func TestAnAddressWithoutTopicIsRefused(t *testing.T) {
 	for name, template := range map[string]string{
 		"no topic": "http://sinks/orders", "no scheme": "sinks/{topic}", "no host": "http:///{topic}", "another scheme": "kafka://sinks/{topic}",
 	} {
-		_, err := kafkasink.New(template)
+		_, err := kafkasink.New(template, "")
 		assert.ErrorContains(t, err, "is not a URL with {topic} in it", name)
 	}
 }

@@ -27,8 +27,15 @@ type heldRow struct {
 	until time.Time // the next attempt of the earlier row
 }
 
-// claim locks the shards that no other relay has, and reads the first new rows of each: up to its share of the batch.
-func claim(ctx context.Context, q *messaging.Queries, shards []uint8) (claimed []uint8, pages [][]messaging.ListNewRow, err error) {
+// claim locks the shards that no other relay has, and reads the first new rows of each: up to its share of the batch, and none
+// if the relay takes only due rows.
+func (r Relay) claim(ctx context.Context, q *messaging.Queries, shards []uint8) (claimed []uint8, pages [][]messaging.ListNewRow, err error) {
+	if r.DueOnly {
+		if claimed, err = q.ClaimShards(ctx, shards); err != nil {
+			return nil, nil, fmt.Errorf("claim shards: %w", err)
+		}
+		return claimed, make([][]messaging.ListNewRow, len(claimed)), nil
+	}
 	if len(shards) == 1 {
 		mine, page, err := q.ClaimShard(ctx, messaging.ListNewParams{Shard: shards[0], Limit: batchSize})
 		if err != nil {

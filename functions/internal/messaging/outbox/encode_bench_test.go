@@ -15,7 +15,7 @@ import (
 func created(b *testing.B) event.Event {
 	b.Helper()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	e, err := events.New(events.OrderCreated{
+	e, err := events.New(events.OrderCreatedV1{
 		OrderID: "0195517b-5a00-7c3d-8e2f-1a2b3c4d5e6f", CustomerEmail: "alice@example.com", CreatedAt: at, TotalAmount: 3098,
 		Items: []events.Item{{SKU: "SKU-123", Quantity: 2, UnitPrice: 1299}, {SKU: "SKU-7", Quantity: 1, UnitPrice: 500}},
 	}, 1, at, events.Cause{CorrelationID: "c-1", CausationID: "k-2"})

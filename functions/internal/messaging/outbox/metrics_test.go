@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/messaging/outbox"
-	"example.com/orders/functions/internal/observe/metrics"
+	"example.com/orders/functions/internal/observe/exposition"
 	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/sql/schema"
 )
@@ -31,12 +31,13 @@ func TestRelayCountsItsBatches(t *testing.T) {
 		}
 		return o
 	}})
-	r.Metrics, r.Schema = metrics.New(), schema.Orders
+	counted := exposition.New()
+	r.Metrics, r.Schema = counted.Metrics, schema.Orders
 
 	_, err := r.Sweep(t.Context())
 
 	require.ErrorContains(t, err, "no answer")
-	require.NoError(t, testutil.GatherAndCompare(r.Metrics.Registry, strings.NewReader(`
+	require.NoError(t, testutil.GatherAndCompare(counted, strings.NewReader(`
 # HELP orders_relay_batches_total Batches of stored events that a relay has given to the broker.
 # TYPE orders_relay_batches_total counter
 orders_relay_batches_total{schema="orders"} 1

@@ -122,10 +122,14 @@ func Encode(emitted []event.Event, at time.Time) ([]messaging.InsertEventParams,
 }
 
 func aggregateType(source string) string {
-	if source == events.InventorySource {
+	switch source {
+	case events.InventorySource:
 		return "RESERVATION"
+	case events.PaymentsSource:
+		return "PAYMENT"
+	default:
+		return "ORDER"
 	}
-	return "ORDER"
 }
 
 // headers has the CloudEvents attributes of a stored event, except type and data, which have their own columns.

@@ -82,6 +82,8 @@ type Relay struct {
 	// Metrics counts the batches of Schema; it may be nil.
 	Metrics *metrics.Metrics
 	Schema  string
+	// DueOnly leaves the new rows to a connector, and publishes only those whose next attempt is due.
+	DueOnly bool
 }
 
 // Sweep publishes the due rows of the given shards, or of all, until none is due, and returns the number of acknowledged
@@ -157,7 +159,7 @@ func (r Relay) pass(ctx context.Context, shards []uint8) (p passed, err error) {
 	var outcomes []Outcome
 	err = transaction.Once(ctx, r.DB, func(ctx context.Context, tx *transaction.Tx) error {
 		q := messaging.New(tx)
-		claimed, pages, err := claim(ctx, q, shards)
+		claimed, pages, err := r.claim(ctx, q, shards)
 		if p.claimed = claimed; err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"example.com/orders/functions/internal/messaging/outbox"
 	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/sql/messaging"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/transaction"
 )
@@ -257,4 +259,25 @@ func TestRelaySendsRowsWhoseIdsCommitOutOfOrder(t *testing.T) {
 	assert.Equal(t, []string{names[1] + "#1", names[0] + "#1"}, b.ids())
 	assert.Equal(t, 1, mysqltest.Count(t, db, `SELECT COUNT(*) FROM outbox a JOIN outbox b ON a.id < b.id
 		WHERE a.aggregate_id = ? AND b.aggregate_id = ? AND a.status = 'SENT' AND b.status = 'SENT'`, names[0], names[1]))
+}
+
+func TestRelaysOfDifferentShardsClaimAllOfTheirs(t *testing.T) {
+	db := mysqltest.Open(t, schema.Orders)
+	var relays sync.WaitGroup
+	for _, shards := range [][]uint8{{0, 1, 2, 3}, {4, 5, 6, 7}} {
+		relays.Go(func() {
+			for range 500 {
+				if !assert.NoError(t, transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error {
+					claimed, err := messaging.New(tx).ClaimShards(ctx, shards)
+					if err == nil && len(claimed) != len(shards) {
+						return fmt.Errorf("of the shards %v, which no other relay claims, %v were claimed", shards, claimed)
+					}
+					return err
+				})) {
+					return
+				}
+			}
+		})
+	}
+	relays.Wait()
 }

@@ -15,8 +15,10 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/uuid"
 
+	"example.com/orders/functions/internal/observe/oneline"
 	"example.com/orders/functions/internal/web/direct"
 	"example.com/orders/functions/internal/web/httpbinding"
+	"example.com/orders/functions/internal/web/identity"
 )
 
 // Type is the type of the event that wakes a relay. Its data is {"shards":[…]}.
@@ -95,12 +97,14 @@ const (
 	underWay = 4
 )
 
-// HTTP returns a Deliver that posts pokes to the relay at address, an http or https URL. It returns nil early if the relay
-// does not answer within a second.
-func HTTP(address string) (Deliver, error) { return leaving(address, slow) }
+// HTTP returns a Deliver that posts pokes to the relay at address, an http or https URL, with a token unless it is nil. It
+// returns nil early if the relay does not answer within a second.
+func HTTP(address string, token *identity.Token) (Deliver, error) {
+	return leaving(address, token, slow)
+}
 
 // leaving returns a Deliver that posts pokes, and returns early if one is not answered within the time after.
-func leaving(address string, after time.Duration) (Deliver, error) {
+func leaving(address string, token *identity.Token, after time.Duration) (Deliver, error) {
 	if u, err := url.Parse(address); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("the relay's address %q is not a URL like http://publish-outbox-orders", address)
 	}
@@ -114,7 +118,7 @@ func leaving(address string, after time.Duration) (Deliver, error) {
 		}
 		answered := make(chan error, 1)
 		go func() {
-			answered <- post(ctx, client, address, e)
+			answered <- post(ctx, client, address, token, e)
 			<-places
 		}()
 		timer := time.NewTimer(after)
@@ -128,19 +132,20 @@ func leaving(address string, after time.Duration) (Deliver, error) {
 	}, nil
 }
 
-func post(ctx context.Context, client *http.Client, address string, e event.Event) error {
+func post(ctx context.Context, client *http.Client, address string, token *identity.Token, e event.Event) error {
 	request, err := httpbinding.NewRequest(ctx, address, e)
 	if err != nil {
 		return fmt.Errorf("build a poke: %w", err)
 	}
+	token.Authorize(request)
 	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("poke the relay: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16)) // so that the connection is reused
+	text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<16)) // all of it, so that the connection is reused
 	if response.StatusCode >= http.StatusMultipleChoices {
-		return fmt.Errorf("poke the relay at %s: it answers %s", address, response.Status)
+		return fmt.Errorf("poke the relay at %s: it answers %s: %s", address, response.Status, oneline.Of(string(text), 200))
 	}
 	return nil
 }

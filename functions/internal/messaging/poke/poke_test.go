@@ -104,7 +104,7 @@ func TestPokesTravelOverHTTPInBinaryMode(t *testing.T) {
 		}
 		w.WriteHeader(status)
 	})
-	deliver, err := poke.Leaving(address, time.Minute) // however slow the machine is
+	deliver, err := poke.Leaving(address, nil, time.Minute) // however slow the machine is
 	require.NoError(t, err)
 	e := event.New()
 	e.SetID("a%20b")
@@ -130,7 +130,7 @@ func TestAPokeThatIsNotAnsweredHoldsUpTheNextForASecondOnly(t *testing.T) {
 		got <- struct{}{}
 		<-letGo
 	})
-	deliver, err := poke.HTTP(address)
+	deliver, err := poke.HTTP(address, nil)
 	require.NoError(t, err)
 	e := event.New()
 	e.SetID("1")
@@ -155,7 +155,7 @@ func TestAPokeThatIsNotAnsweredHoldsUpTheNextForASecondOnly(t *testing.T) {
 
 func TestPokesGoPastTheProxy(t *testing.T) {
 	address := functiontest.Serve(t, func(http.ResponseWriter, *http.Request) {})
-	deliver, err := poke.HTTP(strings.Replace(address, "127.0.0.1", "0.0.0.0", 1))
+	deliver, err := poke.HTTP(strings.Replace(address, "127.0.0.1", "0.0.0.0", 1), nil)
 	require.NoError(t, err)
 	e := event.New()
 	e.SetID("1")
@@ -166,7 +166,7 @@ func TestPokesGoPastTheProxy(t *testing.T) {
 
 func TestAnAddressThatIsNoneIsRefused(t *testing.T) {
 	for name, address := range map[string]string{"no scheme": "publish-outbox", "no host": "http://", "another scheme": "ftp://host", "no URL": "http://a b"} {
-		_, err := poke.HTTP(address)
+		_, err := poke.HTTP(address, nil)
 		assert.ErrorContains(t, err, "is not a URL like", name)
 	}
 }

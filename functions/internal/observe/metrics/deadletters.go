@@ -1,10 +1,5 @@
 package metrics
 
-import (
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
-)
-
 // Consumer is a function that consumes a topic.
 type Consumer struct{ Topic, Function string }
 
@@ -15,12 +10,12 @@ func (m *Metrics) DeadLetters() map[Consumer]map[string]int {
 	if m == nil {
 		return counts
 	}
-	read(m.deadLetters, func(labels map[string]string, written *dto.Metric) {
+	m.deadLetters.Each(func(labels map[string]string, count float64) {
 		consumer := Consumer{labels["topic"], labels["consumer"]}
 		if counts[consumer] == nil {
 			counts[consumer] = map[string]int{}
 		}
-		counts[consumer][labels["reason"]] = int(written.GetCounter().GetValue())
+		counts[consumer][labels["reason"]] = int(count)
 	})
 	return counts
 }
@@ -31,8 +26,8 @@ func (m *Metrics) Lost() map[Consumer]int {
 	if m == nil {
 		return counts
 	}
-	read(m.lost, func(labels map[string]string, written *dto.Metric) {
-		counts[Consumer{labels["topic"], labels["consumer"]}] += int(written.GetCounter().GetValue())
+	m.lost.Each(func(labels map[string]string, count float64) {
+		counts[Consumer{labels["topic"], labels["consumer"]}] += int(count)
 	})
 	return counts
 }
@@ -49,28 +44,8 @@ func (m *Metrics) Steps() map[string]Step {
 	if m == nil {
 		return steps
 	}
-	read(m.steps, func(labels map[string]string, written *dto.Metric) {
-		steps[labels["function"]] = Step{written.GetHistogram().GetSampleCount(), written.GetHistogram().GetSampleSum()}
+	m.steps.Each(func(labels map[string]string, events uint64, seconds float64) {
+		steps[labels["function"]] = Step{events, seconds}
 	})
 	return steps
-}
-
-// read calls each with the labels and the value of each metric of a collector.
-func read(collector prometheus.Collector, each func(labels map[string]string, written *dto.Metric)) {
-	collected := make(chan prometheus.Metric)
-	go func() {
-		collector.Collect(collected)
-		close(collected)
-	}()
-	for metric := range collected {
-		var written dto.Metric
-		if err := metric.Write(&written); err != nil {
-			continue // it is always complete
-		}
-		labels := map[string]string{}
-		for _, label := range written.GetLabel() {
-			labels[label.GetName()] = label.GetValue()
-		}
-		each(labels, &written)
-	}
 }

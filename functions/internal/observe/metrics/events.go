@@ -16,11 +16,11 @@ func (m *Metrics) AddConsumer(topic, consumer string) {
 	if m == nil {
 		return
 	}
-	m.deadLetters.WithLabelValues(topic, consumer, Poison)
-	m.deadLetters.WithLabelValues(topic, consumer, Exhausted)
-	m.retries.WithLabelValues(topic, consumer)
-	m.cut.WithLabelValues(topic, consumer)
-	m.lost.WithLabelValues(topic, consumer)
+	m.deadLetters.Add(0, topic, consumer, Poison)
+	m.deadLetters.Add(0, topic, consumer, Exhausted)
+	m.retries.Add(0, topic, consumer)
+	m.cut.Add(0, topic, consumer)
+	m.lost.Add(0, topic, consumer)
 }
 
 // CountDeadLetter counts a dead letter of a consumer of a topic.
@@ -28,7 +28,7 @@ func (m *Metrics) CountDeadLetter(topic, consumer, reason string) {
 	if m == nil {
 		return
 	}
-	m.deadLetters.WithLabelValues(topic, consumer, reason).Inc()
+	m.deadLetters.Add(1, topic, consumer, reason)
 }
 
 // CountCutLetter counts a dead letter without a part of its record; CountDeadLetter counts it as well.
@@ -36,7 +36,7 @@ func (m *Metrics) CountCutLetter(topic, consumer string) {
 	if m == nil {
 		return
 	}
-	m.cut.WithLabelValues(topic, consumer).Inc()
+	m.cut.Add(1, topic, consumer)
 }
 
 // CountLost counts records that were removed from a topic before the consumer had handled them.
@@ -44,7 +44,7 @@ func (m *Metrics) CountLost(topic, consumer string, records int) {
 	if m == nil {
 		return
 	}
-	m.lost.WithLabelValues(topic, consumer).Add(float64(records))
+	m.lost.Add(float64(records), topic, consumer)
 }
 
 // CountRetry counts a delivery to a consumer after a failed one.
@@ -52,7 +52,7 @@ func (m *Metrics) CountRetry(topic, consumer string) {
 	if m == nil {
 		return
 	}
-	m.retries.WithLabelValues(topic, consumer).Inc()
+	m.retries.Add(1, topic, consumer)
 }
 
 // Outcome is the result of a function's handling of an event.
@@ -72,9 +72,9 @@ func (m *Metrics) AddFunction(function string) {
 		return
 	}
 	for _, o := range []Outcome{Handled, Duplicate, Retried, Poisoned} {
-		m.handled.WithLabelValues(function, string(o))
+		m.handled.Add(0, function, string(o))
 	}
-	m.steps.WithLabelValues(function)
+	m.steps.Create(function)
 }
 
 // CountEvent counts an event that a function handled, and the time it took.
@@ -82,6 +82,6 @@ func (m *Metrics) CountEvent(function string, o Outcome, took time.Duration) {
 	if m == nil {
 		return
 	}
-	m.handled.WithLabelValues(function, string(o)).Inc()
-	m.steps.WithLabelValues(function).Observe(took.Seconds())
+	m.handled.Add(1, function, string(o))
+	m.steps.Observe(took.Seconds(), function)
 }

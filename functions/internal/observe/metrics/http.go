@@ -18,17 +18,17 @@ func (m *Metrics) Requests(next http.Handler) http.Handler {
 	if m == nil {
 		return next
 	}
-	m.latency.WithLabelValues(http.MethodPost, "/api/orders")
-	m.requests.WithLabelValues(http.MethodPost, "/api/orders", "201")
+	m.latency.Create(http.MethodPost, "/api/orders")
+	m.requests.Add(0, http.MethodPost, "/api/orders", "201")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := httpsnoop.CaptureMetrics(next, w, r)
 		method, route := r.Method, Route(r)
 		if !slices.Contains(methods, method) {
 			method = "other"
 		}
-		m.requests.WithLabelValues(method, route, strconv.Itoa(answer.Code)).Inc()
+		m.requests.Add(1, method, route, strconv.Itoa(answer.Code))
 		if !strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream") {
-			m.latency.WithLabelValues(method, route).Observe(answer.Duration.Seconds())
+			m.latency.Observe(answer.Duration.Seconds(), method, route)
 		}
 	})
 }

@@ -13,11 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/observe/exposition"
 	"example.com/orders/functions/internal/observe/metrics"
 )
 
 // scrape reads the metrics like Prometheus.
-func scrape(t *testing.T, m *metrics.Metrics) string {
+func scrape(t *testing.T, m *exposition.Registry) string {
 	t.Helper()
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
@@ -28,7 +29,7 @@ func scrape(t *testing.T, m *metrics.Metrics) string {
 }
 
 func TestDeadLettersAreCountedByTopicConsumerAndReason(t *testing.T) {
-	m := metrics.New()
+	m := exposition.New()
 	m.AddConsumer("order.created", "reserve-stock")
 	m.CountDeadLetter("order.created", "reserve-stock", metrics.Poison)
 	m.CountDeadLetter("order.created", "reserve-stock", metrics.Poison)
@@ -43,7 +44,7 @@ func TestDeadLettersAreCountedByTopicConsumerAndReason(t *testing.T) {
 }
 
 func TestTwoMetricsShareNothing(t *testing.T) {
-	one, other := metrics.New(), metrics.New()
+	one, other := exposition.New(), exposition.New()
 	one.CountDeadLetter("order.created", "reserve-stock", metrics.Exhausted)
 	assert.NotContains(t, scrape(t, other), "orders_dead_letters_total")
 }
@@ -63,7 +64,7 @@ func TestMetricsMayBeNil(t *testing.T) {
 }
 
 func TestEventsAreCountedByFunctionAndOutcome(t *testing.T) {
-	m := metrics.New()
+	m := exposition.New()
 	m.AddFunction("reserve-stock")
 	m.AddConsumer("order.created", "reserve-stock")
 	m.CountEvent("reserve-stock", metrics.Handled, 20*time.Millisecond)
@@ -82,7 +83,7 @@ func TestEventsAreCountedByFunctionAndOutcome(t *testing.T) {
 }
 
 func TestABatchCountsAmountsAndLatenciesOfOrders(t *testing.T) {
-	m := metrics.New()
+	m := exposition.New()
 	m.AddRelay("orders")
 	id := uuid.Must(uuid.NewV7())
 	sec, nsec := id.Time().UnixTime()
@@ -118,7 +119,7 @@ func TestRequestsAreCountedByTheirRoute(t *testing.T) {
 	})
 	outer := http.NewServeMux()
 	outer.Handle("/api/", inner)
-	m := metrics.New()
+	m := exposition.New()
 	counted := m.Requests(outer)
 	for _, r := range []struct{ method, path string }{{"GET", "/api/orders/1"}, {"GET", "/api/orders/2"}, {"GET", "/api/events"}, {"BREW", "/tea"}} {
 		counted.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), r.method, r.path, nil))

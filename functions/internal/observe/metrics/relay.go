@@ -29,16 +29,16 @@ func (m *Metrics) AddRelay(schema string) {
 	if m == nil {
 		return
 	}
-	m.batches.WithLabelValues(schema)
+	m.batches.Add(0, schema)
 	for _, outcome := range []string{"sent", "refused", "unknown"} {
-		m.relayed.WithLabelValues(schema, outcome)
+		m.relayed.Add(0, schema, outcome)
 	}
-	m.relaying.WithLabelValues(schema)
+	m.relaying.Create(schema)
 	for _, fact := range events.Types() {
-		m.facts.WithLabelValues(fact)
+		m.facts.Add(0, fact)
 	}
 	for _, status := range statuses {
-		m.final.WithLabelValues(status)
+		m.final.Create(status)
 	}
 }
 
@@ -48,13 +48,13 @@ func (m *Metrics) CountBatch(schema string, b Batch, took time.Duration) {
 	if m == nil {
 		return
 	}
-	m.batches.WithLabelValues(schema).Inc()
-	m.relaying.WithLabelValues(schema).Observe(took.Seconds())
-	m.relayed.WithLabelValues(schema, "sent").Add(float64(len(b.Sent)))
-	m.relayed.WithLabelValues(schema, "refused").Add(float64(b.Refused))
-	m.relayed.WithLabelValues(schema, "unknown").Add(float64(b.Unknown))
+	m.batches.Add(1, schema)
+	m.relaying.Observe(took.Seconds(), schema)
+	m.relayed.Add(float64(len(b.Sent)), schema, "sent")
+	m.relayed.Add(float64(b.Refused), schema, "refused")
+	m.relayed.Add(float64(b.Unknown), schema, "unknown")
 	for _, e := range b.Sent {
-		m.facts.WithLabelValues(e.Type()).Inc()
+		m.facts.Add(1, e.Type())
 		if e.Type() == events.OrderConfirmedType {
 			if fact, err := events.Decode[events.OrderConfirmed](e); err == nil {
 				m.money.Add(float64(fact.TotalAmount))
@@ -62,7 +62,7 @@ func (m *Metrics) CountBatch(schema string, b Batch, took time.Duration) {
 		}
 		if status, ends := statuses[e.Type()]; ends {
 			if accepted, ok := acceptedAt(e.Subject()); ok {
-				m.final.WithLabelValues(status).Observe(max(0, e.Time().Sub(accepted).Seconds()))
+				m.final.Observe(max(0, e.Time().Sub(accepted).Seconds()), status)
 			}
 		}
 	}

@@ -31,7 +31,7 @@ const (
 func created(t *testing.T, traceparent string) event.Event {
 	t.Helper()
 	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
-	e, err := events.New(events.OrderCreated{
+	e, err := events.New(events.OrderCreatedV1{
 		OrderID: order, CustomerEmail: "a@example.com", Items: []events.Item{{SKU: "A", Quantity: 1, UnitPrice: 2}}, TotalAmount: 2, CreatedAt: at,
 	}, 1, at, events.Cause{CorrelationID: "flow", Traceparent: traceparent})
 	require.NoError(t, err)

@@ -1,10 +1,11 @@
 // Package audit checks the invariants of orders, stock and events: available + reserved is the sum of stock_log and never
 // below zero; orders hold exactly their lines while CONFIRMED, and nothing once FAILED or CANCELED; totals are the sums of
 // the lines; every accepted order has its facts and ends within the saga timeout; every SENT row is in Kafka; no record is
-// lost; nothing takes effect twice.
+// lost; nothing takes effect twice. With payments in the wiring: an order holds its money while it is CONFIRMED, and none
+// once it is FAILED or CANCELED; payment_log explains every amount, and the gateway's ledger agrees.
 //
-// It reads the database in one consistent snapshot, and the topics, and writes to neither. Its report has each invariant
-// with its numbers and breaches, and the dead letters and parked rows that explain differences.
+// It reads the database in one consistent snapshot, the topics beside it, and the ledger, and writes to none of them. Its
+// report has each invariant with its numbers and breaches, and the dead letters and parked rows that explain differences.
 package audit
 
 import (
@@ -18,7 +19,9 @@ import (
 	"github.com/IBM/sarama"
 
 	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/messaging/registry"
 	"example.com/orders/knative"
 	"example.com/orders/sql/operations"
 	"example.com/orders/sql/schema"
@@ -32,6 +35,8 @@ type Options struct {
 	// Wiring has the topics and consumer groups, whose names include TopicPrefix.
 	Wiring      *knative.Wiring
 	TopicPrefix string
+	// Ledger is that of the payment gateway; nil if it has none.
+	Ledger gateway.Ledger
 	// Grace is how long after its last change an order may still be in flight. An order with events that are not sent, or
 	// not handled by every consumer group, is in flight in any case; with the topics at hand it needs no grace.
 	Grace time.Duration
@@ -40,10 +45,13 @@ type Options struct {
 	// SentRetention is how long a sent outbox row is kept.
 	SentRetention time.Duration
 	Now           func() time.Time
+	// Avro reads the data of events in Avro; without it only their bytes are compared.
+	Avro *registry.Reader
 }
 
-// Configure reads the configuration of the functions: MYSQL_DSN, MYSQL_SCHEMA_PREFIX, KAFKA_BROKERS, KAFKA_TOPIC_PREFIX, and
-// SAGA_TIMEOUT and OUTBOX_RETENTION, which default to the values in the manifests.
+// Configure reads the configuration of the functions: MYSQL_DSN, MYSQL_SCHEMA_PREFIX, KAFKA_BROKERS, KAFKA_TOPIC_PREFIX,
+// HARNESS_OVERLAY, PAYMENT_GATEWAY with its address, the variables of registry.Open, and SAGA_TIMEOUT and OUTBOX_RETENTION,
+// which default to the values in the manifests.
 func Configure(config map[string]string, grace time.Duration) (o Options, err error) {
 	o = Options{TopicPrefix: config["KAFKA_TOPIC_PREFIX"], Grace: grace, Now: time.Now}
 	if grace < 0 {
@@ -57,16 +65,21 @@ func Configure(config map[string]string, grace time.Duration) (o Options, err er
 			return o, err
 		}
 	}
-	if o.Wiring, err = knative.Load(knative.Base()); err != nil {
+	if o.Wiring, err = knative.Configured(config); err != nil {
+		return o, err
+	}
+	if o.Wiring.HasPayments() {
+		if o.Ledger, err = gateway.OpenLedger(config); err != nil && !errors.Is(err, gateway.ErrNoLedger) {
+			return o, err
+		}
+	}
+	if o.Avro, err = registry.OpenReader(config); err != nil {
 		return o, err
 	}
 	if o.SagaTimeout, err = setting(config, o.Wiring, "SAGA_TIMEOUT", 15*time.Minute); err != nil {
 		return o, err
 	}
-	if o.SentRetention, err = setting(config, o.Wiring, "OUTBOX_RETENTION", 8*24*time.Hour); err != nil {
-		return o, err
-	}
-	o.Wiring, err = o.Wiring.WithTopicPrefix(o.TopicPrefix)
+	o.SentRetention, err = setting(config, o.Wiring, "OUTBOX_RETENTION", 8*24*time.Hour)
 	return o, err
 }
 
@@ -97,17 +110,22 @@ type auditor struct {
 	at       time.Time
 	snapshot *snapshot
 	hashes   hasher
-	records  *records        // nil without the topics
+	pays     bool // orders are paid
+	ledger   *ledger
+	topics   *loading        // nil without the topics
 	consumed map[place]int64 // the lowest offset that some consumer group of the topic has not handled
 	ahead    []kafka.Loss    // records that were removed from their topic before their consumer reached them
 
-	facts     map[string]map[uint64]emittedFacts // by source and hash of the order
-	outboxes  map[string]string                  // by source: the schema whose outbox has its facts
-	waiting   map[uint64]struct{}                // orders with events that are not sent, or not handled by every group
-	explained map[uint64]struct{}                // orders with events that wait for an operator
-	logged    map[string]int64                   // reserved units of each SKU, by reservation_log
+	facts     map[string]*factTable // by source
+	outboxes  map[string]string     // by source: the schema whose outbox has its facts
+	waiting   map[uint64]struct{}   // orders with events that are not sent, or not handled by every group
+	explained map[uint64]struct{}   // orders with rows of an outbox that wait for an operator
+	targets   []target              // where rows of the outboxes were sent to
+	deferred  []sentRow             // rows whose records were not read yet
+	logged    map[string]int64      // reserved units of each SKU, by reservation_log
 
 	stock, reserved, holdings, totals, emitted, ends, sent, lost, once *Invariant
+	money, logs, gateway                                               *Invariant
 	exceptions                                                         []Exception
 }
 
@@ -115,19 +133,25 @@ type auditor struct {
 func Run(ctx context.Context, o Options) (report *Report, err error) {
 	begin := time.Now()
 	a := &auditor{
-		o: o, at: o.Now(), hashes: hasher{maphash.MakeSeed()},
-		facts: map[string]map[uint64]emittedFacts{}, outboxes: map[string]string{}, waiting: map[uint64]struct{}{}, explained: map[uint64]struct{}{}, logged: map[string]int64{},
+		o: o, at: o.Now(), hashes: hasher{maphash.MakeSeed()}, pays: o.Wiring.HasPayments(), ledger: &ledger{from: o.Ledger},
+		facts: map[string]*factTable{}, outboxes: map[string]string{}, waiting: map[uint64]struct{}{}, explained: map[uint64]struct{}{}, logged: map[string]int64{},
 	}
 	all := a.invariants()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	if err := a.look(ctx); err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
 	defer func() {
+		cancel()
+		if a.topics != nil {
+			<-a.topics.ended
+		}
 		if closed := a.snapshot.end(ctx); closed != nil {
 			err = errors.Join(err, fmt.Errorf("audit: %w", closed))
 		}
 	}()
-	for _, check := range []func(context.Context) error{a.walkOutboxes, a.walkOrders, a.checkStock, a.checkKeys, a.checkLost} {
+	for _, check := range []func(context.Context) error{a.walkOutboxes, a.walkOrders, a.checkStock, a.checkKeys, a.checkLost, a.checkTopics} {
 		if err := check(ctx); err != nil {
 			return nil, fmt.Errorf("audit: %w", err)
 		}
@@ -148,11 +172,19 @@ func (a *auditor) invariants() []*Invariant {
 	a.sent = invariant(Sent, "every SENT event is in Kafka, where its row says")
 	a.lost = invariant(Lost, "no record was removed from a topic before its consumers had handled it")
 	a.once = invariant(Once, "no event, reservation, release, notification or request takes effect twice")
-	return []*Invariant{a.stock, a.reserved, a.holdings, a.totals, a.emitted, a.ends, a.sent, a.lost, a.once}
+	all := []*Invariant{a.stock, a.reserved, a.holdings, a.totals, a.emitted, a.ends, a.sent, a.lost, a.once}
+	if a.pays {
+		a.money = invariant(Money, "the money of a CONFIRMED order is held, of a FAILED or CANCELED one nothing")
+		a.logs = invariant(PaymentLog, "a payment is of its order's total, and holds the sum of its payment_log")
+		a.gateway = invariant(Gateway, "the payment gateway's ledger holds of each order what its payment says")
+		all = append(all, a.money, a.logs, a.gateway)
+	}
+	return all
 }
 
-// look takes the snapshot and reads the topics. The snapshot contains the effects of everything that a consumer group
-// committed before it; the topics, read afterwards, contain everything that is sent in the snapshot.
+// look takes the snapshot and begins to read the topics, which goes on beside the walk through the tables. The snapshot contains
+// the effects of everything that a consumer group committed before it; the topics, whose ends are asked for afterwards, contain
+// everything that is sent in the snapshot.
 func (a *auditor) look(ctx context.Context) (err error) {
 	if len(a.o.Brokers) == 0 {
 		a.sent.Skipped = "the topics were not read"
@@ -163,26 +195,20 @@ func (a *auditor) look(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = reader.Close() }() // only read, so nothing is lost
 	if a.consumed, a.ahead, err = consumed(reader, a.o.Wiring.Sources); err != nil {
-		return err
+		return errors.Join(err, reader.Close())
 	}
 	if a.snapshot, err = take(ctx, a.o.Server); err != nil {
-		return err
+		return errors.Join(err, reader.Close())
 	}
-	a.records, err = a.readTopics(ctx, reader)
-	if err != nil {
-		return errors.Join(err, a.snapshot.end(ctx))
-	}
-	a.records.compare(a.once)
-	a.exceptions = a.records.exceptions()
-	for order := range a.records.set {
-		a.explained[order] = struct{}{}
+	if a.topics, err = a.readTopics(ctx, reader); err != nil {
+		return errors.Join(err, reader.Close(), a.snapshot.end(ctx))
 	}
 	return nil
 }
 
-func (a *auditor) readTopics(ctx context.Context, reader *kafka.Reader) (*records, error) {
+// readTopics begins to read the topics; then the reader is closed.
+func (a *auditor) readTopics(ctx context.Context, reader *kafka.Reader) (*loading, error) {
 	names := make([]string, len(a.o.Wiring.Topics))
 	for i, topic := range a.o.Wiring.Topics {
 		names[i] = topic.Name
@@ -195,9 +221,29 @@ func (a *auditor) readTopics(ctx context.Context, reader *kafka.Reader) (*record
 	if err != nil {
 		return nil, err
 	}
-	return load(ctx, reader, a.hashes, all, replayed, func(topic string) bool {
-		return slices.ContainsFunc(a.o.Wiring.Sources, func(s knative.KafkaSource) bool { return s.Delivery.DeadLetter == topic })
-	})
+	l := &loading{ended: make(chan struct{})}
+	go func() {
+		defer close(l.ended)
+		defer func() { _ = reader.Close() }() // only read, so nothing is lost
+		l.records, l.err = load(ctx, reader, a.o.Avro, a.hashes, all, replayed, func(topic string) bool {
+			return slices.ContainsFunc(a.o.Wiring.Sources, func(s knative.KafkaSource) bool { return s.Delivery.DeadLetter == topic })
+		})
+	}()
+	return l, nil
+}
+
+// checkTopics waits until the topics are read, and checks what needs all of them.
+func (a *auditor) checkTopics(ctx context.Context) error {
+	if a.topics == nil {
+		return nil
+	}
+	records := a.topics.wait()
+	if a.topics.err != nil {
+		return a.topics.err
+	}
+	records.compare(a.once)
+	a.exceptions = append(records.exceptions(), a.exceptions...)
+	return a.checkDeferred(ctx, records)
 }
 
 // replayedPage is the number of replays in one query.
@@ -259,7 +305,12 @@ func consumed(reader *kafka.Reader, sources []knative.KafkaSource) (lowest map[p
 
 // differ records a difference of an order: a breach, unless an exception or a change in flight explains it.
 func (a *auditor) differ(i *Invariant, order, format string, args ...any) {
-	if _, ok := a.explained[a.hashes.of(order)]; ok {
+	hash := a.hashes.of(order)
+	_, explained := a.explained[hash]
+	if !explained && a.topics != nil {
+		_, explained = a.topics.wait().set[hash]
+	}
+	if explained {
 		i.explain(format, args...)
 		return
 	}

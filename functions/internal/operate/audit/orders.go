@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/notifications"
 	"example.com/orders/sql/orders"
@@ -14,7 +15,7 @@ import (
 )
 
 // orderPage is the number of orders in one query, with everything that belongs to them.
-const orderPage = 1000
+const orderPage = 2000
 
 // lastID is above all order ids.
 const lastID = "~"
@@ -27,6 +28,8 @@ type view struct {
 	reservation *inventory.ListReservationsBetweenRow
 	lines       []line
 	notified    []notifications.ListNotificationsBetweenRow
+	paid        paid
+	holding     *gateway.Holding // nil if the gateway's ledger does not have the order
 }
 
 // line is what an order wants and holds of one SKU.
@@ -50,6 +53,9 @@ func (v *view) line(sku string) *line {
 type views struct {
 	list []*view
 	byID map[string]*view
+	last string // the last id of the range
+	// The rows of the range beside the orders.
+	notifications, paymentLog int
 }
 
 func (p *views) of(id string) *view {
@@ -64,27 +70,47 @@ func (p *views) of(id string) *view {
 
 // walkOrders checks every order against all services, range by range of the ids.
 func (a *auditor) walkOrders(ctx context.Context) error {
+	if err := readAhead(ctx, a.readViews, func(page *views) error {
+		if err := a.checkLedger(ctx, page, page.last); err != nil {
+			return err
+		}
+		a.once.count("notifications", page.notifications)
+		if a.pays {
+			a.logs.count("log rows", page.paymentLog)
+		}
+		for _, v := range page.list {
+			a.checkOrder(v)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for source, table := range a.facts {
+		for unknown := range table.left() {
+			a.emitted.breach("row %d in the outbox of %s is about an order that the schema does not have", unknown.row, a.outboxes[source])
+		}
+	}
+	return nil
+}
+
+// readViews yields the orders of all services, range by range.
+func (a *auditor) readViews(ctx context.Context, yield func(*views) error) error {
 	for after := ""; after != lastID; {
 		page := &views{byID: make(map[string]*view, orderPage)}
 		last, err := a.readOrders(ctx, page, after)
 		if err != nil {
 			return err
 		}
-		if err := a.readReservations(ctx, page, after, last); err != nil {
-			return err
+		page.last = last
+		for _, read := range []func(context.Context, *views, string, string) error{a.readReservations, a.readNotifications, a.readPayments} {
+			if err := read(ctx, page, after, last); err != nil {
+				return err
+			}
 		}
-		if err := a.readNotifications(ctx, page, after, last); err != nil {
+		if err := yield(page); err != nil {
 			return err
-		}
-		for _, v := range page.list {
-			a.checkOrder(v)
 		}
 		after = last
-	}
-	for source, left := range a.facts {
-		for _, unknown := range left {
-			a.emitted.breach("row %d in the outbox of %s is about an order that the schema does not have", unknown.row, a.outboxes[source])
-		}
 	}
 	return nil
 }
@@ -162,13 +188,14 @@ func (a *auditor) readNotifications(ctx context.Context, page *views, after, las
 		v := page.of(row.OrderID)
 		v.notified = append(v.notified, row)
 	}
-	a.once.count("notifications", len(rows))
+	page.notifications = len(rows)
 	return nil
 }
 
 func (a *auditor) checkOrder(v *view) {
 	a.checkHoldings(v)
 	a.checkEffects(v)
+	a.checkPayment(v)
 	if r := v.reservation; r != nil {
 		a.checkFacts(events.InventorySource, v.id, r.Version, r.CreatedAt, r.UpdatedAt)
 	}
@@ -184,7 +211,7 @@ func (a *auditor) checkOrder(v *view) {
 	a.checkFacts(events.OrdersSource, v.id, o.Version, o.CreatedAt, o.UpdatedAt)
 	for source, left := range a.facts {
 		if !slices.Contains(counted, source) {
-			delete(left, a.hashes.of(v.id)) // it is about an order, and no number of them is due
+			left.take(a.hashes.of(v.id)) // it is about an order, and no number of them is due
 		}
 	}
 	if o.Status != orders.OrdersStatusPENDING {
@@ -255,8 +282,8 @@ func (a *auditor) checkEffects(v *view) {
 	}
 	versions := map[int]int{}
 	for _, n := range v.notified {
-		// A duplicate under another id is suppressed by the order's version.
-		if n.Status == notifications.NotificationsStatusSUPPRESSED {
+		// A duplicate under another id is suppressed by the order's version, and the limit sends nothing.
+		if n.Status == notifications.NotificationsStatusSUPPRESSED || n.Status == notifications.NotificationsStatusLIMITED {
 			continue
 		}
 		if versions[n.OrderVersion]++; versions[n.OrderVersion] == 2 {
@@ -268,9 +295,7 @@ func (a *auditor) checkEffects(v *view) {
 // checkFacts compares the facts that a source has emitted about an order with its version. created and updated are the times
 // of the first and the last fact.
 func (a *auditor) checkFacts(source, order string, version int, created, updated time.Time) {
-	key := a.hashes.of(order)
-	mask := a.facts[source][key].mask
-	delete(a.facts[source], key) // the remaining ones belong to no order
+	mask := a.facts[source].take(a.hashes.of(order)) // the remaining ones belong to no order
 	if version > maxFact {
 		a.emitted.breach("order %s is at version %d of %s", order, version, source)
 		return
@@ -287,7 +312,7 @@ func (a *auditor) checkFacts(source, order string, version int, created, updated
 		switch {
 		case at.Before(purgedBefore):
 			a.emitted.count("purged", 1)
-		case a.records != nil && a.records.has(source, fmt.Sprintf("%s#%d", order, n)):
+		case a.topics != nil && a.topics.wait().has(source, fmt.Sprintf("%s#%d", order, n)):
 			a.emitted.count("purged, still in a topic", 1)
 		default:
 			a.differ(a.emitted, order, "order %s is at version %d of %s and its fact %d is neither in the outbox nor in a topic", order, version, source, n)

@@ -14,17 +14,11 @@ import (
 // eventPage is the number of outbox rows in one query.
 const eventPage = 5000
 
-// emittedFacts records which facts of an order have outbox rows: bit n for the fact n.
-type emittedFacts struct {
-	mask uint32
-	row  int64 // one of the rows, to name it in a breach
-}
-
-// maxFact is more than any order has: it is confirmed or failed, and perhaps canceled.
+// maxFact is more than any order has: it is confirmed or failed, and perhaps canceled; its money is held, and returned.
 const maxFact = 31
 
 // counted are the sources whose facts about an order are counted, in a row of the schema of the same name.
-var counted = []string{events.OrdersSource, events.InventorySource}
+var counted = []string{events.OrdersSource, events.InventorySource, events.PaymentsSource}
 
 // sourceOf is the source of a schema's own events.
 func sourceOf(schema string) string { return "/" + schema }
@@ -36,46 +30,74 @@ func belongs(schema, source, eventType string) bool {
 	return source == sourceOf(schema) || source == "/"+family && !slices.Contains(counted, source)
 }
 
+// outboxRows is a page of the rows of an outbox.
+type outboxRows struct {
+	schema string
+	rows   []messaging.WalkEventsRow
+}
+
 // walkOutboxes records the emitted facts and checks the sent ones.
 func (a *auditor) walkOutboxes(ctx context.Context) error {
+	exceptions := map[string][]*Exception{}
+	for _, name := range a.o.Wiring.Outboxes() {
+		exceptions[name] = []*Exception{{Kind: Parked, Where: name}, {Kind: Discarded, Where: name}}
+	}
+	if err := readAhead(ctx, a.readOutboxes, func(page outboxRows) error {
+		for _, row := range page.rows {
+			a.checkRow(page.schema, row, exceptions[page.schema][0], exceptions[page.schema][1])
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, name := range a.o.Wiring.Outboxes() {
+		for _, e := range exceptions[name] {
+			if e.Count > 0 {
+				a.exceptions = append(a.exceptions, *e)
+			}
+		}
+	}
+	return nil
+}
+
+// readOutboxes yields the rows of all outboxes.
+func (a *auditor) readOutboxes(ctx context.Context, yield func(outboxRows) error) error {
 	for _, name := range a.o.Wiring.Outboxes() {
 		if err := a.snapshot.use(ctx, name); err != nil {
 			return err
 		}
-		parked := Exception{Kind: Parked, Where: name}
-		discarded := Exception{Kind: Discarded, Where: name}
 		q := messaging.New(a.snapshot.conn)
 		for after := int64(0); ; {
 			rows, err := q.WalkEvents(ctx, messaging.WalkEventsParams{ID: after, Limit: eventPage})
 			if err != nil {
 				return fmt.Errorf("walk through the outbox of %s: %w", name, err)
 			}
-			for _, row := range rows {
-				after = row.ID
-				id, source := a.fact(name, row)
-				switch {
-				case row.Status == messaging.OutboxStatusSENT:
-					a.checkSent(name, source, id, row)
-				case row.Status == messaging.OutboxStatusDISCARDED:
-					a.except(&discarded, row)
-				case row.Status == messaging.OutboxStatusERROR && row.NextAttemptAt == nil:
-					a.except(&parked, row)
-				default:
-					a.emitted.count("rows to be sent", 1)
-					a.waiting[a.hashes.of(row.AggregateID)] = struct{}{}
-				}
+			if err := yield(outboxRows{name, rows}); err != nil {
+				return err
 			}
 			if len(rows) < eventPage {
 				break
 			}
-		}
-		for _, e := range []Exception{parked, discarded} {
-			if e.Count > 0 {
-				a.exceptions = append(a.exceptions, e)
-			}
+			after = rows[len(rows)-1].ID
 		}
 	}
 	return nil
+}
+
+func (a *auditor) checkRow(name string, row messaging.WalkEventsRow, parked, discarded *Exception) {
+	order := a.hashes.of(row.AggregateID)
+	id, source := a.fact(name, order, row)
+	switch {
+	case row.Status == messaging.OutboxStatusSENT:
+		a.checkSent(name, source, id, order, row)
+	case row.Status == messaging.OutboxStatusDISCARDED:
+		a.except(discarded, row)
+	case row.Status == messaging.OutboxStatusERROR && row.NextAttemptAt == nil:
+		a.except(parked, row)
+	default:
+		a.emitted.count("rows to be sent", 1)
+		a.waiting[order] = struct{}{}
+	}
 }
 
 func (a *auditor) except(e *Exception, row messaging.WalkEventsRow) {
@@ -90,8 +112,9 @@ func (a *auditor) except(e *Exception, row messaging.WalkEventsRow) {
 	}
 }
 
-// fact records the fact of a row and returns the event's id and source, empty when the row has no such attributes.
-func (a *auditor) fact(name string, row messaging.WalkEventsRow) (id, source string) {
+// fact records the fact of a row about an order, given by its hash, and returns the event's id and source, empty when the row
+// has no such attributes.
+func (a *auditor) fact(name string, hash uint64, row messaging.WalkEventsRow) (id, source string) {
 	a.emitted.count("rows", 1)
 	id, source = identity(row.Headers)
 	order, n, err := events.ParseID(id)
@@ -99,15 +122,15 @@ func (a *auditor) fact(name string, row messaging.WalkEventsRow) (id, source str
 		a.emitted.breach("row %d in the outbox of %s is not a fact about order %s: its event is %q of %q", row.ID, name, row.AggregateID, id, source)
 		return id, source
 	}
-	key := a.hashes.of(order)
 	if a.facts[source] == nil {
-		a.facts[source], a.outboxes[source] = map[uint64]emittedFacts{}, name
+		a.facts[source], a.outboxes[source] = &factTable{}, name
 	}
-	known := a.facts[source][key]
+	known := a.facts[source].of(hash)
 	if known.mask&(1<<n) != 0 {
 		a.once.breach("event %s of %s is in the outbox twice, again as row %d", id, source, row.ID)
 	}
-	a.facts[source][key] = emittedFacts{known.mask | 1<<n, row.ID}
+	known.mask |= 1 << n
+	known.row = row.ID
 	return id, source
 }
 
@@ -126,37 +149,4 @@ func identity(headers string) (id, source string) {
 		return "", ""
 	}
 	return parsed.ID, parsed.Source
-}
-
-// checkSent looks up a sent event in its topic.
-func (a *auditor) checkSent(name, source, id string, row messaging.WalkEventsRow) {
-	if a.records == nil {
-		return
-	}
-	a.sent.count("sent", 1)
-	if row.KafkaPartition == nil || row.KafkaOffset == nil {
-		a.sent.breach("row %d in the outbox of %s is SENT without a position", row.ID, name)
-		return
-	}
-	if *row.KafkaOffset < 0 {
-		// A KafkaSink acknowledges without the position: see package kafkasink.
-		a.sent.count("sent through a KafkaSink, place unknown", 1)
-		return
-	}
-	at, offset := place{a.o.TopicPrefix + row.Type, int32(*row.KafkaPartition)}, *row.KafkaOffset
-	p := a.records.parts[at]
-	where := fmt.Sprintf("row %d in the outbox of %s is SENT to %s/%d/%d", row.ID, name, at.topic, at.partition, offset)
-	switch {
-	case p == nil:
-		a.sent.breach("%s: no such partition", where)
-	case offset < p.span.From:
-		a.sent.count("past the topic's retention", 1)
-	case offset >= p.span.To:
-		a.sent.breach("%s: the partition ends at %d", where, p.span.To)
-	case p.events[offset-p.span.From].id != a.hashes.of(source, id):
-		a.sent.breach("%s: event %s of %s is not there", where, id, source)
-	}
-	if next, ok := a.consumed[at]; ok && offset >= next {
-		a.waiting[a.hashes.of(row.AggregateID)] = struct{}{}
-	}
 }

@@ -11,8 +11,10 @@ import (
 	"sync"
 
 	"github.com/IBM/sarama"
+	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/messaging/registry"
 )
 
 // place is a partition of a topic.
@@ -25,6 +27,7 @@ type place struct {
 type records struct {
 	hashes hasher
 	parts  map[place]*part
+	list   []*part
 	sorted []entry // by id
 
 	replayed map[uint64]struct{} // dead letters that their consumers have handled after all
@@ -35,6 +38,19 @@ type records struct {
 	settled int                 // replayed dead letters
 	set     map[uint64]struct{} // hashes of the orders with other dead letters
 	foreign int                 // records that are not CloudEvents in binary mode
+}
+
+// loading is the reading of the topics.
+type loading struct {
+	ended   chan struct{}
+	records *records // once it has ended
+	err     error
+}
+
+// wait returns the records when all are read. If they cannot be, it has some of them, and the audit fails in the end.
+func (l *loading) wait() *records {
+	<-l.ended
+	return l.records
 }
 
 // letter identifies the dead letters of a consumer in a topic.
@@ -91,8 +107,8 @@ func (h hasher) replay(topic string, partition int32, offset int64, consumer, so
 	return h.of(topic, strconv.Itoa(int(partition)), strconv.FormatInt(offset, 10), consumer, source, id)
 }
 
-// load reads all spans in parallel.
-func load(ctx context.Context, reader *kafka.Reader, hashes hasher, all []kafka.Span, replayed map[uint64]struct{}, isDeadLetters func(topic string) bool) (*records, error) {
+// load reads all spans in parallel, and sorts their records.
+func load(ctx context.Context, reader *kafka.Reader, avro *registry.Reader, hashes hasher, all []kafka.Span, replayed map[uint64]struct{}, isDeadLetters func(topic string) bool) (*records, error) {
 	r := &records{
 		hashes: hashes, parts: make(map[place]*part, len(all)), replayed: replayed,
 		letters: map[letter][]string{}, counts: map[letter]int{}, set: map[uint64]struct{}{},
@@ -104,18 +120,19 @@ func load(ctx context.Context, reader *kafka.Reader, hashes hasher, all []kafka.
 		r.parts[place{span.Topic, span.Partition}] = p
 		reading.Go(func() {
 			errs[i] = reader.Read(ctx, span, func(m *sarama.ConsumerMessage) error {
-				r.add(p, m)
-				return nil
+				return r.add(ctx, avro, p, m)
 			})
 		})
 	}
 	reading.Wait()
+	r.sort()
 	return r, errors.Join(errs...)
 }
 
-// add records what is needed of a record. The parts are read in parallel, each by one goroutine.
-func (r *records) add(p *part, m *sarama.ConsumerMessage) {
-	var id, source, kind, subject, at, consumer string
+// add records what is needed of a record. The parts are read in parallel, each by one goroutine. It fails if it needs the
+// schema registry, and that gives no answer.
+func (r *records) add(ctx context.Context, avro *registry.Reader, p *part, m *sarama.ConsumerMessage) error {
+	var id, source, kind, subject, at, consumer, contentType string
 	cut := false
 	for _, h := range m.Headers {
 		switch string(h.Key) {
@@ -129,6 +146,8 @@ func (r *records) add(p *part, m *sarama.ConsumerMessage) {
 			subject = string(h.Value)
 		case "ce_time":
 			at = string(h.Value)
+		case "content-type":
+			contentType = string(h.Value)
 		case kafka.HeaderConsumer:
 			consumer = string(h.Value)
 		case kafka.HeaderCut:
@@ -142,12 +161,34 @@ func (r *records) add(p *part, m *sarama.ConsumerMessage) {
 		r.foreign++
 		r.mu.Unlock()
 	case !cut: // the rest of a cut record differs from its event
-		p.events[m.Offset-p.span.From] = record{r.hashes.of(source, id), r.hashes.of(kind, subject, at, string(m.Value))}
+		data, err := inJSON(ctx, avro, kind, contentType, m.Value)
+		if err != nil {
+			return fmt.Errorf("read %s/%d/%d: %w", m.Topic, m.Partition, m.Offset, err)
+		}
+		p.events[m.Offset-p.span.From] = record{r.hashes.of(source, id), r.hashes.of(kind, subject, at, string(data))}
 	}
 	if p.deadLetter {
 		_, replayed := r.replayed[r.hashes.replay(m.Topic, m.Partition, m.Offset, consumer, source, id)]
 		r.setAside(m, consumer, id, cmp.Or(subject, string(m.Key)), replayed)
 	}
+	return nil
+}
+
+// inJSON returns the data of an event as JSON, since an event may be in one record as JSON and in another one in Avro: it was
+// sent again, and the relay has changed its format meanwhile. What no schema reads is returned as it is.
+func inJSON(ctx context.Context, avro *registry.Reader, eventType, contentType string, value []byte) ([]byte, error) {
+	if contentType != registry.MediaType || avro == nil {
+		return value, nil
+	}
+	e := event.New()
+	e.SetType(eventType)
+	e.SetDataContentType(contentType)
+	e.DataEncoded = value
+	e, err := avro.JSON(ctx, e)
+	if errors.Is(err, registry.ErrAway) {
+		return nil, err
+	}
+	return e.Data(), nil
 }
 
 // setAside lists a dead letter as an exception, unless it was replayed.
@@ -166,16 +207,15 @@ func (r *records) setAside(m *sarama.ConsumerMessage, consumer, id, order string
 	}
 }
 
-// compare checks that an event is the same in all its records, including dead letters.
-func (r *records) compare(once *Invariant) {
-	var list []*part
+// sort puts the records in order of their ids, and those of one id in order of their places.
+func (r *records) sort() {
 	n := 0
 	for _, p := range r.parts {
-		list = append(list, p)
+		r.list = append(r.list, p)
 		n += len(p.events)
 	}
 	r.sorted = make([]entry, 0, n)
-	for in, p := range list {
+	for in, p := range r.list {
 		for i, e := range p.events {
 			if e.id != 0 {
 				r.sorted = append(r.sorted, entry{e, int32(in), p.span.From + int64(i)})
@@ -183,11 +223,18 @@ func (r *records) compare(once *Invariant) {
 		}
 	}
 	slices.SortFunc(r.sorted, func(a, b entry) int {
-		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(list[a.in].span.Topic, list[b.in].span.Topic),
-			cmp.Compare(list[a.in].span.Partition, list[b.in].span.Partition), cmp.Compare(a.offset, b.offset))
+		if a.id != b.id {
+			return cmp.Compare(a.id, b.id)
+		}
+		return cmp.Or(cmp.Compare(r.list[a.in].span.Topic, r.list[b.in].span.Topic),
+			cmp.Compare(r.list[a.in].span.Partition, r.list[b.in].span.Partition), cmp.Compare(a.offset, b.offset))
 	})
+}
+
+// compare checks that an event is the same in all its records, including dead letters.
+func (r *records) compare(once *Invariant) {
 	name := func(e entry) string {
-		span := list[e.in].span
+		span := r.list[e.in].span
 		return fmt.Sprintf("%s/%d/%d", span.Topic, span.Partition, e.offset)
 	}
 	for first := 0; first < len(r.sorted); {
@@ -195,7 +242,7 @@ func (r *records) compare(once *Invariant) {
 		for ; next < len(r.sorted) && r.sorted[next].id == r.sorted[first].id; next++ {
 			if r.sorted[next].content != r.sorted[first].content {
 				once.breach("the records %s and %s have one source and id, and differ", name(r.sorted[first]), name(r.sorted[next]))
-			} else if !list[r.sorted[next].in].deadLetter && !list[r.sorted[first].in].deadLetter {
+			} else if !r.list[r.sorted[next].in].deadLetter && !r.list[r.sorted[first].in].deadLetter {
 				once.count("duplicate records", 1)
 			}
 		}
@@ -206,7 +253,7 @@ func (r *records) compare(once *Invariant) {
 	once.count("replayed dead letters", r.settled)
 }
 
-// has returns whether an event is in any topic. compare must have run before.
+// has returns whether an event is in any topic.
 func (r *records) has(source, id string) bool {
 	_, found := slices.BinarySearchFunc(r.sorted, r.hashes.of(source, id), func(e entry, id uint64) int { return cmp.Compare(e.id, id) })
 	return found

@@ -20,6 +20,10 @@ const (
 	Sent     = "sent"
 	Lost     = "lost"
 	Once     = "once"
+	// With payments.
+	Money      = "money"
+	PaymentLog = "payments"
+	Gateway    = "gateway"
 )
 
 // Report is the result of an audit.

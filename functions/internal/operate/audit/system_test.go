@@ -49,8 +49,13 @@ type system struct {
 // newTopics creates topics that a test's systems share.
 func newTopics(t *testing.T) kafkatest.Cluster {
 	t.Helper()
+	return newTopicsOf(t, knative.BaseName)
+}
+
+func newTopicsOf(t *testing.T, overlay string) kafkatest.Cluster {
+	t.Helper()
 	c := kafkatest.Start(t)
-	o, err := audit.Configure(map[string]string{"MYSQL_DSN": "not@tcp(needed)/", "KAFKA_TOPIC_PREFIX": c.Prefix}, 0)
+	o, err := audit.Configure(map[string]string{"MYSQL_DSN": "not@tcp(needed)/", "KAFKA_TOPIC_PREFIX": c.Prefix, knative.OverlayVariable: overlay}, 0)
 	require.NoError(t, err)
 	require.NoError(t, kafka.EnsureTopics(t.Context(), c.Brokers, o.Wiring.Topics))
 	return c
@@ -59,9 +64,15 @@ func newTopics(t *testing.T) kafkatest.Cluster {
 // start starts a system with 10 units of each of two SKUs.
 func start(t *testing.T, c kafkatest.Cluster) *system {
 	t.Helper()
+	return startOverlay(t, c, knative.BaseName)
+}
+
+func startOverlay(t *testing.T, c kafkatest.Cluster, overlay string) *system {
+	t.Helper()
 	server := mysqltest.Server(t)
 	config := mysqltest.Config(server)
 	config["KAFKA_BROKERS"], config["KAFKA_TOPIC_PREFIX"] = strings.Join(c.Brokers, ","), c.Prefix
+	config[knative.OverlayVariable] = overlay
 	s := &system{
 		TB: t,
 		db: map[string]*sql.DB{}, create: createorder.New(), cancel: cancelorder.New(),
@@ -100,11 +111,17 @@ func start(t *testing.T, c kafkatest.Cluster) *system {
 // order places an order of so many units of SKU-1, on two lines, and one of SKU-2.
 func (s *system) order(units int64) (id string) {
 	s.Helper()
+	return s.priced(units, 100)
+}
+
+// priced is order with a price of the units on the first line.
+func (s *system) priced(units, price int64) (id string) {
+	s.Helper()
 	s.keys++
 	accepted, err := s.create.Create(s.Context(), createorder.Command{
 		KeyHash: slices.Concat(make([]byte, 31), []byte{byte(s.keys)}),
 		Order: events.CreateOrder{CustomerEmail: "alice@example.com", Items: []events.Item{
-			{SKU: "SKU-1", Quantity: units - 1, UnitPrice: 100}, {SKU: "SKU-2", Quantity: 1, UnitPrice: 7}, {SKU: "SKU-1", Quantity: 1, UnitPrice: 90},
+			{SKU: "SKU-1", Quantity: units - 1, UnitPrice: price}, {SKU: "SKU-2", Quantity: 1, UnitPrice: 7}, {SKU: "SKU-1", Quantity: 1, UnitPrice: 90},
 		}},
 	})
 	require.NoError(s, err)
@@ -135,7 +152,7 @@ func (*system) Close() error { return nil }
 func (s *system) relay() bool {
 	s.Helper()
 	total := 0
-	for _, name := range []string{schema.Orders, schema.Inventory} {
+	for _, name := range s.options.Wiring.Outboxes() {
 		n, err := outbox.Relay{DB: s.db[name], Publisher: s, Now: time.Now}.Sweep(s.Context())
 		require.NoError(s, err)
 		total += n

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"example.com/orders/functions/internal/messaging/capture"
 	"example.com/orders/functions/internal/messaging/outbox"
 	"example.com/orders/functions/internal/observe/oneline"
 	"example.com/orders/sql/messaging"
@@ -202,6 +203,17 @@ func (o Operator) Purge(ctx context.Context, before time.Time) (int64, error) {
 	return deleted, o.end(ctx, recorded, fmt.Sprintf("%d rows deleted", deleted), err)
 }
 
+// Resend makes the rows due again that were stored since a time and whose event has no record in its topic, and returns their
+// number.
+func (o Operator) Resend(ctx context.Context, topics *capture.Follower, since time.Time, missing []capture.Missing) (int, error) {
+	recorded, err := o.begin(ctx, operations.OutboxActionsActionREQUEUE, nil, "without a record since "+since.UTC().Format(time.RFC3339))
+	if err != nil {
+		return 0, err
+	}
+	n, err := topics.Resend(ctx, missing)
+	return n, o.end(ctx, recorded, fmt.Sprintf("%d rows are due again", n), err)
+}
+
 // CountSent returns the number of rows that were sent before a time.
 func (o Operator) CountSent(ctx context.Context, before time.Time) (int64, error) {
 	n, err := messaging.New(o.DB).CountSentBefore(ctx, &before)
@@ -223,7 +235,7 @@ func Outcome(a operations.OutboxAction) string {
 // them: an action without an outcome may have been done, and can be repeated.
 func (o Operator) begin(ctx context.Context, action operations.OutboxActionsAction, row *int64, detail string) (int64, error) {
 	id, err := operations.New(o.Operations).InsertOutboxAction(ctx, operations.InsertOutboxActionParams{
-		SchemaName: o.Schema, RowID: row, Action: action, Detail: oneline.Of(detail, 500), Actor: oneline.Of(o.Actor, 128),
+		SchemaName: o.Schema, RowID: row, Action: action, Detail: oneline.Of(detail, 500), Actor: oneline.Of(o.Actor, operations.MaxActor),
 	})
 	if err != nil {
 		return 0, fmt.Errorf("record %s (harness migrate creates the schema): %w", action, err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,10 +35,19 @@ type Backlog struct {
 	Seconds   float64 `json:"seconds"`
 	PerSecond float64 `json:"perSecond"`
 	Usage     Usage   `json:"usage"`
+	// Rate is how many rows were stored a second, one at a time; 0 for all of them in one transaction.
+	Rate float64 `json:"rate,omitempty"`
+	// Latency is from the start of a row's transaction until its event was read from the topic; nil without a rate.
+	Latency *Latency `json:"latency,omitempty"`
 }
 
 // Write writes the report for people.
 func (b *Backlog) Write(out io.Writer) error {
+	if b.Latency != nil {
+		_, err := fmt.Fprintf(out, "publish  %d rows at %g/s: p50 %.1f ms, p99 %.1f ms; %.2f CPU seconds of the harness, at most %.0f MiB%s; %s; %s\n",
+			b.Rows, b.Rate, b.Latency.P50, b.Latency.P99, b.Usage.HarnessSeconds, b.Usage.HarnessMiB, b.Stack.together(), b.Stack.Database, b.Stack.size())
+		return err
+	}
 	_, err := fmt.Fprintf(out, "backlog  %d rows in %.2f s: %.0f rows/s; %.2f CPU seconds of the harness, at most %.0f MiB%s; %s; %s\n",
 		b.Rows, b.Seconds, b.PerSecond, b.Usage.HarnessSeconds, b.Usage.HarnessMiB, b.Stack.together(), b.Stack.Database, b.Stack.size())
 	return err
@@ -46,10 +56,10 @@ func (b *Backlog) Write(out io.Writer) error {
 // maxBacklog bounds a backlog, which is stored in one transaction.
 const maxBacklog = 1_000_000
 
-// Drain stores rows events in one transaction, so that relays see all or none. It calls wake, which wakes the relays of all
-// shards of the orders schema without waiting for them, and measures until the last event is read from the topic, at most
+// Drain stores rows events in one transaction, so that relays see all or none, or one at a time if a rate is given. It calls
+// wake, which wakes the relays of shards of the orders schema without waiting for them, and measures until the last event is read from the topic, at most
 // within. That topic has as many partitions as those of the stack. Drain removes the topic and the rows afterwards.
-func Drain(ctx context.Context, target Target, rows int, within time.Duration, wake func(context.Context) error, show *Progress) (result *Backlog, err error) {
+func Drain(ctx context.Context, target Target, rows int, rate float64, within time.Duration, wake func(...uint8), show *Progress) (result *Backlog, err error) {
 	if rows < 1 || rows > maxBacklog {
 		return nil, fmt.Errorf("--backlog %d: give 1 to %d rows", rows, maxBacklog)
 	}
@@ -72,6 +82,15 @@ func Drain(ctx context.Context, target Target, rows int, within time.Duration, w
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, deleteTopic(target.Brokers, topic)) }()
+	if len(target.Principals) > 0 {
+		if _, err := kafka.Authorize(target.Brokers, target.relaysTo(topic), nil); err != nil {
+			return nil, err
+		}
+		defer func() {
+			_, withdrawn := kafka.Authorize(target.Brokers, target.Principals, nil)
+			err = errors.Join(err, withdrawn)
+		}()
+	}
 	parts, err := partitionsOf(ctx, consumer, topic)
 	if err != nil {
 		return nil, err
@@ -79,52 +98,110 @@ func Drain(ctx context.Context, target Target, rows int, within time.Duration, w
 	drained := newTally(rows, parts)
 	defer drained.close()
 
-	result = &Backlog{At: time.Now().UTC(), Machine: thisMachine(), Rows: rows}
+	result = &Backlog{At: time.Now().UTC(), Machine: thisMachine(), Rows: rows, Rate: rate}
 	if result.Stack, err = (database{db, target.Server.Prefix, target.Outboxes}).describe(ctx, target); err != nil {
 		return nil, err
 	}
 	result.Stack.Partitions = len(parts)
-	show.say("storing %d events in one transaction", rows)
-	var used *usage
-	if err := transaction.Once(ctx, db, func(ctx context.Context, tx *transaction.Tx) error {
-		if err := store(ctx, tx, rows); err != nil {
-			return err
-		}
-		show.say("draining them")
-		used = startUsage(target.Processes)
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	committed := time.Now()
 	defer func() { err = errors.Join(err, removeBacklog(context.WithoutCancel(ctx), db, err == nil)) }()
-	if err := wake(ctx); err != nil {
-		return nil, err
+	var used *usage
+	var begun map[string]time.Time
+	committed := time.Now()
+	if rate > 0 {
+		show.say("storing %d events, %g a second", rows, rate)
+		used = startUsage(target.Processes)
+		if begun, err = storePaced(ctx, db, rows, rate, wake); err != nil {
+			return nil, err
+		}
+	} else {
+		show.say("storing %d events in one transaction", rows)
+		if err := transaction.Once(ctx, db, func(ctx context.Context, tx *transaction.Tx) error {
+			if err := store(ctx, tx, rows); err != nil {
+				return err
+			}
+			show.say("draining them")
+			used = startUsage(target.Processes)
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+		committed = time.Now()
+		wake(outbox.AllShards()...)
 	}
 	if err := drained.await(ctx, within, used); err != nil {
 		return nil, err
 	}
 	result.Seconds = drained.last.Sub(committed).Seconds()
 	result.PerSecond = ratio(float64(rows), result.Seconds)
+	result.Latency = drained.since(begun)
 	result.Usage = used.stop(rows)
 	return result, nil
 }
 
-// store appends events as functions do, each with its own aggregate, of the size of an order.created.
+// relaysTo returns the principals, of which those that may publish the events of orders may also write a topic.
+func (t Target) relaysTo(topic string) []kafka.Principal {
+	all := slices.Clone(t.Principals)
+	for i, p := range all {
+		for _, r := range p.Rules {
+			if r.Name == t.TopicPrefix+events.OrderConfirmedType && slices.Contains(r.Operations, sarama.AclOperationWrite) {
+				all[i].Rules = append(slices.Clone(p.Rules), kafka.Rule{Resource: r.Resource, Name: topic, Operations: r.Operations})
+			}
+		}
+	}
+	return all
+}
+
+// storePaced stores events one at a time, each in a transaction of its own, and returns when these began by their keys.
+func storePaced(ctx context.Context, db *sql.DB, rows int, rate float64, wake func(...uint8)) (begun map[string]time.Time, err error) {
+	begun = make(map[string]time.Time, rows)
+	pace := time.NewTicker(time.Duration(float64(time.Second) / rate))
+	defer pace.Stop()
+	for range rows {
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		e, err := backlogEvent(time.Now().UTC().Truncate(time.Microsecond))
+		if err != nil {
+			return nil, err
+		}
+		begun[e.Subject()] = time.Now()
+		shards, err := outbox.Transact(ctx, db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
+			return []event.Event{e}, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		wake(shards...)
+	}
+	return begun, nil
+}
+
+// backlogEvent returns an event of the size of an order.created in the version that create-order emits by default.
+func backlogEvent(now time.Time) (event.Event, error) {
+	items := []events.Item{{SKU: skuName(1), Quantity: 1, UnitPrice: 1299}, {SKU: skuName(2), Quantity: 1, UnitPrice: 1299}}
+	e, err := events.New(events.OrderCreatedV1{
+		OrderID: uuid.Must(uuid.NewV7()).String(), CustomerEmail: "bench@example.com", Items: items, TotalAmount: 2598, CreatedAt: now,
+	}, 1, now, events.Cause{CorrelationID: "bench"})
+	if err != nil {
+		return e, fmt.Errorf("build an event of the backlog: %w", err)
+	}
+	e.SetType(backlogType)
+	return e, nil
+}
+
+// store appends events as functions do, each with its own aggregate.
 func store(ctx context.Context, tx *transaction.Tx, rows int) error {
 	const chunk = 500
-	items := []events.Item{{SKU: skuName(1), Quantity: 1, UnitPrice: 1299}, {SKU: skuName(2), Quantity: 1, UnitPrice: 1299}}
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	for done := 0; done < rows; {
 		batch := make([]event.Event, 0, chunk)
 		for ; len(batch) < chunk && done < rows; done++ {
-			e, err := events.New(events.OrderCreated{
-				OrderID: uuid.Must(uuid.NewV7()).String(), CustomerEmail: "bench@example.com", Items: items, TotalAmount: 2598, CreatedAt: now,
-			}, 1, now, events.Cause{CorrelationID: "bench"})
+			e, err := backlogEvent(now)
 			if err != nil {
-				return fmt.Errorf("build an event of the backlog: %w", err)
+				return err
 			}
-			e.SetType(backlogType)
 			batch = append(batch, e)
 		}
 		if _, err := outbox.Append(ctx, tx, now, batch); err != nil {
@@ -193,12 +270,12 @@ type tally struct {
 	all     chan struct{} // closed once all have arrived
 
 	mu   sync.Mutex
-	seen map[string]struct{}
-	last time.Time // when the last of them was read; final once all is closed
+	seen map[string]time.Time // when each was read first
+	last time.Time            // when the last of them was read; final once all is closed
 }
 
 func newTally(want int, parts []sarama.PartitionConsumer) *tally {
-	t := &tally{want: want, parts: parts, all: make(chan struct{}), seen: make(map[string]struct{}, want)}
+	t := &tally{want: want, parts: parts, all: make(chan struct{}), seen: make(map[string]time.Time, want)}
 	for _, part := range parts {
 		t.reading.Go(func() {
 			for record := range part.Messages() {
@@ -217,11 +294,28 @@ func (t *tally) add(key string, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before := len(t.seen)
-	t.seen[key] = struct{}{}
+	if _, again := t.seen[key]; !again {
+		t.seen[key] = at
+	}
 	if len(t.seen) == t.want && before < t.want {
 		t.last = at
 		close(t.all)
 	}
+}
+
+// since returns the time from the beginnings of events until they were read; nil without beginnings.
+func (t *tally) since(begun map[string]time.Time) *Latency {
+	if len(begun) == 0 {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := newHistogram()
+	for key, at := range begun {
+		h.add(t.seen[key].Sub(at))
+	}
+	l := h.latency()
+	return &l
 }
 
 func (t *tally) await(ctx context.Context, within time.Duration, u *usage) error {

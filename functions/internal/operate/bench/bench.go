@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"time"
 
+	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/web/identity"
 	"example.com/orders/sql/schema"
 )
 
@@ -19,7 +21,9 @@ type Target struct {
 	APIs        []string
 	Brokers     []string
 	TopicPrefix string
-	Server      schema.Server
+	// Principals are as whom its relays and sources log in to Kafka; nil if all log in as one.
+	Principals []kafka.Principal
+	Server     schema.Server
 	// Outboxes names the schemas with an outbox.
 	Outboxes []string
 	// MaxConns is the maximum number of connections of each harness to each schema.
@@ -27,6 +31,9 @@ type Target struct {
 	// Processes are the harnesses, and functions in their own processes, if they are on this machine; without them the report
 	// has no CPU and memory.
 	Processes []Process
+	// Token is that of an operator where people log in; nil elsewhere. Orders then have the prices of the catalogue, in Currency.
+	Token    *identity.Token
+	Currency string
 	// Started is whether it was started for this run, with new tables and topics.
 	Started bool
 }
@@ -112,21 +119,28 @@ var ErrLost = errors.New("accepted orders have not ended")
 // Run adds the stock, warms up, and measures the floor, the load and the floor again. The Report is complete even if the
 // error wraps ErrLost.
 func Run(ctx context.Context, target Target, o Options, show *Progress) (_ *Report, err error) {
-	if err := o.Validate(); err != nil {
+	r, end, err := start(ctx, target, o, show)
+	if err != nil {
 		return nil, err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	return r.run(ctx)
+}
+
+// start connects to a stack; end disconnects.
+func start(ctx context.Context, target Target, o Options, show *Progress) (_ *runner, end func() error, err error) {
+	if err := o.Validate(); err != nil {
+		return nil, nil, err
 	}
 	db, err := target.Server.Open("", 2)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer func() { _ = db.Close() }() // only read
 	r := &runner{target: target, options: o, show: show, database: database{db, target.Server.Prefix, target.Outboxes}, client: newClient(o.Concurrency), until: precisely}
-	r.watch, err = watch(ctx, target.Brokers, target.TopicPrefix)
-	if err != nil {
-		return nil, err
+	if r.watch, err = watch(ctx, target.Brokers, target.TopicPrefix); err != nil {
+		return nil, nil, errors.Join(err, db.Close())
 	}
-	defer func() { err = errors.Join(err, r.watch.close()) }()
-	return r.run(ctx)
+	return r, func() error { return errors.Join(r.watch.close(), db.Close()) }, nil
 }
 
 // runner is one run.
@@ -140,7 +154,8 @@ type runner struct {
 	until    func(context.Context, time.Time) // waits until an order is due
 }
 
-func (r *runner) run(ctx context.Context) (*Report, error) {
+// warm adds the stock and places the orders before the measurement.
+func (r *runner) warm(ctx context.Context) (*shape, error) {
 	o := r.options
 	shape := newShape(o.SKUs, o.Skew, o.Lines, o.Seed)
 	if err := r.stock(ctx, shape); err != nil {
@@ -152,8 +167,16 @@ func (r *runner) run(ctx context.Context) (*Report, error) {
 	if _, err := r.load(ctx, warmup, shape, nil); err != nil {
 		return nil, fmt.Errorf("warm up: %w", err)
 	}
+	return shape, nil
+}
+
+func (r *runner) run(ctx context.Context) (*Report, error) {
+	o := r.options
+	shape, err := r.warm(ctx)
+	if err != nil {
+		return nil, err
+	}
 	report := &Report{At: time.Now().UTC(), Machine: thisMachine(), Load: o.load()}
-	var err error
 	if report.Stack, err = r.database.describe(ctx, r.target); err != nil {
 		return nil, err
 	}

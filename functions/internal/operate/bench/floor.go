@@ -111,7 +111,7 @@ func sampleEvent(items []events.Item) (messaging.InsertEventParams, error) {
 		return messaging.InsertEventParams{}, err
 	}
 	id, now := uuid.NewString(), time.Now()
-	e, err := events.New(events.OrderCreated{
+	e, err := events.New(events.OrderCreatedV1{
 		OrderID: id, CustomerEmail: "bench@example.com", Items: items, TotalAmount: total, CreatedAt: now,
 	}, 1, now, events.Cause{CorrelationID: uuid.NewString(), CausationID: uuid.NewString()})
 	if err != nil {
@@ -254,6 +254,7 @@ func meanSpeed(a, b Speed) Speed {
 func deleteTopic(brokers []string, topic string) error {
 	c := sarama.NewConfig()
 	c.Version = sarama.V3_6_0_0
+	kafka.Apply(c)
 	admin, err := sarama.NewClusterAdmin(brokers, c)
 	if err != nil {
 		return fmt.Errorf("connect to Kafka at %v: %w", brokers, err)

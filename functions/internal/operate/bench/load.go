@@ -9,9 +9,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.com/orders/functions/internal/web/direct"
 )
 
 // sample is the course of one order. Times are relative to the start of the load.
@@ -19,6 +22,7 @@ type sample struct {
 	due      time.Duration // when the request was due: latencies count from here
 	answered time.Duration
 	status   int // of HTTP; 0 without an answer
+	retried  int // how often it was refused and, in a closed loop, sent again
 	ended    time.Duration
 	end      outcome
 	relayed  time.Duration // from the time of order.confirmed until it was read
@@ -49,17 +53,13 @@ func (s samples) ended() (n int) {
 // requestWithin bounds one request.
 const requestWithin = 30 * time.Second
 
-// newClient returns a client that keeps one connection per request in flight. It ignores the environment's proxy, which is
-// for the outside.
+// newClient returns a client that keeps one connection per request in flight.
 func newClient(concurrency int) *http.Client {
-	return &http.Client{
-		Timeout: requestWithin,
-		Transport: &http.Transport{
-			MaxIdleConnsPerHost: concurrency, MaxConnsPerHost: concurrency,
-			DisableCompression: true,
-			DialContext:        (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-		},
-	}
+	transport := direct.Transport()
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = 0, concurrency, concurrency
+	transport.DisableCompression, transport.IdleConnTimeout = true, 0
+	transport.DialContext = (&net.Dialer{Timeout: 5 * time.Second}).DialContext
+	return &http.Client{Timeout: requestWithin, Transport: transport}
 }
 
 // load places orders and waits until the accepted ones have ended; the error wraps ErrLost if some have not. It samples
@@ -88,7 +88,12 @@ func (r *runner) load(ctx context.Context, o Options, shape *shape, usage *usage
 					all[n].due = due(n, o.Rate)
 					r.until(ctx, begin.Add(all[n].due))
 				}
-				id, status := r.post(ctx, n, body)
+				id, status, again := r.post(ctx, n, body)
+				for o.Rate == 0 && again > 0 && ctx.Err() == nil {
+					all[n].retried++
+					sleep(ctx, again)
+					id, status, again = r.post(ctx, n, body)
+				}
 				all[n].answered, all[n].status = time.Since(begin), status
 				if id != "" {
 					r.watch.accepted(id, n)
@@ -150,27 +155,29 @@ func precisely(ctx context.Context, at time.Time) {
 	}
 }
 
-// post places the n-th order; the id is empty if it was not accepted, and the status is 0 without an answer.
-func (r *runner) post(ctx context.Context, n int, body []byte) (id string, status int) {
+// post places the n-th order; the id is empty if it was not accepted, and the status is 0 without an answer. again is when the
+// server wants a refused order to be sent again, 0 if it does not say.
+func (r *runner) post(ctx context.Context, n int, body []byte) (id string, status int, again time.Duration) {
 	response, err := r.send(ctx, n, http.MethodPost, "/api/orders", body)
 	if err != nil {
-		return "", 0
+		return "", 0, 0
 	}
 	defer func() { _ = response.Body.Close() }() // it has been read
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return "", 0
+		return "", 0, 0
 	}
 	if response.StatusCode != http.StatusCreated {
-		return "", response.StatusCode
+		seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) // 0 without one
+		return "", response.StatusCode, time.Duration(seconds) * time.Second
 	}
 	var answer struct {
 		OrderID string `json:"orderId"`
 	}
 	if err := json.Unmarshal(text, &answer); err != nil {
-		return "", 0
+		return "", 0, 0
 	}
-	return answer.OrderID, response.StatusCode
+	return answer.OrderID, response.StatusCode, 0
 }
 
 // send sends the n-th request of its kind to the members in turn.
@@ -180,6 +187,7 @@ func (r *runner) send(ctx context.Context, n int, method, path string, body []by
 		return nil, err
 	}
 	request.Header.Set("Content-Type", "application/json")
+	r.target.Token.Authorize(request)
 	return r.client.Do(request)
 }
 
@@ -210,18 +218,35 @@ func (r *runner) stock(ctx context.Context, shape *shape) error {
 	return context.Cause(ctx)
 }
 
-func (r *runner) putStock(ctx context.Context, sku int) (err error) {
-	response, err := r.send(ctx, sku, http.MethodPut, "/api/inventory/"+skuName(sku), fmt.Appendf(nil, `{"availableQty":%d}`, level))
-	if err != nil {
+func (r *runner) putStock(ctx context.Context, sku int) error {
+	if err := r.put(ctx, sku, "/api/inventory/"+skuName(sku), fmt.Appendf(nil, `{"availableQty":%d}`, level)); err != nil {
 		return fmt.Errorf("add stock of %s: %w", skuName(sku), err)
+	}
+	if r.target.Token == nil {
+		return nil
+	}
+	if err := r.put(ctx, sku, "/api/prices/"+skuName(sku), fmt.Appendf(nil, `{"unitPrice":%d,"currency":%q}`, unitPrice, r.target.Currency)); err != nil {
+		return fmt.Errorf("set the price of %s: %w", skuName(sku), err)
+	}
+	return nil
+}
+
+// put puts a JSON body, as the n-th request of its kind.
+func (r *runner) put(ctx context.Context, n int, path string, body []byte) (err error) {
+	response, err := r.send(ctx, n, http.MethodPut, path, body)
+	if err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
 	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<16))
 	if err != nil {
-		return fmt.Errorf("add stock of %s: %w", skuName(sku), err)
+		return err
 	}
-	if response.StatusCode >= http.StatusMultipleChoices {
-		return fmt.Errorf("add stock of %s: %s: %s", skuName(sku), response.Status, text)
+	switch {
+	case response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden:
+		return fmt.Errorf("%s: %s: set HARNESS_TOKEN to the access token of an operator", response.Status, text)
+	case response.StatusCode >= http.StatusMultipleChoices:
+		return fmt.Errorf("%s: %s", response.Status, text)
 	}
 	return nil
 }

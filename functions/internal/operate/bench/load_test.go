@@ -24,6 +24,7 @@ type answering struct {
 	watch  *watcher
 	take   func(n int) time.Duration
 	status func(n int) int
+	again  string // the Retry-After of what is refused
 	n      atomic.Int64
 	hosts  sync.Map // the number of requests of each host, as *atomic.Int64
 }
@@ -43,7 +44,11 @@ func (a *answering) RoundTrip(r *http.Request) (*http.Response, error) {
 			a.watch.record(id, end{outcome: confirmed, at: time.Now(), emitted: time.Now().Add(-time.Microsecond)})
 		})
 	}
-	return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(`{"orderId":"` + id + `"}`))}, nil
+	header := http.Header{}
+	if a.again != "" && status != http.StatusCreated {
+		header.Set("Retry-After", a.again)
+	}
+	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(`{"orderId":"` + id + `"}`))}, nil
 }
 
 func newRunner(a *answering, o Options) *runner {
@@ -92,6 +97,39 @@ func TestClosedLoopSendsTheNextRequestAfterEachAnswer(t *testing.T) {
 			assert.Equal(t, time.Microsecond, s.relayed)
 		}
 		assert.Equal(t, 4, all.confirmed())
+	})
+}
+
+func TestAClosedLoopSendsARefusedOrderAgainWhenItMay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{Orders: 2, Concurrency: 1, Patience: time.Minute}
+		a := &answering{take: func(int) time.Duration { return 10 * time.Millisecond }, again: "2", status: func(n int) int {
+			if n < 2 {
+				return http.StatusServiceUnavailable
+			}
+			return http.StatusCreated
+		}}
+
+		all, err := newRunner(a, o).load(t.Context(), o, newShape(1, 0, 1, 1), nil)
+
+		require.NoError(t, err)
+		assert.Equal(t, 2, all[0].retried)
+		assert.Equal(t, 4*time.Second+30*time.Millisecond, all[0].answered, "two waits and three answers")
+		assert.Equal(t, []int{http.StatusCreated, http.StatusCreated}, []int{all[0].status, all[1].status})
+		var r Report
+		r.fill(all)
+		assert.Equal(t, []int{2, 2}, []int{r.Accepted, r.Retried})
+		assert.Empty(t, r.Refused)
+		var text strings.Builder
+		require.NoError(t, r.Write(&text))
+		assert.Contains(t, text.String(), "2 accepted, 2 confirmed, 0 failed, 0 lost, sent again 2 times after a refusal")
+
+		a.n.Store(0)
+		o.Orders, o.Rate = 3, 100
+		all, err = newRunner(a, o).load(t.Context(), o, newShape(1, 0, 1, 1), nil)
+		require.NoError(t, err)
+		assert.Equal(t, map[int]int{503: 2}, refusals(all), "an open loop goes on")
 	})
 }
 

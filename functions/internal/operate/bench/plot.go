@@ -65,46 +65,75 @@ const (
 // Plot draws throughput and latency over time, for light and dark backgrounds.
 func (r *Report) Plot(out io.Writer) error {
 	var svg strings.Builder
-	fmt.Fprintf(&svg, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">
+	head(&svg, fmt.Sprintf("%d orders: %.0f confirmed/s, POST to CONFIRMED p50 %.1f ms, p99 %.1f ms",
+		r.Accepted, r.ConfirmedPerSecond, r.PostToConfirmed.P50, r.PostToConfirmed.P99))
+	rates := panel{title: "orders per second", names: [2]string{"accepted", "confirmed"}, unit: " s", digits: 1}
+	times := panel{title: "POST to CONFIRMED, ms", names: [2]string{"p50", "p99"}, unit: " s", digits: 1}
+	for _, m := range r.Timeline {
+		rates.points = append(rates.points, mark{m.Seconds, [2]float64{m.Accepted, m.Confirmed}})
+		times.points = append(times.points, mark{m.Seconds, [2]float64{m.P50, m.P99}})
+	}
+	return draw(out, &svg, rates, times)
+}
+
+// head begins a picture with a title.
+func head(svg *strings.Builder, title string) {
+	fmt.Fprintf(svg, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">
 <style>
  svg { background: #fff; --ink: #222; --grid: #ddd; --one: #0b62b8; --two: #b34700; }
  @media (prefers-color-scheme: dark) { svg { background: #161616; --ink: #ddd; --grid: #3a3a3a; --one: #6cb4ff; --two: #ffa657; } }
  text { fill: var(--ink); } .grid { stroke: var(--grid); } .one { stroke: var(--one); } .two { stroke: var(--two); }
  text.one { fill: var(--one); stroke: none; } text.two { fill: var(--two); stroke: none; } polyline { fill: none; stroke-width: 1.8; }
 </style>
-<title>%d orders: %.0f confirmed/s, POST to CONFIRMED p50 %.1f ms, p99 %.1f ms</title>
-`, plotWidth, plotHeight, r.Accepted, r.ConfirmedPerSecond, r.PostToConfirmed.P50, r.PostToConfirmed.P99)
-	r.panel(&svg, 40, "orders per second", [2]string{"accepted", "confirmed"},
-		func(m Moment) [2]float64 { return [2]float64{m.Accepted, m.Confirmed} })
-	r.panel(&svg, 40+panelHeight+70, "POST to CONFIRMED, ms", [2]string{"p50", "p99"},
-		func(m Moment) [2]float64 { return [2]float64{m.P50, m.P99} })
+<title>%s</title>
+`, plotWidth, plotHeight, title)
+}
+
+// draw draws two panels, one below the other, and writes the picture.
+func draw(out io.Writer, svg *strings.Builder, upper, lower panel) error {
+	upper.draw(svg, 40)
+	lower.draw(svg, 40+panelHeight+70)
 	svg.WriteString("</svg>\n")
 	_, err := io.WriteString(out, svg.String())
 	return err
 }
 
-// panel draws two lines over time below top.
-func (r *Report) panel(svg *strings.Builder, top int, title string, names [2]string, values func(Moment) [2]float64) {
+// panel is two lines over one axis.
+type panel struct {
+	title  string
+	names  [2]string
+	unit   string // of the axis, behind its numbers
+	digits int    // of its last number, behind the point
+	points []mark
+}
+
+// mark is a point of both lines.
+type mark struct {
+	at     float64
+	values [2]float64
+}
+
+// draw draws the panel below top.
+func (p panel) draw(svg *strings.Builder, top int) {
 	highest, end := 0.0, 0.0
-	for _, m := range r.Timeline {
-		v := values(m)
-		highest, end = max(highest, v[0], v[1]), m.Seconds
+	for _, m := range p.points {
+		highest, end = max(highest, m.values[0], m.values[1]), m.at
 	}
 	step := gridStep(highest)
 	ceiling := max(step, math.Ceil(highest/step)*step)
 	fmt.Fprintf(svg, `<text x="%d" y="%d">%s</text><text class="one" x="%d" y="%d">%s</text><text class="two" x="%d" y="%d">%s</text>`+"\n",
-		panelLeft, top-12, title, panelLeft+300, top-12, names[0], panelLeft+400, top-12, names[1])
+		panelLeft, top-12, p.title, panelLeft+300, top-12, p.names[0], panelLeft+400, top-12, p.names[1])
 	for level := 0.0; level <= ceiling; level += step {
 		y := float64(top) + panelHeight*(1-level/ceiling)
 		fmt.Fprintf(svg, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text x="%d" y="%.1f" text-anchor="end">%g</text>`+"\n",
 			panelLeft, panelLeft+panelWidth, y, y, panelLeft-8, y+4, level)
 	}
-	fmt.Fprintf(svg, `<text x="%d" y="%d">0 s</text><text x="%d" y="%d" text-anchor="end">%.1f s</text>`+"\n",
-		panelLeft, top+panelHeight+18, panelLeft+panelWidth, top+panelHeight+18, end)
+	fmt.Fprintf(svg, `<text x="%d" y="%d">0%s</text><text x="%d" y="%d" text-anchor="end">%.*f%s</text>`+"\n",
+		panelLeft, top+panelHeight+18, p.unit, panelLeft+panelWidth, top+panelHeight+18, p.digits, end, p.unit)
 	for i, class := range []string{"one", "two"} {
 		fmt.Fprintf(svg, `<polyline class=%q points="`, class)
-		for _, m := range r.Timeline {
-			fmt.Fprintf(svg, "%.1f,%.1f ", panelLeft+panelWidth*m.Seconds/end, float64(top)+panelHeight*(1-values(m)[i]/ceiling))
+		for _, m := range p.points {
+			fmt.Fprintf(svg, "%.1f,%.1f ", panelLeft+panelWidth*m.at/end, float64(top)+panelHeight*(1-m.values[i]/ceiling))
 		}
 		svg.WriteString("\"/>\n")
 	}

@@ -23,9 +23,11 @@ type Report struct {
 
 	Accepted int `json:"accepted"`
 	// Refused counts the answers other than 201 by HTTP status, "0" for no answer.
-	Refused   map[string]int `json:"refused,omitempty"`
-	Confirmed int            `json:"confirmed"`
-	Failed    int            `json:"failed"`
+	Refused map[string]int `json:"refused,omitempty"`
+	// Retried is how often an order of a closed loop was refused, and sent again after the Retry-After.
+	Retried   int `json:"retried,omitempty"`
+	Confirmed int `json:"confirmed"`
+	Failed    int `json:"failed"`
 	// Lost is the number of accepted orders without an end.
 	Lost int `json:"lost"`
 
@@ -182,6 +184,7 @@ func (r *Report) fill(all samples) {
 	for i := range all {
 		s := &all[i]
 		lastAnswer = max(lastAnswer, s.answered)
+		r.Retried += s.retried
 		if s.status != http.StatusCreated {
 			refused[strconv.Itoa(s.status)]++
 			continue
@@ -251,7 +254,7 @@ func (r *Report) Write(out io.Writer) error {
 	fmt.Fprintf(w, "stack\t%s: %s, flush at commit %d, binlog %t; Kafka at %s; %s\n",
 		r.Stack.API, r.Stack.Database, r.Stack.Flush, r.Stack.Binlog, strings.Join(r.Stack.Brokers, ","), r.Stack.size())
 	fmt.Fprintf(w, "load\t%s; %d lines per order, %d SKUs, skew %g, after a warm-up of %d\n", loop, l.Lines, l.SKUs, l.Skew, l.Warmup)
-	fmt.Fprintf(w, "orders\t%d accepted, %d confirmed, %d failed, %d lost%s\n", r.Accepted, r.Confirmed, r.Failed, r.Lost, refusedText(r.Refused))
+	fmt.Fprintf(w, "orders\t%d accepted, %d confirmed, %d failed, %d lost%s%s\n", r.Accepted, r.Confirmed, r.Failed, r.Lost, refusedText(r.Refused), retriedText(r.Retried))
 	fmt.Fprintf(w, "throughput\t%.0f accepted/s, %.0f confirmed/s\n\n", r.AcceptedPerSecond, r.ConfirmedPerSecond)
 
 	fmt.Fprintf(w, "milliseconds\tp50\tp90\tp99\tp99.9\tmax")
@@ -325,6 +328,13 @@ func refusedText(refused map[string]int) string {
 		fmt.Fprintf(&text, ", %d × %s", refused[status], name)
 	}
 	return text.String()
+}
+
+func retriedText(retried int) string {
+	if retried == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", sent again %d times after a refusal", retried)
 }
 
 func statusText(status map[string]float64) string {

@@ -253,16 +253,15 @@ func TestBacklogIsDrainedAndRemoved(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, producer.Close()) })
 	swept := make(chan error, 1)
 	made := 0
-	wake := func(ctx context.Context) error {
+	wake := func(...uint8) {
 		made = int(topics(t, target)[target.TopicPrefix+backlogType].NumPartitions)
 		go func() {
-			_, err := outbox.Relay{DB: db, Publisher: producer, Now: time.Now}.Sweep(ctx)
+			_, err := outbox.Relay{DB: db, Publisher: producer, Now: time.Now}.Sweep(t.Context())
 			swept <- err
 		}()
-		return nil
 	}
 
-	b, err := Drain(t.Context(), target, 1200, time.Minute, wake, nil)
+	b, err := Drain(t.Context(), target, 1200, 0, time.Minute, wake, nil)
 
 	require.NoError(t, err)
 	assert.Equal(t, 1200, b.Rows)
@@ -271,15 +270,29 @@ func TestBacklogIsDrainedAndRemoved(t *testing.T) {
 	require.NoError(t, <-swept)
 	assert.Equal(t, 1, mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox"))
 	awaitNoTopic(t, target, target.TopicPrefix+backlogType)
+	assert.Nil(t, b.Latency)
+
+	again := kafka.NewProducer(target.Brokers, target.TopicPrefix, slog.New(slog.DiscardHandler)) // the topic is another one now
+	defer func() { require.NoError(t, again.Close()) }()
+	sweep := func(shards ...uint8) {
+		_, err := outbox.Relay{DB: db, Publisher: again, Now: time.Now}.Sweep(t.Context(), shards...)
+		assert.NoError(t, err)
+	}
+	b, err = Drain(t.Context(), target, 20, 200, time.Minute, sweep, nil)
+	require.NoError(t, err)
+	assert.EqualValues(t, 20, b.Latency.Count)
+	assert.Positive(t, b.Latency.P50)
+	assert.InDelta(t, 200, b.Rate, 0)
+	assert.Equal(t, 1, mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox"))
 }
 
 func TestABacklogThatIsNotDrainedIsReported(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
 	require.NoError(t, kafka.EnsureTopics(t.Context(), target.Brokers, []knative.Topic{{Name: target.TopicPrefix + events.OrderConfirmedType, Partitions: 1, Replicas: 1}}))
-	_, err := Drain(t.Context(), target, 7, 300*time.Millisecond, func(context.Context) error { return nil }, nil)
+	_, err := Drain(t.Context(), target, 7, 0, 300*time.Millisecond, func(...uint8) {}, nil)
 	require.ErrorContains(t, err, "0 of 7 events")
-	_, err = Drain(t.Context(), target, 0, time.Second, nil, nil)
+	_, err = Drain(t.Context(), target, 0, 0, time.Second, nil, nil)
 	assert.ErrorContains(t, err, "--backlog 0")
 }
 

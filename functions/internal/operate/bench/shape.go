@@ -71,6 +71,9 @@ func contains(chosen []int, sku int) bool {
 // customer places all orders.
 const customer = "bench@example.com"
 
+// unitPrice is the price of every SKU, in minor units.
+const unitPrice = 1299
+
 func skuName(sku int) string { return "BENCH-" + strconv.Itoa(sku) }
 
 // body returns the n-th order as JSON: one unit per line.
@@ -83,7 +86,8 @@ func (s *shape) body(n int) []byte {
 		}
 		text = append(text, `{"sku":"BENCH-`...)
 		text = strconv.AppendInt(text, int64(sku), 10)
-		text = append(text, `","quantity":1,"unitPrice":1299}`...)
+		text = append(text, `","quantity":1,"unitPrice":`...)
+		text = append(strconv.AppendInt(text, unitPrice, 10), '}')
 	}
 	return append(text, `]}`...)
 }

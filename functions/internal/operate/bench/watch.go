@@ -11,6 +11,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/messaging/kafka"
 )
 
 // outcome is the end of an order.
@@ -77,6 +78,7 @@ func newConsumer(brokers []string) (sarama.Consumer, error) {
 	c.Consumer.Fetch.Min = 1
 	c.Consumer.MaxWaitTime = 500 * time.Millisecond
 	c.ChannelBufferSize = 1024
+	kafka.Apply(c)
 	consumer, err := sarama.NewConsumer(brokers, c)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kafka at %v: %w", brokers, err)

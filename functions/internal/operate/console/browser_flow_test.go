@@ -63,3 +63,37 @@ func TestLabelsOfTheFlowNeverOverprintInABrowser(t *testing.T) {
 	assert.Equal(t, 5, eval[int](b, "document.querySelectorAll('.troubles a').length"), "each that has dead letters leads to them")
 	b.look("flow-crowd")
 }
+
+// crossed lists the names that are wider than their nodes, and the arrows that run through a node other than their ends.
+const crossed = `(() => {
+	const wrong = [];
+	const nodes = [...document.querySelectorAll('.flow .node')];
+	for (const node of nodes) {
+		const [rect, text] = [node.querySelector('rect'), node.querySelector('text')].map((e) => e.getBoundingClientRect());
+		if (text.left < rect.left || text.right > rect.right || text.top < rect.top || text.bottom > rect.bottom) wrong.push(node.textContent + ' does not fit');
+	}
+	const boxes = nodes.map((node) => ({ name: node.querySelector('text').textContent, box: node.querySelector('rect').getBBox() }));
+	for (const arrow of document.querySelectorAll('.flow .arrow')) {
+		const length = arrow.getTotalLength();
+		for (let at = 8; at < length - 8; at += 2) {
+			const p = arrow.getPointAtLength(at);
+			for (const { name, box } of boxes) {
+				if (p.x > box.x && p.x < box.x + box.width && p.y > box.y && p.y < box.y + box.height) wrong.push('an arrow runs through ' + name);
+			}
+		}
+	}
+	return [...new Set(wrong)];
+})()`
+
+func TestTheFlowOfAnOverlayIsDrawnWithoutCoveringAnythingInABrowser(t *testing.T) {
+	chromium(t)
+	b := open(t, harness(t, "--overlay", "payment"))
+	b.visit("/")
+	b.await("document.querySelectorAll('.flow .arrow').length >= 22")
+	for _, as := range looks {
+		b.show(as)
+		assert.Empty(t, eval[[]string](b, crossed), as.name)
+		eval[int](b, crowd)
+		assert.Empty(t, eval[[]string](b, overprinted), as.name)
+	}
+}

@@ -151,8 +151,8 @@ func (b *browser) stockComesIn() {
 // TestEveryPartIsReachedByTheKeyboard tabs through a page: each focused element shows its focus and has a name.
 func TestEveryPartIsReachedByTheKeyboard(t *testing.T) {
 	chromium(t)
-	b := open(t, harness(t))
-	for _, path := range []string{"/", "/orders", "/search?q=SKU-123", "/stock", "/outbox", "/deadletters", "/audit"} {
+	b := open(t, harness(t, "--overlay", "payment"))
+	for _, path := range []string{"/", "/orders", "/search?q=SKU-123", "/stock", "/payments", "/outbox", "/deadletters", "/audit"} {
 		b.visit(path)
 		b.awaitText(".connection", "live")
 		reached := map[string]bool{}
@@ -169,7 +169,7 @@ func TestEveryPartIsReachedByTheKeyboard(t *testing.T) {
 			}
 			reached[focused.Name] = true
 		}
-		for _, name := range []string{"Skip to the content", "Flow", "Orders", "Stock", "Outbox", "Dead letters", "Audit"} {
+		for _, name := range []string{"Skip to the content", "Flow", "Orders", "Stock", "Payments", "Outbox", "Dead letters", "Audit"} {
 			assert.Contains(t, reached, name, path)
 		}
 		if path == "/orders" {

@@ -24,6 +24,7 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/observe/exposition"
 	"example.com/orders/functions/internal/observe/metrics"
 	"example.com/orders/functions/internal/operate/audit"
 	"example.com/orders/functions/internal/operate/console"
@@ -48,24 +49,41 @@ type bench struct {
 	mux     *http.ServeMux
 	report  atomic.Pointer[audit.Report]
 	notify  atomic.Pointer[http.HandlerFunc] // handles every event if nil
+	token   string                           // of the next requests; empty without
+
+	youngest time.Time // of the dead letters that were set aside
 }
 
 func newBench(t *testing.T, more ...knative.Service) *bench {
 	t.Helper()
-	b := &bench{t: t, server: mysqltest.Server(t), cluster: kafkatest.Start(t), metrics: metrics.New(), mux: http.NewServeMux()}
-	wiring, err := knative.Load(knative.Base())
+	return newBenchOn(t, knative.BaseName, more...)
+}
+
+// newBenchOn is newBench with the wiring of an overlay.
+func newBenchOn(t *testing.T, overlay string, more ...knative.Service) *bench {
+	t.Helper()
+	return newBenchWith(t, overlay, func(*console.Options) {}, more...)
+}
+
+// newBenchWith is newBenchOn with other options of the console.
+func newBenchWith(t *testing.T, overlay string, change func(*console.Options), more ...knative.Service) *bench {
+	t.Helper()
+	b := &bench{t: t, server: mysqltest.Server(t), cluster: kafkatest.Start(t), metrics: exposition.New().Metrics, mux: http.NewServeMux()}
+	wiring, err := knative.LoadOverlay(knative.Manifests(), overlay)
 	require.NoError(t, err)
 	wiring.Services = append(wiring.Services, more...)
 	wiring, err = wiring.WithTopicPrefix(b.cluster.Prefix)
 	require.NoError(t, err)
 	require.NoError(t, kafka.EnsureTopics(t.Context(), b.cluster.Brokers, wiring.Topics))
 	b.url = functiontest.Serve(t, b.mux.ServeHTTP)
-	b.console, err = console.New(console.Options{
+	options := console.Options{
 		Wiring: wiring, TopicPrefix: b.cluster.Prefix, Brokers: b.cluster.Brokers,
 		Open:         func(name string) (*sql.DB, error) { return b.pool(name), nil },
 		FunctionsURL: b.url + "/functions/{consumer}", TraceURL: "http://traces.example/trace/{trace}",
 		Audit: b.report.Load, Metrics: b.metrics, Log: slog.New(slog.DiscardHandler),
-	})
+	}
+	change(&options)
+	b.console, err = console.New(options)
 	require.NoError(t, err)
 	b.console.Register(b.mux)
 	b.mux.HandleFunc("/functions/notify", func(w http.ResponseWriter, r *http.Request) {
@@ -85,6 +103,9 @@ func (b *bench) do(method, path, body string, answer any) (int, string) {
 	request, err := http.NewRequestWithContext(b.t.Context(), method, b.url+path, strings.NewReader(body))
 	require.NoError(b.t, err)
 	request.Header.Set("Content-Type", "application/json")
+	if b.token != "" {
+		request.Header.Set("Authorization", "Bearer "+b.token)
+	}
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(b.t, err)
 	defer func() { assert.NoError(b.t, response.Body.Close()) }()
@@ -136,7 +157,7 @@ func watch[T any](b *bench, name string, is func(T) bool) T {
 
 func TestPagesAreServedAndKeepToThemselves(t *testing.T) {
 	b := newBench(t)
-	for _, path := range []string{"/", "/orders", "/orders/01a2131d-19f5-73f3-957a-f504bf20da07", "/stock", "/outbox", "/deadletters", "/audit", "/docs", "/docs/cloudevents", "/docs/events", "/docs/events/order.created", "/console/static/app.js", "/console/static/console.css"} {
+	for _, path := range []string{"/", "/orders", "/orders/01a2131d-19f5-73f3-957a-f504bf20da07", "/stock", "/payments", "/outbox", "/deadletters", "/audit", "/docs", "/docs/cloudevents", "/docs/events", "/docs/events/order.created", "/console/static/app.js", "/console/static/console.css"} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+path, nil)
 		require.NoError(t, err)
 		response, err := http.DefaultClient.Do(request)
@@ -181,7 +202,7 @@ func TestNothingOfThePagesIsInlineOrFromElsewhere(t *testing.T) {
 }
 
 func TestEveryFactIsDrawn(t *testing.T) {
-	b := newBench(t)
+	b := newBenchOn(t, "payment")
 	var drawn struct {
 		Functions []struct{ Name, Starts string }
 		Topics    []struct{ Name string }
@@ -213,7 +234,7 @@ func TestEveryFactIsDrawn(t *testing.T) {
 		assert.True(t, topics[eventType], "%s has no topic", eventType)
 		assert.True(t, emitted[eventType], "%s has no known producer: add it to emits", eventType)
 	}
-	assert.Subset(t, reactions, []string{"reserve-stock", "release-stock", "finalize-order", "notify"})
+	assert.Subset(t, reactions, []string{"authorize-payment", "refund-payment", "reserve-stock", "release-stock", "finalize-order", "notify"})
 	for _, name := range reactions {
 		delete(starts, name)
 	}
@@ -221,10 +242,10 @@ func TestEveryFactIsDrawn(t *testing.T) {
 }
 
 func TestTheCatalogueHasEveryEventAndWhoEmitsAndHandlesIt(t *testing.T) {
-	b := newBench(t)
+	b := newBenchOn(t, "payment")
 	var all []struct {
 		Type, Source, SentTo, Says string
-		Schema, Example            map[string]any
+		Versions                   []struct{ Schema, Example map[string]any }
 		Producers                  []string
 		Consumers                  []struct{ Function, Group, DeadLetter string }
 	}
@@ -233,9 +254,12 @@ func TestTheCatalogueHasEveryEventAndWhoEmitsAndHandlesIt(t *testing.T) {
 	for i, e := range all {
 		types[e.Type] = i
 		assert.NotEmpty(t, e.Says, e.Type)
-		assert.Contains(t, e.Schema["$id"], e.Type)
+		require.NotEmpty(t, e.Versions, e.Type)
+		for _, v := range e.Versions {
+			assert.Contains(t, v.Schema["$id"], e.Type)
+		}
 		if e.SentTo == "" {
-			assert.Equal(t, e.Type, e.Example["eventType"])
+			assert.Equal(t, e.Type, e.Versions[0].Example["eventType"])
 			assert.NotEmpty(t, e.Producers, e.Type)
 			assert.NotEmpty(t, e.Source, e.Type)
 		}
@@ -243,11 +267,22 @@ func TestTheCatalogueHasEveryEventAndWhoEmitsAndHandlesIt(t *testing.T) {
 	for _, eventType := range events.Types() {
 		assert.Contains(t, types, eventType)
 	}
+	assert.Equal(t, []string{"authorize-payment"}, all[types["payment.declined"]].Producers)
 	failed := all[types["order.failed"]]
 	assert.ElementsMatch(t, []string{"finalize-order", "expire-orders"}, failed.Producers)
 	require.NotEmpty(t, failed.Consumers)
 	assert.Equal(t, "order.failed.dlq", failed.Consumers[0].DeadLetter, "as the wiring has it, without the prefix")
 	assert.Equal(t, "create-order", all[types[events.OrderCreateType]].SentTo)
+}
+
+func TestTheCatalogueHasOnlyEventsOfTheWiring(t *testing.T) {
+	b := newBench(t)
+	var all []struct{ Type string }
+	b.do(http.MethodGet, "/console/catalogue", "", &all)
+	for _, e := range all {
+		assert.NotContains(t, e.Type, "payment.", "they are of an overlay")
+	}
+	assert.Contains(t, all, struct{ Type string }{"order.created"})
 }
 
 // record is a fact as it is in a topic.
@@ -305,7 +340,7 @@ func TestAnOrderIsShownAsATimeline(t *testing.T) {
 	id := functiontest.OrderID()
 	functiontest.Order(t, b.pool(schema.Orders), id, orders.OrdersStatusCONFIRMED)
 	items := []events.Item{{SKU: "SKU-123", Quantity: 2, UnitPrice: 1299}}
-	created := functiontest.Event(t, events.OrderCreated{OrderID: id, CustomerEmail: "alice@example.com", Items: items, TotalAmount: 2598, CreatedAt: time.Now()}, 1)
+	created := functiontest.Event(t, events.OrderCreatedV1{OrderID: id, CustomerEmail: "alice@example.com", Items: items, TotalAmount: 2598, CreatedAt: time.Now()}, 1)
 	reserved, err := events.New(events.InventoryReserved{OrderID: id, Reservations: []events.Quantity{{SKU: "SKU-123", Quantity: 2}}}, 1, time.Now(), events.CauseOf(created))
 	require.NoError(t, err)
 	confirmed, err := events.New(events.OrderConfirmed{OrderID: id, CustomerEmail: "alice@example.com", TotalAmount: 2598, CreatedAt: time.Now()}, 2, time.Now(), events.CauseOf(reserved))

@@ -251,7 +251,7 @@ type place struct {
 // load loads letters with their contents.
 func (c *Console) load(ctx context.Context, places []deadletter.Place) (letters []deadletter.Letter, err error) {
 	err = c.withReader(ctx, func(reader *kafka.Reader) error {
-		letters, err = deadletter.Box{Reader: reader, Sources: c.o.Wiring.Sources, Operations: c.operations}.Load(ctx, places)
+		letters, err = deadletter.Box{Reader: reader, Sources: c.o.Wiring.Sources, Operations: c.operations, Avro: c.o.Avro}.Load(ctx, places)
 		return err
 	})
 	return letters, err
@@ -301,9 +301,9 @@ func (c *Console) serveLetter(w http.ResponseWriter, r *http.Request) error {
 var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-`)
 
 func (c *Console) newLetterPage(l deadletter.Letter, corrections []operations.DeadLetterCorrection) letterPage {
-	value := l.Record.Value
+	value := l.Readable
 	page := letterPage{
-		letterLine: newLetterLine(l.Summary), Headers: map[string]string{}, Size: len(value), Shortened: len(value) > shownValue,
+		letterLine: newLetterLine(l.Summary), Headers: map[string]string{}, Size: len(l.Record.Value), Shortened: len(value) > shownValue,
 		Cut: begin(l.Cut, shownHeader), Actions: []action{}, Corrections: []correction{}, Alike: []letterLine{},
 	}
 	if l.Origin.Offset >= 0 {

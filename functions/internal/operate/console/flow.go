@@ -43,6 +43,8 @@ type waiting struct {
 	Waiting       int64 `json:"waiting"`
 	Parked        int64 `json:"parked"`
 	OldestSeconds int64 `json:"oldestSeconds"`
+	// LagSeconds is the age of the oldest row that its relay or connector has yet to publish: parked ones do not count.
+	LagSeconds int64 `json:"lagSeconds"`
 }
 
 // maxCounted bounds the counted rows of an outbox: beyond it a backlog is just large.
@@ -211,6 +213,7 @@ func (c *Console) outboxes(ctx context.Context) (map[string]waiting, error) {
 			Waiting:       min(maxCounted, unsent.New+unsent.Waiting+unsent.Parked),
 			Parked:        unsent.Parked,
 			OldestSeconds: int64(max(unsent.OldestDue, unsent.OldestParked) / time.Second),
+			LagSeconds:    int64(unsent.OldestDue / time.Second),
 		}
 	}
 	return counted, nil

@@ -105,7 +105,7 @@ var changes = map[string][]deadletter.State{
 // replay returns the replay of the console, which has no journal yet.
 func (c *Console) replay() deadletter.Replay {
 	return deadletter.Replay{
-		Load: c.load, FunctionsURL: c.o.FunctionsURL, ParkAfter: parkAfter, States: changes["replay"], Timeout: replayWithin, Grace: replayGrace,
+		Load: c.load, FunctionsURL: c.o.FunctionsURL, Token: c.o.FunctionsToken, ParkAfter: parkAfter, States: changes["replay"], Timeout: replayWithin, Grace: replayGrace,
 	}
 }
 

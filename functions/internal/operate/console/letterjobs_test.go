@@ -36,15 +36,22 @@ func (b *bench) setAside(reason string) string {
 	return fact.OrderID
 }
 
-// setAsideEvent writes a dead letter of notify.
+// setAsideEvent writes a dead letter of notify, a millisecond younger than the one before: records have their times in
+// milliseconds, and the order of those of one millisecond is that of their partitions.
 func (b *bench) setAsideEvent(e event.Event, reason string) {
 	b.t.Helper()
-	b.write(record(b.t, b.cluster.Prefix+"order.confirmed.dlq", e,
+	m := record(b.t, b.cluster.Prefix+"order.confirmed.dlq", e,
 		sarama.RecordHeader{Key: []byte(kafka.HeaderConsumer), Value: []byte("notify")},
 		sarama.RecordHeader{Key: []byte(kafka.HeaderTopic), Value: []byte(b.cluster.Prefix + "order.confirmed")},
 		sarama.RecordHeader{Key: []byte(kafka.HeaderAttempts), Value: []byte("11")},
 		sarama.RecordHeader{Key: []byte(kafka.HeaderStatus), Value: []byte("503")},
-		sarama.RecordHeader{Key: []byte(kafka.HeaderError), Value: []byte(reason)}))
+		sarama.RecordHeader{Key: []byte(kafka.HeaderError), Value: []byte(reason)})
+	m.Timestamp = time.Now()
+	if youngest := b.youngest.Add(time.Millisecond); m.Timestamp.Before(youngest) {
+		m.Timestamp = youngest
+	}
+	b.youngest = m.Timestamp
+	b.write(m)
 }
 
 // answer makes notify answer so from now on.

@@ -59,8 +59,8 @@ func (c *Console) freshLetters(ctx context.Context) bool {
 }
 
 // lettersOf returns the dead letters of an order's events, by the identity of what was delivered.
-func (c *Console) lettersOf(ctx context.Context, orderID string) (map[identity]setAside, error) {
-	by := map[identity]setAside{}
+func (c *Console) lettersOf(ctx context.Context, orderID string) (map[consumed]setAside, error) {
+	by := map[consumed]setAside{}
 	found := c.letters.OfOrder(orderID)
 	if len(found) == 0 {
 		return by, nil
@@ -79,7 +79,7 @@ func (c *Console) lettersOf(ctx context.Context, orderID string) (map[identity]s
 		history[p] = append(history[p], a)
 	}
 	for _, l := range found {
-		about := identity{l.Consumer, l.EventSource, l.EventID}
+		about := consumed{l.Consumer, l.EventSource, l.EventID}
 		// The event may have come twice: what is open matters, else the newest.
 		if before, ok := by[about]; ok && (before.State == string(deadletter.Open) || before.At > moment(l.At)) {
 			continue

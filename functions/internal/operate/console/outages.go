@@ -12,6 +12,7 @@ import (
 const (
 	Database = "database"
 	Kafka    = "kafka"
+	Connect  = "connect" // the connectors that publish in the place of relays
 )
 
 // checkEvery is the pause between two checks of a server while a page is open, checkIdle while none is: a check of Kafka opens a
@@ -23,7 +24,7 @@ const (
 
 // outage is a server that does not work.
 type outage struct {
-	What string `json:"what"` // Database or Kafka
+	What string `json:"what"` // Database, Kafka or Connect
 	Why  string `json:"why"`
 	// Since is when the server worked for the last time, or when the first check began.
 	Since string `json:"since"`

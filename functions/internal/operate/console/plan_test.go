@@ -70,7 +70,7 @@ func TestTenThousandOrdersAreReadByIndexes(t *testing.T) {
 		"FirstEventFrom": {schema.Orders, func() (int, error) { _, err := messages.FirstEventFrom(t.Context(), 5000); return 1, err }, "PRIMARY", 1},
 		"LastEvent":      {schema.Orders, func() (int, error) { _, err := messages.LastEvent(t.Context()); return 1, err }, "", 1},
 		"ListEventsOf": {schema.Orders, func() (int, error) {
-			rows, err := messages.ListEventsOf(t.Context(), messaging.ListEventsOfParams{Shard: shard, FromID: 1, AggregateID: theID, Limit: 100})
+			rows, err := messages.ListEventsOf(t.Context(), messaging.ListEventsOfParams{Shard: shard, FromID: 1, ToID: 10_001, AggregateID: theID, Limit: 100})
 			return len(rows), err
 		}, "outbox_due", 1},
 		"ListHandledBetween": {schema.Orders, func() (int, error) {

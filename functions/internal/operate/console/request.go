@@ -60,4 +60,4 @@ func (o command) done() string {
 	return past[o.Action]
 }
 
-var past = map[string]string{"requeue": "requeued", "discard": "discarded", "replay": "replayed", "park": "parked"}
+var past = map[string]string{"requeue": "requeued", "discard": "discarded", "replay": "replayed", "park": "parked", "retry": "due now"}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -18,6 +19,7 @@ import (
 type foundOrders struct {
 	Orders     []struct{ OrderID string }
 	Next, Back string
+	Whole      bool
 }
 
 func (f foundOrders) ids() (ids []string) {
@@ -52,27 +54,35 @@ func TestOrdersAreFoundByWhatAnOperatorKnows(t *testing.T) {
 	bob := b.add("bob@example.com", "flow-2", "SKU-8")
 	other := b.add("aliceX1@example.com", "flow-1", "SKU-7")
 	for name, c := range map[string]struct {
-		what, term string
-		ids        []string
+		what, term   string
+		whole, parts []string
 	}{
-		"an address":                {"orders", "bob@example.com", []string{bob}},
-		"an address in upper case":  {"orders", "BOB@", []string{bob}},
-		"a part, newest first":      {"orders", "alice", []string{other, alice}},
-		"a part with a wildcard":    {"orders", "alice_", []string{alice}},
-		"another wildcard":          {"orders", "a%e", nil},
-		"a correlation id":          {"orders", "flow-1", []string{other, alice}},
-		"no part of a flow":         {"orders", "flow", nil},
-		"an order id":               {"orders", bob, []string{bob}},
-		"what a list shows of it":   {"orders", bob[24:], []string{bob}},
-		"a letter that is no ASCII": {"orders", "日", nil},
-		"a SKU":                     {"lines", "SKU-7", []string{other, alice}},
-		"no part of a SKU":          {"lines", "SKU", nil},
-		"no SKU":                    {"lines", "a b", nil},
+		"an address":                 {"orders", "bob@example.com", []string{bob}, []string{bob}},
+		"an address in upper case":   {"orders", "BOB@example.COM", []string{bob}, []string{bob}},
+		"a part, newest first":       {"orders", "ALICE", nil, []string{other, alice}},
+		"a part with a wildcard":     {"orders", "alice_", nil, []string{alice}},
+		"another wildcard":           {"orders", "a%e", nil, nil},
+		"an address with a wildcard": {"orders", "bo%@example.com", nil, nil},
+		"a correlation id":           {"orders", "flow-1", []string{other, alice}, nil},
+		"no part of a flow":          {"orders", "flow", nil, nil},
+		"an order id":                {"orders", bob, nil, []string{bob}},
+		"what a list shows of it":    {"orders", strings.ToUpper(bob[24:]), nil, []string{bob}},
+		"a letter that is no ASCII":  {"orders", "日", nil, nil},
+		"a SKU":                      {"lines", "SKU-7", []string{other, alice}, nil},
+		"no part of a SKU":           {"lines", "SKU", nil, nil},
+		"no SKU":                     {"lines", "a b", nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			answer := b.search(c.what, c.term, "")
-			assert.Equal(t, c.ids, answer.ids())
-			assert.Empty(t, answer.Next, "all was looked through")
+			whole := b.search(c.what, c.term, "")
+			assert.Equal(t, c.whole, whole.ids())
+			if c.what == "lines" {
+				assert.Empty(t, whole.Next, "all was looked through")
+				return
+			}
+			assert.True(t, whole.Whole, "all that has the whole term is found")
+			parts := b.search(c.what, c.term, whole.Next)
+			assert.Equal(t, c.parts, parts.ids())
+			assert.Empty(t, parts.Next, "all was looked through")
 		})
 	}
 	for _, path := range []string{"", "/orders", "/lines"} {
@@ -81,7 +91,7 @@ func TestOrdersAreFoundByWhatAnOperatorKnows(t *testing.T) {
 			assert.Equal(t, http.StatusBadRequest, status, query)
 		}
 	}
-	for _, path := range []string{"orders?q=a&before=1", "lines?q=a&before=x", "lines?q=a&before=-1"} {
+	for _, path := range []string{"orders?q=a&before=1", "orders?q=a&before=whole:1", "lines?q=a&before=x", "lines?q=a&before=-1"} {
 		status, _ := b.do(http.MethodGet, "/console/search/"+path, "", nil)
 		assert.Equal(t, http.StatusBadRequest, status, path)
 	}
@@ -92,29 +102,44 @@ func TestASearchComesToTheOldestOrder(t *testing.T) {
 	b := newBench(t)
 	oldest := b.add("needle@example.com", "flow", "NEEDLE")
 	db := b.pool(schema.Orders)
-	for i := range 5 {
-		const later = "CONCAT('ff000000-0000-7000-8000-', LPAD(n.i + ?, 12, '0'))"
-		fill(t, db, "orders", "id, customer_email, status, total_amount, currency, version, request_hash, correlation_id, created_at, updated_at",
-			later+", 'alice@example.com', 'CONFIRMED', 1, 'EUR', 2, REPEAT('x', 32), 'flow-2', NOW(6), NOW(6)", i*10_000)
-		fill(t, db, "order_items", "order_id, sku, unit_price, quantity", later+", 'HAY', 1, 1", i*10_000)
+	const later = "CONCAT('ff000000-0000-7000-8000-', LPAD(n.i, 12, '0'))"
+	fill(t, db, "orders", "id, customer_email, status, total_amount, currency, version, request_hash, correlation_id, created_at, updated_at",
+		later+", 'alice@example.com', 'CONFIRMED', 1, 'EUR', 2, REPEAT('x', 32), 'flow-2', NOW(6), NOW(6)")
+	fill(t, db, "order_items", "order_id, sku, unit_price, quantity", later+", 'HAY', 1, 1")
+	for name, c := range map[string]struct{ what, term string }{
+		"by a part":     {"orders", "needle"},
+		"by an address": {"orders", "needle@example.com"},
+		"by a SKU":      {"lines", "NEEDLE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			found := map[string]bool{}
+			for next, begun := "", false; !begun || next != ""; begun = true {
+				answer := b.search(c.what, c.term, next)
+				for _, id := range answer.ids() {
+					found[id] = true
+				}
+				next = answer.Next
+			}
+			assert.Equal(t, map[string]bool{oldest: true}, found)
+		})
 	}
-	for what, term := range map[string]string{"orders": "needle", "lines": "NEEDLE"} {
-		next, ids := "", []string(nil)
-		for begun := false; !begun || next != ""; begun = true {
-			answer := b.search(what, term, next)
-			next, ids = answer.Next, append(ids, answer.ids()...)
-		}
-		assert.Equal(t, []string{oldest}, ids, what)
+	for name, c := range map[string]struct{ what, term, before string }{
+		"a part of an address": {"orders", "alice", "ffffffff-ffff-ffff-ffff-ffffffffffff"},
+		"an address":           {"orders", "alice@example.com", ""},
+		"a flow":               {"orders", "flow-2", ""},
+		"a SKU":                {"lines", "HAY", ""},
+	} {
+		t.Run("two pages of "+name, func(t *testing.T) {
+			first := b.search(c.what, c.term, c.before)
+			require.Len(t, first.Orders, 50)
+			assert.Equal(t, "ff000000-0000-7000-8000-000000009999", first.Orders[0].OrderID)
+			assert.False(t, first.Whole, "there are more with the whole term")
+			second := b.search(c.what, c.term, first.Next)
+			require.Len(t, second.Orders, 50)
+			assert.Equal(t, "ff000000-0000-7000-8000-000000009949", second.Orders[0].OrderID)
+		})
 	}
-	for what, term := range map[string]string{"orders": "alice", "lines": "HAY"} {
-		first := b.search(what, term, "")
-		require.Len(t, first.Orders, 50, what)
-		assert.Equal(t, "ff000000-0000-7000-8000-000000049999", first.Orders[0].OrderID)
-		second := b.search(what, term, first.Next)
-		require.Len(t, second.Orders, 50, what)
-		assert.Equal(t, "ff000000-0000-7000-8000-000000049949", second.Orders[0].OrderID, what)
-	}
-	assert.NotEmpty(t, b.search("orders", "alice", "").Back)
+	assert.NotEmpty(t, b.search("orders", "alice", "ffffffff-ffff-ffff-ffff-ffffffffffff").Back)
 }
 
 func TestAnIDLeadsToItsPages(t *testing.T) {

@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 	"regexp"
 	"slices"
@@ -46,6 +45,8 @@ func (c *Console) view(name string) (view, bool) {
 		return view{every: historyEvery, read: c.history.read, from: []string{Kafka}}, true
 	case name == "outboxes":
 		return view{every: time.Second, read: c.readOutboxes, from: []string{Database}}, true
+	case name == "connectors":
+		return view{every: time.Second, read: c.readConnectors, from: []string{Connect}}, true
 	case name == "counts":
 		return view{every: time.Second, read: c.readCounts, from: []string{Database}, within: readWithin}, true // it scans an index
 	case kind == "stock" && (!given || stockPage.MatchString(argument)):
@@ -67,6 +68,13 @@ func (c *Console) view(name string) (view, bool) {
 		return view{every: time.Second, from: []string{Database}, read: func(ctx context.Context) (any, error) {
 			return c.readOutbox(ctx, backlog.State(argument))
 		}}, true
+	case name == "paymentcounts" && c.payments != nil:
+		return view{every: time.Second, read: c.readPaymentCounts, from: []string{Database}, within: readWithin}, true // it scans an index
+	case kind == "payments" && given && c.payments != nil:
+		q, ok := parsePaymentQuery(argument)
+		return view{every: time.Second, from: []string{Database}, read: func(ctx context.Context) (any, error) {
+			return c.readPayments(ctx, q)
+		}}, ok
 	case name == "openletters":
 		return view{every: 2 * time.Second, from: []string{Database, Kafka}, within: readWithin, read: c.readOpenLetters}, true
 	case name == "letterjobs":
@@ -83,7 +91,7 @@ func (c *Console) view(name string) (view, bool) {
 
 // serveEvents answers GET /console/events?view=…&view=… with server-sent events, one per changed view.
 func (c *Console) serveEvents(w http.ResponseWriter, r *http.Request) {
-	rest.Handler(func() *slog.Logger { return c.o.Log }, func(w http.ResponseWriter, _ *http.Request) error {
+	rest.Handler(c.log, func(w http.ResponseWriter, _ *http.Request) error {
 		names := slices.Compact(slices.Sorted(slices.Values(r.URL.Query()["view"])))
 		if len(names) == 0 || len(names) > maxViews {
 			return rest.NewProblem(http.StatusBadRequest, "take 1 to 8 views")
@@ -99,7 +107,9 @@ func (c *Console) serveEvents(w http.ResponseWriter, r *http.Request) {
 		}
 		defer c.hub.leave(client)
 		// With the request's context, not the handler's, which has a time limit.
-		stream(r.Context(), w, client)
+		ctx, cancel := c.o.Sessions.Follow(r.Context())
+		defer cancel()
+		stream(ctx, w, client)
 		return nil
 	})(w, r)
 }

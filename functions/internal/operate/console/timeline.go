@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -25,6 +26,7 @@ type orderPage struct {
 	CorrelationID string         `json:"correlationId"`
 	Items         []events.Item  `json:"items"`
 	Reservation   *reservation   `json:"reservation,omitempty"`
+	Payment       *orderPayment  `json:"payment,omitempty"`
 	Steps         []step         `json:"steps"`
 	Mails         []notification `json:"mails"`
 	// LettersUnknown is whether the dead letters could not be read: an event that was not handled may be one.
@@ -35,6 +37,8 @@ type reservation struct {
 	Status    string `json:"status"`
 	UpdatedAt string `json:"updatedAt"`
 	Held      []held `json:"held"`
+
+	updated time.Time
 }
 
 type held struct {
@@ -113,6 +117,9 @@ func (c *Console) readOrder(ctx context.Context, id string) (any, error) {
 	if page.Reservation, err = c.readReservation(ctx, id); err != nil {
 		return nil, err
 	}
+	if page.Payment, err = c.readPayment(ctx, id); err != nil {
+		return nil, err
+	}
 	if page.Mails, err = c.readMails(ctx, id); err != nil {
 		return nil, err
 	}
@@ -121,8 +128,25 @@ func (c *Console) readOrder(ctx context.Context, id string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	page.Steps, err = c.readSteps(ctx, id, row.CreatedAt, page.Mails, letters)
+	changed := row.UpdatedAt
+	if row.Status == orders.OrdersStatusPENDING {
+		changed = time.Now()
+	}
+	if page.Reservation != nil {
+		changed = later(changed, page.Reservation.updated)
+	}
+	if page.Payment != nil {
+		changed = later(changed, page.Payment.updated)
+	}
+	page.Steps, err = c.readSteps(ctx, id, row.CreatedAt, changed, page.Mails, letters)
 	return page, err
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (c *Console) readReservation(ctx context.Context, id string) (*reservation, error) {
@@ -134,7 +158,7 @@ func (c *Console) readReservation(ctx context.Context, id string) (*reservation,
 	if err != nil {
 		return nil, fmt.Errorf("read the reservation of order %s: %w", id, err)
 	}
-	found := &reservation{Status: string(row.Status), UpdatedAt: moment(row.UpdatedAt), Held: []held{}}
+	found := &reservation{Status: string(row.Status), UpdatedAt: moment(row.UpdatedAt), Held: []held{}, updated: row.UpdatedAt}
 	rows, err := q.ListHeld(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("read the stock that order %s holds: %w", id, err)
@@ -160,35 +184,47 @@ func (c *Console) readMails(ctx context.Context, id string) ([]notification, err
 	return mails, nil
 }
 
-// identity is the unit that a consumer handles once.
-type identity struct{ consumer, source, id string }
+// consumed is the unit that a consumer handles once.
+type consumed struct{ consumer, source, id string }
 
-// readSteps reads the events of an order from both outboxes, and their consumers from the inboxes.
-func (c *Console) readSteps(ctx context.Context, id string, since time.Time, mails []notification, letters map[identity]setAside) ([]step, error) {
-	handled := map[identity]string{}
+// readSteps reads the events of an order from the outboxes, and their consumers from the inboxes. An event is stored with the
+// change that it tells of, or by a consumer with the row of its inbox: so all of them are from since until the order's last
+// change, or the last time that a consumer handled one of them.
+func (c *Console) readSteps(ctx context.Context, id string, since, changed time.Time, mails []notification, letters map[consumed]setAside) ([]step, error) {
+	handled := map[consumed]string{}
 	for _, mail := range mails {
 		at := mail.SentAt
-		if at == "" && mail.Status == string(notifications.NotificationsStatusSUPPRESSED) {
+		if status := notifications.NotificationsStatus(mail.Status); at == "" &&
+			(status == notifications.NotificationsStatusSUPPRESSED || status == notifications.NotificationsStatusLIMITED) {
 			at = mail.ClaimedAt
 		}
-		handled[identity{"notify", mail.source, mail.EventID}] = at
+		handled[consumed{"notify", mail.source, mail.EventID}] = at
 	}
 	steps := []step{}
 	for _, name := range c.o.Wiring.Outboxes() {
-		q := messaging.New(c.outboxPools[name])
+		q, until := messaging.New(c.outboxPools[name]), changed
 		// '#' separates an order's id from the number of the fact, and '$' is the next character.
 		rows, err := q.ListHandledBetween(ctx, messaging.ListHandledBetweenParams{FromID: id + "#", ToID: id + "$", Limit: maxSteps})
 		if err != nil {
 			return nil, fmt.Errorf("look up order %s in the inbox of %s: %w", id, name, err)
 		}
 		for _, row := range rows {
-			handled[identity{row.Consumer, row.Source, row.EventID}] = moment(row.ProcessedAt)
+			handled[consumed{row.Consumer, row.Source, row.EventID}] = moment(row.ProcessedAt)
+			until = later(until, row.ProcessedAt)
 		}
 		from, err := firstSince(ctx, q, since.Add(-skew))
 		if err != nil {
 			return nil, fmt.Errorf("look up order %s in the outbox of %s: %w", id, name, err)
 		}
-		stored, err := q.ListEventsOf(ctx, messaging.ListEventsOfParams{Shard: outbox.Shard(id), FromID: from, AggregateID: id, Limit: maxSteps})
+		to := int64(math.MaxInt64)
+		if until = until.Add(skew); until.Before(time.Now()) {
+			if to, err = firstSince(ctx, q, until); err != nil {
+				return nil, fmt.Errorf("look up order %s in the outbox of %s: %w", id, name, err)
+			}
+		}
+		stored, err := q.ListEventsOf(ctx, messaging.ListEventsOfParams{
+			Shard: outbox.Shard(id), FromID: from, ToID: to, AggregateID: id, Limit: maxSteps,
+		})
 		if err != nil {
 			return nil, fmt.Errorf("read the events of order %s in %s: %w", id, name, err)
 		}
@@ -227,7 +263,7 @@ func newStep(row messaging.ListEventsOfRow) (step, error) {
 }
 
 // connect finds the producer and the consumers of each event.
-func (c *Console) connect(steps []step, handled map[identity]string, letters map[identity]setAside) {
+func (c *Console) connect(steps []step, handled map[consumed]string, letters map[consumed]setAside) {
 	for i := range steps {
 		s := &steps[i]
 		causeType := ""
@@ -240,7 +276,7 @@ func (c *Console) connect(steps []step, handled map[identity]string, letters map
 		s.Function = c.topology.producer(s.Type, causeType)
 		for _, h := range c.topology.Handles {
 			if h.Topic == s.Type {
-				about := identity{h.Function, s.Event.Source(), s.ID}
+				about := consumed{h.Function, s.Event.Source(), s.ID}
 				d := delivered{Function: h.Function, At: handled[about]}
 				if letter, ok := letters[about]; ok {
 					d.SetAside = &letter

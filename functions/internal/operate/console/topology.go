@@ -6,20 +6,10 @@ import (
 	"strings"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/operate/asyncapi"
 	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/knative"
 )
-
-// emits has the types that each function emits, by the folder of the function. The manifests do not have them: they connect
-// topics to functions, and a function writes to its outbox.
-var emits = map[string][]string{
-	"createorder":   {events.OrderCreatedType},
-	"reservestock":  {events.InventoryReservedType, events.InventoryRejectedType},
-	"finalizeorder": {events.OrderConfirmedType, events.OrderFailedType},
-	"cancelorder":   {events.OrderCanceledType},
-	"expireorders":  {events.OrderFailedType},
-	"releasestock":  {events.InventoryReleasedType},
-}
 
 // topology is the wiring as it is drawn: functions, topics, and the arrows between them.
 type topology struct {
@@ -27,6 +17,15 @@ type topology struct {
 	Topics    []topicNode    `json:"topics"`
 	Emits     []emission     `json:"tells"`
 	Handles   []handling     `json:"handles"`
+	// Publishers has what publishes the events of each outbox.
+	Publishers []publisher `json:"publishers"`
+}
+
+// publisher is a relay or, if connectors capture the outboxes, a connector.
+type publisher struct {
+	Name      string `json:"name"`
+	Outbox    string `json:"outbox"` // its schema
+	Connector bool   `json:"connector"`
 }
 
 type functionNode struct {
@@ -38,6 +37,7 @@ type functionNode struct {
 type topicNode struct {
 	Name       string `json:"name"`
 	Partitions int32  `json:"partitions"`
+	Outbox     string `json:"outbox"` // the schema whose outbox has its events
 }
 
 // emission is an arrow from a function to a topic.
@@ -59,7 +59,7 @@ type handling struct {
 // newTopology draws the wiring: the functions with an arrow, and the topics except dead letters.
 func newTopology(w *knative.Wiring, prefix string) topology {
 	plain := func(name string) string { return strings.TrimPrefix(name, prefix) }
-	t := topology{Functions: []functionNode{}, Topics: []topicNode{}, Emits: []emission{}, Handles: []handling{}}
+	t := topology{Functions: []functionNode{}, Topics: []topicNode{}, Emits: []emission{}, Handles: []handling{}, Publishers: publishers(w, plain)}
 	deadLetters := map[string]bool{}
 	handles := map[string]bool{}
 	for _, source := range w.Sources {
@@ -71,11 +71,11 @@ func newTopology(w *knative.Wiring, prefix string) topology {
 	}
 	for _, topic := range w.Topics {
 		if !deadLetters[topic.Name] && !strings.HasSuffix(topic.Name, ".dlq") {
-			t.Topics = append(t.Topics, topicNode{plain(topic.Name), topic.Partitions})
+			t.Topics = append(t.Topics, topicNode{plain(topic.Name), topic.Partitions, events.SchemaOf(plain(topic.Name))})
 		}
 	}
 	for _, service := range w.Services {
-		if len(emits[service.Function]) == 0 && !handles[service.Name] {
+		if len(asyncapi.Emits(service.Function)) == 0 && !handles[service.Name] {
 			continue // a relay, or a page onto a schema
 		}
 		node := functionNode{Name: service.Name}
@@ -86,11 +86,28 @@ func newTopology(w *knative.Wiring, prefix string) topology {
 			}
 		}
 		t.Functions = append(t.Functions, node)
-		for _, topic := range emits[service.Function] {
+		for _, topic := range asyncapi.Emits(service.Function) {
 			t.Emits = append(t.Emits, emission{service.Name, topic})
 		}
 	}
 	return t
+}
+
+// publishers returns what publishes the events of each outbox; plain removes the prefix from a name.
+func publishers(w *knative.Wiring, plain func(string) string) []publisher {
+	all := []publisher{}
+	for _, service := range w.Services {
+		outbox := service.Env["OUTBOX_SCHEMA"]
+		if outbox == "" {
+			continue
+		}
+		p := publisher{Name: service.Name, Outbox: outbox}
+		if i := slices.IndexFunc(w.Connectors, func(one knative.Connector) bool { return one.Schema == outbox }); i >= 0 {
+			p.Name, p.Connector = plain(w.Connectors[i].Name), true
+		}
+		all = append(all, p)
+	}
+	return all
 }
 
 func (c *Console) serveTopology(w http.ResponseWriter, _ *http.Request) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/messaging/registry"
 	"example.com/orders/knative"
 	"example.com/orders/sql/operations"
 )
@@ -30,6 +31,8 @@ type Box struct {
 	Sources []knative.KafkaSource
 	// Operations is a connection to the schema operations, or a pool.
 	Operations operations.DBTX
+	// Avro reads the data of events in Avro; it may be nil.
+	Avro *registry.Reader
 }
 
 // Selector selects letters; a zero or nil field selects all.
@@ -190,8 +193,23 @@ func (b Box) Load(ctx context.Context, places []Place) ([]Letter, error) {
 	}
 	for i := range letters {
 		letters[i].Follow(actions[letters[i].Place])
+		letters[i].read(ctx, b.Avro)
 	}
 	return letters, nil
+}
+
+// read sets Readable and NotReadable.
+func (l *Letter) read(ctx context.Context, avro *registry.Reader) {
+	l.Readable = l.Record.Value
+	if l.Event.DataMediaType() != registry.MediaType {
+		return
+	}
+	e, err := avro.JSON(ctx, l.Event)
+	if err != nil {
+		l.NotReadable = err
+		return
+	}
+	l.Readable = e.Data()
 }
 
 // existing returns the spans of the partitions of places, by the place at offset 0.

@@ -10,6 +10,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/messaging/registry"
 	"example.com/orders/functions/internal/observe/oneline"
 	"example.com/orders/sql/operations"
 )
@@ -29,7 +30,7 @@ func (c Correction) Check(l Letter) error {
 	if len(c.Value) > MaxCorrection {
 		return fmt.Errorf("the corrected value has %d bytes: give at most %d", len(c.Value), MaxCorrection)
 	}
-	if bytes.Equal(c.Value, l.Record.Value) {
+	if bytes.Equal(c.Value, l.Record.Value) || bytes.Equal(c.Value, l.Readable) {
 		return errors.New("the value is the same: replay the letter instead")
 	}
 	if err := events.Check(c.of(l)); err != nil {
@@ -38,10 +39,13 @@ func (c Correction) Check(l Letter) error {
 	return nil
 }
 
-// of returns the event of a letter with the corrected value.
+// of returns the event of a letter with the corrected value, which is JSON even if the letter is in Avro.
 func (c Correction) of(l Letter) event.Event {
 	e := l.Event.Clone()
 	e.DataEncoded, e.DataBase64 = c.Value, false
+	if e.DataMediaType() == registry.MediaType {
+		e.SetDataContentType(event.ApplicationJSON)
+	}
 	return e
 }
 

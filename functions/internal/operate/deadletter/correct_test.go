@@ -6,12 +6,16 @@ import (
 	"testing"
 
 	"github.com/IBM/sarama"
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/messaging/registry"
 	"example.com/orders/functions/internal/operate/deadletter"
 	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/outboxtest"
+	"example.com/orders/functions/internal/testkit/registrytest"
 )
 
 // broken writes a letter whose value lacks its end, and returns the letter and the whole value.
@@ -47,6 +51,45 @@ func TestACorrectedCopyIsSentAndBothVersionsAreRecorded(t *testing.T) {
 	assert.Equal(t, l.Record.Value, after.Record.Value, "the letter stays as it is")
 	assert.Contains(t, after.History[0].Detail, "corrected copy: to http://")
 	assert.Contains(t, after.History[1].Detail, "corrected copy")
+}
+
+func TestALetterInAvroIsShownAndCorrectedAsJSON(t *testing.T) {
+	t.Parallel()
+	stored := registrytest.Start(t)
+	schemas, err := registry.Open(stored.Config())
+	require.NoError(t, err)
+	_, err = schemas.Register(t.Context())
+	require.NoError(t, err)
+	b, c := newBench(t), newConsumers(t)
+	data := functiontest.Created(t, events.Item{SKU: "SKU-1", Quantity: 1, UnitPrice: 1})
+	e := functiontest.Event(t, data, 1)
+	out := &outboxtest.Publisher{}
+	require.NoError(t, registry.NewPublisher(out, schemas, events.OrdersSource).Publish(t.Context(), []event.Event{e})[0].Err)
+	m := b.ofHarness(data.OrderID, 1, attributes(data.OrderID, 1))
+	m.Value = sarama.ByteEncoder(out.Events()[0].Data())
+	for i, h := range m.Headers {
+		if string(h.Key) == "content-type" {
+			m.Headers[i].Value = []byte(registry.MediaType)
+		}
+	}
+	b.put(t, m)
+
+	without := b.find(t, deadletter.Selector{Key: data.OrderID})[0]
+	assert.Equal(t, without.Record.Value, without.Readable)
+	assert.ErrorContains(t, without.NotReadable, "SCHEMA_REGISTRY_URL")
+
+	b.Avro = registry.NewReader(schemas)
+	l := b.find(t, deadletter.Selector{Key: data.OrderID})[0]
+	require.NoError(t, l.NotReadable)
+	assert.Equal(t, string(e.Data()), string(l.Readable))
+	assert.Equal(t, out.Events()[0].Data(), l.Record.Value, "the letter has the bytes")
+	var o outcomes
+	require.ErrorContains(t, b.replay(c, &o).Correct(t.Context(), l, deadletter.Correction{Value: l.Readable}), "replay the letter instead")
+
+	corrected := []byte(strings.Replace(string(l.Readable), `"unitPrice":1`, `"unitPrice": 1`, 1))
+	require.NoError(t, b.replay(c, &o).Correct(t.Context(), l, deadletter.Correction{Value: corrected, Reason: "white space"}))
+	assert.Equal(t, outcomes{"done " + l.EventID}, o)
+	assert.Equal(t, []string{"POST /f/reserve-stock " + l.EventID + " " + string(corrected)}, c.given)
 }
 
 func TestACorrectionThatTheConsumerWouldRefuseIsNotSent(t *testing.T) {

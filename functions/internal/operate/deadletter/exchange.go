@@ -26,18 +26,19 @@ func transport() *http.Transport {
 // maxAnswer is how much of an answer is read, in bytes.
 const maxAnswer = 1024
 
-// exchange sends a request and returns the status, and the beginning of the answer's body on one line.
-func exchange(request *http.Request) (status int, detail string, err error) {
+// exchange sends a request and returns the status, and the beginning of the answer's body on one line. refused is whether the
+// answer asks for another token: functions say so with a 503, see identity.Sources.
+func exchange(request *http.Request) (status int, detail string, refused bool, err error) {
 	response, err := client.Do(request)
 	if err != nil {
-		return 0, "", err
+		return 0, "", false, err
 	}
 	defer func() { _ = response.Body.Close() }() // it was read, or is not wanted
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return 0, "", err
+		return 0, "", false, err
 	}
-	return response.StatusCode, oneline.Of(string(text), maxAnswer), nil
+	return response.StatusCode, oneline.Of(string(text), maxAnswer), response.Header.Get("WWW-Authenticate") != "", nil
 }
 
 // dialing returns whether err came before there was a connection: the function has not seen the request.

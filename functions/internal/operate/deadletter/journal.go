@@ -29,7 +29,7 @@ func OpenJournal(ctx context.Context, db *sql.DB, actor string) (*Journal, error
 	if err != nil {
 		return nil, fmt.Errorf("connect to the record of operations: %w", err)
 	}
-	j := &Journal{conn: conn, actor: oneline.Of(actor, 128)}
+	j := &Journal{conn: conn, actor: oneline.Of(actor, operations.MaxActor)}
 	if err := conn.QueryRowContext(ctx, "SELECT DATABASE()").Scan(&j.schema); err != nil {
 		return nil, errors.Join(fmt.Errorf("read the name of the schema operations: %w", err), conn.Close())
 	}

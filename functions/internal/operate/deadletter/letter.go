@@ -84,6 +84,10 @@ type Letter struct {
 	Event event.Event
 	// Record is the record of the letter.
 	Record *sarama.ConsumerMessage
+	// Readable is the data of an event in Avro as JSON; for any other event it is the value of the record. NotReadable says why
+	// it is the value of the record for an event in Avro.
+	Readable    []byte
+	NotReadable error
 	// History has the actions on it, oldest first.
 	History []operations.DeadLetterAction
 }

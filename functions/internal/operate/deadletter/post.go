@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -20,20 +19,23 @@ import (
 var ErrUnreachable = errors.New("the function cannot be reached")
 
 // post delivers an event and returns the answer; the status is 0 without an answer in time. Its error wraps ErrUnreachable
-// if the function is missing or cannot work, whatever the event.
-func post(ctx context.Context, url string, e event.Event, timeout time.Duration) (status int, detail string, err error) {
-	bounded, cancel := context.WithTimeout(ctx, timeout)
+// if the function is missing, cannot work or refuses the token, whatever the event.
+func (r Replay) post(ctx context.Context, url string, e event.Event) (status int, detail string, err error) {
+	bounded, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	request, err := httpbinding.NewRequest(bounded, url, e)
 	if err != nil {
 		return 0, "", fmt.Errorf("build the request: %w", err)
 	}
-	status, detail, err = exchange(request)
+	r.Token.Authorize(request)
+	status, detail, refused, err := exchange(request)
 	switch {
 	case err != nil && ctx.Err() == nil && (bounded.Err() != nil || os.IsTimeout(err)) && !dialing(err):
-		return 0, fmt.Sprintf("no answer within %s", timeout), nil
+		return 0, fmt.Sprintf("no answer within %s", r.Timeout), nil
 	case err != nil:
 		return 0, "", fmt.Errorf("%w: %w", ErrUnreachable, err)
+	case refused:
+		return 0, "", fmt.Errorf("%w without its token: set FUNCTIONS_TOKEN or FUNCTIONS_TOKEN_FILE: %s", ErrUnreachable, detail)
 	case slices.Contains([]int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusBadGateway, http.StatusGatewayTimeout}, status):
 		// A function never answers these; something in front of it does.
 		return 0, "", fmt.Errorf("%w: the answer is %d %s", ErrUnreachable, status, detail)
@@ -51,7 +53,7 @@ func ready(ctx context.Context, url string) error {
 	if err != nil {
 		return fmt.Errorf("build the request: %w", err)
 	}
-	status, detail, err := exchange(request)
+	status, detail, _, err := exchange(request)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}

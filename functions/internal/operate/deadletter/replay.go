@@ -11,6 +11,7 @@ import (
 
 	"example.com/orders/functions/internal/messaging/delivery"
 	"example.com/orders/functions/internal/observe/oneline"
+	"example.com/orders/functions/internal/web/identity"
 	"example.com/orders/sql/operations"
 )
 
@@ -21,6 +22,8 @@ type Replay struct {
 	Load func(context.Context, []Place) ([]Letter, error)
 	// FunctionsURL is the URL of functions, with {consumer} in place of the name.
 	FunctionsURL string
+	// Token is what functions ask of those who send events; nil if they ask for nothing.
+	Token *identity.Token
 	// ParkAfter is the number of failed replays of a letter, at least 1, after which it is parked.
 	ParkAfter int
 	// States are the states whose letters are replayed. A letter that is not open is opened first, which resets its
@@ -215,7 +218,7 @@ func (r Replay) deliver(ctx context.Context, round []*sending, failed map[[2]str
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(r.Grace, cancel) })()
 	var sent sync.WaitGroup
 	for _, s := range round {
-		sent.Go(func() { s.status, s.detail, s.err = post(lasting, s.url, s.letter.Event, r.Timeout) })
+		sent.Go(func() { s.status, s.detail, s.err = r.post(lasting, s.url, s.letter.Event) })
 	}
 	sent.Wait()
 	return r.finish(ctx, round, failed)

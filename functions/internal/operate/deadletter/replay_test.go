@@ -13,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/operate/deadletter"
+	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/functions/internal/testkit/porttest"
+	"example.com/orders/functions/internal/web/identity"
 	"example.com/orders/sql/operations"
 )
 
@@ -145,6 +147,33 @@ func TestNothingIsCountedWhileTheFunctionCannotWork(t *testing.T) {
 			assert.Zero(t, l.Failures)
 		})
 	}
+}
+
+func TestARefusedTokenIsNoFailureOfTheLetter(t *testing.T) {
+	b := newBench(t)
+	b.put(t, b.ofHarness("order-1", 1, attributes("order-1", 1)))
+	config := map[string]string{"SINK_TOKEN": "the-token-of-the-function"}
+	sources, err := identity.NewSources(config)
+	require.NoError(t, err)
+	address := functiontest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if err := sources.Check(r); err != nil {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		}
+	})
+	var o outcomes
+	r := b.replay(newConsumers(t), &o)
+	r.FunctionsURL = address + "/{consumer}"
+	err = r.Run(t.Context(), b.selected(t, deadletter.Selector{}))
+	require.ErrorIs(t, err, deadletter.ErrUnreachable)
+	require.ErrorContains(t, err, "set FUNCTIONS_TOKEN")
+	assert.Empty(t, o)
+	assert.Zero(t, b.find(t, deadletter.Selector{})[0].Failures)
+
+	r.Token, err = identity.NewToken(config, "SINK_TOKEN")
+	require.NoError(t, err)
+	require.NoError(t, r.Run(t.Context(), b.selected(t, deadletter.Selector{})))
+	assert.Equal(t, outcomes{"done order-1#1"}, o)
 }
 
 func TestAnswersCountAsFailures(t *testing.T) {

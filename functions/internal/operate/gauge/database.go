@@ -8,22 +8,25 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.com/orders/functions/internal/operate/backlog"
+	"example.com/orders/functions/internal/operate/settle"
 	"example.com/orders/sql/inventory"
 	"example.com/orders/sql/orders"
 )
 
 var (
-	ordersByStatus = prometheus.NewDesc("orders_by_status", "Orders that are stored, by their status.", []string{"status"}, nil)
-	oldestPending  = prometheus.NewDesc("orders_oldest_pending_age_seconds", "Age of the oldest pending order, 0 without one.", nil, nil)
-	outboxRows     = prometheus.NewDesc("orders_outbox_rows", "Stored events that are not sent, by schema: new, waiting for a retry, parked. Counted up to 100,000.", []string{"schema", "state"}, nil)
-	oldestUnsent   = prometheus.NewDesc("orders_outbox_oldest_unsent_age_seconds", "Age of the oldest unsent event, 0 without one.", []string{"schema"}, nil)
-	oldestParked   = prometheus.NewDesc("orders_outbox_oldest_parked_age_seconds", "Age of the oldest parked event, 0 without one.", []string{"schema"}, nil)
-	stockSKUs      = prometheus.NewDesc("orders_stock_skus", "SKUs by available units: in_stock, low (1 to 10), out.", []string{"class"}, nil)
-	stockUnits     = prometheus.NewDesc("orders_stock_units", "Units on stock: available, reserved.", []string{"state"}, nil)
+	ordersByStatus  = prometheus.NewDesc("orders_by_status", "Orders that are stored, by their status.", []string{"status"}, nil)
+	oldestPending   = prometheus.NewDesc("orders_oldest_pending_age_seconds", "Age of the oldest pending order, 0 without one.", nil, nil)
+	outboxRows      = prometheus.NewDesc("orders_outbox_rows", "Stored events that are not sent, by schema: new, waiting for a retry, parked. Counted up to 100,000.", []string{"schema", "state"}, nil)
+	oldestUnsent    = prometheus.NewDesc("orders_outbox_oldest_unsent_age_seconds", "Age of the oldest unsent event, 0 without one.", []string{"schema"}, nil)
+	oldestParked    = prometheus.NewDesc("orders_outbox_oldest_parked_age_seconds", "Age of the oldest parked event, 0 without one.", []string{"schema"}, nil)
+	stockSKUs       = prometheus.NewDesc("orders_stock_skus", "SKUs by available units: in_stock, low (1 to 10), out.", []string{"class"}, nil)
+	unknownPayments = prometheus.NewDesc("orders_payments_unknown", "Payments whose outcome at the gateway is unknown, by what it was asked for: authorize, refund. Counted up to 100,000.", []string{"operation"}, nil)
+	oldestUnknown   = prometheus.NewDesc("orders_payments_unknown_oldest_seconds", "Time since the oldest request whose outcome is unknown, 0 without one.", []string{"operation"}, nil)
+	stockUnits      = prometheus.NewDesc("orders_stock_units", "Units on stock: available, reserved.", []string{"state"}, nil)
 )
 
 const (
-	// countLimit bounds the counted rows of an outbox.
+	// countLimit bounds the counted rows of an outbox, and the counted payments.
 	countLimit = 100_000
 	// few is the highest number of units that counts as low stock.
 	few = 10
@@ -80,4 +83,16 @@ func readStock(ctx context.Context, db *sql.DB) ([]prometheus.Metric, error) {
 		gauge(stockUnits, float64(stock.Available), "available"),
 		gauge(stockUnits, float64(stock.Reserved), "reserved"),
 	}, nil
+}
+
+func readPayments(ctx context.Context, db *sql.DB) ([]prometheus.Metric, error) {
+	waiting, err := settle.Count(ctx, db, countLimit)
+	if err != nil {
+		return nil, err
+	}
+	var values []prometheus.Metric
+	for operation, w := range waiting {
+		values = append(values, gauge(unknownPayments, float64(w.Requests), operation), gauge(oldestUnknown, w.Oldest.Seconds(), operation))
+	}
+	return values, nil
 }

@@ -1,5 +1,5 @@
 // Package gauge has the collectors that read databases and brokers when Prometheus scrapes: orders by status, unsent rows of
-// the outboxes, stock, consumer lag, and open dead letters.
+// the outboxes, stock, payments with an unknown outcome, consumer lag, and open dead letters.
 package gauge
 
 import (
@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.com/orders/functions/internal/observe/health"
+	"example.com/orders/functions/internal/operate/connect"
 	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
@@ -27,7 +28,9 @@ type Options struct {
 	Sources []knative.KafkaSource
 	// OpenLetters counts the dead letters that wait for an operator; nil without them.
 	OpenLetters func(context.Context) (map[Letters]int, error)
-	Log         *slog.Logger
+	// Connectors returns the status of each connector, by name; nil if relays publish.
+	Connectors func(context.Context) (map[string]connect.Status, error)
+	Log        *slog.Logger
 	// Every is the age after which a value is read again; zero means 5 seconds.
 	Every time.Duration
 }
@@ -77,8 +80,14 @@ func Register(registry *prometheus.Registry, o Options) (*Gauges, error) {
 	if db, ok := o.Databases[schema.Inventory]; ok {
 		add("stock", func(ctx context.Context) ([]prometheus.Metric, error) { return readStock(ctx, db) })
 	}
+	if db, ok := o.Databases[schema.Payments]; ok {
+		add("payments", func(ctx context.Context) ([]prometheus.Metric, error) { return readPayments(ctx, db) })
+	}
 	if len(o.Brokers) > 0 {
 		add("consumers", g.lag.read)
+	}
+	if o.Connectors != nil {
+		add("connectors", func(ctx context.Context) ([]prometheus.Metric, error) { return readConnectors(ctx, o.Connectors) })
 	}
 	if o.OpenLetters != nil {
 		within(lettersTimeout, "dead letters", func(ctx context.Context) ([]prometheus.Metric, error) {
@@ -99,7 +108,8 @@ func (g *Gauges) Close() error {
 // Describe names the gauges.
 func (g *Gauges) Describe(descriptions chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		up, ordersByStatus, oldestPending, outboxRows, oldestUnsent, oldestParked, stockSKUs, stockUnits, consumerLag, deadLetterRecords, openLetters,
+		up, ordersByStatus, oldestPending, outboxRows, oldestUnsent, oldestParked, stockSKUs, stockUnits, unknownPayments, oldestUnknown,
+		consumerLag, deadLetterRecords, openLetters, connectorRunning,
 	} {
 		descriptions <- d
 	}

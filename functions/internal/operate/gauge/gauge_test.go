@@ -22,9 +22,11 @@ import (
 
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/operate/gauge"
+	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/functions/internal/testkit/kafkatest"
 	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/knative"
+	"example.com/orders/sql/payments"
 	"example.com/orders/sql/schema"
 )
 
@@ -120,6 +122,27 @@ func TestStockIsExportedByClass(t *testing.T) {
 	}
 	assert.Equal(t, map[string]float64{"in_stock": 1, "low": 2, "out": 1}, values(t, register(t, o), "orders_stock_skus"))
 	assert.Equal(t, map[string]float64{"available": 22, "reserved": 12}, values(t, register(t, o), "orders_stock_units"))
+}
+
+func TestUnknownPaymentsAreExportedByOperation(t *testing.T) {
+	db := mysqltest.Open(t, schema.Payments)
+	o := gauge.Options{Databases: map[string]*sql.DB{schema.Payments: db}}
+	none := map[string]float64{"authorize": 0, "refund": 0}
+	assert.Equal(t, none, values(t, register(t, o), "orders_payments_unknown"))
+	assert.Equal(t, none, values(t, register(t, o), "orders_payments_unknown_oldest_seconds"))
+	for status, ages := range map[payments.PaymentsStatus][]time.Duration{
+		payments.PaymentsStatusREQUESTED:       {10 * time.Minute, 40 * time.Minute},
+		payments.PaymentsStatusREFUNDREQUESTED: {20 * time.Minute},
+		payments.PaymentsStatusAUTHORIZED:      {90 * time.Minute},
+	} {
+		for _, age := range ages {
+			functiontest.Payment(t, db, functiontest.OrderID(), status, age)
+		}
+	}
+	assert.Equal(t, map[string]float64{"authorize": 2, "refund": 1}, values(t, register(t, o), "orders_payments_unknown"))
+	oldest := values(t, register(t, o), "orders_payments_unknown_oldest_seconds")
+	assert.InDelta(t, 40*60, oldest["authorize"], 8*60)
+	assert.InDelta(t, 20*60, oldest["refund"], 8*60)
 }
 
 func TestLagIsExportedByGroupAndPartition(t *testing.T) {

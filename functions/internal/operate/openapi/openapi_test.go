@@ -57,12 +57,12 @@ func TestEveryOperationHasAUniqueNameAndASummary(t *testing.T) {
 			assert.Empty(t, names[operation.OperationID], "%s is named like another one", at)
 			names[operation.OperationID] = at
 			assert.NotEmpty(t, operation.Summary, at)
-			for _, status := range []string{"500", "503"} {
+			for _, status := range []string{"429", "500", "503"} {
 				assert.Contains(t, operation.Responses, status, at)
 			}
 		}
 	}
-	assert.Len(t, names, 8)
+	assert.Len(t, names, 11)
 }
 
 // TestAnOrderIsDescribedAsInTheSchemaOfItsCommand compares the bounds of an address, a SKU and the numbers of a line in

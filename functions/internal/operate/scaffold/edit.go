@@ -54,27 +54,62 @@ func sorted(like *regexp.Regexp, line string) edit {
 
 const separator = "\n---\n"
 
-// another adds a document for the topic name, made of that for the topic like: before the document of the topic ahead, or at
-// the end when that is empty.
-func another(like, name, ahead string) edit {
+var documentName = regexp.MustCompile(`\n  name: (\S+)\n`)
+
+// another adds a document for a topic, made of the first one of its kind. Dead letters come last, after the events.
+func another(name string) edit {
+	isLetters := func(name string) bool { return strings.HasSuffix(name, deadLetterSuffix) }
 	return func(text string) (string, error) {
 		var copied string
 		documents := strings.Split(strings.TrimSuffix(text, "\n"), separator)
 		place := len(documents)
 		for n, document := range documents {
-			switch {
-			case strings.Contains(document, "\n  name: "+like+"\n"):
+			found := documentName.FindStringSubmatch(document)
+			if found == nil {
+				continue
+			}
+			like := found[1]
+			if copied == "" && isLetters(like) == isLetters(name) {
 				_, body, _ := strings.Cut(document, "apiVersion:") // without the comment at the head of the file
 				copied = "apiVersion:" + strings.ReplaceAll(body, like+"\n", name+"\n")
-			case strings.Contains(document, "\n  name: "+ahead+"\n"):
-				place = n
+			}
+			if !isLetters(name) && isLetters(like) {
+				place = min(place, n)
 			}
 		}
-		if copied == "" || ahead != "" && place == len(documents) {
-			return "", fmt.Errorf("there is no document of %s, or of %s", like, ahead)
+		if copied == "" {
+			return "", fmt.Errorf("there is no document to make that of %s of", name)
 		}
 		return strings.Join(slices.Insert(documents, place, copied), separator) + "\n", nil
 	}
+}
+
+// within makes an edit of the table whose heading is given.
+func within(heading string, e edit) edit {
+	return func(text string) (string, error) {
+		before, rest, found := strings.Cut(text, "\n"+heading+"\n")
+		table, after, ended := strings.Cut(rest, "\n\n")
+		if !found || !ended {
+			return "", fmt.Errorf("there is no table with the heading %q", heading)
+		}
+		changed, err := e(table)
+		return before + "\n" + heading + "\n" + changed + "\n\n" + after, err
+	}
+}
+
+// either makes the first edit, or the second one if the text has no place for the first.
+func either(first, second edit) edit {
+	return func(text string) (string, error) {
+		if changed, err := first(text); err == nil {
+			return changed, nil
+		}
+		return second(text)
+	}
+}
+
+// optional makes an edit if the text has a place for it.
+func optional(e edit) edit {
+	return either(e, func(text string) (string, error) { return text, nil })
 }
 
 // nobody stands in the tables of the READMEs for the functions that get an event.

@@ -3,6 +3,8 @@ package scaffold
 import (
 	"strings"
 	"time"
+
+	"example.com/orders/knative"
 )
 
 // names are what the templates fill in.
@@ -26,6 +28,14 @@ func (n names) Method() string { return factOf(n.On) }
 // SchemaGo is the constant of its schema: schema.Orders.
 func (n names) SchemaGo() string { return "schema." + title(n.Schema, "_") }
 
+// Manifests is the folder of its manifest: knative/base.
+func (n names) Manifests() string {
+	if n.Overlay == "" {
+		return "knative/base"
+	}
+	return "knative/components/" + n.Overlay
+}
+
 // Created is the time at which it was written, as func has it.
 func (n names) Created() string { return n.Now.UTC().Format(time.RFC3339) }
 
@@ -34,6 +44,9 @@ func (n names) Family() string { return familyOf(n.Emits) }
 
 // Source is the constant of the source of what it emits: PointsSource.
 func (n names) Source() string { return title(n.Family(), ".") + "Source" }
+
+// Subject is the subject of the tokens of its KafkaSource.
+func (n names) Subject() string { return knative.Subject("orders", "KafkaSource", n.Name+"."+n.On) }
 
 func familyOf(eventType string) string {
 	family, _, _ := strings.Cut(eventType, ".")

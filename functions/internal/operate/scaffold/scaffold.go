@@ -28,6 +28,8 @@ type Reaction struct {
 	Emits string
 	// Schema is the schema of its inbox and its outbox; empty for that of the service that emits On.
 	Schema string
+	// Overlay is the overlay that the function belongs to, such as payment; empty for the base, which all overlays have.
+	Overlay string
 	// Now is the time that func.yaml has as that of its creation.
 	Now time.Time
 }
@@ -59,7 +61,13 @@ func Root(folder string) (string, error) {
 // Write writes the function into the checkout at root and returns what it wrote. It writes nothing unless all of it can be
 // written, and replaces no file.
 func (r Reaction) Write(root string) ([]Change, error) {
-	wiring, err := knative.Load(os.DirFS(filepath.Join(root, "knative", "base")))
+	manifests := os.DirFS(filepath.Join(root, "knative"))
+	wiring, err := knative.LoadOverlay(manifests, r.Overlay)
+	if err != nil {
+		return nil, fmt.Errorf("the checkout has to be in order first: %w", err)
+	}
+	r.Overlay = wiring.Overlay
+	base, err := knative.LoadOverlay(manifests, knative.BaseName)
 	if err != nil {
 		return nil, fmt.Errorf("the checkout has to be in order first: %w", err)
 	}
@@ -75,16 +83,25 @@ func (r Reaction) Write(root string) ([]Change, error) {
 	}
 	p := &plan{root: root, names: names{Reaction: r, Folder: strings.ReplaceAll(r.Name, "-", "")}}
 	p.function()
-	p.wiring(slices.Contains(topics, r.On+deadLetterSuffix))
+	p.manifests(slices.Contains(topics, r.On+deadLetterSuffix))
+	p.tables(wiring, base)
 	if r.Emits != "" {
 		p.event()
 	}
-	return p.write()
+	written, err := p.write()
+	if err != nil {
+		return written, err
+	}
+	described, err := describe(root)
+	if err != nil {
+		err = fmt.Errorf("all is written but the description of the events: %w: run make generate", err)
+	}
+	return append(written, described...), err
 }
 
 // schemaOf is the schema of the service that emits events of a type, or of orders, which all events are about.
 func schemaOf(eventType string, outboxes []string) string {
-	if name := strings.TrimPrefix(events.SourceOf(eventType), "/"); slices.Contains(outboxes, name) {
+	if name := events.SchemaOf(eventType); slices.Contains(outboxes, name) {
 		return name
 	}
 	return schema.Orders
@@ -105,6 +122,9 @@ const (
 // taken are names of folders that something else in functions.go or beside it has.
 var taken = []string{"base", "context", "deploy", "functions", "harness", "internal"}
 
+// tools are the database users that belong to no function.
+var tools = []string{"audit", "console", "operator"}
+
 // check names all that is wrong with the reaction.
 func (r Reaction) check(topics, outboxes []string) error {
 	var problems []error
@@ -117,6 +137,7 @@ func (r Reaction) check(topics, outboxes []string) error {
 	folder := strings.ReplaceAll(r.Name, "-", "")
 	require(validName.MatchString(r.Name) && len(r.Name) <= maxName, "the name %q: give at most %d small letters and digits with single hyphens between words, such as award-points", r.Name, maxName)
 	require(!token.IsKeyword(folder) && !slices.Contains(taken, folder), "the name %q: no function can be in the folder %s: give another", r.Name, folder)
+	require(!slices.Contains(tools, r.Name), "the name %q: a tool has the database user of this name: give another", r.Name)
 	require(slices.Contains(known, r.On), "--on %q: no event has this type: give one of %s", r.On, strings.Join(known, ", "))
 	require(slices.Contains(outboxes, r.Schema), "--schema %q: it has no inbox and no outbox, or is not there: give one of %s; the README says how to add one", r.Schema, strings.Join(outboxes, ", "))
 	if r.Emits == "" {

@@ -88,18 +88,23 @@ func write(t *testing.T, folder string, r scaffold.Reaction) {
 }
 
 // TestWhatIsWrittenPasses runs those tests on a checkout with new functions that look at all functions, events and manifests.
-// One emits, one reacts to that and says nothing, and one is of another service.
+// One emits, one reacts to that and says nothing, one is of another service, and one reacts to what an overlay sends
+// elsewhere. Two are of the overlay payment: one reacts to its events and emits, one to those of the base.
 func TestWhatIsWrittenPasses(t *testing.T) {
 	t.Parallel()
 	folder := checkout(t)
 	write(t, folder, scaffold.Reaction{Name: "award-points", On: "order.confirmed", Emits: "points.awarded", Now: created})
 	write(t, folder, scaffold.Reaction{Name: "welcome", On: "points.awarded", Now: created})
 	write(t, folder, scaffold.Reaction{Name: "recount-stock", On: "inventory.released", Emits: "recount.asked", Now: created})
+	write(t, folder, scaffold.Reaction{Name: "greet", On: "order.created", Now: created})
+	write(t, folder, scaffold.Reaction{Name: "book-payment", On: "payment.refunded", Emits: "books.kept", Overlay: "payment", Now: created})
+	write(t, folder, scaffold.Reaction{Name: "thank-payer", On: "order.confirmed", Overlay: "payment", Now: created})
 
 	assert.Empty(t, command(t, folder, "gofmt", "-l", "events", "functions", "knative"))
 	// By a skip and not by a choice, so that a test that is added is run: these say nothing about a new function and take long.
-	command(t, folder, "go", "test", "-skip", "TestEveryFunctionOf|TestDecode|Fuzz|Stock|Reserv|Batch|Column|Record", "./events", "./knative", "./functions", "./functions/awardpoints", "./functions/welcome")
+	command(t, folder, "go", "test", "-skip", "TestEveryFunctionOf|TestDecode|Fuzz|Stock|Reserv|Batch|Column|Record", "./events", "./knative", "./functions", "./functions/awardpoints", "./functions/welcome", "./functions/bookpayment", "./functions/thankpayer")
 	command(t, folder, "go", "test", "-vet=off", "-run", "TestEveryFactIsDrawn", "./functions/internal/operate/console")
+	command(t, folder, "go", "test", "-vet=off", "./functions/internal/operate/asyncapi")
 }
 
 func TestWhatCannotBeWrittenIsRefusedWithWhatToDo(t *testing.T) {
@@ -119,6 +124,9 @@ func TestWhatCannotBeWrittenIsRefusedWithWhatToDo(t *testing.T) {
 		"a folder that is there":        {scaffold.Reaction{Name: "reserves-tock", On: "order.confirmed"}, "functions/reservestock/reservestock.go is there already"},
 		"a manifest that is there":      {scaffold.Reaction{Name: "topics", On: "order.confirmed"}, "knative/base/topics.yaml is there already"},
 		"an unknown event":              {scaffold.Reaction{Name: "award-points", On: "order.lost"}, `--on "order.lost": no event has this type: give one of order.created, order.confirmed, order.failed`},
+		"an event of an overlay":        {scaffold.Reaction{Name: "award-points", On: "payment.authorized"}, `--on "payment.authorized": no event has this type`},
+		"an unknown overlay":            {scaffold.Reaction{Name: "award-points", On: "order.confirmed", Overlay: "money"}, `there is no overlay "money": use base or`},
+		"a manifest of the overlay":     {scaffold.Reaction{Name: "topics", On: "order.confirmed", Overlay: "payment"}, "knative/components/payment/topics.yaml is there already"},
 		"no event":                      {scaffold.Reaction{Name: "award-points"}, `--on "": no event has this type`},
 		"dead letters":                  {scaffold.Reaction{Name: "award-points", On: "order.confirmed.dlq"}, "no event has this type"},
 		"a schema without an outbox":    {scaffold.Reaction{Name: "award-points", On: "order.confirmed", Schema: "notifications"}, `--schema "notifications": it has no inbox and no outbox, or is not there: give one of inventory, orders`},
@@ -146,7 +154,7 @@ func TestAFileThatIsNotAsExpectedIsNamedAndNothingIsWritten(t *testing.T) {
 		"the catalogue":     {"functions/functions.go", "func() Function {", "functions/functions.go: there is no line like"},
 		"the list of files": {"knative/base/kustomization.yaml", "\n  - publish-outbox-orders.yaml", "knative/base/kustomization.yaml: there is no line that begins with"},
 		"the table":         {"events/README.md", "[order.confirmed]", "events/README.md: no table has a row about order.confirmed"},
-		"the images":        {"knative/overlays/local/kustomization.yaml", "/publish-outbox-orders", "knative/overlays/local/kustomization.yaml: there is no image of publish-outbox-orders"},
+		"the images":        {"knative/components/local/kustomization.yaml", "/publish-outbox-orders", "knative/components/local/kustomization.yaml: there is no image of publish-outbox-orders"},
 		"the golden file":   {"events/golden_test.go", "var samples =", "events/golden_test.go: there is no block that begins with"},
 	} {
 		t.Run(name, func(t *testing.T) {

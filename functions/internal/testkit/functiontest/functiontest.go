@@ -2,8 +2,11 @@
 package functiontest
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +20,7 @@ import (
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/messaging/delivery"
 	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/sql/privilege"
 )
 
 // Function is a function that Start can start.
@@ -26,15 +30,33 @@ type Function interface {
 	Shared() *base.Base
 }
 
-// Start starts f with config, on a new migrated schema unless it has a pool already, and stops it when the test ends.
+// Start starts f with config, on a new migrated schema unless it has a pool already, and stops it when the test ends. In the
+// database the function is its own user: see mysqltest.AsUser.
 func Start[F Function](t testing.TB, f F, config map[string]string) F {
 	t.Helper()
 	if base := f.Shared(); base.DB == nil {
 		base.DB = mysqltest.Open(t, base.Schema)
 	}
+	if user := userOf(f, config); user != "" {
+		mysqltest.AsUser(t, f.Shared().DB, user)
+	}
 	require.NoError(t, f.Start(t.Context(), config))
 	t.Cleanup(func() { assert.NoError(t, f.Stop(context.Background())) })
 	return f
+}
+
+// userOf returns the database user of a function of the catalogue, by its folder; it is empty for a function of a test.
+func userOf(f Function, config map[string]string) string {
+	folder, ours := strings.CutPrefix(reflect.TypeOf(f).Elem().PkgPath(), "example.com/orders/functions/")
+	if folder == "publishoutbox" {
+		return "publish-outbox-" + cmp.Or(f.Shared().Schema, config["OUTBOX_SCHEMA"])
+	}
+	for _, user := range privilege.Names() {
+		if ours && strings.ReplaceAll(user, "-", "") == folder {
+			return user
+		}
+	}
+	return ""
 }
 
 // OrderID returns a new order's id.
@@ -51,12 +73,15 @@ func Event(t testing.TB, data events.Data, n int) event.Event {
 	return e
 }
 
-// Created returns the data of order.created for a new order with these lines.
+// Created returns the data of order.created, in its newest version, for a new order with these lines.
 func Created(t testing.TB, items ...events.Item) events.OrderCreated {
 	t.Helper()
 	total, err := events.Total(items)
 	require.NoError(t, err)
-	return events.OrderCreated{OrderID: OrderID(), CustomerEmail: "alice@example.com", Items: items, TotalAmount: total, CreatedAt: time.Now()}
+	return events.OrderCreated{
+		OrderID: OrderID(), CustomerEmail: "alice@example.com", Items: items, TotalAmount: total,
+		Currency: "EUR", Channel: events.ChannelHTTP, CreatedAt: time.Now(),
+	}
 }
 
 // Broken returns e with data that is not JSON.

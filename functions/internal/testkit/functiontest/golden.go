@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io/fs"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,10 +15,13 @@ import (
 	"example.com/orders/events"
 )
 
-// Golden makes the n-th fact about a new order, with the data of the golden file of its type.
+// Golden makes the n-th fact about a new order, with the data of the golden file of its type's newest version.
 func Golden(t testing.TB, eventType string, n int) event.Event {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(root(t), "events", "testdata", eventType+".v1.json"))
+	contracts := events.Contracts()
+	at := slices.IndexFunc(contracts, func(c events.Contract) bool { return c.Type == eventType && c.Newest })
+	require.GreaterOrEqual(t, at, 0, "no fact has the type %q", eventType)
+	data, err := fs.ReadFile(events.Examples(), contracts[at].File)
 	require.NoError(t, err)
 	var golden struct{ OrderID string }
 	require.NoError(t, json.Unmarshal(data, &golden))
@@ -35,19 +38,4 @@ func Golden(t testing.TB, eventType string, n int) event.Event {
 	e.SetExtension("correlationid", CorrelationID)
 	e.SetExtension("causationid", "cause-1")
 	return e
-}
-
-// root is the folder of the module that a test is in.
-func root(t testing.TB) string {
-	t.Helper()
-	folder, err := os.Getwd()
-	require.NoError(t, err)
-	for {
-		if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
-			return folder
-		}
-		above := filepath.Dir(folder)
-		require.NotEqual(t, folder, above, "the test is in no module")
-		folder = above
-	}
 }

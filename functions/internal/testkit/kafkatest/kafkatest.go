@@ -1,4 +1,5 @@
-// Package kafkatest gives each test its own topics: on the brokers of KAFKA_BROKERS, or on an in-process cluster.
+// Package kafkatest gives each test its own topics: on the brokers of KAFKA_BROKERS or, for tests of processes, of
+// KAFKA_GUARDED_BROKERS, or on an in-process cluster.
 package kafkatest
 
 import (
@@ -17,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"example.com/orders/functions/internal/messaging/scram"
 	"example.com/orders/functions/internal/testkit/porttest"
 )
 
@@ -27,17 +29,72 @@ type Cluster struct {
 	Prefix string
 	// Fake is the in-process cluster, in which a test injects faults; nil for real brokers.
 	Fake *kfake.Cluster
+	// Password is that of the administrator of brokers that let in only who logs in, empty for others.
+	Password string
 }
+
+// What clients of a guarded cluster log in with.
+const (
+	mechanism     = sarama.SASLTypeSCRAMSHA512
+	administrator = "admin"
+)
 
 // Start returns a cluster: the one of KAFKA_BROKERS, or an in-process one that ends with the test.
 func Start(t testing.TB) Cluster {
 	t.Helper()
-	c := Cluster{Prefix: "t" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12] + "."}
+	c := Cluster{Prefix: newPrefix()}
 	if brokers := os.Getenv("KAFKA_BROKERS"); brokers != "" {
 		c.Brokers = strings.Split(brokers, ",")
 		return c
 	}
 	return c.fake(t)
+}
+
+// ForProcesses is Start for tests whose clients are processes with the variables of Environ. It prefers the cluster of
+// KAFKA_GUARDED_BROKERS, which lets in only who logs in, and allows others than admin, who has KAFKA_GUARDED_PASSWORD, only
+// what they have been given.
+func ForProcesses(t testing.TB) Cluster {
+	t.Helper()
+	if brokers := os.Getenv(GuardedVariable); brokers != "" {
+		return Cluster{Prefix: newPrefix(), Brokers: strings.Split(brokers, ","), Password: os.Getenv("KAFKA_GUARDED_PASSWORD")}
+	}
+	return Start(t)
+}
+
+// GuardedVariable names the variable with the brokers of ForProcesses.
+const GuardedVariable = "KAFKA_GUARDED_BROKERS"
+
+// Guarded returns an in-process cluster that is guarded like that of KAFKA_GUARDED_BROKERS.
+func Guarded(t testing.TB) Cluster {
+	t.Helper()
+	c := Cluster{Prefix: newPrefix(), Password: "admin-secret"}
+	return c.fake(t, kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser(mechanism, administrator, c.Password))
+}
+
+func newPrefix() string { return "t" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12] + "." }
+
+// Environ has the variables of a process with the topics of the test. On a guarded cluster each relay and source of a harness
+// logs in as its own principal.
+func (c Cluster) Environ() []string {
+	environ := []string{"KAFKA_BROKERS=" + strings.Join(c.Brokers, ","), "KAFKA_TOPIC_PREFIX=" + c.Prefix}
+	if c.Password != "" {
+		environ = append(environ, "KAFKA_SASL_MECHANISM="+mechanism, "KAFKA_SASL_USER="+administrator, "KAFKA_SASL_PASSWORD="+c.Password,
+			"KAFKA_USERS_SECRET=secret-of-the-tests")
+	}
+	return environ
+}
+
+// Config returns the settings of a client, which is the administrator of a guarded cluster.
+func (c Cluster) Config() *sarama.Config {
+	config := sarama.NewConfig()
+	config.Version = sarama.V3_6_0_0
+	config.Producer.Return.Successes = true
+	if c.Password != "" {
+		config.Net.SASL.Enable, config.Net.SASL.Mechanism = true, mechanism
+		config.Net.SASL.User, config.Net.SASL.Password = administrator, c.Password
+		config.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scram.Client{Mechanism: mechanism} }
+	}
+	return config
 }
 
 // Fake returns an in-process cluster even if KAFKA_BROKERS is set, for tests that inject faults.
@@ -46,10 +103,10 @@ func Fake(t testing.TB) Cluster {
 	return Cluster{}.fake(t)
 }
 
-func (c Cluster) fake(t testing.TB) Cluster {
+func (c Cluster) fake(t testing.TB, options ...kfake.Opt) Cluster {
 	t.Helper()
 	porttest.Try(t, func(port int) (err error) {
-		c.Fake, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port))
+		c.Fake, err = kfake.NewCluster(append(options, kfake.NumBrokers(1), kfake.Ports(port))...)
 		return err
 	})
 	t.Cleanup(c.Fake.Close)
@@ -89,9 +146,7 @@ func (c Cluster) Advertise(t testing.TB, address string) (asked chan struct{}, e
 // half a minute. The records of one partition are in order.
 func (c Cluster) Records(t testing.TB, topic string, n int) []*sarama.ConsumerMessage {
 	t.Helper()
-	config := sarama.NewConfig()
-	config.Version = sarama.V3_6_0_0
-	consumer, err := sarama.NewConsumer(c.Brokers, config)
+	consumer, err := sarama.NewConsumer(c.Brokers, c.Config())
 	require.NoError(t, err)
 	defer func() { require.NoError(t, consumer.Close()) }()
 	partitions, err := consumer.Partitions(topic)

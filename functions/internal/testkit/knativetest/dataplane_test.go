@@ -15,7 +15,7 @@ import (
 )
 
 // TestDataPlaneOfACluster is the data plane of a test cluster, as a pod in it: it runs the wiring between the brokers in
-// DATA_PLANE_BROKERS and the Services, until it is stopped. .ci/cluster runs it.
+// DATA_PLANE_BROKERS and the Services, with DATA_PLANE_TOKEN, until it is stopped. .ci/cluster runs it.
 func TestDataPlaneOfACluster(t *testing.T) {
 	brokers := strings.Split(os.Getenv("DATA_PLANE_BROKERS"), ",")
 	if brokers[0] == "" {

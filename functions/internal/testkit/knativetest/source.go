@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -248,6 +249,9 @@ func post(ctx context.Context, url string, e event.Event, timeout time.Duration)
 	}
 	for _, values := range request.Header {
 		values[0] = inBytes(values[0])
+	}
+	if token := os.Getenv("DATA_PLANE_TOKEN"); token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
 	}
 	answered := make(chan answer, 1)
 	go func() {

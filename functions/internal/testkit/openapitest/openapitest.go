@@ -1,4 +1,4 @@
-// Package openapitest validates answers of the REST API against its OpenAPI description.
+// Package openapitest validates answers of an HTTP API against its OpenAPI description.
 package openapitest
 
 import (
@@ -19,17 +19,18 @@ import (
 // location is the name under which the schemas of the description are found.
 const location = "openapi.json"
 
-// described is the description and its schemas, as far as needed to check answers.
-type described struct {
+// Description is an OpenAPI description, as far as needed to check answers.
+type Description struct {
 	document any
 	schemas  *jsonschema.Compiler
 	mu       sync.Mutex // guards schemas
 }
 
-var description = sync.OnceValue(func() *described {
-	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(openapi.JSON()))
+// Read reads a description in JSON. It panics if it cannot: descriptions are embedded.
+func Read(text []byte) *Description {
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
-		panic(err) // it is embedded
+		panic(err)
 	}
 	schemas := jsonschema.NewCompiler()
 	schemas.DefaultDraft(jsonschema.Draft2020) // the draft of OpenAPI 3.1
@@ -37,14 +38,20 @@ var description = sync.OnceValue(func() *described {
 	if err := schemas.AddResource(location, document); err != nil {
 		panic(err)
 	}
-	return &described{document: document, schemas: schemas}
-})
+	return &Description{document: document, schemas: schemas}
+}
+
+var ofREST = sync.OnceValue(func() *Description { return Read(openapi.JSON()) })
+
+// Check is the method Check of the description of the REST API.
+func Check(method string, to *url.URL, status int, header http.Header, body []byte) error {
+	return ofREST().Check(method, to, status, header, body)
+}
 
 // Check returns an error unless the description has the answer to a request: its status, its headers and its body. A path
-// that is not described, or a method that a path does not have, must be answered with a problem. HEAD is answered like GET,
-// with or without the body that a server leaves out.
-func Check(method string, to *url.URL, status int, header http.Header, body []byte) error {
-	d := description()
+// that is not described, or a method that a path does not have, must be answered with a problem, which is 401 for who has not
+// logged in. HEAD is answered like GET, with or without the body that a server leaves out.
+func (d *Description) Check(method string, to *url.URL, status int, header http.Header, body []byte) error {
 	bodiless := method == http.MethodHead && len(body) == 0
 	if method == http.MethodHead {
 		method = http.MethodGet
@@ -52,7 +59,7 @@ func Check(method string, to *url.URL, status int, header http.Header, body []by
 	path := to.EscapedPath() // an escaped slash does not separate segments
 	pointer := d.find(method, path)
 	if pointer == "" {
-		if status != http.StatusNotFound && status != http.StatusMethodNotAllowed {
+		if status != http.StatusNotFound && status != http.StatusMethodNotAllowed && (status != http.StatusUnauthorized || header.Get("WWW-Authenticate") == "") {
 			return fmt.Errorf("%s %s is not described, and was answered by %d", method, path, status)
 		}
 		return d.content("/components/responses/Problem", header, body)
@@ -73,7 +80,7 @@ func Check(method string, to *url.URL, status int, header http.Header, body []by
 }
 
 // find returns the JSON pointer of an operation, empty if there is none.
-func (d *described) find(method, path string) string {
+func (d *Description) find(method, path string) string {
 	segments := strings.Split(path, "/")
 	paths, _ := d.at("/paths").(map[string]any)
 	for template := range paths {
@@ -90,7 +97,7 @@ func (d *described) find(method, path string) string {
 }
 
 // headers checks the described headers.
-func (d *described) headers(response string, header http.Header) error {
+func (d *Description) headers(response string, header http.Header) error {
 	all, _ := d.at(response + "/headers").(map[string]any)
 	var errs []error
 	for name := range all {
@@ -110,7 +117,7 @@ func (d *described) headers(response string, header http.Header) error {
 }
 
 // content checks the media type and the body.
-func (d *described) content(response string, header http.Header, body []byte) error {
+func (d *Description) content(response string, header http.Header, body []byte) error {
 	pointer := response + "/content/" + escape(header.Get("Content-Type"))
 	if d.at(pointer) == nil {
 		return fmt.Errorf("the content type %q is not described", header.Get("Content-Type"))
@@ -125,7 +132,7 @@ func (d *described) content(response string, header http.Header, body []byte) er
 	return nil
 }
 
-func (d *described) validate(pointer string, value any) error {
+func (d *Description) validate(pointer string, value any) error {
 	d.mu.Lock()
 	schema, err := d.schemas.Compile(location + "#" + pointer)
 	d.mu.Unlock()
@@ -136,7 +143,7 @@ func (d *described) validate(pointer string, value any) error {
 }
 
 // follow resolves a pointer to a reference.
-func (d *described) follow(pointer string) string {
+func (d *Description) follow(pointer string) string {
 	object, _ := d.at(pointer).(map[string]any)
 	if to, ok := object["$ref"].(string); ok {
 		return strings.TrimPrefix(to, "#")
@@ -145,7 +152,7 @@ func (d *described) follow(pointer string) string {
 }
 
 // at returns the value at a JSON pointer, nil if there is none.
-func (d *described) at(pointer string) any {
+func (d *Description) at(pointer string) any {
 	value := d.document
 	for segment := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
 		object, ok := value.(map[string]any)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/messaging/outbox"
+	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/sql/transaction"
 )
 
@@ -57,7 +58,7 @@ func Store(t testing.TB, db *sql.DB, at time.Time, events ...event.Event) {
 func Drain(t testing.TB, db *sql.DB) []event.Event {
 	t.Helper()
 	var p Publisher
-	_, err := outbox.Relay{DB: db, Publisher: &p, Now: time.Now}.Sweep(t.Context())
+	_, err := outbox.Relay{DB: db, Publisher: &p, Now: time.Now}.Sweep(mysqltest.AsTest(t.Context()))
 	require.NoError(t, err)
 	return p.Events()
 }

@@ -1,21 +1,25 @@
 // The frame around the pages: which page is shown.
 import { h } from './dom.js';
+import { load } from './http.js';
 import { watch, end } from './live.js';
 import { toggle } from './time.js';
 import flow from './flow.js';
 import orders from './orders.js';
 import order from './order.js';
 import stock from './stock.js';
+import payments from './payments.js';
 import outbox from './outbox.js';
 import deadletters from './deadletters.js';
 import { letterBadge } from './letterbadge.js';
 import audit from './audit.js';
 import search from './search.js';
+import { loggedOut, showUser } from './user.js';
 
 const pages = [
   { path: '/', title: 'Flow', page: flow },
   { path: '/orders', title: 'Orders', page: orders },
   { path: '/stock', title: 'Stock', page: stock },
+  { path: '/payments', title: 'Payments', page: payments, hidden: true },
   { path: '/outbox', title: 'Outbox', page: outbox },
   { path: '/deadletters', title: 'Dead letters', page: deadletters },
   { path: '/audit', title: 'Audit', page: audit },
@@ -23,8 +27,14 @@ const pages = [
 
 const main = document.getElementById('main');
 const nav = document.getElementById('nav');
-nav.append(...pages.map(({ path, title }) => h('a', { href: path }, title)), h('a', { href: '/docs', 'data-outside': true }, 'API'));
+nav.append(...pages.map(({ path, title, hidden }) => h('a', { href: path, hidden }, title)), h('a', { href: '/docs', 'data-outside': true }, 'API'));
 
+load('/console/settings', nav).then((settings) => {
+  if (!settings) return;
+  nav.querySelector('[href="/payments"]').hidden = !settings.payments;
+  showUser(settings.user);
+});
+addEventListener('logged-out', loggedOut);
 toggle(document.getElementById('utc'));
 const everywhere = letterBadge(nav.querySelector('[href="/deadletters"]'));
 

@@ -1,16 +1,24 @@
 // Before each change a dialog shows its effects and asks for a reason, which is recorded.
 import { h, popUp, toast, when } from './dom.js';
 import { request } from './http.js';
+import { userName } from './user.js';
 
 const remembered = 'orders.console.actor';
 
 // forRecord returns the fields for what is recorded with a change.
 export function forRecord(prefix) {
   const reason = h('input', { id: `${prefix}-reason`, maxlength: 200, autocomplete: 'off' });
+  const fields = [h('label', { for: `${prefix}-reason` }, 'Reason, for the record'), reason];
+  if (userName()) { // the server records who is logged in
+    return {
+      element: h('div', { class: 'stack' }, h('div', { class: 'fields' }, fields), h('p', { class: 'muted' }, 'It is recorded for you, ', h('strong', {}, userName()), '.')),
+      values: () => ({ reason: reason.value }),
+    };
+  }
   const actor = h('input', { id: `${prefix}-actor`, maxlength: 40, autocomplete: 'off' });
   actor.value = localStorage.getItem(remembered) ?? '';
   return {
-    element: h('div', { class: 'fields' }, h('label', { for: `${prefix}-reason` }, 'Reason, for the record'), reason,
+    element: h('div', { class: 'fields' }, fields,
       h('label', { for: `${prefix}-actor` }, 'Your name, for the record'), actor),
     values() {
       localStorage.setItem(remembered, actor.value);

@@ -29,14 +29,14 @@ export async function endpoints() {
   const create = all.find((e) => e.type === 'order.create');
   return [heading('CloudEvents over HTTP'),
     h('p', {}, 'Commands are CloudEvents that a function takes over HTTP, and answers with a CloudEvent. In headers, percent-encode spaces, quotes, percent signs and what is not ASCII. Facts travel through Kafka only: see ', h('a', { href: '/docs/events' }, 'the events'), '.'),
-    command('order.create', create.sentTo, create.example, 'Places an order; the answer is order.accepted.'),
+    command('order.create', create.sentTo, create.versions[0].example, 'Places an order; the answer is order.accepted.'),
     command('order.cancel', 'cancel-order', { orderId: '00000000-0000-7000-8000-000000000000' }, 'Cancels an order; the answer is order.cancel.accepted or order.cancel.refused.')];
 }
 
 export async function events() {
   const all = await request('GET', '/console/catalogue');
   const names = (list) => (list.length ? list.join(', ') : '–');
-  return [heading('Events'), h('p', {}, 'Facts travel through Kafka: type, topic and eventType have the same name. The emitting function stores a fact with its change of state, and it is sent at least once.'),
+  return [heading('Events'), h('p', {}, 'Facts travel through Kafka: type, topic and eventType have the same name. The emitting function stores a fact with its change of state, and it is sent at least once. The same as an ', h('a', { href: '/asyncapi.json' }, 'AsyncAPI document'), ', and as ', h('a', { href: '/schemas/' }, 'JSON Schemas'), '.'),
     h('section', { class: 'card' }, h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Events' }, h('table', {},
       h('thead', {}, h('tr', {}, ['Type', 'Says', 'Emitted by', 'Handled by'].map((t) => h('th', { scope: 'col' }, t)))),
       h('tbody', {}, all.map((e) => h('tr', {}, h('td', {}, h('a', { href: pathOf(e.type) }, h('code', {}, e.type))), h('td', { class: 'wrap' }, e.says),
@@ -51,6 +51,7 @@ export async function event(type) {
     e.sentTo ? h('p', {}, 'A command: send it to ', h('a', { href: `/docs/cloudevents#${e.type}` }, h('code', {}, e.sentTo)), '.')
       : h('section', { class: 'card stack' }, h('h2', {}, 'Emitted by'), list(e.producers, 'Nothing emits it.'), h('p', {}, 'Its source is ', h('code', {}, e.source), '.'),
         h('h2', {}, 'Handled by'), list(e.consumers.map((c) => [h('strong', {}, c.function), `: group ${c.group}, ${plural(c.retry, 'retry', 'retries')}, then `, h('code', {}, c.deadLetter)]), 'Nothing handles it.')),
-    h('section', { class: 'card stack' }, h('h2', {}, 'Example'), h('p', { class: 'muted' }, 'The data; the attributes are headers of the record.'), pretty(e.example)),
-    h('section', { class: 'card stack' }, h('h2', {}, 'JSON Schema'), pretty(e.schema))];
+    ...e.versions.map((v, n) => h('section', { class: 'card stack' }, h('h2', {}, `Version ${v.version}`, n > 0 && ', an older one'), h('h3', {}, 'Example'),
+      v.headers && [h('p', { class: 'muted' }, 'The headers of the record, and its data. The key is the id of the order.'), pretty(v.headers)], pretty(v.example),
+      h('h3', {}, 'JSON Schema'), pretty(v.schema)))];
 }

@@ -3,6 +3,7 @@ import { h, put, reconcile, heading, count, plural, duration } from './dom.js';
 import { draw } from './flowdraw.js';
 import { spark } from './spark.js';
 import { load } from './http.js';
+import { publishing } from './flowpublishers.js';
 
 const behind = 100; // events, from which on a consumer is late
 
@@ -14,7 +15,8 @@ export default async function flow({ main, live }) {
   const numbers = h('dl', { class: 'tiles' });
   const rows = h('tbody', {});
   const troubles = h('ul', { class: 'troubles', 'aria-label': 'What is wrong' });
-  const drawn = h('section', { class: 'card' }, stage, troubles);
+  const publishers = publishing(() => { if (drawing && last) show(last); });
+  const drawn = h('section', { class: 'card' }, stage, publishers.list, troubles);
   const consumers = h('section', { class: 'card', 'aria-labelledby': 'arrows-title' }, h('div', { class: 'bar' }, h('h2', { id: 'arrows-title' }, 'Consumers'), h('span', { class: 'muted' }, 'Now, and the last 15 minutes')),
     h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Numbers of each arrow' }, h('table', {},
       h('thead', {}, h('tr', {}, ['Topic', 'Function', 'Rate', 'Lag', 'Time per event', 'Dead letters', 'Retries'].map((t, i) => h('th', { scope: 'col', class: i > 1 ? 'right' : null }, t)))), rows)));
@@ -28,10 +30,12 @@ export default async function flow({ main, live }) {
     flow: { regions: [drawn, consumers], show(data) { last = data; if (drawing) show(data); } },
     history: { regions: [], show(data) { history = data; if (drawing) look(); } },
     counts: { regions: tiles.counted, show: tiles.counts },
-    outboxes: { regions: [tiles.unsent], show: tiles.sent },
+    outboxes: { regions: [tiles.unsent, publishers.list], show(data) { tiles.sent(data); publishers.waiting(data); } },
+    connectors: { regions: [], show: publishers.connectors }, // a state that cannot be read is one of its own
   });
   const topology = await load('/console/topology', stage);
   if (!topology) return;
+  publishers.draw(topology);
   const narrow = matchMedia('(max-width: 700px)');
   const redraw = () => {
     drawing = draw(topology, narrow.matches);
@@ -68,10 +72,11 @@ export default async function flow({ main, live }) {
     for (const t of topology.tells) {
       const arrow = drawing.arrows[`f:${t.function} t:${t.topic}`];
       const { rate } = data.topics[t.topic] ?? { rate: 0 };
-      label(arrow, rate > 0 && alone(t) ? 'busy' : 'idle', [rate > 0 && alone(t) && `${perSecond(rate)}/s`], `${t.function} emits ${t.topic}`);
+      const by = publishers.of(t.topic);
+      label(arrow, by.state || (rate > 0 && alone(t) ? 'busy' : 'idle'), [rate > 0 && alone(t) && `${perSecond(rate)}/s`, by.label], [`${t.function} emits ${t.topic}`, by.trouble].filter(Boolean).join('. '));
     }
     for (const t of topology.topics) put(drawing.notes[`t:${t.name}`], plural(data.topics[t.name]?.total ?? 0, 'record'));
-    const wrong = [];
+    const wrong = publishers.troubles();
     topology.handles.forEach((e, i) => {
       const source = data.sources[e.group] ?? { rate: 0, lag: 0, open: 0, lost: 0, reasons: {} };
       const state = source.open > 0 || source.lost > 0 ? 'bad' : source.lag > behind ? 'late' : source.rate > 0 || source.lag > 0 ? 'busy' : 'idle';

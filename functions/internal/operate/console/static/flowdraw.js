@@ -65,6 +65,15 @@ function placeFor(curve, box, taken, bounds) {
   return null;
 }
 
+const longest = 15; // letters of a function's name on one line
+
+// linesOf breaks the name of a function that is too long for its node.
+function linesOf(name, x, y, line) {
+  const at = name.lastIndexOf('-') + 1;
+  if (name.length <= longest || at === 0) return name;
+  return [name.slice(0, at), name.slice(at)].map((part, n) => h('tspan', { x, y: y - 2 + n * line }, part));
+}
+
 const urgency = { bad: 0, late: 1, busy: 2, idle: 3 };
 
 export function draw(topology, tall) {
@@ -74,6 +83,8 @@ export function draw(topology, tall) {
   const width = tall ? across * (s.w + s.gapX) + 4 : rows.length * s.w + (rows.length - 1) * s.gapX + 4;
   const height = tall ? rows.length * (s.h + s.gapY) - s.gapY + 30 : across * s.h + (across - 1) * s.gapY + 24;
   const at = {};
+  const layerOf = {};
+  rows.forEach((row, layer) => row.forEach((name) => { layerOf[name] = layer; }));
   rows.forEach((row, layer) => row.forEach((name) => {
     at[name] = tall
       ? { x: width / 2 + place[name] * (s.w + s.gapX), y: 24 + layer * (s.h + s.gapY) + s.h / 2 - 10 }
@@ -89,7 +100,10 @@ export function draw(topology, tall) {
     const a = at[from];
     const b = at[to];
     const [x1, y1, x2, y2] = tall ? [a.x, a.y + s.h / 2, b.x, b.y - s.h / 2 - 1] : [a.x + s.w / 2, a.y, b.x - s.w / 2 - 1, b.y];
-    const curve = tall ? [[x1, y1], [x1, (y1 + y2) / 2], [x2, (y1 + y2) / 2], [x2, y2]] : [[x1, y1], [(x1 + x2) / 2, y1], [(x1 + x2) / 2, y2], [x2, y2]];
+    // An arrow that passes other layers turns before the first of them, whose nodes it would cross.
+    const passes = layerOf[to] - layerOf[from] > 1;
+    const turn = tall ? (passes ? y1 + 0.6 * s.gapY : (y1 + y2) / 2) : (passes ? x1 + 0.6 * s.gapX : (x1 + x2) / 2);
+    const curve = tall ? [[x1, y1], [x1, turn], [x2, turn], [x2, y2]] : [[x1, y1], [turn, y1], [turn, y2], [x2, y2]];
     const path = h('path', { d: `M${curve[0].join(' ')}C${curve.slice(1).flat().join(' ')}`, class: 'arrow', 'data-state': 'idle', 'marker-end': 'url(#tip)' });
     const text = h('text', { class: 'number', 'text-anchor': 'middle' });
     const line = h('path', { class: 'spark' });
@@ -108,7 +122,7 @@ export function draw(topology, tall) {
     const note = h('text', { x, y: y + 14, class: 'note', 'text-anchor': 'middle' }, starts ? (starts === 'http' ? 'by HTTP' : 'by the clock') : '');
     svg.append(h('g', { class: topic ? 'node topic' : 'node function' },
       h('rect', { x: x - s.w / 2, y: y - s.h / 2, width: s.w, height: s.h, rx: topic ? s.h / 2 : 8 }),
-      h('text', { x, y: topic || starts ? y - 1 : y + 5, 'text-anchor': 'middle' }, text), note));
+      h('text', { x, y: topic || starts ? y - 1 : y + 5, 'text-anchor': 'middle' }, topic || starts ? text : linesOf(text, x, y, s.line)), note));
     notes[name] = note;
   }
   svg.append(...labels);

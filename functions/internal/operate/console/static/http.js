@@ -6,6 +6,7 @@ export class Failure extends Error {
     const fields = (problem.errors ?? []).map((e) => `${e.field} ${e.detail}`).join('; ');
     super(fields || problem.detail || problem.title || `the server answered ${status}`);
     this.status = status;
+    this.problem = problem;
   }
 }
 
@@ -32,15 +33,21 @@ export async function request(method, path, body, headers = {}) {
   } catch {
     value = { detail: text };
   }
+  if (response.status === 401) dispatchEvent(new Event('logged-out'));
   if (!response.ok) throw new Failure(response.status, value);
   return value;
 }
 
-// load gets something that a page needs, again until it is there; null if the page is left meanwhile, by its element.
+// load gets something that a page needs, again until it is there; null if the page is left meanwhile, by its element, or the
+// session has ended.
 export async function load(path, element) {
   for (;;) {
-    const value = await request('GET', path).catch(() => null);
-    if (!element.isConnected) return null;
+    let over = false;
+    const value = await request('GET', path).catch((failure) => {
+      over = failure.status === 401;
+      return null;
+    });
+    if (over || !element.isConnected) return null;
     if (value) return value;
     await new Promise((done) => { setTimeout(done, 1000); });
   }

@@ -1,5 +1,6 @@
 // Live: the stream of changes, and what the page says when it is not live. Old numbers must not look like current ones.
 import { h, put } from './dom.js';
+import { request } from './http.js';
 import { age, when } from './time.js';
 
 const silentAfter = 3000; // the harness sends something each second
@@ -8,9 +9,11 @@ const reopenAfter = 1000;
 const advice = {
   harness: 'What you see is old, and nothing can be changed here. The page reconnects by itself. Is the harness still running?',
   database: 'Orders are refused or wait until it answers. Consumers wait too: this costs no attempts and loses no event.',
+  provider: 'What you see is old, and nothing can be changed here, since the identity provider cannot say whether you still may. The page goes on by itself when it answers.',
   kafka: 'Orders are accepted, and their events wait in the outboxes. They are sent when it is back.',
+  connect: 'Events are relayed instead, once they have waited for OUTBOX_CDC_PATIENCE. "harness cdc status" says more.',
 };
-const names = { harness: 'The harness does not answer', database: 'The database is away', kafka: 'Kafka is away' };
+const names = { harness: 'The harness does not answer', provider: 'The identity provider does not answer', database: 'The database is away', kafka: 'Kafka is away', connect: 'Change data capture stands still' };
 
 const banner = document.getElementById('outage');
 const [alert, ages] = banner.children;
@@ -23,6 +26,8 @@ let outages = [];
 let lastSign = Date.now(); // of the harness, by the clock of the browser
 let ahead = 0; // how much the harness's clock is ahead of the browser's
 let opened = false;
+let unconfirmed = false; // the harness answers, but the identity provider does not confirm the session
+let stopped = false; // for good
 
 // watch calls the handler of each view with its changes, in place of those before. A handler is a function, or {show, regions}
 // with the elements that its numbers are in.
@@ -38,19 +43,40 @@ export function end() {
   source?.close();
 }
 
+// stop ends the stream for good, and says nothing more: the session has ended.
+export function stop() {
+  end();
+  source = null;
+  stopped = true;
+  banner.hidden = true;
+  chip.hidden = true;
+}
+
 function open() {
   const mine = new EventSource(`/console/events?${['outages', ...Object.keys(handlers)].map((view) => `view=${encodeURIComponent(view)}`).join('&')}`);
   source = mine;
   mine.onmessage = (message) => {
     opened = true;
+    unconfirmed = false;
     lastSign = Date.now();
     receive(JSON.parse(message.data));
     render();
   };
   mine.onerror = () => {
     // A browser does not try again after an answer that is no stream, such as that of a proxy without a harness behind it.
-    if (mine.readyState === EventSource.CLOSED) setTimeout(() => source === mine && open(), reopenAfter);
+    if (mine.readyState === EventSource.CLOSED) setTimeout(() => source === mine && diagnose(mine), reopenAfter);
   };
+}
+
+// diagnose finds out why there is no stream, which a browser does not tell, and tries again.
+async function diagnose(mine) {
+  let status = 200;
+  let problem = {};
+  await request('GET', '/console/settings').catch((failure) => ({ status, problem } = failure)); // for 401 it says that the session has ended
+  if (source !== mine) return;
+  if (status === 403) location.reload(); // the role is gone: the server says so
+  unconfirmed = status === 503 && problem.status === 503;
+  open();
 }
 
 function receive({ now, view, from, data, error, at }) {
@@ -71,14 +97,15 @@ function receive({ now, view, from, data, error, at }) {
 
 // render marks what is old, and says why. It runs on each message and, for the ages, by the clock.
 function render() {
+  if (stopped) return;
   const now = Date.now() + ahead;
   const silent = Date.now() - lastSign > silentAfter;
   if (silent) for (const view of Object.values(views)) Object.assign(view, { stale: true, at: view.at ?? new Date(lastSign + ahead).toISOString() }); // until it is read again
-  const troubles = silent ? [{ what: 'harness', since: new Date(lastSign + ahead).toISOString() }] : [...outages];
+  const troubles = silent ? [{ what: unconfirmed ? 'provider' : 'harness', since: new Date(lastSign + ahead).toISOString() }] : [...outages];
   const old = new Map(); // region -> since when it is old, 0 if it was never read
   const failed = [];
   for (const [name, view] of Object.entries(views)) {
-    const away = troubles.find((t) => t.what === 'harness' || !view.from || view.from.includes(t.what)); // what it is read from comes with the first answer
+    const away = troubles.find((t) => t.what === 'harness' || t.what === 'provider' || !view.from || view.from.includes(t.what)); // what it is read from comes with the first answer
     if (!away && !view.error && !view.stale) continue;
     if (!away && view.error && !failed.includes(view.error)) failed.push(view.error);
     const since = view.from === undefined || (view.error && !view.at) ? 0 : Date.parse(view.at ?? away.since);

@@ -1,6 +1,7 @@
 // An order: its saga as a timeline, from what its services have stored.
-import { h, popUp, put, reconcile, heading, badge, money, when, clock, duration, micros, toast, pretty } from './dom.js';
+import { h, popUp, put, reconcile, heading, badge, money, when, clock, duration, micros, toast, pretty, plural } from './dom.js';
 import { request } from './http.js';
+import { moneyOf, orderPayment } from './orderpayment.js';
 
 export default function order({ main, live }, id) {
   const state = h('span', {});
@@ -11,8 +12,9 @@ export default function order({ main, live }, id) {
   const scale = h('p', { class: 'muted' });
   const unread = h('p', { class: 'muted', hidden: true }, 'The dead letters cannot be read now: an event that was not handled may be one.');
   const unknown = h('p', { class: 'empty', hidden: true }, 'There is no such order.');
+  const payment = orderPayment();
   const content = h('div', { class: 'stack' },
-    h('section', { class: 'card' }, facts),
+    h('section', { class: 'card' }, facts), payment.element,
     h('section', { class: 'card', 'aria-labelledby': 'saga-title' }, h('div', { class: 'bar' }, h('h2', { id: 'saga-title' }, 'Saga'), scale), unread, steps),
     h('section', { class: 'card', 'aria-labelledby': 'lines-title' }, h('h2', { id: 'lines-title' }, 'Lines'),
       h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Lines of the order' }, h('table', {}, h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'SKU'), h('th', { scope: 'col', class: 'right' }, 'Quantity'), h('th', { scope: 'col', class: 'right' }, 'Unit price'))), items))));
@@ -42,13 +44,14 @@ export default function order({ main, live }, id) {
     state.replaceChildren(badge(data.status));
     cancel.hidden = data.status !== 'PENDING' && data.status !== 'CONFIRMED';
     showFacts(data);
+    payment.show(data.payment);
     reconcile(items, data.items.map((item, n) => ({ ...item, n })), (i) => i.n, (i) => h('tr', {},
       h('td', {}, h('a', { href: `/search?q=${encodeURIComponent(i.sku)}` }, h('code', {}, i.sku))), h('td', { class: 'right' }, i.quantity), h('td', { class: 'right' }, money(i.unitPrice, data.currency))), () => {});
     const times = data.steps.flatMap((s) => [s.storedAt, s.sentAt, ...s.deliveries.map((d) => d.at)]).filter(Boolean).map(micros);
     const begin = Math.min(...times);
     const end = Math.max(...times, begin + 1000);
     unread.hidden = !data.lettersUnknown;
-    put(scale, times.length ? `${data.steps.length} events in ${duration(end - begin)}` : 'Its events have been purged.');
+    put(scale, times.length ? `${plural(data.steps.length, 'event')} in ${duration(end - begin)}` : 'Its events have been purged.');
     reconcile(steps, data.steps, (s) => `${s.function}/${s.id}/${s.type}`, newStep, (element, step) => element.update(step, begin, end, data.mails));
   }
 
@@ -75,13 +78,14 @@ export default function order({ main, live }, id) {
 function newStep(step) {
   const bars = h('svg', { class: 'bars', viewBox: '0 0 1000 14', preserveAspectRatio: 'none', 'aria-hidden': 'true' });
   const timing = h('p', { class: 'timing' });
+  const about = moneyOf(step.event);
   const list = h('ul', { class: 'deliveries' });
   const raw = h('details', {}, h('summary', {}, 'CloudEvent'), h('dl', { class: 'facts small' },
     [['id', step.id], ['correlation id', step.correlationId], ['causation id', step.causationId], ['traceparent', step.traceparent]]
       .filter(([, value]) => value).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, h('code', { class: 'wrap' }, value))))), pretty(step.event));
   const element = h('li', { class: 'step', 'data-type': step.type.split('.').at(-1) },
     h('div', { class: 'bar' }, h('h3', {}, h('code', {}, step.type)), h('span', { class: 'muted' }, 'emitted by ', h('strong', {}, step.function || 'unknown')), when(step.storedAt)),
-    bars, timing, list, raw);
+    about ? h('p', { class: 'money' }, about) : '', bars, timing, list, raw);
   element.update = (s, begin, end, mails) => {
     const stored = micros(s.storedAt);
     const sent = s.sentAt ? micros(s.sentAt) : 0;
@@ -95,7 +99,7 @@ function newStep(step) {
       : `Stored, ${s.status === 'ERROR' ? `refused ${s.attempts} times: ${s.lastError}` : s.status === 'DISCARDED' ? 'given up by an operator' : 'not sent yet'}.`);
     reconcile(list, s.deliveries, (d) => d.function, () => h('li', {}), (item, d) => {
       const mail = d.function === 'notify' && mails.find((m) => m.eventId === s.id && m.type === s.type);
-      const said = mail && (mail.status === 'SUPPRESSED' ? 'suppressed: the customer knows newer news' : mail.status === 'SENT' ? `mail sent${mail.attempts > 1 ? `, attempt ${mail.attempts}` : ''}` : 'mail is being sent');
+      const said = mail && (mail.status === 'SUPPRESSED' ? 'suppressed: the customer knows newer news' : mail.status === 'LIMITED' ? 'not sent: the address got as many mails within an hour as it may' : mail.status === 'SENT' ? `mail sent${mail.attempts > 1 ? `, attempt ${mail.attempts}` : ''}` : 'mail is being sent');
       const { aside, parts } = handling(d, sent, stored);
       item.className = aside ? 'aside' : d.at ? 'ok' : 'open';
       const shown = JSON.stringify([d, said, sent]);

@@ -1,5 +1,6 @@
-// Search: the pages of an id, and the orders of a customer, a flow or a SKU. The server looks through the orders slice by
-// slice, the newest first; what it has found is shown while it goes on.
+// Search: the pages of an id, and the orders of a customer, a flow or a SKU, which the server finds by an index. If there are
+// none, or on demand, it looks through the orders slice by slice, the newest first, for a part of an address or the end of an
+// id; what it has found is shown while it goes on.
 import { h, put, heading, when, plural } from './dom.js';
 import { request } from './http.js';
 import { orderTable } from './ordertable.js';
@@ -14,8 +15,9 @@ export default function search({ main, live, go }) {
   const more = h('button', { type: 'button', hidden: true, click: () => find(found.size + portion) }, 'Go on');
   const stop = h('button', { type: 'button', hidden: true, click: () => { stopped = true; } }, 'Stop');
   const found = new Map();
-  const searches = ['orders', 'lines'].map((what) => ({ what, before: '', ended: false }));
+  const searches = ['orders', 'lines'].map((what) => ({ what, before: '', whole: false, ended: false }));
   let stopped = false;
+  const wholeFound = () => searches.every((one) => one.whole || one.ended);
   main.append(heading('Search', h('code', { class: 'wrap' }, term)), links,
     h('section', { class: 'card', 'aria-labelledby': 'orders-title' },
       h('div', { class: 'bar' }, h('h2', { id: 'orders-title' }, 'Orders'), said, h('div', { class: 'actions' }, stop)),
@@ -35,24 +37,32 @@ export default function search({ main, live, go }) {
     await find(portion);
   }
 
-  // find goes on until so many orders are found, or everything was looked through.
+  // find goes on until so many orders are found, or everything was looked through. Parts are looked for if no order has the
+  // whole term, or on demand after those that have it.
   async function find(wanted) {
     stopped = false;
     stop.hidden = false;
     more.hidden = true;
+    const onDemand = wholeFound();
     const enough = () => stopped || found.size >= wanted || !main.contains(said);
+    const goOn = (parts) => Promise.all(searches.map(async (one) => {
+      while (!one.ended && (parts || !one.whole) && !enough()) {
+        const answer = await request('GET', url(`/${one.what}`, one.before && { before: one.before }));
+        for (const o of answer.orders) found.set(o.orderId, o);
+        one.before = answer.next;
+        one.whole ||= Boolean(answer.whole);
+        one.ended = !answer.next;
+        table.show([...found.values()].sort((a, b) => (a.orderId < b.orderId ? 1 : -1)));
+        if (answer.back) said.replaceChildren('Looked back to ', when(answer.back));
+      }
+    }));
     try {
-      await Promise.all(searches.map(async (one) => {
-        while (!one.ended && !enough()) {
-          const answer = await request('GET', url(`/${one.what}`, one.before && { before: one.before }));
-          for (const o of answer.orders) found.set(o.orderId, o);
-          one.before = answer.next;
-          one.ended = !answer.next;
-          table.show([...found.values()].sort((a, b) => (a.orderId < b.orderId ? 1 : -1)));
-          if (answer.back) said.replaceChildren('Looked back to ', when(answer.back));
-        }
-      }));
-      if (searches.every((one) => one.ended)) put(said, found.size ? `${plural(found.size, 'order')} found. All were looked through.` : 'No order has this id, e-mail address, correlation id or SKU. All were looked through.');
+      await goOn(false);
+      if (onDemand || !found.size) await goOn(true);
+      const ended = searches.every((one) => one.ended);
+      if (ended && !found.size) put(said, 'No order has this id, e-mail address, correlation id or SKU. All were looked through.');
+      else if (ended) put(said, `${plural(found.size, 'order')} found. All were looked through.`);
+      else if (!onDemand && found.size && wholeFound()) put(said, `${plural(found.size, 'order')} found. Longer addresses with this text were not looked for.`);
     } catch (failure) {
       put(said, `The search ended: ${failure.message}.`);
     }

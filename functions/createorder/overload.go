@@ -1,0 +1,115 @@
+package createorder
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/function/admission"
+	"example.com/orders/functions/internal/function/batch"
+	"example.com/orders/functions/internal/web/rest"
+	"example.com/orders/sql/orders"
+)
+
+const waitVariable = "ADMIT_MAX_WAIT"
+
+// The bounds of ADMIT_MAX_WAIT: within less, an order may not end on an idle machine, and more is no limit to a client.
+const shortestWait, longestWait = 200 * time.Millisecond, time.Minute
+
+// maxWait reads ADMIT_MAX_WAIT, 0 if everything is admitted.
+func maxWait(config map[string]string) (time.Duration, error) {
+	text := config[waitVariable]
+	if text == "" || text == "0" {
+		return 0, nil
+	}
+	wait, err := time.ParseDuration(text)
+	if err != nil || wait < shortestWait || wait > longestWait {
+		return 0, fmt.Errorf("%s is %q: give how long an accepted order may take under overload, from %s to %s, or 0 to accept every order",
+			waitVariable, text, shortestWait, longestWait)
+	}
+	return wait, nil
+}
+
+// newGate returns what admits orders, nil if wait is 0.
+func (f *Function) newGate(wait time.Duration) *admission.Gate {
+	if wait == 0 {
+		return nil
+	}
+	o := admission.Options{MaxWait: wait, Function: cmp.Or(f.Door, f.Name), Log: f.Logger(), Metrics: f.Metrics}
+	o.Look = func(ctx context.Context) (admission.Sample, error) {
+		now := f.Now()
+		s := admission.Sample{From: events.FirstOrderID(now.Add(-o.Horizon()))}
+		var err error
+		if s.IDs, err = orders.New(f.DB).ListPendingFrom(ctx, orders.ListPendingFromParams{FromID: s.From, Limit: admission.Highest}); err != nil {
+			return s, fmt.Errorf("list the pending orders: %w", err)
+		}
+		if len(s.IDs) == 0 {
+			return s, nil
+		}
+		oldest := s.IDs[len(s.IDs)-1]
+		if len(s.IDs) == admission.Highest {
+			s.From = oldest
+		}
+		recent := events.FirstOrderID(now.Add(-wait))
+		for s.Recent < len(s.IDs) && s.IDs[s.Recent] >= recent {
+			s.Recent++
+		}
+		if id, err := uuid.Parse(oldest); err == nil {
+			s.Oldest = max(0, now.Sub(time.Unix(id.Time().UnixTime())))
+		}
+		return s, nil
+	}
+	return admission.New(o)
+}
+
+// enter admits an order that is to be stored, and returns what is to be called when it is, or will not be. If the order is
+// refused and its key has an order already, it returns that one's answer.
+func (f *Function) enter(ctx context.Context, requestHash, keyHash []byte) (leave func(stored bool), first Accepted, err error) {
+	leave, err = f.gate.Enter(ctx)
+	if !errors.Is(err, admission.ErrBusy) {
+		return leave, Accepted{}, err
+	}
+	if keyHash != nil {
+		row, err := f.finding.Do(ctx, keyHash)
+		if err != nil {
+			return nil, Accepted{}, fmt.Errorf("look for the order of an idempotency key: %w", err)
+		}
+		if row != nil {
+			first, err = again(orders.GetOrderByKeyRow{ID: row.ID, RequestHash: row.RequestHash, CreatedAt: row.CreatedAt}, requestHash, true)
+			return nil, first, err
+		}
+	}
+	return nil, Accepted{}, busy(f.gate.Again())
+}
+
+// busy is the answer to an order beyond what can be confirmed in time. It is a 503, not a 429, since it is not this client that
+// asks for too much; Knative delivers an event again after either.
+func busy(after time.Duration) *rest.Problem {
+	return rest.UnavailableFor(fmt.Sprintf("more orders arrive than can be confirmed within %s: this one was not stored, send it again after that", after), after)
+}
+
+// findings bounds the keys that are looked up by one statement: while orders are refused, their retries must not cost a
+// statement each.
+var findings = batch.Options{Size: 256, Parallel: 1, Singles: 1, Timeout: 5 * time.Second, AloneTimeout: 5 * time.Second}
+
+// find returns for each idempotency key its order, nil without one.
+func (f *Function) find(ctx context.Context, keyHashes [][]byte, _ bool) ([]*orders.ListOrdersByKeysRow, error) {
+	rows, err := orders.New(f.DB).ListOrdersByKeys(ctx, keyHashes)
+	if err != nil {
+		return nil, err
+	}
+	byKey := make(map[string]*orders.ListOrdersByKeysRow, len(rows))
+	for i := range rows {
+		byKey[string(rows[i].IdempotencyKeyHash)] = &rows[i]
+	}
+	found := make([]*orders.ListOrdersByKeysRow, len(keyHashes))
+	for i, key := range keyHashes {
+		found[i] = byKey[string(key)]
+	}
+	return found, nil
+}

@@ -1,0 +1,405 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"example.com/orders/functions/internal/operate/connect"
+	"example.com/orders/functions/internal/web/secret"
+	"example.com/orders/knative"
+	"example.com/orders/sql/cdc"
+)
+
+// The variables of the connectors' user at MySQL. Connectors read them in Kafka Connect's environment.
+const (
+	cdcUser     = "CDC_MYSQL_USER"
+	cdcPassword = "CDC_MYSQL_PASSWORD" //nolint:gosec // a name
+)
+
+const cdcHelp = `Sets up, shows, stops or removes change data capture, in which Kafka Connect with Debezium publishes the events in the
+place of the relays. CONNECT_URL has the address of Kafka Connect, such as http://127.0.0.1:8083. The connectors are those of
+the overlay: give --overlay cdc or cdc-payment, also while relays still publish.`
+
+func (p *program) cdc() *cobra.Command {
+	return parent(
+		&cobra.Command{
+			GroupID: groupOperate, Use: "cdc", Short: "set up, show, stop or remove change data capture by Debezium (with --overlay cdc)", Long: cdcHelp,
+			SuggestFor: []string{"debezium", "connect", "connectors", "prepare", "apply"},
+		},
+		p.command(&cobra.Command{
+			Use: "prepare", Short: "give the outboxes the columns that the connectors read, and create the connectors' user",
+			Long: `Gives the outboxes the columns that the connectors read, while everything runs. With CDC_MYSQL_USER and
+CDC_MYSQL_PASSWORD it also creates this user with the least rights, for which the user of MYSQL_DSN needs CREATE USER and
+the right to grant REPLICATION SLAVE, REPLICATION CLIENT, and SELECT on the outboxes.`,
+			Example: `  harness cdc prepare --overlay cdc --dry-run
+  CDC_MYSQL_USER=cdc CDC_MYSQL_PASSWORD=… harness cdc prepare --overlay cdc`,
+		}, cdcPrepare),
+		p.command(&cobra.Command{
+			Use: "apply", Short: "create the connectors or change their configuration, and wait until they follow the binary log",
+			Example: `  CONNECT_URL=http://127.0.0.1:8083 harness cdc apply --overlay cdc`,
+		}, plain(withConnectors(cdcApply))),
+		p.command(&cobra.Command{
+			Use: "status", Short: "show the connectors, and fail unless all of them run",
+			Example: `  harness cdc status --overlay cdc`,
+		}, plain(withConnectors(cdcStatus))),
+		p.command(&cobra.Command{
+			Use: "stop", Short: "stop the connectors; their positions stay",
+			Example: `  harness cdc stop --overlay cdc`,
+		}, plain(withConnectors(func(ctx context.Context, out streams, c *connect.Client, all []knative.Connector) error {
+			return eachConnector(ctx, out, all, "stopped", c.Stop)
+		}))),
+		p.command(&cobra.Command{
+			Use: "resume", Short: "start stopped and failed connectors where they were",
+			Example: `  harness cdc resume --overlay cdc`,
+		}, plain(withConnectors(func(ctx context.Context, out streams, c *connect.Client, all []knative.Connector) error {
+			return eachConnector(ctx, out, all, "resumed", func(ctx context.Context, name string) error {
+				return errors.Join(c.Resume(ctx, name), c.Restart(ctx, name))
+			})
+		}))),
+		p.command(&cobra.Command{
+			Use: "reset", Short: "start the connectors anew at the end of the binary log, when it no longer has their positions",
+			Long: `Starts the connectors anew at the end of the binary log, when it no longer has their positions. They do not publish what was
+stored before: publish-outbox relays it, and "harness outbox resend --since" shows and repairs what is missing.`,
+			Example: `  harness cdc reset --overlay cdc`,
+		}, plain(withConnectors(cdcReset))),
+		p.command(&cobra.Command{
+			Use: "remove", Short: "remove the connectors and the columns of the outboxes; relays must publish again",
+			Example: `  harness cdc remove --overlay cdc`,
+		}, plain(cdcRemove)),
+	)
+}
+
+// captured returns the connectors of the overlay on a deployment's schemas.
+func captured(config map[string]string) ([]knative.Connector, error) {
+	w, err := knative.Configured(config)
+	if err != nil {
+		return nil, err
+	}
+	if !w.Captures() {
+		return nil, usage(errors.New("this wiring has no connectors: give --overlay cdc, or cdc-payment"))
+	}
+	all := make([]knative.Connector, len(w.Connectors))
+	for i, c := range w.Connectors {
+		all[i] = c.WithSchemaPrefix(config["MYSQL_SCHEMA_PREFIX"])
+	}
+	return all, nil
+}
+
+// configured returns the configuration of a command about connectors. The overlay may be another than that of the harness,
+// whose relays publish until the connectors do.
+func configured(o options, needed need) (*deployment, []knative.Connector, error) {
+	overlay := o.overlay
+	if overlay != "" {
+		o.environ = withOverlay(o.environ, "")
+	}
+	d, err := locate(o, needed)
+	if err != nil {
+		return nil, nil, err
+	}
+	if overlay != "" {
+		d.config[knative.OverlayVariable] = overlay
+	}
+	all, err := captured(d.config)
+	return d, all, err
+}
+
+func withOverlay(environ map[string]string, name string) map[string]string {
+	changed := make(map[string]string, len(environ))
+	for n, value := range environ {
+		changed[n] = value
+	}
+	changed[knative.OverlayVariable] = name
+	return changed
+}
+
+type connectorStatuses func(context.Context) (map[string]connect.Status, error)
+
+// statusesOf returns what asks Kafka Connect for the status of each connector of a wiring, by name; nil without connectors or
+// CONNECT_URL.
+func statusesOf(w *knative.Wiring, config map[string]string) (connectorStatuses, error) {
+	address := config[connect.URLVariable]
+	if address == "" || !w.Captures() {
+		return nil, nil
+	}
+	c, err := connect.New(address)
+	if err != nil {
+		return nil, usage(err)
+	}
+	return func(ctx context.Context) (map[string]connect.Status, error) {
+		all := map[string]connect.Status{}
+		for _, one := range w.Connectors {
+			if all[one.Name], err = c.Status(ctx, one.Name); err != nil {
+				return nil, err
+			}
+		}
+		return all, nil
+	}, nil
+}
+
+// warnUncaptured logs what keeps the connectors of a wiring from publishing, as far as the database shows it: the events are
+// relayed then, but late.
+func warnUncaptured(ctx context.Context, w *knative.Wiring, pools *pools, log *slog.Logger) {
+	for _, c := range w.Connectors {
+		db, err := pools.get(c.Schema)
+		if err == nil {
+			err = cdc.Check(ctx, db)
+		}
+		var missing []string
+		if err == nil {
+			missing, err = cdc.Missing(ctx, db)
+		}
+		switch {
+		case err != nil:
+			log.Warn("change data capture cannot publish: events are relayed once they are older than OUTBOX_CDC_PATIENCE", "schema", c.Schema, "error", err)
+		case len(missing) > 0:
+			log.Warn("change data capture cannot publish before \"harness cdc prepare\" and \"harness cdc apply\": events are relayed once they are older than OUTBOX_CDC_PATIENCE", "schema", c.Schema)
+		}
+	}
+}
+
+// standing fails if a connector does not run.
+func standing(ctx context.Context, statuses connectorStatuses) error {
+	all, err := statuses(ctx)
+	if err != nil {
+		return err
+	}
+	var down []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if all[name].State() != connect.Running {
+			down = append(down, name)
+		}
+	}
+	if len(down) > 0 {
+		return fmt.Errorf("does not run %s", strings.Join(down, ", "))
+	}
+	return nil
+}
+
+type overConnectors func(context.Context, streams, *connect.Client, []knative.Connector) error
+
+func withConnectors(do overConnectors) runner {
+	return func(ctx context.Context, o options, out streams) error {
+		_, all, err := configured(o, 0)
+		if err != nil {
+			return err
+		}
+		c, err := connect.New(o.environ[connect.URLVariable])
+		if err != nil {
+			return usage(err)
+		}
+		return do(ctx, out, c, all)
+	}
+}
+
+func eachConnector(ctx context.Context, out streams, all []knative.Connector, done string, do func(context.Context, string) error) error {
+	var errs []error
+	for _, c := range all {
+		if err := do(ctx, c.Name); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		fmt.Fprintf(out.stdout, "%s: %s\n", c.Name, done)
+	}
+	return errors.Join(errs...)
+}
+
+// followsWithin bounds the wait for a connector that starts, which other work on its worker slows down.
+const (
+	followsWithin = 2 * time.Minute
+	followsLook   = 300 * time.Millisecond
+)
+
+func cdcApply(ctx context.Context, out streams, c *connect.Client, all []knative.Connector) error {
+	for _, one := range all {
+		if err := c.Put(ctx, one.Name, one.Config); err != nil {
+			return err
+		}
+	}
+	return eachConnector(ctx, out, all, "follows the binary log", func(ctx context.Context, name string) error { return follows(ctx, c, name) })
+}
+
+// follows waits until a connector runs and has stored a position: from then on it publishes every event.
+func follows(ctx context.Context, c *connect.Client, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, followsWithin)
+	defer cancel()
+	look := time.NewTicker(followsLook)
+	defer look.Stop()
+	for {
+		s, err := c.Status(ctx, name)
+		if err != nil {
+			return err
+		}
+		switch s.State() {
+		case connect.Failed:
+			return fmt.Errorf("%s has failed: %s", name, s.Reason())
+		case connect.Running:
+			if at, err := c.Position(ctx, name); err != nil || at.Offset != nil {
+				return err
+			}
+		case connect.Stopped, connect.Paused:
+			if err := c.Resume(ctx, name); err != nil {
+				return err
+			}
+		case connect.Unassigned, connect.Restarting, connect.Absent: // it is on its way
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not follow the binary log after %s: it is %s: see the log of Kafka Connect", name, followsWithin, s.State())
+		}
+	}
+}
+
+func cdcStatus(ctx context.Context, out streams, c *connect.Client, all []knative.Connector) error {
+	row, flush := table(out.stdout, "CONNECTOR", "STATE", "WORKER", "POSITION", "REASON")
+	failed := 0
+	for _, one := range all {
+		s, err := c.Status(ctx, one.Name)
+		if err != nil {
+			return err
+		}
+		var at connect.Position
+		if s.Connector != connect.Absent {
+			if at, err = c.Position(ctx, one.Name); err != nil {
+				return err
+			}
+		}
+		if s.State() != connect.Running {
+			failed++
+		}
+		row(one.Name, s.State(), or(s.Worker, "-"), at, or(s.Reason(), "-"))
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("%s not running: publish-outbox relays what stays unpublished for OUTBOX_CDC_PATIENCE", counted(failed, "connector is", "connectors are"))
+	}
+	return nil
+}
+
+func cdcReset(ctx context.Context, out streams, c *connect.Client, all []knative.Connector) error {
+	return eachConnector(ctx, out, all, "starts at the end of the binary log", func(ctx context.Context, name string) error {
+		if err := c.Stop(ctx, name); err != nil {
+			return err
+		}
+		if err := c.Forget(ctx, name); err != nil {
+			return err
+		}
+		if err := c.Resume(ctx, name); err != nil {
+			return err
+		}
+		return follows(ctx, c, name)
+	})
+}
+
+func cdcPrepare(flags *pflag.FlagSet) runner {
+	var dryRun bool
+	flags.BoolVar(&dryRun, "dry-run", false, "print what would be done, and the statements for the user")
+	return func(ctx context.Context, o options, out streams) error {
+		d, all, err := configured(o, needsDatabase)
+		if err != nil {
+			return err
+		}
+		user := o.environ[cdcUser]
+		password, err := secret.Read(o.environ, cdcPassword)
+		if err != nil {
+			return usage(err)
+		}
+		if (user == "") != (password == "") {
+			return usage(fmt.Errorf("give both %s and %s, or neither and the user by hand", cdcUser, cdcPassword))
+		}
+		return d.withPoolsOf(ctx, out, administrator, func(_ *servers, pools *pools) error {
+			var names []string
+			for _, c := range all {
+				names = append(names, c.Schema)
+				if err := prepareOutbox(ctx, out, pools, c.Schema, dryRun); err != nil {
+					return err
+				}
+			}
+			switch {
+			case dryRun:
+				for _, statement := range cdc.Statements(pools.server, or(user, "cdc"), "…", names) {
+					fmt.Fprintf(out.stdout, "%s;\n", statement)
+				}
+			case user == "":
+				fmt.Fprintf(out.stderr, "the user of the connectors is left to you: set %s and %s, or see --dry-run for what it needs\n", cdcUser, cdcPassword)
+			default:
+				db, err := pools.get(names[0])
+				if err != nil {
+					return err
+				}
+				if err := cdc.Grant(ctx, db, pools.server, user, password, names); err != nil {
+					return err
+				}
+				fmt.Fprintf(out.stdout, "%s may follow the binary log and read the outboxes\n", user)
+			}
+			return nil
+		})
+	}
+}
+
+func prepareOutbox(ctx context.Context, out streams, pools *pools, schema string, dryRun bool) error {
+	db, err := pools.get(schema)
+	if err != nil {
+		return err
+	}
+	if err := cdc.Check(ctx, db); err != nil {
+		return err
+	}
+	if dryRun {
+		missing, err := cdc.Missing(ctx, db)
+		if err == nil {
+			fmt.Fprintf(out.stdout, "%s: %s would be added to the outbox\n", schema, counted(len(missing), "column", "columns"))
+		}
+		return err
+	}
+	added, err := cdc.AddColumns(ctx, db)
+	if err == nil {
+		fmt.Fprintf(out.stdout, "%s: %s added to the outbox\n", schema, counted(added, "column", "columns"))
+	}
+	return err
+}
+
+func cdcRemove(ctx context.Context, o options, out streams) error {
+	d, all, err := configured(o, needsDatabase)
+	if err != nil {
+		return err
+	}
+	c, err := connect.New(o.environ[connect.URLVariable])
+	if err != nil {
+		return usage(err)
+	}
+	err = eachConnector(ctx, out, all, "removed", func(ctx context.Context, name string) error {
+		if err := c.Delete(ctx, name); err != nil && !errors.Is(err, connect.ErrUnknown) {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return d.withPoolsOf(ctx, out, administrator, func(_ *servers, pools *pools) error {
+		for _, one := range all {
+			db, err := pools.get(one.Schema)
+			if err != nil {
+				return err
+			}
+			removed, err := cdc.RemoveColumns(ctx, db)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(out.stdout, "%s: %s removed from the outbox\n", one.Schema, counted(removed, "column", "columns"))
+		}
+		return nil
+	})
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/events"
+	"example.com/orders/functions/internal/messaging/kafka"
+)
+
+// versionOneOnly is the last commit whose functions know only version 1 of order.created.
+const versionOneOnly = "d04a40220b559b9892f40fb92a3bd58eca439016"
+
+// buildPrevious builds the harness of versionOneOnly and returns its path. Without -trimpath the build cache would not know
+// the packages again, whose folder is new each time.
+func buildPrevious(t *testing.T) string {
+	t.Helper()
+	run := func(dir, name string, args ...string) (string, error) {
+		command := exec.CommandContext(t.Context(), name, args...)
+		command.Dir = dir
+		text, err := command.CombinedOutput()
+		return string(text), err
+	}
+	if text, err := run(root, "git", "cat-file", "-e", versionOneOnly+"^{commit}"); err != nil {
+		t.Skipf("the previous version cannot be built: commit %s is not in this clone; fetch the whole history: git fetch --unshallow (%s)", versionOneOnly, strings.TrimSpace(text))
+	}
+	folder := t.TempDir()
+	archive, source, program := filepath.Join(folder, "source.tar"), filepath.Join(folder, "source"), filepath.Join(folder, "harness")
+	require.NoError(t, os.Mkdir(source, 0o755))
+	text, err := run(root, "git", "archive", "--format=tar", "--output="+archive, versionOneOnly)
+	require.NoError(t, err, text)
+	text, err = run(source, "tar", "-xf", archive)
+	require.NoError(t, err, text)
+	text, err = run(source, "go", "build", "-trimpath", "-o", program, "./functions/harness")
+	require.NoError(t, err, text)
+	return program
+}
+
+// written counts the records of a topic whose data names a version of order.created.
+func (m *member) written(t *testing.T, topic, version string) (n int) {
+	t.Helper()
+	reader, err := kafka.NewReader(m.brokers(t, m.stack))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, reader.Close()) }()
+	spans, err := reader.Spans(m.topicPrefix() + topic)
+	require.NoError(t, err)
+	for _, span := range spans {
+		require.NoError(t, reader.Read(t.Context(), span, func(r *sarama.ConsumerMessage) error {
+			if strings.HasPrefix(string(r.Value), `{"eventType":"order.created","version":`+version+",") {
+				n++
+			}
+			return nil
+		}))
+	}
+	return n
+}
+
+// An upgrade and the way back, while customers order: the previous version and this one work side by side as long as version
+// 1 of order.created is emitted. If version 2 is emitted too early, the previous version sets it aside, and nothing is lost.
+func TestAnUpgradeGoesBothWaysUnderLoad(t *testing.T) {
+	if os.Getenv("UPGRADE") == "" {
+		t.Skip("builds the previous version: run with UPGRADE=1, as .ci/run upgrade does")
+	}
+	members := newMembers(t, 2)
+	previous, current := members[0], members[1]
+	begin := time.Now()
+	previous.program = buildPrevious(t)
+	t.Logf("the previous version is built in %s", time.Since(begin).Round(time.Second))
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	emit := func(version string) { current.environ = append(current.environ, "ORDER_CREATED_VERSION="+version) }
+	letters := events.OrderCreatedType + ".dlq"
+	l := newLoad("http://"+previous.address, "http://"+current.address)
+	l.pace = 100 * time.Millisecond
+
+	previous.start(t)
+	l.start(ctx, 1, 0)
+	emit("1")
+	current.start(t)
+	t.Logf("an order takes %s in both versions together", throughAll(ctx, t, l, current.process))
+	previous.drain(t)
+	t.Logf("an order takes %s after the upgrade", throughAll(ctx, t, l, current.process))
+	previous.start(t)
+	current.drain(t)
+	t.Logf("an order takes %s after the way back", throughAll(ctx, t, l, previous.process))
+	require.Zero(t, previous.written(t, letters, "1")+previous.written(t, letters, "2"), "either version takes what the other emits")
+
+	previous.drain(t)
+	previous.start(t, "--chaos", "poison=0.5", "--chaos-function", "reserve-stock")
+	previous.await(t, "the previous version has set some of its own events aside", func() bool { return previous.written(t, letters, "1") >= 5 })
+	previous.drain(t)
+	previous.start(t)
+	emit("2")
+	current.start(t)
+	previous.await(t, "the previous version has set events of version 2 aside", func() bool { return previous.written(t, letters, "2") >= 5 })
+	old := previous.written(t, letters, "1")
+	previous.drain(t)
+
+	t.Logf("an order takes %s after the upgrade to version 2", throughAll(ctx, t, l, current.process))
+	early := current.written(t, letters, "2")
+	assert.Equal(t, old, current.written(t, letters, "1"))
+	l.end()
+	refused := 0
+	for _, letter := range current.letters(t, "--limit", "0") {
+		if strings.Contains(letter.Error, events.ErrUnknownVersion.Error()+" 2") {
+			refused++
+		}
+	}
+	assert.Equal(t, early, refused, "each letter of version 2 says why it is one")
+	replayed := current.operate(t, "", "deadletters replay --all --reason upgraded --actor carol")
+	assert.Contains(t, replayed, " letters replayed")
+	assert.Empty(t, current.letters(t, "--state", "open"))
+
+	d := current.databases(t)
+	took, v, err := l.settle(ctx, d, 2*time.Minute)
+	d.close()
+	require.NoError(t, err)
+	t.Logf("%d orders in %d events of version 1 and %d of version 2, %d and %d of them replayed, settled after %s: lost %d, doubled %d, oversold %d",
+		len(l.placed), current.written(t, events.OrderCreatedType, "1"), current.written(t, events.OrderCreatedType, "2"), old, early,
+		took.Round(time.Millisecond), v.lost, v.doubled, v.oversold)
+	assert.Empty(t, v.what)
+	assert.Empty(t, l.broken)
+	assert.Equal(t, http.StatusOK, current.get(t, "/health", nil))
+	current.audit(t)
+	current.drain(t)
+}
