@@ -12,6 +12,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/messaging/registry"
 )
 
 // letters reads n dead letters and returns each one's headers, by event id.
@@ -187,6 +189,22 @@ func TestADeadLetterIsTheEventAndNamesTheConsumer(t *testing.T) {
 		} {
 			assert.Equal(t, want, headers[name], name)
 		}
+	})
+}
+
+func TestADeadLetterKeepsAValueThatIsNotText(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s source, b *bench) {
+		t.Helper()
+		f := newFunction(func(context.Context, attempt) error { return status(http.StatusUnprocessableEntity) })
+		value := "\x00\x00\x00\x00\x07\xff\x80\r\n\x00"
+		b.send(t, record("order-7", value, "ce_specversion", "1.0", "ce_id", "order-7#1", "ce_type", "order.created", "ce_source", "/orders",
+			"ce_partitionkey", "order-7", "content-type", registry.MediaType))
+		s.start(t, b, f)
+
+		letter := b.Records(t, b.spec.Delivery.DeadLetter, 1)[0]
+		assert.Equal(t, value, string(letter.Value))
+		assert.Equal(t, registry.MediaType, headersOf(letter)["content-type"])
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/assert"
+
+	"example.com/orders/functions/internal/messaging/registry"
 )
 
 // arrived is an event as a function sees it.
@@ -39,6 +41,16 @@ func TestARecordArrivesAsKnativeMapsIt(t *testing.T) {
 			record("o", `{"specversion":"1.0","id":"1","type":"t","source":"/s","stage":"x","datacontenttype":"application/json","data":{"a":1}}`,
 				"content-type", "application/cloudevents+json; charset=UTF-8"),
 			arrived{id: "1", eventType: "t", source: "/s", contentType: "application/json", data: `{"a":1}`, extensions: map[string]string{"stage": "x"}},
+		},
+		"a CloudEvent whose data is not text, as in Avro": {
+			record("o", "\x00\x00\x00\x00\x07\xff\x80\r\n\x00", "ce_specversion", "1.0", "ce_id", "1", "ce_type", "t", "ce_source", "/s",
+				"ce_dataschema", "https://example.com/s", "content-type", registry.MediaType),
+			arrived{id: "1", eventType: "t", source: "/s", contentType: registry.MediaType, schema: "https://example.com/s", data: "\x00\x00\x00\x00\x07\xff\x80\r\n\x00"},
+		},
+		"the same in structured mode": {
+			record("o", `{"specversion":"1.0","id":"1","type":"t","source":"/s","datacontenttype":"`+registry.MediaType+`","data_base64":"AAAAAAf/gA0KAA=="}`,
+				"content-type", "application/cloudevents+json"),
+			arrived{id: "1", eventType: "t", source: "/s", contentType: registry.MediaType, data: "\x00\x00\x00\x00\x07\xff\x80\r\n\x00"},
 		},
 		"no CloudEvent": {
 			record("k", "text", "X-Trace-Id", "7", "content-type", "text/plain"),

@@ -116,8 +116,13 @@ func build(ctx context.Context, root, stager, name, stage, binary string) error 
 			return err
 		}
 	}
+	return compile(ctx, scaffold, binary)
+}
+
+// compile builds the program in a folder as func does.
+func compile(ctx context.Context, dir, binary string) error {
 	// Without their paths in it a package is the same for all functions, and compiled once.
-	return command(ctx, scaffold, "go", "build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, ".")
+	return command(ctx, dir, "go", "build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, ".")
 }
 
 func command(ctx context.Context, dir, name string, args ...string) error {
@@ -159,7 +164,7 @@ func (b Binaries) Start(t testing.TB, name string, environ map[string]string) *P
 		close(p.ended)
 	}()
 	t.Cleanup(func() { p.end(t, name) })
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(time.Minute)
 	for p.health(t, "readiness") != http.StatusOK {

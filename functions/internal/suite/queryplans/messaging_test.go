@@ -10,6 +10,7 @@ var (
 )
 
 var messagingCalls = calls{
+	"ClaimOneShard":       {uint8(1)},
 	"ClaimShard":          {messaging.ListNewParams{Shard: shard(fresh), Limit: page}},
 	"ClaimShards":         {[]uint8{1, 3}},
 	"CountByStatus":       {messaging.CountByStatusParams{Status: messaging.OutboxStatusERROR, Limit: page}},
@@ -32,16 +33,19 @@ var messagingCalls = calls{
 	"InsertWaiting":       {messaging.InsertWaitingParams{ID: retried, AggregateID: order(retried)}},
 	"LastEvent":           {},
 	"LastOfRange":         {messaging.LastOfRangeParams{ID: fresh, Limit: page}},
+	"LeaveToRelay":        {messaging.LeaveToRelayParams{LastError: text("left out"), ID: fresh}},
 	"ListByStatus":        {messaging.ListByStatusParams{Shard: shard(fresh), Status: messaging.OutboxStatusNEW, Limit: page}},
 	"ListDue":             {messaging.ListDueParams{Shard: shard(retried), Limit: page}},
 	"ListDueWithHolders":  {messaging.ListDueParams{Shard: shard(retried), Limit: page}, []string{order(retried), order(fresh)}},
-	"ListEventsOf":        {messaging.ListEventsOfParams{Shard: shard(done), FromID: done - 1, AggregateID: order(done), Limit: page}},
+	"ListEventsOf":        {messaging.ListEventsOfParams{Shard: shard(done), FromID: done - 1, ToID: done + page, AggregateID: order(done), Limit: page}},
 	"ListHandled":         {messaging.ListHandledParams{EventIds: []string{order(fresh) + "#1", order(done) + "#1"}, Consumer: "notify"}},
 	"ListHandledBetween":  {messaging.ListHandledBetweenParams{FromID: order(done) + "#", ToID: order(done) + "$", Limit: page}},
 	"ListHolders":         {[]string{order(retried), order(fresh)}},
 	"ListNew":             {messaging.ListNewParams{Shard: shard(fresh), Limit: page}},
 	"ListNewOfEach":       {[]messaging.ListNewParams{{Shard: shard(fresh), Limit: page}, {Shard: shard(done), Limit: page}}},
 	"ListPendingShards":   {[]uint8{1, 3}},
+	"ListStored":          {messaging.ListStoredParams{ID: fresh, Limit: page}},
+	"ListUnconfirmed":     {messaging.ListUnconfirmedParams{Shard: shard(fresh), Limit: page}},
 	"ListWaiting":         {messaging.ListWaitingParams{Shard: shard(retried), Limit: page}},
 	"MarkOneSent":         {messaging.MarkOneSentParams{SentAt: &now, ID: fresh}},
 	"MarkSent":            {now, []messaging.Sent{{ID: fresh}, {ID: retried}}},
@@ -49,6 +53,7 @@ var messagingCalls = calls{
 	"Park":                {messaging.ParkParams{LastError: text("refused"), ID: retried}},
 	"RecordRefusal":       {messaging.RecordRefusalParams{LastError: text("refused"), WaitMicros: 1, ID: fresh}},
 	"Requeue":             {int64(discarded)},
+	"Resend":              {messaging.ResendParams{LastError: text("lost"), ID: done}},
 	"WalkEvents":          {messaging.WalkEventsParams{ID: fresh, Limit: page}},
 	"WatchWaiting":        {messaging.WatchWaitingParams{Shards: []uint8{1, 3}, Limit: page}},
 }

@@ -22,6 +22,7 @@ import (
 	"example.com/orders/sql/notifications"
 	"example.com/orders/sql/operations"
 	"example.com/orders/sql/orders"
+	"example.com/orders/sql/payments"
 	"example.com/orders/sql/schema"
 )
 
@@ -32,11 +33,12 @@ const (
 
 // readers lists the statements that read more rows the more there are, with the reason.
 var readers = map[string]string{
-	"inventory.WatchStock":      "adds up all SKUs for the gauges: they grow with the catalogue and not with the orders",
-	"messaging.CountSentBefore": "shows an operator what a purge would delete: an index by time would be paid for by every event",
-	"messaging.ListEventsOf":    "looks through a shard from an id on, for the console: an index by aggregate would be paid for by every event",
-	"orders.ListKeysUsedTwice":  "the auditor looks at every key, by their index alone",
-	"orders.TallyStatuses":      "counts all orders for the gauges and the console, by the index of the statuses alone",
+	"inventory.WatchStock":           "adds up all SKUs for the gauges: they grow with the catalogue and not with the orders",
+	"messaging.CountSentBefore":      "shows an operator what a purge would delete: an index by time would be paid for by every event",
+	"orders.ListKeysUsedTwice":       "the auditor looks at every key, by their index alone",
+	"orders.ListOwnedOrdersByStatus": "looks through the orders of one customer: an index by owner and status would be paid for by every order",
+	"orders.TallyStatuses":           "counts all orders for the gauges and the console, by the index of the statuses alone",
+	"payments.TallyPayments":         "counts all payments for the console, by the index of the requests alone",
 }
 
 // calls has the arguments of each statement of a package for one call that finds rows.
@@ -54,6 +56,7 @@ var packages = map[string]statements{
 	"messaging":     {schema.Orders, func(c mysqltest.Conn) any { return messaging.New(c) }, messagingCalls},
 	"notifications": {schema.Notifications, func(c mysqltest.Conn) any { return notifications.New(c) }, notificationCalls},
 	"operations":    {schema.Operations, func(c mysqltest.Conn) any { return operations.New(c) }, operationCalls},
+	"payments":      {schema.Payments, func(c mysqltest.Conn) any { return payments.New(c) }, paymentCalls},
 	"orders":        {schema.Orders, func(c mysqltest.Conn) any { return orders.New(c) }, orderCalls},
 }
 

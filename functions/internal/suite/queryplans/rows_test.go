@@ -49,10 +49,12 @@ type rows struct{ schema, table, columns, values string }
 var growing = []rows{
 	{
 		schema.Orders, "orders",
-		"id, customer_email, status, total_amount, currency, version, idempotency_key_hash, request_hash, correlation_id, created_at, updated_at",
-		orderID + ", 'alice@example.com', IF(i % share = 0, 'PENDING', 'CONFIRMED'), 1, 'EUR', 1, " + hash + ", " + hash + ", 'flow', " + ago + ", NOW(6)",
+		"id, customer_email, status, total_amount, currency, version, idempotency_key_hash, request_hash, correlation_id, created_at, updated_at, owner",
+		orderID + ", 'alice@example.com', IF(i % share = 0, 'PENDING', 'CONFIRMED'), 1, 'EUR', 1, " + hash + ", " + hash + ", 'flow', " + ago + ", NOW(6), CONCAT('https://login.example.com ', IF(i % 2 = 0, 'alice', CONCAT('customer-', i % 50)))",
 	},
+	{schema.Orders, "prices", "sku, unit_price, currency, updated_at", sku + ", 1299, 'EUR', NOW(6)"},
 	{schema.Orders, "order_items", "order_id, sku, unit_price, quantity", orderID + ", " + sku + ", 1, 1"},
+	{schema.Orders, "open_orders", "customer, order_id", hash + ", " + orderID},
 	{
 		schema.Orders, "outbox",
 		"id, shard, aggregate_type, aggregate_id, type, payload, headers, created_at, status, sent_at, next_attempt_at",
@@ -76,12 +78,23 @@ var growing = []rows{
 		schema.Inventory, "reservation_log", "source, event_id, sku, order_id, delta_reserved, status, created_at",
 		"'/orders', CONCAT(" + orderID + ", '#1'), " + sku + ", " + orderID + ", 1, 'RESERVED', NOW(6)",
 	},
+	{
+		schema.Payments, "payments",
+		"order_id, status, amount, currency, reference, attempts, version, items, cause, requested_at, next_attempt_at, created_at, updated_at",
+		orderID + ", CASE i % share WHEN 0 THEN 'REQUESTED' WHEN 1 THEN 'REFUND_REQUESTED' WHEN 2 THEN 'DECLINED' ELSE 'AUTHORIZED' END, 1, 'EUR', 'auth', 1, 1, '[]', '{}', " +
+			ago + ", CASE i % share WHEN 0 THEN " + ago + " WHEN 1 THEN NOW(6) + INTERVAL i SECOND END, " + ago + ", NOW(6)",
+	},
+	{
+		schema.Payments, "payment_log", "order_id, entry, amount, currency, reference, actor, created_at",
+		orderID + ", 'AUTHORIZED', 1, 'EUR', 'auth', 'authorize-payment', NOW(6)",
+	},
 	{schema.Notifications, "conversations", "order_id, version, claim, claimed_until", orderID + ", 1, '" + claim + "', NOW(6)"},
 	{
 		schema.Notifications, "notifications",
 		"source, event_id, order_id, order_version, type, customer_email, status, attempts, created_at",
 		"'/orders', CONCAT(" + orderID + ", '#2'), " + orderID + ", 2, 'order.confirmed', 'alice@example.com', IF(i % share = 0, 'CLAIMED', 'SENT'), 1, NOW(6)",
 	},
+	{schema.Notifications, "mail_counts", "address, begun_at, mails", hash + ", " + ago + ", 1"},
 	{
 		schema.Operations, "dead_letter_actions",
 		"topic, kafka_partition, kafka_offset, consumer, event_source, event_id, action, attempts, detail, actor, at",
@@ -95,6 +108,14 @@ var growing = []rows{
 	{
 		schema.Operations, "lost_records", "topic, kafka_partition, consumer, first_offset, next_offset, at",
 		"'order.created', i % 12, 'notify', i, i + 1, " + ago,
+	},
+	{
+		schema.Operations, "payment_actions", "order_id, action, answer, detail, actor, at, outcome",
+		orderID + ", 'RETRY', '', '', 'alice', NOW(6), IF(i % share = 0, NULL, 'done')",
+	},
+	{
+		schema.Operations, "forget_actions", "known, orders, detail, actor, at, outcome",
+		"'EMAIL', 1, '', 'alice', NOW(6), IF(i % share = 0, NULL, 'done')",
 	},
 	{
 		schema.Operations, "outbox_actions", "schema_name, row_id, action, detail, actor, at, outcome",

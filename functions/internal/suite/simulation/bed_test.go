@@ -22,6 +22,7 @@ import (
 	"example.com/orders/functions/cancelorder"
 	"example.com/orders/functions/createorder"
 	"example.com/orders/functions/expireorders"
+	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/functions/inventoryapi"
@@ -40,6 +41,7 @@ type bed struct {
 	wiring  *knative.Wiring
 	pools   map[string]*sql.DB // for the scheduler's own queries, which bypass all taps
 	members map[string]*member // by Service name
+	bank    *bank              // nil if orders are not paid
 	run     *run               // the current run
 
 	create *createorder.Function
@@ -61,11 +63,18 @@ func (m *member) handle(ctx context.Context, es ...event.Event) []error {
 	return functiontest.Together(ctx, m.function, es...)
 }
 
-func newBed(t testing.TB) *bed {
+// overlayPayment is the overlay in which orders are paid.
+const overlayPayment = "payment"
+
+// newBed returns a bed with the wiring of an overlay.
+func newBed(t testing.TB, overlay string) *bed {
 	t.Helper()
-	wiring, err := knative.Load(knative.Base())
+	wiring, err := knative.LoadOverlay(knative.Manifests(), overlay)
 	require.NoError(t, err)
 	b := &bed{server: mysqltest.Server(t), wiring: wiring, pools: map[string]*sql.DB{}, members: map[string]*member{}}
+	if overlay == overlayPayment {
+		b.bank = newBank(b)
+	}
 	for _, name := range schema.All {
 		b.pools[name] = mysqltest.Pool(t, b.server, name)
 	}
@@ -103,7 +112,8 @@ func (b *bed) start(t testing.TB, service knative.Service) (functions.Function, 
 	}
 	m := &member{name: service.Name, function: f}
 	var clock func() time.Time
-	if service.Function == "notify" || service.Function == "publishoutbox" {
+	switch service.Function {
+	case "notify", "publishoutbox", "authorizepayment", "refundpayment":
 		clock = func() time.Time { return b.run.now } // they use the clock of the database
 	}
 	m.tap, m.db = newTap(t, b.server, base.Schema, clock)
@@ -116,6 +126,8 @@ func (b *bed) start(t testing.TB, service knative.Service) (functions.Function, 
 		f.Publisher = publisher{b}
 	case *expireorders.Function:
 		f.Timeout = timeout
+	case interface{ UseGateway(g gateway.Gateway) }:
+		f.UseGateway(b.bank)
 	}
 	require.NoError(t, f.Start(t.Context(), map[string]string{}))
 	t.Cleanup(func() { assert.NoError(t, f.Stop(context.Background())) })

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/functions/internal/operate/audit"
 	"example.com/orders/sql/schema"
 )
@@ -26,11 +27,10 @@ func (r *run) check(ctx context.Context) {
 		r.checkOrder(ctx, o)
 	}
 	r.checkNews(orders)
-	if n := r.number(ctx, schema.Orders, "SELECT COUNT(*) FROM outbox WHERE status <> 'SENT'"); n != 0 {
-		r.violate("%d events of orders are not sent", n)
-	}
-	if n := r.number(ctx, schema.Inventory, "SELECT COUNT(*) FROM outbox WHERE status <> 'SENT'"); n != 0 {
-		r.violate("%d events of the inventory are not sent", n)
+	for _, name := range r.bed.wiring.Outboxes() {
+		if n := r.number(ctx, name, "SELECT COUNT(*) FROM outbox WHERE status <> 'SENT'"); n != 0 {
+			r.violate("%d events of %s are not sent", n, name)
+		}
 	}
 }
 
@@ -140,6 +140,9 @@ func (r *run) checkOrder(ctx context.Context, o ended) {
 	r.checkFacts(ctx, schema.Orders, o.id, int64(o.version))
 	r.checkFacts(ctx, schema.Inventory, o.id, r.number(ctx, schema.Inventory, "SELECT version FROM reservations WHERE order_id = ?", o.id))
 	r.checkNotified(ctx, o)
+	if r.bed.bank != nil {
+		r.checkPayment(ctx, o)
+	}
 }
 
 // checkFacts checks that the facts of an order are numbered without a gap, and that each was emitted once and is in its
@@ -216,11 +219,15 @@ func (r *run) checkNews(orders []ended) {
 
 // audit audits all runs on a bed so far. It covers every order, so it runs after many runs and not after each.
 func (b *bed) audit(ctx context.Context) (breaches []string) {
-	report, err := audit.Run(ctx, audit.Options{
+	o := audit.Options{
 		Server: b.server, Wiring: b.wiring, SagaTimeout: timeout, SentRetention: 30 * 24 * time.Hour,
 		// After all of them, and before the retention of anything.
 		Now: func() time.Time { return epoch.Add(24 * time.Hour) },
-	})
+	}
+	if b.bank != nil {
+		o.Ledger = &gateway.Simulated{Book: b.bank.book}
+	}
+	report, err := audit.Run(ctx, o)
 	if err != nil {
 		return []string{err.Error()}
 	}

@@ -5,12 +5,16 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"example.com/orders/knative"
 )
 
 // mutation breaks the system on purpose.
 type mutation struct {
 	loseRecord        bool // the broker acknowledges a record that it has not stored
 	acknowledgeBefore bool // a source acknowledges a record that its function has not handled
+	newKeys           bool // an authorization is sent again with another key
+	closesNothing     bool // the gateway does not close the key of an authorization that it is asked to refund first
 	// rewrite and drop change the statements of a function, by Service name.
 	rewrite map[string]func(query string) string
 	drop    map[string]func(c call) bool
@@ -46,7 +50,7 @@ func replacing(query, old, replacement string) func(string) string {
 }
 
 // enough is the number of seeds that must find a mutation.
-const enough = 60
+const enough = 100
 
 // TestSimulationFindsWhatIsBroken checks that the simulation finds these faults.
 func TestSimulationFindsWhatIsBroken(t *testing.T) {
@@ -70,25 +74,55 @@ func TestSimulationFindsWhatIsBroken(t *testing.T) {
 		}},
 		"a mail is sent and not marked": {drop: map[string]func(call) bool{"notify": dropping("MarkNotificationsSent")}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			bed := newBed(t)
-			m.apply(bed)
-			for seed := uint64(1); seed <= enough; seed++ {
-				if r := simulate(t.Context(), bed, seed, m); len(r.violations) > 0 {
-					t.Logf("seed %d: %s", seed, r.violations[0])
-					return
-				}
-			}
-			assert.Fail(t, "not found", "in %d seeds", enough)
-		})
+		t.Run(name, func(t *testing.T) { m.find(t, knative.BaseName) })
 	}
+}
+
+// TestSimulationFindsWhatIsBrokenAboutMoney is TestSimulationFindsWhatIsBroken where orders are paid.
+func TestSimulationFindsWhatIsBrokenAboutMoney(t *testing.T) {
+	for name, m := range map[string]mutation{
+		"a request is sent again with another key":     {newKeys: true},
+		"a gateway closes no key that it is to refund": {closesNothing: true},
+		"no refund is asked for while the authorization is unknown": {rewrite: map[string]func(string) string{
+			refunds: replacing("LockPayments", "status,", "IF(status = 'REQUESTED', 'VOID', status) AS status,"),
+		}},
+		"an order that has ended leaves no row to meet": {drop: map[string]func(call) bool{refunds: dropping("OpenPayment")}},
+		"an authorization is not logged":                {drop: map[string]func(call) bool{authorizes: dropping("InsertPaymentLog")}},
+		"a refund is not logged":                        {drop: map[string]func(call) bool{refunds: dropping("InsertPaymentLog")}},
+		"an authorization is not recorded":              {drop: map[string]func(call) bool{authorizes: dropping("EndRequest")}},
+		"a refund emits nothing":                        {drop: map[string]func(call) bool{refunds: dropping("InsertEvent")}},
+		"an authorization emits nothing":                {drop: map[string]func(call) bool{authorizes: dropping("InsertEvent")}},
+		"a refund is asked for and not stored":          {drop: map[string]func(call) bool{refunds: dropping("RequestRefund")}},
+		"nobody asks again about an authorization": {rewrite: map[string]func(string) string{
+			authorizes: replacing("ListDueRequests", "WHERE", "WHERE 1 = 0 AND"),
+		}},
+		"nobody asks again about a refund": {rewrite: map[string]func(string) string{
+			refunds: replacing("ListDueRequests", "WHERE", "WHERE 1 = 0 AND"),
+		}},
+	} {
+		t.Run(name, func(t *testing.T) { m.find(t, overlayPayment) })
+	}
+}
+
+// find asserts that some seed finds the mutation.
+func (m mutation) find(t *testing.T, overlay string) {
+	t.Helper()
+	bed := newBed(t, overlay)
+	m.apply(bed)
+	for seed := uint64(1); seed <= enough; seed++ {
+		if r := simulate(t.Context(), bed, seed, m); len(r.violations) > 0 {
+			t.Logf("seed %d: %s", seed, r.violations[0])
+			return
+		}
+	}
+	assert.Fail(t, "not found", "in %d seeds", enough)
 }
 
 // TestTheStateGuardsWhatTheInboxForgets checks that a fact has no second effect even after the inbox has purged its id.
 func TestTheStateGuardsWhatTheInboxForgets(t *testing.T) {
-	bed := newBed(t)
+	bed := newBed(t, overlayPayment)
 	m := mutation{rewrite: map[string]func(string) string{}, drop: map[string]func(call) bool{}}
-	for _, name := range []string{"reserve-stock", "release-stock", "finalize-order"} {
+	for _, name := range []string{"reserve-stock", "release-stock", "finalize-order", authorizes, refunds} {
 		m.rewrite[name] = replacing("ListHandled", "WHERE", "WHERE 1 = 0 AND")
 		m.drop[name] = dropping("InsertHandled")
 	}

@@ -21,7 +21,6 @@ import (
 	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/functions/publishoutbox"
 	"example.com/orders/sql/messaging"
-	"example.com/orders/sql/schema"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 )
@@ -51,6 +50,9 @@ type run struct {
 	notified []string       // the ids of the events whose customers were notified, in order
 	deaths   map[string]int // by event id: the number of deliveries in which notify has died
 
+	declines   int  // the percentage of orders whose payment is declined
+	unanswered bool // the gateway does what it is asked for, and answers nothing
+
 	trace      []string
 	violations []string
 	mutation   mutation
@@ -70,7 +72,7 @@ func newRun(b *bed, seed uint64) *run {
 	r := &run{
 		bed: b, seed: seed, random: rand.New(rand.NewPCG(seed, 1)), ids: rand.New(rand.NewPCG(seed, 2)), faulty: true, now: epoch,
 		skews: map[string]time.Duration{}, topics: map[string][]record{}, refusals: map[string]int{}, deaths: map[string]int{},
-		initial: map[string]int64{},
+		initial: map[string]int64{}, declines: 15,
 	}
 	for _, s := range b.wiring.Services {
 		r.skews[s.Name] = time.Duration(r.random.IntN(121)-60) * time.Second
@@ -139,13 +141,18 @@ func (r *run) open(ctx context.Context) {
 func (r *run) step(ctx context.Context) {
 	// Longer than the wait after the broker's refusals: a row is then due, whatever the jitter.
 	r.now = r.now.Add(time.Duration(5+r.random.IntN(20)) * time.Second)
+	if r.bed.bank != nil && r.chance(25) {
+		r.pay(ctx)
+		return
+	}
 	switch n := r.random.IntN(100); {
 	case n < 9:
 		r.place(ctx, r.orders[r.random.IntN(len(r.orders))])
 	case n < 13:
 		r.cancelOne(ctx)
 	case n < 33:
-		r.relay(ctx, []string{schema.Orders, schema.Inventory}[r.random.IntN(2)])
+		all := r.bed.wiring.Outboxes()
+		r.relay(ctx, all[r.random.IntN(len(all))])
 	case n < 36:
 		r.adjustOne(ctx)
 	case n < 38:
@@ -186,12 +193,14 @@ func (r *run) within(ctx context.Context, name string, do func(ctx context.Conte
 	return err, f.dead
 }
 
-// place sends an order, for the first time or again: a customer may repeat it even after an answer.
+// place sends an order, for the first time or again: a customer may repeat it even after an answer. Its order.created has
+// either version.
 func (r *run) place(ctx context.Context, o *request) {
 	asked := events.CreateOrder{CustomerEmail: "alice@example.com", Items: o.items}
+	r.bed.create.EventVersion = 1 + r.random.IntN(2)
 	hash := rest.KeyHash(http.MethodPost, "/api/orders", rest.Anonymous, o.key)
 	err, _ := r.within(ctx, "create-order", func(ctx context.Context) error {
-		accepted, err := r.bed.create.Create(ctx, createorder.Command{Order: asked, KeyHash: hash, Cause: events.Cause{CorrelationID: o.key}})
+		accepted, err := r.bed.create.Create(ctx, createorder.Command{Order: asked, Channel: events.ChannelHTTP, KeyHash: hash, Cause: events.Cause{CorrelationID: o.key}})
 		if err == nil && o.orderID != "" && o.orderID != accepted.OrderID {
 			r.violate("the key %s made the orders %s and %s", o.key, o.orderID, accepted.OrderID)
 		}
@@ -200,7 +209,7 @@ func (r *run) place(ctx context.Context, o *request) {
 		}
 		return err
 	})
-	r.logf("place %s: %s, failed: %t", o.key, o.orderID, err != nil)
+	r.logf("place %s, version %d: %s, failed: %t", o.key, r.bed.create.EventVersion, o.orderID, err != nil)
 }
 
 // cancelOne cancels an order that its customer knows.
@@ -333,8 +342,14 @@ func (r *run) drain(ctx context.Context) {
 				busy++
 			}
 		}
-		for _, name := range []string{schema.Orders, schema.Inventory} {
+		for _, name := range r.bed.wiring.Outboxes() {
 			busy += r.relay(ctx, name)
+		}
+		if r.bed.bank != nil {
+			busy += r.sweep(ctx, authorizes, true) + r.sweep(ctx, refunds, true)
+			if r.arrive() {
+				busy++
+			}
 		}
 		for _, s := range r.sources {
 			for s.next(r) != nil {
