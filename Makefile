@@ -1,4 +1,4 @@
-.PHONY: help run test generate lint bench crash cluster
+.PHONY: help run test generate lint bench crash soak cluster
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -9,7 +9,9 @@ run: ## run everything on this machine: http://127.0.0.1:8080
 test: ## run all tests; MYSQL_DSN and KAFKA_BROKERS point them at real servers
 	go test ./...
 
-generate: ## generate the Go code of the SQL queries (the first time builds sqlc: some minutes)
+generate: ## generate the description of the events, the Avro schemas, and the Go code of the SQL queries (the first time builds sqlc: some minutes)
+	go run ./functions/harness asyncapi --write
+	go test ./events/avro -run Generated -update
 	go tool -modfile=.ci/tools/go.mod sqlc generate
 
 lint: ## vet, and golangci-lint with the rules of .golangci.yml (the first time builds it: a minute)
@@ -23,6 +25,10 @@ RUNS = 1
 crash: ## kill the harness at every boundary, and stop, freeze and kill its servers, RUNS times, under load; count what was lost
 	CRASH_ALL=1 CRASH_SERVERS=1 CRASH_AWAY=30s CRASH_RUNS=$(RUNS) go test -count=1 -timeout 4h -parallel 4 -v \
 	  -run 'ByACrash|ServerFaults|ComeAndGo' ./functions/harness
+
+SOAK = 30m
+soak: ## half of the full load among slow clients for SOAK: memory, goroutines and descriptors must not grow
+	SOAK=$(SOAK) go test -count=1 -timeout 24h -run TestSoak -v ./functions/harness
 
 cluster: ## start Kubernetes and Knative here, as root, and break the functions there (builds it first: a quarter of an hour)
 	.ci/cluster/run $(TESTS)
