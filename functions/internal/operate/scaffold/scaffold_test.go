@@ -42,7 +42,7 @@ func checkout(t *testing.T) string {
 // command runs a program in a folder and returns what it writes to standard output.
 func command(t *testing.T, folder, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute) // go test ends a package after ten
 	defer cancel()
 	run := exec.CommandContext(ctx, name, args...)
 	run.Dir = folder
