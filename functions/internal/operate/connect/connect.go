@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -73,8 +74,15 @@ func (s Status) State() State {
 	return s.Connector
 }
 
+// missingTopic matches what Kafka Connect says about a topic that is missing and that it cannot create: with a number of replicas
+// that no brokers have, or without the right to.
+var missingTopic = regexp.MustCompile(`Unable to create topic\(s\) '([^']+)'|failed to create new topic \(name=([^,]+),`)
+
 // Reason returns the innermost cause of a failure, in one line.
 func (s Status) Reason() string {
+	if of := missingTopic.FindStringSubmatch(s.Trace); of != nil {
+		return "the topic " + of[1] + of[2] + " does not exist: create it, then resume the connector"
+	}
 	reason, _, _ := strings.Cut(s.Trace, "\n")
 	for line := range strings.Lines(s.Trace) {
 		if cause, ok := strings.CutPrefix(line, "Caused by: "); ok {

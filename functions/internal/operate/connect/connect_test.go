@@ -73,6 +73,16 @@ func TestTheReasonIsTheInnermostCause(t *testing.T) {
 	assert.Empty(t, connect.Status{}.Reason())
 }
 
+// Kafka Connect says that it cannot create a topic; that the topic is missing is what an operator has to know.
+func TestTheReasonNamesATopicThatIsMissing(t *testing.T) {
+	for name, trace := range map[string]string{
+		"with too many replicas": "org.apache.kafka.connect.errors.ConnectException: Unable to create topic(s) 'order.confirmed': Unable to replicate the partition 32767 time(s)\n\tat a.b\nCaused by: org.Inner: Unable to replicate the partition 32767 time(s)",
+		"without the right":      "org.apache.kafka.connect.errors.ConnectException: Task failed to create new topic (name=order.confirmed, numPartitions=1, replicationFactor=32767, replicasAssignments=null, configs={}). Ensure that the task is authorized to create topics or that the topic exists and restart the task\n\tat a.b",
+	} {
+		assert.Equal(t, "the topic order.confirmed does not exist: create it, then resume the connector", connect.Status{Trace: trace}.Reason(), name)
+	}
+}
+
 func TestARequestIsRepeatedDuringARebalance(t *testing.T) {
 	c, w := start(t, map[string]string{"PUT /connectors/a/config": "{}"})
 	w.refused = 2

@@ -130,12 +130,17 @@ func (s *system) relayDue(c kafkatest.Cluster, name string) (sent int) {
 
 func (s *system) relay(c kafkatest.Cluster, r outbox.Relay) (sent int) {
 	s.Helper()
+	sent, err := s.sweep(c, r)
+	require.NoError(s, err)
+	return sent
+}
+
+func (s *system) sweep(c kafkatest.Cluster, r outbox.Relay) (sent int, err error) {
+	s.Helper()
 	p := kafka.NewProducer(c.Brokers, c.Prefix, slog.New(slog.DiscardHandler))
 	defer func() { require.NoError(s, p.Close()) }()
 	r.Publisher, r.Now = p, time.Now
-	sent, err := r.Sweep(s.Context())
-	require.NoError(s, err)
-	return sent
+	return r.Sweep(s.Context())
 }
 
 // arrived returns once the topics have n records or more, and returns them.
