@@ -36,6 +36,12 @@ type overlay struct {
 			Selector string `json:"labelSelector"`
 		} `json:"target"`
 	} `json:"patches"`
+	ConfigMaps []struct {
+		Name      string          `json:"name"`
+		Namespace string          `json:"namespace"`
+		Files     []string        `json:"files"`
+		Options   map[string]bool `json:"options"`
+	} `json:"configMapGenerator"`
 	Images []struct {
 		Name    string `json:"name"`
 		NewName string `json:"newName"`
@@ -172,6 +178,11 @@ func TestFilesOfOverlaysAreListed(t *testing.T) {
 		}
 		for _, p := range o.Patches {
 			used[p.Path] = true
+		}
+		for _, c := range o.ConfigMaps {
+			for _, file := range c.Files {
+				used[file] = true
+			}
 		}
 		files, err := fs.Glob(os.DirFS(folder), "*")
 		require.NoError(t, err)
