@@ -70,6 +70,21 @@ func (c Connector) withTopicPrefix(prefix string) Connector {
 	return c
 }
 
+// WithHistoryClient returns the connector with settings for the clients by which it reads and writes its HistoryTopic.
+func (c Connector) WithHistoryClient(settings map[string]string) Connector {
+	config := maps.Clone(c.Config)
+	if config == nil {
+		config = map[string]string{}
+	}
+	for name, value := range settings {
+		for _, client := range []string{"producer", "consumer"} {
+			config["schema.history.internal."+client+"."+name] = value
+		}
+	}
+	c.Config = config
+	return c
+}
+
 // HistoryTopic returns the topic in which the connector keeps the structure of its table, for itself.
 func (c Connector) HistoryTopic() string { return c.Config[historyTopic] }
 

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -191,6 +193,50 @@ func TestWhatTheConnectorsHaveLostIsToldAndRepairedByCommands(t *testing.T) {
 	p.await(t, "all events have left", func() bool { return s.operate(t, "", "outbox list --json") == "" })
 	assert.Equal(t, level{97, 3}, p.level(t, "SKU-123"))
 	p.audit(t)
+}
+
+// A connector keeps its schema history with clients of its own, which log in too where the brokers require it.
+func TestConnectorsLogInToKafkaForTheirSchemaHistory(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	applied := map[string]map[string]string{}
+	worker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodPut:
+			var config map[string]string
+			assert.NoError(t, json.NewDecoder(r.Body).Decode(&config))
+			mu.Lock()
+			applied[r.URL.Path] = config
+			mu.Unlock()
+		case strings.HasSuffix(r.URL.Path, "/status"):
+			fmt.Fprint(w, `{"connector": {"state": "RUNNING"}, "tasks": [{"state": "RUNNING"}]}`)
+		default:
+			fmt.Fprint(w, `{"offsets": [{"partition": {"server": "s"}, "offset": {"file": "binlog.000001", "pos": 4}}]}`)
+		}
+	}))
+	t.Cleanup(worker.Close)
+	s := stack{data: t.TempDir(), environ: []string{"CONNECT_URL=" + worker.URL, "HARNESS_OVERLAY="}}
+	login := func() map[string]string {
+		s.operate(t, "", "cdc apply --overlay cdc")
+		logins := map[string]string{}
+		for name, value := range applied["/connectors/outbox-orders/config"] {
+			if client, ok := strings.CutPrefix(name, "schema.history.internal."); ok && !strings.HasPrefix(client, "kafka.") {
+				logins[client] = value
+			}
+		}
+		return logins
+	}
+	assert.Empty(t, login())
+
+	s.environ = append(s.environ, "KAFKA_SASL_MECHANISM=SCRAM-SHA-512", "KAFKA_SASL_USER=admin", "KAFKA_SASL_PASSWORD=never-in-a-connector")
+	assert.Equal(t, map[string]string{
+		"producer.security.protocol": "SASL_PLAINTEXT", "producer.sasl.mechanism": "SCRAM-SHA-512", "producer.sasl.jaas.config": "${env:CDC_KAFKA_LOGIN}",
+		"consumer.security.protocol": "SASL_PLAINTEXT", "consumer.sasl.mechanism": "SCRAM-SHA-512", "consumer.sasl.jaas.config": "${env:CDC_KAFKA_LOGIN}",
+	}, login())
+	assert.Len(t, applied, 2)
+	assert.NotContains(t, fmt.Sprint(applied), "never-in-a-connector")
+	assert.Equal(t, `org.apache.kafka.common.security.scram.ScramLoginModule required username="admin" password="never-in-a-connector";`+"\n",
+		s.operate(t, "", "cdc login --overlay cdc"))
 }
 
 func TestCommandsAboutConnectorsSayWhatIsMissing(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/operate/connect"
 	"example.com/orders/functions/internal/web/secret"
 	"example.com/orders/knative"
@@ -43,6 +44,13 @@ the right to grant REPLICATION SLAVE, REPLICATION CLIENT, and SELECT on the outb
 			Example: `  harness cdc prepare --overlay cdc --dry-run
   CDC_MYSQL_USER=cdc CDC_MYSQL_PASSWORD=… harness cdc prepare --overlay cdc`,
 		}, cdcPrepare),
+		p.command(&cobra.Command{
+			Use: "login", Short: "print the login of Kafka Connect, for its environment",
+			Long: `Prints what Kafka Connect and its connectors log in to Kafka with, as sasl.jaas.config takes it: the principal connect with
+KAFKA_USERS_SECRET, else KAFKA_SASL_USER. It holds the password. Connectors read it as CDC_KAFKA_LOGIN in the environment of Kafka
+Connect, and the content of KAFKA_TLS_CA_FILE, if it is set, as CDC_KAFKA_CA.`,
+			Example: `  harness cdc login --overlay cdc`,
+		}, plain(cdcLogin)),
 		p.command(&cobra.Command{
 			Use: "apply", Short: "create the connectors or change their configuration, and wait until they follow the binary log",
 			Example: `  CONNECT_URL=http://127.0.0.1:8083 harness cdc apply --overlay cdc`,
@@ -78,7 +86,7 @@ stored before: publish-outbox relays it, and "harness outbox resend --since" sho
 	)
 }
 
-// captured returns the connectors of the overlay on a deployment's schemas.
+// captured returns the connectors of the overlay on a deployment's schemas, which connect to its Kafka as it does.
 func captured(config map[string]string) ([]knative.Connector, error) {
 	w, err := knative.Configured(config)
 	if err != nil {
@@ -87,9 +95,13 @@ func captured(config map[string]string) ([]knative.Connector, error) {
 	if !w.Captures() {
 		return nil, usage(errors.New("this wiring has no connectors: give --overlay cdc, or cdc-payment"))
 	}
+	client, err := kafka.HistoryClient(config)
+	if err != nil {
+		return nil, usage(err)
+	}
 	all := make([]knative.Connector, len(w.Connectors))
 	for i, c := range w.Connectors {
-		all[i] = c.WithSchemaPrefix(config["MYSQL_SCHEMA_PREFIX"])
+		all[i] = c.WithSchemaPrefix(config["MYSQL_SCHEMA_PREFIX"]).WithHistoryClient(client)
 	}
 	return all, nil
 }
@@ -300,6 +312,19 @@ func cdcReset(ctx context.Context, out streams, c *connect.Client, all []knative
 		}
 		return follows(ctx, c, name)
 	})
+}
+
+func cdcLogin(_ context.Context, o options, out streams) error {
+	d, _, err := configured(o, 0)
+	if err != nil {
+		return err
+	}
+	login, err := kafka.HistoryLogin(d.config)
+	if err != nil {
+		return usage(err)
+	}
+	_, err = fmt.Fprintln(out.stdout, login)
+	return err
 }
 
 func cdcPrepare(flags *pflag.FlagSet) runner {
