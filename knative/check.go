@@ -20,8 +20,6 @@ const (
 	maxScale        = "autoscaling.knative.dev/max-scale"
 	clusterLabel    = "strimzi.io/cluster"
 	policyLabel     = "pod-security.kubernetes.io/enforce"
-	// deadLetterSuffix ends the name of a topic's dead-letter topic.
-	deadLetterSuffix = ".dlq"
 	// deadLetterRoom is how many bytes more than its topic a dead-letter topic must take: the added headers, including the
 	// text of the last answer, are at most a few thousand bytes.
 	deadLetterRoom = 1 << 16
@@ -159,8 +157,8 @@ func (c *checker) roomForDeadLetters(h header, topic string) {
 		limits[t.Name], _ = maxMessageBytes(t.Config) // an unreadable limit was reported with its topic
 	}
 	least := limits[topic] + deadLetterRoom
-	c.require(limits[topic+deadLetterSuffix] >= least, h, "%s takes records of %d bytes: give it a max.message.bytes of %d or more, so that every record of %s fits as a dead letter",
-		topic+deadLetterSuffix, limits[topic+deadLetterSuffix], least, topic)
+	c.require(limits[topic+DeadLetterSuffix] >= least, h, "%s takes records of %d bytes: give it a max.message.bytes of %d or more, so that every record of %s fits as a dead letter",
+		topic+DeadLetterSuffix, limits[topic+DeadLetterSuffix], least, topic)
 }
 
 func (c *checker) service(m serviceManifest) {
@@ -295,7 +293,7 @@ func (c *checker) source(m sourceManifest, namespace string) {
 	}
 	topic, sink := spec.Topics[0], spec.Sink.Ref.Name
 	c.require(c.hasTopic(topic), h, "topic %q is not declared: add a KafkaTopic", topic)
-	c.require(c.hasTopic(topic+deadLetterSuffix), h, "dead-letter topic %q is not declared: add a KafkaTopic", topic+deadLetterSuffix)
+	c.require(c.hasTopic(topic+DeadLetterSuffix), h, "dead-letter topic %q is not declared: add a KafkaTopic", topic+DeadLetterSuffix)
 	c.roomForDeadLetters(h, topic)
 	c.toService(h, spec.Sink)
 	c.require(spec.ConsumerGroup == sink+"."+topic, h, "consumerGroup is %q: give %s.%s, since a random group loses its offsets and a shared one splits the events", spec.ConsumerGroup, sink, topic)
@@ -335,7 +333,7 @@ func (c *checker) delivery(h header, topic string, m *deliveryManifest) Delivery
 		return d
 	}
 	d.DeadLetter = c.wiring.Sinks[at].Topic
-	c.require(d.DeadLetter == topic+deadLetterSuffix, h, "its dead letters go to %s: refer to the KafkaSink that writes to %s", d.DeadLetter, topic+deadLetterSuffix)
+	c.require(d.DeadLetter == topic+DeadLetterSuffix, h, "its dead letters go to %s: refer to the KafkaSink that writes to %s", d.DeadLetter, topic+DeadLetterSuffix)
 	return d
 }
 

@@ -10,7 +10,7 @@ func (c *checker) lifetimes(b *base) {
 	var events, deadLetters, waits time.Duration
 	for _, t := range c.wiring.Topics {
 		kept, _ := retention(t.Config) // an unreadable retention was reported with its topic
-		if strings.HasSuffix(t.Name, deadLetterSuffix) {
+		if strings.HasSuffix(t.Name, DeadLetterSuffix) {
 			deadLetters = max(deadLetters, kept)
 		} else {
 			events = max(events, kept)

@@ -31,7 +31,7 @@ func (w *Wiring) WithKafkaSinks() *Wiring {
 		}
 	}
 	for _, t := range w.Topics {
-		if !strings.HasSuffix(t.Name, deadLetterSuffix) {
+		if !strings.HasSuffix(t.Name, DeadLetterSuffix) {
 			through.Sinks = append(through.Sinks, KafkaSink{Name: t.Name, Topic: t.Name})
 		}
 	}

@@ -334,7 +334,7 @@ func TestBuiltManifestsThatPublishThroughKafkaSinksHaveOneForEachEvent(t *testin
 				var p eventPolicy
 				require.NoError(t, strict(document, &p))
 				for _, to := range p.Spec.To {
-					if !strings.HasSuffix(to.Ref.Name, deadLetterSuffix) {
+					if !strings.HasSuffix(to.Ref.Name, DeadLetterSuffix) {
 						require.Len(t, p.Spec.From, 1)
 						allowed[to.Ref.Name] = p.Spec.From[0].Sub
 					}
@@ -343,7 +343,7 @@ func TestBuiltManifestsThatPublishThroughKafkaSinksHaveOneForEachEvent(t *testin
 		}
 		assert.Equal(t, tokens, allowed, name)
 		for _, topic := range b.wiring.Topics {
-			assert.Equal(t, !strings.HasSuffix(topic.Name, deadLetterSuffix), tokens[topic.Name] != "", "%s: %s", name, topic.Name)
+			assert.Equal(t, !strings.HasSuffix(topic.Name, DeadLetterSuffix), tokens[topic.Name] != "", "%s: %s", name, topic.Name)
 		}
 	}
 }

@@ -111,6 +111,9 @@ type PingSource struct {
 	Sink string
 }
 
+// DeadLetterSuffix ends the name of a topic's dead-letter topic.
+const DeadLetterSuffix = ".dlq"
+
 // Topic is a Kafka topic.
 type Topic struct {
 	Name       string

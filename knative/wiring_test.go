@@ -40,7 +40,7 @@ func wirings(t *testing.T) map[string]*Wiring {
 func routes(w *Wiring) map[string][]string {
 	all := map[string][]string{}
 	for _, topic := range w.Topics {
-		if !strings.HasSuffix(topic.Name, deadLetterSuffix) {
+		if !strings.HasSuffix(topic.Name, DeadLetterSuffix) {
 			all[topic.Name] = []string{}
 		}
 	}
@@ -226,7 +226,7 @@ func TestTopicsAndDeadLettersAreDeclared(t *testing.T) {
 			}
 		}
 		for _, s := range w.Sources {
-			want[s.Topic+deadLetterSuffix] = month
+			want[s.Topic+DeadLetterSuffix] = month
 		}
 		kept := map[string]string{}
 		for _, topic := range w.Topics {

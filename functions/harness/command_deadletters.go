@@ -236,7 +236,7 @@ func (c *letterCommand) selector(config map[string]string) (deadletter.Selector,
 	}
 	if c.topic != "" {
 		prefix := config["KAFKA_TOPIC_PREFIX"]
-		s.Topic = prefix + strings.TrimSuffix(strings.TrimPrefix(c.topic, prefix), deadletter.Suffix) + deadletter.Suffix
+		s.Topic = prefix + strings.TrimSuffix(strings.TrimPrefix(c.topic, prefix), knative.DeadLetterSuffix) + knative.DeadLetterSuffix
 	}
 	if c.offset >= 0 && c.partition < 0 || c.partition >= 0 && c.topic == "" {
 		return s, usage(errors.New("an --offset belongs to a --partition, and a --partition to a --topic: give those too"))

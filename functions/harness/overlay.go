@@ -41,7 +41,7 @@ func leftUnread(s *servers, wiring *knative.Wiring, overlay string) ([]string, e
 		return nil, err
 	}
 	foreign := slices.DeleteFunc(other.Topics, func(t knative.Topic) bool {
-		return strings.HasSuffix(t.Name, ".dlq") || slices.ContainsFunc(wiring.Topics, func(own knative.Topic) bool { return own.Name == t.Name })
+		return strings.HasSuffix(t.Name, knative.DeadLetterSuffix) || slices.ContainsFunc(wiring.Topics, func(own knative.Topic) bool { return own.Name == t.Name })
 	})
 	if len(foreign) == 0 {
 		return nil, nil

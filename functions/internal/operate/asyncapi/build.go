@@ -42,9 +42,6 @@ type builder struct {
 	deadLetters map[string][]knative.KafkaSource
 }
 
-// deadLetterSuffix ends the name of a topic of dead letters.
-const deadLetterSuffix = ".dlq"
-
 // New describes a wiring. It fails if a topic has no contract, or a contract no readable schema or example.
 func New(w *knative.Wiring, o Options) (Document, error) {
 	if o.Contracts == nil {
@@ -128,7 +125,7 @@ func (b *builder) overlaid(inBase bool) []Tag {
 }
 
 func (b *builder) isOfLetters(topic knative.Topic) bool {
-	return len(b.deadLetters[topic.Name]) > 0 || strings.HasSuffix(topic.Name, deadLetterSuffix)
+	return len(b.deadLetters[topic.Name]) > 0 || strings.HasSuffix(topic.Name, knative.DeadLetterSuffix)
 }
 
 // channel describes a topic and its messages.
@@ -150,7 +147,7 @@ func (b *builder) channel(topic knative.Topic) error {
 	var messages map[string]Message
 	var err error
 	if b.isOfLetters(topic) {
-		c.Title, c.Tags = "dead letters of "+strings.TrimSuffix(name, deadLetterSuffix), []Tag{{Name: "dead letters"}}
+		c.Title, c.Tags = "dead letters of "+strings.TrimSuffix(name, knative.DeadLetterSuffix), []Tag{{Name: "dead letters"}}
 		c.Description = "Records that a function could not handle, with headers that say which one and why. They wait for an operator."
 		messages = b.letters(b.deadLetters[topic.Name])
 	} else {

@@ -70,7 +70,7 @@ func newTopology(w *knative.Wiring, prefix string) topology {
 		})
 	}
 	for _, topic := range w.Topics {
-		if !deadLetters[topic.Name] && !strings.HasSuffix(topic.Name, ".dlq") {
+		if !deadLetters[topic.Name] && !strings.HasSuffix(topic.Name, knative.DeadLetterSuffix) {
 			t.Topics = append(t.Topics, topicNode{plain(topic.Name), topic.Partitions, events.SchemaOf(plain(topic.Name))})
 		}
 	}

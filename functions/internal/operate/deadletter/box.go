@@ -15,9 +15,6 @@ import (
 	"example.com/orders/sql/operations"
 )
 
-// Suffix ends the name of a dead-letter topic.
-const Suffix = ".dlq"
-
 // Reader reads the records of topics.
 type Reader interface {
 	Spans(topic string) ([]kafka.Span, error)

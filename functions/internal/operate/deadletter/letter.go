@@ -177,7 +177,7 @@ func originalTopic(deadLetters, consumer string, sources []knative.KafkaSource) 
 			return s.Topic
 		}
 	}
-	return strings.TrimSuffix(deadLetters, Suffix)
+	return strings.TrimSuffix(deadLetters, knative.DeadLetterSuffix)
 }
 
 // restore returns the event that the source gave to the consumer.

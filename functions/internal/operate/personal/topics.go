@@ -12,6 +12,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"example.com/orders/functions/internal/operate/deadletter"
+	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
 
@@ -109,7 +110,7 @@ func (d Desk) next(topic string) (map[string]map[int32]int64, error) {
 // findLetters finds the dead letters about the customer that wait for an operator.
 func (d Desk) findLetters(ctx context.Context, found *Found) error {
 	box := deadletter.Box{Reader: d.Reader, Sources: d.Wiring.Sources, Operations: d.DB[schema.Operations]}
-	if !slices.ContainsFunc(found.Topics, func(t Topic) bool { return strings.HasSuffix(t.Name, deadletter.Suffix) }) {
+	if !slices.ContainsFunc(found.Topics, func(t Topic) bool { return strings.HasSuffix(t.Name, knative.DeadLetterSuffix) }) {
 		return nil
 	}
 	letters, err := box.Find(ctx, deadletter.Selector{States: []deadletter.State{deadletter.Open, deadletter.Parked}})

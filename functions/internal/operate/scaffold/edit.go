@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"example.com/orders/knative"
 )
 
 // edit changes the text of a file. It fails when the text is not as it expects.
@@ -58,7 +60,7 @@ var documentName = regexp.MustCompile(`\n  name: (\S+)\n`)
 
 // another adds a document for a topic, made of the first one of its kind. Dead letters come last, after the events.
 func another(name string) edit {
-	isLetters := func(name string) bool { return strings.HasSuffix(name, deadLetterSuffix) }
+	isLetters := func(name string) bool { return strings.HasSuffix(name, knative.DeadLetterSuffix) }
 	return func(text string) (string, error) {
 		var copied string
 		documents := strings.Split(strings.TrimSuffix(text, "\n"), separator)

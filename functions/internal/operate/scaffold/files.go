@@ -62,8 +62,8 @@ func (p *plan) manifests(hasDeadLetters bool) {
 		p.sinks()
 	}
 	if !hasDeadLetters {
-		topics = append(topics, another(p.On+deadLetterSuffix))
-		p.change(folder+"dead-letters.yaml", another(p.On+deadLetterSuffix))
+		topics = append(topics, another(p.On+knative.DeadLetterSuffix))
+		p.change(folder+"dead-letters.yaml", another(p.On+knative.DeadLetterSuffix))
 	}
 	if len(topics) > 0 {
 		p.change(folder+"topics.yaml", topics...)

@@ -83,7 +83,7 @@ func (r Reaction) Write(root string) ([]Change, error) {
 	}
 	p := &plan{root: root, names: names{Reaction: r, Folder: strings.ReplaceAll(r.Name, "-", "")}}
 	p.function()
-	p.manifests(slices.Contains(topics, r.On+deadLetterSuffix))
+	p.manifests(slices.Contains(topics, r.On+knative.DeadLetterSuffix))
 	p.tables(wiring, base)
 	if r.Emits != "" {
 		p.event()
@@ -106,8 +106,6 @@ func schemaOf(eventType string, outboxes []string) string {
 	}
 	return schema.Orders
 }
-
-const deadLetterSuffix = ".dlq"
 
 var (
 	validName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
@@ -133,7 +131,7 @@ func (r Reaction) check(topics, outboxes []string) error {
 			problems = append(problems, fmt.Errorf(format, args...))
 		}
 	}
-	known := slices.DeleteFunc(slices.Clone(topics), func(topic string) bool { return strings.HasSuffix(topic, deadLetterSuffix) })
+	known := slices.DeleteFunc(slices.Clone(topics), func(topic string) bool { return strings.HasSuffix(topic, knative.DeadLetterSuffix) })
 	folder := strings.ReplaceAll(r.Name, "-", "")
 	require(validName.MatchString(r.Name) && len(r.Name) <= maxName, "the name %q: give at most %d small letters and digits with single hyphens between words, such as award-points", r.Name, maxName)
 	require(!token.IsKeyword(folder) && !slices.Contains(taken, folder), "the name %q: no function can be in the folder %s: give another", r.Name, folder)
