@@ -234,7 +234,7 @@ func (c *checker) pokes(b *base) {
 				continue
 			}
 			known := slices.ContainsFunc(c.wiring.Services, func(relay Service) bool {
-				return relay.Env["OUTBOX_SCHEMA"] != "" && address == "http://"+relay.Name+"."+b.namespace+".svc.cluster.local"
+				return relay.Outbox() != "" && address == "http://"+relay.Name+"."+b.namespace+".svc.cluster.local"
 			})
 			c.require(known, m.header, "OUTBOX_POKE_URL is %q: give http://NAME.%s.svc.cluster.local of a Service that relays an outbox", address, b.namespace)
 		}

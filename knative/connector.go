@@ -116,7 +116,7 @@ func (c *checker) connector(m connectorManifest, connects []connectManifest) {
 	c.require(ok && schema == config[databases], h, "%s is %q: give SCHEMA.outbox, and the SCHEMA as %s: it must read no other table", tables, config[tables], databases)
 	c.require(strings.HasPrefix(config[secret], "${"), h, "%s holds a password: refer to a config provider, such as ${env:CDC_MYSQL_PASSWORD}", secret)
 	c.require(slices.ContainsFunc(c.wiring.Services, func(s Service) bool {
-		return s.Env["OUTBOX_SCHEMA"] == schema && s.Env[PublisherVariable] == CDCPublisher
+		return s.Outbox() == schema && s.Env[PublisherVariable] == CDCPublisher
 	}), h, "the relay of %s also publishes: give its Service %s=%s", schema, PublisherVariable, CDCPublisher)
 	for _, other := range c.wiring.Connectors {
 		for _, own := range []string{serverID, logicalName, historyTopic, tables} {
@@ -137,8 +137,8 @@ func (c *checker) captured(b *base) {
 			if s.Name != m.Metadata.Name || s.Env[PublisherVariable] != CDCPublisher {
 				continue
 			}
-			c.require(slices.ContainsFunc(c.wiring.Connectors, func(one Connector) bool { return one.Schema == s.Env["OUTBOX_SCHEMA"] }),
-				m.header, "%s is %s, and no KafkaConnector captures the outbox of %s: add one", PublisherVariable, CDCPublisher, s.Env["OUTBOX_SCHEMA"])
+			c.require(slices.ContainsFunc(c.wiring.Connectors, func(one Connector) bool { return one.Schema == s.Outbox() }),
+				m.header, "%s is %s, and no KafkaConnector captures the outbox of %s: add one", PublisherVariable, CDCPublisher, s.Outbox())
 		}
 	}
 }

@@ -17,7 +17,7 @@ func (s KafkaSink) Principal() string { return "sink." + s.Name }
 
 // Relays returns whether the Service connects to Kafka, to publish the events of an outbox or to see what a connector has
 // published.
-func (s Service) Relays() bool { return s.Env["OUTBOX_SCHEMA"] != "" && s.Env[kafkaSinkVariable] == "" }
+func (s Service) Relays() bool { return s.Outbox() != "" && s.Env[kafkaSinkVariable] == "" }
 
 // WithKafkaSinks returns the wiring with the component kafka-sinks: each topic of events has a KafkaSink, through which relays
 // publish.

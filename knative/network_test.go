@@ -142,7 +142,7 @@ func TestAFunctionReachesWhatItNeedsInProductionAndNothingElse(t *testing.T) {
 			assert.Equal(t, dataPlane, from, s.Name)
 			wantPorts, wantNamespaces := maps.Clone(common), maps.Clone(dataPlane)
 			wantNamespaces["kube-system"] = true // names
-			if s.Env["OUTBOX_SCHEMA"] != "" {
+			if s.Outbox() != "" {
 				wantPorts[9092], wantPorts[9093], wantNamespaces["knative-eventing"] = true, true, true
 			}
 			if s.Function == "notify" {

@@ -91,7 +91,7 @@ func (c *checker) pokeTokens(headers map[string]header) {
 	asks := map[string]bool{}
 	for _, relay := range c.wiring.Services {
 		asks[relay.Name] = has(relay, "SINK_ISSUER") || has(relay, "SINK_TOKEN")
-		c.require(relay.Env["OUTBOX_SCHEMA"] == "" || !has(relay, "SINK_ISSUER") || has(relay, "SINK_TOKEN"), headers[relay.Name],
+		c.require(relay.Outbox() == "" || !has(relay, "SINK_ISSUER") || has(relay, "SINK_TOKEN"), headers[relay.Name],
 			"SINK_TOKEN is missing: pokes come from functions, for which Knative sends no tokens")
 	}
 	for _, s := range c.wiring.Services {

@@ -36,6 +36,9 @@ type Service struct {
 	Needs []string
 }
 
+// Outbox returns the schema whose outbox the Service relays, empty for another Service.
+func (s Service) Outbox() string { return s.Env["OUTBOX_SCHEMA"] }
+
 // KafkaSource delivers the events of one topic to one Service.
 type KafkaSource struct {
 	Name      string
@@ -174,7 +177,7 @@ func (w *Wiring) WithTopicPrefix(prefix string) (*Wiring, error) {
 // Outboxes lists the schemas with an outbox, each of which has its own relay or connector, sorted by name.
 func (w *Wiring) Outboxes() (schemas []string) {
 	for _, service := range w.Services {
-		if name := service.Env["OUTBOX_SCHEMA"]; name != "" {
+		if name := service.Outbox(); name != "" {
 			schemas = append(schemas, name)
 		}
 	}

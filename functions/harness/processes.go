@@ -122,7 +122,7 @@ func (p *processes) environ(service knative.Service, config map[string]string) (
 func (p *processes) remote(service knative.Service, local functions.Function) functions.Function {
 	r := &remote{processes: p, service: service, shared: local.Shared(), address: p.addresses[service.Name]}
 	r.shared.Name = service.Name
-	if schema := service.Env["OUTBOX_SCHEMA"]; schema != "" {
+	if schema := service.Outbox(); schema != "" {
 		r.shared.Schema = schema // a relay learns it when it starts
 	}
 	if host.ForSources(local) {

@@ -62,7 +62,7 @@ func Principals(w *knative.Wiring, prefix string) (all []Principal) {
 		if !service.Relays() {
 			continue
 		}
-		schema := service.Env["OUTBOX_SCHEMA"]
+		schema := service.Outbox()
 		var rules []Rule
 		operations := []sarama.AclOperation{sarama.AclOperationWrite}
 		if service.Env[knative.PublisherVariable] == knative.CDCPublisher {

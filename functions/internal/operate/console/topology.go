@@ -97,7 +97,7 @@ func newTopology(w *knative.Wiring, prefix string) topology {
 func publishers(w *knative.Wiring, plain func(string) string) []publisher {
 	all := []publisher{}
 	for _, service := range w.Services {
-		outbox := service.Env["OUTBOX_SCHEMA"]
+		outbox := service.Outbox()
 		if outbox == "" {
 			continue
 		}

@@ -87,7 +87,7 @@ func (c *cluster) trialOf(service knative.Service) func(*testing.T, *cluster) tr
 	if try, special := trials[service.Name]; special {
 		return try
 	}
-	if name := service.Env["OUTBOX_SCHEMA"]; name != "" {
+	if name := service.Outbox(); name != "" {
 		return relayed(name, tick)
 	}
 	at := slices.IndexFunc(c.wiring.Sources, func(s knative.KafkaSource) bool { return s.Sink == service.Name })

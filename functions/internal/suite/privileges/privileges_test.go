@@ -76,7 +76,7 @@ func needed(t *testing.T) map[string][]statement {
 		all[user] = slices.Compact(all[user])
 	}
 	for _, service := range wiring.Services {
-		of := service.Env["OUTBOX_SCHEMA"]
+		of := service.Outbox()
 		if of == "" {
 			of = functions.Catalogue[service.Function]().Shared().Schema
 		}

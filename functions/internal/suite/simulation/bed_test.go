@@ -105,7 +105,7 @@ func (b *bed) start(t testing.TB, service knative.Service) (functions.Function, 
 	f := functions.Catalogue[service.Function]()
 	base := f.Shared()
 	if service.Function == "publishoutbox" {
-		base.Schema = service.Env["OUTBOX_SCHEMA"]
+		base.Schema = service.Outbox()
 	}
 	if service.Function == "ordersapi" {
 		return f, nil
