@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.com/orders/functions/internal/messaging/capture"
+	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/operate/backlog"
 	"example.com/orders/knative"
 	"example.com/orders/sql/privilege"
@@ -62,7 +63,7 @@ func (c *outboxCommand) resend(ctx context.Context, o options, out streams, s *s
 	if err != nil {
 		return err
 	}
-	topics := &capture.Follower{DB: db, Brokers: s.brokers, TopicPrefix: s.config["KAFKA_TOPIC_PREFIX"], Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+	topics := &capture.Follower{DB: db, Brokers: s.brokers, Login: s.principal(kafka.Operator), TopicPrefix: s.config["KAFKA_TOPIC_PREFIX"], Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 	defer func() { err = errors.Join(err, topics.Close()) }()
 	missing, stored, err := topics.Missing(ctx, since, settled)
 	if err != nil {

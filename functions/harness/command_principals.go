@@ -21,7 +21,8 @@ relays do not connect to Kafka. All of it comes from the wiring.
 
 With --apply it gives the principals these rules in the cluster of KAFKA_BROKERS, and takes what they have beyond them; with
 KAFKA_USERS_SECRET it makes their users too, whose passwords are derived from it. KAFKA_SASL_USER is an administrator's then. A
-harness with KAFKA_USERS_SECRET does the same when it starts, and each of its relays and sources logs in as its own.`
+harness with KAFKA_USERS_SECRET does the same when it starts, and each of its relays and sources logs in as its own; with the
+secret, its console and audit and the commands of operators log in as operator.`
 
 // preparePrincipals adds the flags of principals.
 func preparePrincipals(flags *pflag.FlagSet) runner {

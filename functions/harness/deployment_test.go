@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,7 +13,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/operate/bench"
+	"example.com/orders/functions/internal/testkit/kafkatest"
 )
 
 // secured has every variable of a harness, and two secrets.
@@ -95,7 +98,6 @@ func TestACommandIsRefusedWithVariablesOfAnotherDeployment(t *testing.T) {
 		"Kafka's TLS":    {running, "KAFKA_TLS", "false", "KAFKA_TLS"},
 		"TLS, plain":     {plain, "KAFKA_TLS", "true", "KAFKA_TLS"},
 		"mechanism":      {running, "KAFKA_SASL_MECHANISM", "PLAIN", "KAFKA_SASL_MECHANISM"},
-		"Kafka's user":   {running, "KAFKA_SASL_USER", "other", "KAFKA_SASL_USER"},
 		"saga":           {running, "SAGA_TIMEOUT", "5m", "SAGA_TIMEOUT"},
 		"retention":      {plain, "OUTBOX_RETENTION", "1h", "OUTBOX_RETENTION"},
 	}
@@ -110,6 +112,14 @@ func TestACommandIsRefusedWithVariablesOfAnotherDeployment(t *testing.T) {
 			assert.Equal(t, environ, d.config)
 		})
 	}
+}
+
+func TestACommandLogsInToKafkaAsWhomItWants(t *testing.T) {
+	folder, _ := announced(t, secured)
+	d, err := locate(options{data: folder, environ: map[string]string{"KAFKA_SASL_USER": "operator", "KAFKA_SASL_PASSWORD": "another"}}, needsKafka)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"SCRAM-SHA-512", "operator", "another"},
+		[]string{d.config["KAFKA_SASL_MECHANISM"], d.config["KAFKA_SASL_USER"], d.config["KAFKA_SASL_PASSWORD"]})
 }
 
 func TestACommandNamesTheSecretItNeeds(t *testing.T) {
@@ -201,7 +211,7 @@ func TestCommandsActOnTheHarnessOfTheirFolderWhateverTheShellSays(t *testing.T) 
 		ours.environ = append(ours.environ, "MYSQL_SCHEMA_PREFIX=ours_")
 	}
 	up := ours
-	if os.Getenv("KAFKA_BROKERS") == "" {
+	if !kafkatest.Given() {
 		up.environ = append(up.environ, "KAFKA_TLS=true") // which its own Kafka does not use
 	}
 	p := up.up(t)
@@ -209,7 +219,7 @@ func TestCommandsActOnTheHarnessOfTheirFolderWhateverTheShellSays(t *testing.T) 
 	require.NoError(t, err)
 	// Another tenant of the same servers.
 	theirs := newStack(t)
-	theirs.environ = append(theirs.environ, "MYSQL_DSN="+or(os.Getenv("MYSQL_DSN"), run.DSN), "KAFKA_BROKERS="+or(os.Getenv("KAFKA_BROKERS"), run.Brokers))
+	theirs.environ = append(theirs.environ, "MYSQL_DSN="+or(os.Getenv("MYSQL_DSN"), run.DSN), "KAFKA_BROKERS="+run.Brokers)
 	q := theirs.up(t)
 	placed := p.place(t, "SKU-123", 1)
 	p.awaitStatus(t, placed.OrderID, "CONFIRMED")
@@ -217,7 +227,11 @@ func TestCommandsActOnTheHarnessOfTheirFolderWhateverTheShellSays(t *testing.T) 
 		q.awaitStatus(t, q.place(t, "SKU-123", 1).OrderID, "CONFIRMED")
 	}
 
-	bare := stack{data: ours.data} // a shell without any variables
+	var secrets []string // which no harness stores
+	for _, name := range []string{"KAFKA_SASL_PASSWORD", kafka.UsersVariable} {
+		secrets = append(secrets, name+"="+ours.variable(name))
+	}
+	bare := stack{data: ours.data, environ: secrets} // a shell without any other variables
 	sent := func(n int) func() bool {
 		return func() bool {
 			sent := 0
@@ -240,16 +254,16 @@ func TestCommandsActOnTheHarnessOfTheirFolderWhateverTheShellSays(t *testing.T) 
 	assert.Contains(t, bare.operate(t, "", "migrate"), "0 migrations applied")
 	assert.Contains(t, bare.operate(t, "", "audit --grace 0s"), "0 breaches")
 	assert.Contains(t, bare.operate(t, "", "health"), "UP")
-	bare.environ = []string{"HARNESS_EPHEMERAL=true"}
+	bare.environ = append(slices.Clone(secrets), "HARNESS_EPHEMERAL=true")
 	assert.True(t, sent(2)(), "it is for those who name no folder")
 
 	beside := stack{data: ours.data, environ: []string{"MYSQL_SCHEMA_PREFIX=beside_"}} // the shell of another tenant
 	for _, command := range []string{"outbox purge --dry-run --older-than 1ns", "deadletters list", "audit", "migrate", "bench --running --orders 1"} {
 		beside.operate(t, "the environment describes another deployment than the harness on "+ours.data, command)
 	}
-	bare.environ = []string{"FUNCTIONS_URL=" + q.url + "/functions/{consumer}"}
+	bare.environ = append(slices.Clone(secrets), "FUNCTIONS_URL="+q.url+"/functions/{consumer}")
 	bare.operate(t, "FUNCTIONS_URL", "deadletters replay --all")
-	bare.environ = nil
+	bare.environ = secrets
 	var r bench.Report
 	require.NoError(t, json.Unmarshal([]byte(bare.operate(t, "", "bench --running --json --warmup 1 --orders 2")), &r))
 	assert.Equal(t, []any{2, p.url}, []any{r.Confirmed, r.Stack.API})

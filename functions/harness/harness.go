@@ -130,7 +130,8 @@ func (h *harness) start(ctx context.Context, o options) error {
 		return err
 	}
 	h.gauges, err = gauge.Register(h.metrics.Registry, gauge.Options{
-		Databases: h.pools.open, Outboxes: h.wiring.Outboxes(), Brokers: h.servers.brokers, Sources: h.wiring.Sources, Log: h.log, Connectors: connectors,
+		Databases: h.pools.open, Outboxes: h.wiring.Outboxes(), Brokers: h.servers.brokers, Login: h.servers.principal(kafka.Operator),
+		Sources: h.wiring.Sources, Log: h.log, Connectors: connectors,
 		OpenLetters: func(ctx context.Context) (map[gauge.Letters]int, error) { return h.console.OpenLetters(ctx) }, // it exists before the first scrape
 	})
 	if err != nil {
@@ -150,7 +151,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 	}
 	h.console, err = console.New(console.Options{
 		Avro:   avro,
-		Wiring: h.wiring, TopicPrefix: o.environ["KAFKA_TOPIC_PREFIX"], Brokers: h.servers.brokers, Open: h.pools.get,
+		Wiring: h.wiring, TopicPrefix: o.environ["KAFKA_TOPIC_PREFIX"], Brokers: h.servers.brokers, Login: h.servers.principal(kafka.Operator), Open: h.pools.get,
 		FunctionsURL: h.origin + "/functions/{consumer}", FunctionsToken: h.token, TraceURL: o.environ["TRACE_URL"], Audit: h.auditing.lastReport, Metrics: h.metrics.Metrics, Log: h.log,
 		Currency: cmp.Or(h.servers.config["CURRENCY"], base.DefaultCurrency), Verifier: h.verifier, Sessions: h.sessions,
 		Checks: checks, Connectors: connectors,

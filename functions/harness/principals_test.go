@@ -28,7 +28,9 @@ func guardedStack(t *testing.T) stack {
 	if c.Password == "" {
 		c = kafkatest.Guarded(t)
 	}
-	return stack{data: t.TempDir(), environ: append(c.Environ(), eventVersion(t))}
+	s := withoutKafka(t)
+	s.environ = append(s.environ, c.Environ()...)
+	return s
 }
 
 // as returns a client of Kafka that logs in as a principal.
@@ -99,7 +101,8 @@ func TestOrdersFlowWithAPrincipalForEachRelayAndSource(t *testing.T) {
 func TestBenchWorksWithAPrincipalForEachRelayAndSourceAndRemovesThem(t *testing.T) {
 	t.Parallel()
 	s := guardedStack(t)
-	environ := slices.Concat(s.environ, []string{"KAFKA_TOPIC_PREFIX=", "TMPDIR=" + t.TempDir()}) // bench gives the stack a prefix
+	// bench gives the stack prefixes.
+	environ := slices.Concat(s.environ, []string{"KAFKA_TOPIC_PREFIX=", "MYSQL_SCHEMA_PREFIX=", "MYSQL_USERS_SECRET=", "TMPDIR=" + t.TempDir()})
 	var r bench.Report
 	b := runBench(t, environ, &r, "--orders", "30")
 	assert.Equal(t, []int{30, 30, 0, 0}, []int{r.Accepted, r.Confirmed, r.Failed, r.Lost})
@@ -118,6 +121,62 @@ func TestBenchWorksWithAPrincipalForEachRelayAndSourceAndRemovesThem(t *testing.
 	require.NotEmpty(t, prefix)
 	for _, rule := range rules {
 		assert.NotContains(t, rule.ResourceName, prefix[1])
+	}
+}
+
+// withdraw takes all rules from a principal.
+func (s stack) withdraw(t *testing.T, principal string) {
+	t.Helper()
+	admin, err := sarama.NewClusterAdmin([]string{s.variable("KAFKA_BROKERS")}, kafkatest.Cluster{Password: s.variable("KAFKA_SASL_PASSWORD")}.Config())
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, admin.Close()) }()
+	who := "User:" + s.topicPrefix() + principal
+	_, err = admin.DeleteACL(sarama.AclFilter{
+		Principal: &who, ResourceType: sarama.AclResourceAny, ResourcePatternTypeFilter: sarama.AclPatternAny,
+		Operation: sarama.AclOperationAny, PermissionType: sarama.AclPermissionAny,
+	}, false)
+	require.NoError(t, err)
+}
+
+func TestARelayWithoutItsRulesKeepsItsEvents(t *testing.T) {
+	t.Parallel()
+	s := guardedStack(t)
+	p := s.up(t)
+	s.withdraw(t, "publish-outbox-orders")
+
+	o := p.place(t, "SKU-123", 1)
+	p.awaitLog(t, "The client is not authorized to")
+	assert.Equal(t, "PENDING", p.order(t, o.OrderID).Status)
+	s.operate(t, "", "principals --apply")
+
+	p.awaitStatus(t, o.OrderID, "CONFIRMED")
+	p.audit(t)
+}
+
+// Neither commands nor the console and the gauges of a harness use the administrator's login, which makes the principals.
+func TestToolsOfOperatorsLogInAsTheOperator(t *testing.T) {
+	t.Parallel()
+	s := guardedStack(t)
+	p := s.up(t)
+	operator := kafka.UsersSecret(s.variable(kafka.UsersVariable)).Login(s.topicPrefix() + kafka.Operator)
+	for who, more := range map[string][]string{
+		"with the secret":       {"KAFKA_SASL_PASSWORD=not-that-of-admin"},
+		"with its own password": {"KAFKA_SASL_USER=" + operator.User, "KAFKA_SASL_PASSWORD=" + operator.Password, kafka.UsersVariable + "="},
+	} {
+		tools := stack{data: s.data, environ: slices.Concat(s.environ, more)}
+		assert.Empty(t, tools.letters(t), who)
+		tools.operate(t, "", "audit", "--grace", "0s")
+		tools.operate(t, "", "forget", "--email", "nobody@example.com", "--dry-run")
+	}
+	gauges := []string{`orders_watch_up{source="consumers"}`, `orders_watch_up{source="dead letters"}`}
+	for _, gauge := range gauges {
+		p.awaitMetric(t, gauge+" 1")
+	}
+
+	s.withdraw(t, kafka.Operator)
+
+	for _, gauge := range gauges {
+		p.awaitMetric(t, gauge+" 0")
 	}
 }
 

@@ -58,15 +58,22 @@ type stack struct {
 
 func newStack(t testing.TB) stack {
 	t.Helper()
+	s := withoutKafka(t)
+	if kafkatest.Given() {
+		s.environ = append(s.environ, kafkatest.ForProcesses(t).Environ()...)
+	}
+	return s
+}
+
+// withoutKafka is newStack for a test that brings its own Kafka.
+func withoutKafka(t testing.TB) stack {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("needs a database server: run without -short")
 	}
 	s := stack{data: t.TempDir(), environ: []string{eventVersion(t)}}
 	if os.Getenv("MYSQL_DSN") != "" {
 		s.environ = append(s.environ, "MYSQL_SCHEMA_PREFIX="+mysqltest.Empty(t).Prefix, privilege.SecretVariable+"=secret-of-the-tests")
-	}
-	if os.Getenv("KAFKA_BROKERS") != "" || os.Getenv(kafkatest.GuardedVariable) != "" {
-		s.environ = append(s.environ, kafkatest.ForProcesses(t).Environ()...)
 	}
 	return s
 }

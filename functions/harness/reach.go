@@ -197,7 +197,7 @@ func (d *deployment) withPoolsOf(ctx context.Context, out streams, tool string, 
 }
 
 // connect returns the servers of a deployment, with the logins of its environment: without them, commands log in as MYSQL_DSN
-// says. It starts missing servers on the data that a harness has left in the folder; they end with release.
+// and KAFKA_SASL_USER say. It starts missing servers on the data that a harness has left in the folder; they end with release.
 func (d *deployment) connect(ctx context.Context, out streams) (s *servers, release func() error, err error) {
 	s = &servers{config: d.config, api: d.api}
 	if d.needed&needsDatabase != 0 {
@@ -238,6 +238,9 @@ func (d *deployment) connect(ctx context.Context, out streams) (s *servers, rele
 		}
 		if err := kafka.Secure(s.config); err != nil {
 			return nil, nil, errors.Join(err, release())
+		}
+		if s.kafkaUsers, err = kafka.Users(s.config); err != nil {
+			return nil, nil, errors.Join(usage(err), release())
 		}
 	}
 	return s, release, nil

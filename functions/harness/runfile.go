@@ -46,7 +46,7 @@ const runName = "harness.json"
 // deploymentVariables determine the deployment of a process, and the limits by which its operators measure it.
 var deploymentVariables = []string{
 	"MYSQL_DSN", "MYSQL_SCHEMA_PREFIX",
-	"KAFKA_BROKERS", "KAFKA_TOPIC_PREFIX", "KAFKA_TLS", "KAFKA_SASL_MECHANISM", "KAFKA_SASL_USER",
+	"KAFKA_BROKERS", "KAFKA_TOPIC_PREFIX", "KAFKA_TLS", "KAFKA_SASL_MECHANISM",
 	"SCHEMA_REGISTRY_URL", "SCHEMA_REGISTRY_USER",
 	"SAGA_TIMEOUT", "OUTBOX_RETENTION", knative.OverlayVariable, gatewayVariable, gatewayURL, connect.URLVariable,
 }
@@ -54,11 +54,11 @@ var deploymentVariables = []string{
 // trustVariables determine the certificates that a process trusts, for crypto/x509.
 var trustVariables = []string{"SSL_CERT_FILE", "SSL_CERT_DIR"}
 
-// adoptedVariables say how the servers are reached. A command takes each over that it does not have itself. Where a secret comes
+// adoptedVariables say how the servers are reached, and as whom. A command takes each over that it does not have itself. Where a secret comes
 // from a file, the file is known, and the secret is not.
 var adoptedVariables = []string{
 	"MYSQL_DSN_FILE", "MYSQL_TLS_CA_FILE", "MYSQL_TLS_CERT_FILE", "MYSQL_TLS_KEY_FILE", "MYSQL_ALLOW_PLAINTEXT",
-	"KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE", "KAFKA_TLS_KEY_FILE", "KAFKA_SASL_PASSWORD_FILE",
+	"KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE", "KAFKA_TLS_KEY_FILE", "KAFKA_SASL_USER", "KAFKA_SASL_PASSWORD_FILE",
 	"SCHEMA_REGISTRY_PASSWORD_FILE", "PAYMENT_GATEWAY_TOKEN_FILE", caVariable,
 }
 

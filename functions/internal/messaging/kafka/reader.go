@@ -18,10 +18,11 @@ type Reader struct {
 // readerPatience bounds the wait for the next record of a span.
 const readerPatience = 30 * time.Second
 
-// NewReader returns a reader of the topics at the brokers, each host:port. It connects at the first read.
+// NewReader is NewReaderAs with the process's own login.
 func NewReader(brokers []string) (*Reader, error) { return NewReaderAs(brokers, nil) }
 
-// NewReaderAs is NewReader for a reader that logs in as a principal; nil stands for the process's own login.
+// NewReaderAs returns a reader of the topics at the brokers, each host:port, which logs in as a principal; nil stands for the
+// process's own login. It connects at the first read.
 func NewReaderAs(brokers []string, login *Login) (*Reader, error) {
 	c := login.apply(config("orders-reader"))
 	c.Metadata.AllowAutoTopicCreation = false // reading about a topic must not create it

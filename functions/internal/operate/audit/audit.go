@@ -32,6 +32,8 @@ type Options struct {
 	Server schema.Server
 	// Brokers has the brokers of the topics, each host:port. Without them the audit reads only the database.
 	Brokers []string
+	// Login is that of the reader of the topics; nil stands for the process's own.
+	Login *kafka.Login
 	// Wiring has the topics and consumer groups, whose names include TopicPrefix.
 	Wiring      *knative.Wiring
 	TopicPrefix string
@@ -50,8 +52,8 @@ type Options struct {
 }
 
 // Configure reads the configuration of the functions: MYSQL_DSN, MYSQL_SCHEMA_PREFIX, KAFKA_BROKERS, KAFKA_TOPIC_PREFIX,
-// HARNESS_OVERLAY, PAYMENT_GATEWAY with its address, the variables of registry.Open, and SAGA_TIMEOUT and OUTBOX_RETENTION,
-// which default to the values in the manifests.
+// KAFKA_USERS_SECRET, HARNESS_OVERLAY, PAYMENT_GATEWAY with its address, the variables of registry.Open, and SAGA_TIMEOUT and
+// OUTBOX_RETENTION, which default to the values in the manifests.
 func Configure(config map[string]string, grace time.Duration) (o Options, err error) {
 	o = Options{TopicPrefix: config["KAFKA_TOPIC_PREFIX"], Grace: grace, Now: time.Now}
 	if grace < 0 {
@@ -64,6 +66,11 @@ func Configure(config map[string]string, grace time.Duration) (o Options, err er
 		if o.Brokers, err = kafka.ParseBrokers(brokers); err != nil {
 			return o, err
 		}
+		users, err := kafka.Users(config)
+		if err != nil {
+			return o, err
+		}
+		o.Login = users.Login(o.TopicPrefix + kafka.Operator)
 	}
 	if o.Wiring, err = knative.Configured(config); err != nil {
 		return o, err
@@ -191,7 +198,7 @@ func (a *auditor) look(ctx context.Context) (err error) {
 		a.snapshot, err = take(ctx, a.o.Server)
 		return err
 	}
-	reader, err := kafka.NewReader(a.o.Brokers)
+	reader, err := kafka.NewReaderAs(a.o.Brokers, a.o.Login)
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,8 @@ type Options struct {
 	Wiring      *knative.Wiring
 	TopicPrefix string
 	Brokers     []string
+	// Login is that of the readers of the topics; nil stands for the process's own.
+	Login *kafka.Login
 	// Open returns the pool of a schema, which the console does not close.
 	Open func(schema string) (*sql.DB, error)
 	// FunctionsURL is the URL of functions, with {consumer} for the name.

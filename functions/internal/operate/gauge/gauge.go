@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/observe/health"
 	"example.com/orders/functions/internal/operate/connect"
 	"example.com/orders/knative"
@@ -24,6 +25,8 @@ type Options struct {
 	// Outboxes names the schemas with an outbox.
 	Outboxes []string
 	Brokers  []string
+	// Login is that of the reader of the consumers' offsets; nil stands for the process's own.
+	Login *kafka.Login
 	// Sources are the consumers whose lag is read, with their dead-letter topics.
 	Sources []knative.KafkaSource
 	// OpenLetters counts the dead letters that wait for an operator; nil without them.
@@ -62,7 +65,7 @@ func Register(registry *prometheus.Registry, o Options) (*Gauges, error) {
 	if o.Every == 0 {
 		o.Every = 5 * time.Second
 	}
-	g := &Gauges{log: o.Log, lag: &lag{brokers: o.Brokers, sources: o.Sources}}
+	g := &Gauges{log: o.Log, lag: &lag{brokers: o.Brokers, login: o.Login, sources: o.Sources}}
 	within := func(timeout time.Duration, source string, read func(context.Context) ([]prometheus.Metric, error)) {
 		g.readings = append(g.readings, &reading{source: source, read: read, every: o.Every, timeout: timeout})
 	}

@@ -21,6 +21,7 @@ var (
 // lag reads the offsets of the consumers.
 type lag struct {
 	brokers []string
+	login   *kafka.Login
 	sources []knative.KafkaSource
 
 	mu     sync.Mutex
@@ -36,7 +37,7 @@ func (l *lag) read(context.Context) (values []prometheus.Metric, err error) {
 		return nil, nil
 	}
 	if l.reader == nil {
-		if l.reader, err = kafka.NewReader(l.brokers); err != nil {
+		if l.reader, err = kafka.NewReaderAs(l.brokers, l.login); err != nil {
 			return nil, err
 		}
 	}

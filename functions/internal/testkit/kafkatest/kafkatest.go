@@ -55,14 +55,17 @@ func Start(t testing.TB) Cluster {
 // what they have been given.
 func ForProcesses(t testing.TB) Cluster {
 	t.Helper()
-	if brokers := os.Getenv(GuardedVariable); brokers != "" {
+	if brokers := os.Getenv(guardedVariable); brokers != "" {
 		return Cluster{Prefix: newPrefix(), Brokers: strings.Split(brokers, ","), Password: os.Getenv("KAFKA_GUARDED_PASSWORD")}
 	}
 	return Start(t)
 }
 
-// GuardedVariable names the variable with the brokers of ForProcesses.
-const GuardedVariable = "KAFKA_GUARDED_BROKERS"
+// guardedVariable names the variable with the guarded brokers.
+const guardedVariable = "KAFKA_GUARDED_BROKERS"
+
+// Given returns whether the environment names the brokers of ForProcesses.
+func Given() bool { return os.Getenv("KAFKA_BROKERS") != "" || os.Getenv(guardedVariable) != "" }
 
 // Guarded returns an in-process cluster that is guarded like that of KAFKA_GUARDED_BROKERS.
 func Guarded(t testing.TB) Cluster {
@@ -140,6 +143,25 @@ func (c Cluster) Advertise(t testing.TB, address string) (asked chan struct{}, e
 		return answer, nil, true
 	})
 	return asked, func() { ended.Store(true) }
+}
+
+// All returns the records that a topic has now.
+func (c Cluster) All(t testing.TB, topic string) []*sarama.ConsumerMessage {
+	t.Helper()
+	client, err := sarama.NewClient(c.Brokers, c.Config())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, client.Close()) }()
+	partitions, err := client.Partitions(topic)
+	require.NoError(t, err)
+	n := int64(0)
+	for _, partition := range partitions {
+		oldest, err := client.GetOffset(topic, partition, sarama.OffsetOldest)
+		require.NoError(t, err)
+		newest, err := client.GetOffset(topic, partition, sarama.OffsetNewest)
+		require.NoError(t, err)
+		n += newest - oldest
+	}
+	return c.Records(t, topic, int(n))
 }
 
 // Records reads the partitions of a topic from their start until n records were read, and fails if they do not arrive within
