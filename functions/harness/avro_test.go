@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/testkit/kafkatest"
 	"example.com/orders/functions/internal/testkit/registrytest"
 )
 
@@ -26,7 +27,7 @@ func withRegistry(t *testing.T) (s stack, address string) {
 		address = registrytest.Start(t).URL()
 	}
 	s.environ = append(s.environ, "SCHEMA_REGISTRY_URL="+address)
-	if os.Getenv("KAFKA_BROKERS") == "" {
+	if !kafkatest.Given() {
 		s.environ = append(s.environ, "KAFKA_TOPIC_PREFIX=t"+uuid.NewString()[:8]+".") // a real registry has the subjects of other tests
 	}
 	return s, address

@@ -18,7 +18,9 @@ func TestAListenerThatCannotBeResolvedIsNamedAndTriedAgain(t *testing.T) {
 	_, end := c.Advertise(t, "kafka.invalid:9092")
 	s := newStack(t)
 	address := porttest.Address(t)
-	p := launch(t, append(s.environ, "KAFKA_BROKERS="+strings.Join(c.Brokers, ",")), "up", "--addr", address, "--data", s.data)
+	environ := append(s.environ, "KAFKA_BROKERS="+strings.Join(c.Brokers, ","),
+		"KAFKA_SASL_MECHANISM=", "KAFKA_SASL_USER=", "KAFKA_SASL_PASSWORD=", "KAFKA_USERS_SECRET=") // it asks for no login
+	p := launch(t, environ, "up", "--addr", address, "--data", s.data)
 	p.stack, p.url = s, "http://"+address
 
 	p.awaitLog(t, "the broker at "+c.Brokers[0]+" advertises kafka.invalid:9092, which this machine cannot resolve")

@@ -3,10 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"regexp"
@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/kafkatest"
 	"example.com/orders/functions/internal/testkit/porttest"
 )
 
@@ -262,19 +262,17 @@ func (s stack) awaitDeathOrPeace(ctx context.Context, t *testing.T, p *process, 
 
 // litter writes poison to a topic, while its broker may be dying.
 func (s stack) litter(ctx context.Context, topic string) {
+	config := kafkatest.Cluster{Password: s.variable("KAFKA_SASL_PASSWORD")}.Config()
+	config.Net.DialTimeout, config.Net.ReadTimeout, config.Net.WriteTimeout = 2*time.Second, 2*time.Second, 2*time.Second
 	for n := 0; n < garbageRecords && ctx.Err() == nil; {
 		if run, err := findRunning(s.data); err == nil && run != nil {
-			producer := kafka.NewProducer(strings.Split(run.Brokers, ","), "", slog.New(slog.DiscardHandler))
-			trying, cancel := context.WithTimeout(ctx, 2*time.Second)
-			value := sarama.StringEncoder(fmt.Sprintf("garbage %d", n))
-			if producer.Write(trying, []*sarama.ProducerMessage{{Topic: s.topicPrefix() + topic, Value: value}})[0] == nil {
+			m := &sarama.ProducerMessage{Topic: s.topicPrefix() + topic, Value: sarama.StringEncoder(fmt.Sprintf("garbage %d", n))}
+			if write(strings.Split(run.Brokers, ","), config, m) == nil {
 				// If it has died meanwhile, another stack may have its port, and get the record.
 				if still, err := findRunning(s.data); err == nil && still != nil && still.PID == run.PID {
 					n++
 				}
 			}
-			cancel()
-			_ = producer.Close() // its records are acknowledged
 		}
 		select {
 		case <-ctx.Done():
@@ -283,22 +281,24 @@ func (s stack) litter(ctx context.Context, topic string) {
 	}
 }
 
+// write returns nil once a record is acknowledged.
+func write(brokers []string, config *sarama.Config, m *sarama.ProducerMessage) error {
+	producer, err := sarama.NewSyncProducer(brokers, config)
+	if err != nil {
+		return err
+	}
+	_, _, err = producer.SendMessage(m)
+	return errors.Join(err, producer.Close())
+}
+
 // assertAllGarbageIsSetAside starts the stack again to read its dead letters.
 func (s stack) assertAllGarbageIsSetAside(t *testing.T, topic string) {
 	t.Helper()
 	p := s.up(t, "--sample-stock=false")
-	reader, err := kafka.NewReader(p.brokers(t, s))
-	require.NoError(t, err)
-	defer func() { require.NoError(t, reader.Close()) }()
 	p.await(t, "each garbage record is a dead letter", func() bool {
 		letters := map[string]int{}
-		spans, err := reader.Spans(s.topicPrefix() + topic + ".dlq")
-		require.NoError(t, err)
-		for _, span := range spans {
-			require.NoError(t, reader.Read(t.Context(), span, func(m *sarama.ConsumerMessage) error {
-				letters[string(m.Value)]++
-				return nil
-			}))
+		for _, m := range p.topics(t).All(t, s.topicPrefix()+topic+".dlq") {
+			letters[string(m.Value)]++
 		}
 		return len(letters) == garbageRecords
 	})

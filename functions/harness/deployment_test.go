@@ -200,6 +200,14 @@ func TestAFolderIsNamedByTheFlagOrTheVariable(t *testing.T) {
 	}
 }
 
+// secrets has the variables that a command on the folder of s needs, since no harness stores them.
+func (s stack) secrets() (environ []string) {
+	for _, name := range []string{"KAFKA_SASL_PASSWORD", kafka.UsersVariable} {
+		environ = append(environ, name+"="+s.variable(name))
+	}
+	return environ
+}
+
 func TestCommandsActOnTheHarnessOfTheirFolderWhateverTheShellSays(t *testing.T) {
 	t.Parallel()
 	ours := newStack(t)
@@ -227,10 +235,7 @@ func TestCommandsActOnTheHarnessOfTheirFolderWhateverTheShellSays(t *testing.T) 
 		q.awaitStatus(t, q.place(t, "SKU-123", 1).OrderID, "CONFIRMED")
 	}
 
-	var secrets []string // which no harness stores
-	for _, name := range []string{"KAFKA_SASL_PASSWORD", kafka.UsersVariable} {
-		secrets = append(secrets, name+"="+ours.variable(name))
-	}
+	secrets := ours.secrets()
 	bare := stack{data: ours.data, environ: secrets} // a shell without any other variables
 	sent := func(n int) func() bool {
 		return func() bool {

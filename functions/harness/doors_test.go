@@ -165,7 +165,7 @@ func TestAHarnessServesHTTPS(t *testing.T) {
 	require.NoError(t, plain.Body.Close())
 
 	// Commands know the certificate by the run file, and expect its name; those without a data folder by variables.
-	none := stack{data: s.data, environ: []string{"HARNESS_TLS_CERT_FILE=", "HARNESS_TLS_KEY_FILE="}}
+	none := stack{data: s.data, environ: append(s.secrets(), "HARNESS_TLS_CERT_FILE=", "HARNESS_TLS_KEY_FILE=")}
 	assert.Contains(t, none.operate(t, "", "health"), "UP")
 	assert.Contains(t, none.operate(t, "", "bench", "--running", "--orders", "5", "--warmup", "1", "--skus", "1", "--lines", "1"), "5")
 	assert.Contains(t, s.operate(t, "", "health", "--addr", address), "UP", "as the health check of a container")

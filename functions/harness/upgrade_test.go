@@ -10,12 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
-	"example.com/orders/functions/internal/messaging/kafka"
 )
 
 // versionOneOnly is the last commit whose functions know only version 1 of order.created.
@@ -49,18 +47,10 @@ func buildPrevious(t *testing.T) string {
 // written counts the records of a topic whose data names a version of order.created.
 func (m *member) written(t *testing.T, topic, version string) (n int) {
 	t.Helper()
-	reader, err := kafka.NewReader(m.brokers(t, m.stack))
-	require.NoError(t, err)
-	defer func() { require.NoError(t, reader.Close()) }()
-	spans, err := reader.Spans(m.topicPrefix() + topic)
-	require.NoError(t, err)
-	for _, span := range spans {
-		require.NoError(t, reader.Read(t.Context(), span, func(r *sarama.ConsumerMessage) error {
-			if strings.HasPrefix(string(r.Value), `{"eventType":"order.created","version":`+version+",") {
-				n++
-			}
-			return nil
-		}))
+	for _, r := range m.topics(t).All(t, m.topicPrefix()+topic) {
+		if strings.HasPrefix(string(r.Value), `{"eventType":"order.created","version":`+version+",") {
+			n++
+		}
 	}
 	return n
 }
