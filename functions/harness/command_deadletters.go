@@ -216,7 +216,7 @@ func openBox(ctx context.Context, s *servers, wiring *knative.Wiring, actor stri
 	if err != nil {
 		return box, nil, errors.Join(err, journal.Close(), db.Close())
 	}
-	reader, err := kafka.NewReaderAs(s.brokers, s.principal(kafka.Operator))
+	reader, err := kafka.NewReader(s.brokers, s.principal(kafka.Operator))
 	if err != nil {
 		return box, nil, errors.Join(err, journal.Close(), db.Close())
 	}

@@ -80,7 +80,7 @@ func (c *forgetCommand) run(ctx context.Context, o options, out streams) error {
 	}
 	// It changes all tables, which no database user of a function or tool may.
 	return d.withPoolsOf(ctx, out, administrator, func(s *servers, pools *pools) (err error) {
-		reader, err := kafka.NewReaderAs(s.brokers, s.principal(kafka.Operator))
+		reader, err := kafka.NewReader(s.brokers, s.principal(kafka.Operator))
 		if err != nil {
 			return unreachable(err)
 		}

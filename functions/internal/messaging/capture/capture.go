@@ -149,7 +149,7 @@ func (f *Follower) ends() (spans []kafka.Span, err error) {
 // spans returns the spans of a topic, none if it does not exist: a relay will say so of the rows for it.
 func (f *Follower) spans(topic string) ([]kafka.Span, error) {
 	if f.reader == nil {
-		reader, err := kafka.NewReaderAs(f.Brokers, f.Login)
+		reader, err := kafka.NewReader(f.Brokers, f.Login)
 		if err != nil {
 			return nil, err
 		}

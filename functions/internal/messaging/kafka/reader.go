@@ -18,12 +18,9 @@ type Reader struct {
 // readerPatience bounds the wait for the next record of a span.
 const readerPatience = 30 * time.Second
 
-// NewReader is NewReaderAs with the process's own login.
-func NewReader(brokers []string) (*Reader, error) { return NewReaderAs(brokers, nil) }
-
-// NewReaderAs returns a reader of the topics at the brokers, each host:port, which logs in as a principal; nil stands for the
+// NewReader returns a reader of the topics at the brokers, each host:port, which logs in as a principal; nil stands for the
 // process's own login. It connects at the first read.
-func NewReaderAs(brokers []string, login *Login) (*Reader, error) {
+func NewReader(brokers []string, login *Login) (*Reader, error) {
 	c := login.apply(config("orders-reader"))
 	c.Metadata.AllowAutoTopicCreation = false // reading about a topic must not create it
 	c.Consumer.Return.Errors = true

@@ -19,7 +19,7 @@ import (
 
 func newReader(t *testing.T, c kafkatest.Cluster) *kafka.Reader {
 	t.Helper()
-	r, err := kafka.NewReader(c.Brokers)
+	r, err := kafka.NewReader(c.Brokers, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
 	return r

@@ -198,7 +198,7 @@ func (a *auditor) look(ctx context.Context) (err error) {
 		a.snapshot, err = take(ctx, a.o.Server)
 		return err
 	}
-	reader, err := kafka.NewReaderAs(a.o.Brokers, a.o.Login)
+	reader, err := kafka.NewReader(a.o.Brokers, a.o.Login)
 	if err != nil {
 		return err
 	}

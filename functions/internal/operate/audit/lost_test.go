@@ -19,7 +19,7 @@ import (
 // removeAll deletes the records of a type, like the retention of its topic.
 func (s *system) removeAll(eventType string) {
 	s.Helper()
-	reader, err := kafka.NewReader(s.options.Brokers)
+	reader, err := kafka.NewReader(s.options.Brokers, nil)
 	require.NoError(s, err)
 	defer func() { require.NoError(s, reader.Close()) }()
 	spans, err := reader.Spans(s.options.TopicPrefix + eventType)
@@ -92,7 +92,7 @@ func TestALossThatItsConsumerHasRecordedAndNotYetPassedOverIsOne(t *testing.T) {
 	s.order(2)
 	s.relay()
 	s.removeAll(events.OrderCreatedType)
-	reader, err := kafka.NewReader(s.options.Brokers)
+	reader, err := kafka.NewReader(s.options.Brokers, nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, reader.Close()) }()
 	topic := s.options.TopicPrefix + events.OrderCreatedType

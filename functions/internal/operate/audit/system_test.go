@@ -234,7 +234,7 @@ func (s *system) record(eventType, order string) *sarama.ProducerMessage {
 	s.Helper()
 	topic := s.options.TopicPrefix + eventType
 	client := s.client()
-	reader, err := kafka.NewReader(s.options.Brokers)
+	reader, err := kafka.NewReader(s.options.Brokers, nil)
 	require.NoError(s, err)
 	defer func() { require.NoError(s, reader.Close()) }()
 	spans, err := reader.Spans(topic)

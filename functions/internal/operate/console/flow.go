@@ -162,7 +162,7 @@ func (c *Console) withReader(ctx context.Context, do func(*kafka.Reader) error) 
 	}
 	defer func() { c.readers <- reader }()
 	if reader == nil {
-		if reader, err = kafka.NewReaderAs(c.o.Brokers, c.o.Login); err != nil {
+		if reader, err = kafka.NewReader(c.o.Brokers, c.o.Login); err != nil {
 			return err
 		}
 	}

@@ -72,7 +72,7 @@ func newBench(t *testing.T) *bench {
 			Extensions: map[string]string{"consumer": consumer}, Delivery: knative.Delivery{DeadLetter: c.Prefix + topic + ".dlq"},
 		})
 	}
-	reader, err := kafka.NewReader(c.Brokers)
+	reader, err := kafka.NewReader(c.Brokers, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, reader.Close()) })
 	b.reads = &counting{Reader: reader}

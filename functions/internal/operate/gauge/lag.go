@@ -37,7 +37,7 @@ func (l *lag) read(context.Context) (values []prometheus.Metric, err error) {
 		return nil, nil
 	}
 	if l.reader == nil {
-		if l.reader, err = kafka.NewReaderAs(l.brokers, l.login); err != nil {
+		if l.reader, err = kafka.NewReader(l.brokers, l.login); err != nil {
 			return nil, err
 		}
 	}

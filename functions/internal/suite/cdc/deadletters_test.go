@@ -104,7 +104,7 @@ func (r *reserving) deliveries(id string) int {
 // box reads the dead letters.
 func (r *reserving) box() deadletter.Box {
 	r.Helper()
-	reader, err := kafka.NewReader(r.Brokers)
+	reader, err := kafka.NewReader(r.Brokers, nil)
 	require.NoError(r, err)
 	r.Cleanup(func() { assert.NoError(r, reader.Close()) })
 	return deadletter.Box{Reader: reader, Sources: r.wiring.Sources, Operations: r.pool(schema.Operations)}

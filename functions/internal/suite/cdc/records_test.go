@@ -46,7 +46,7 @@ func seen(t *testing.T, c kafkatest.Cluster, wiring *knative.Wiring) (all map[st
 // read is seen for a broker that may be away.
 func read(t *testing.T, c kafkatest.Cluster, wiring *knative.Wiring) (all map[string][]record, n int, err error) {
 	t.Helper()
-	reader, err := kafka.NewReader(c.Brokers)
+	reader, err := kafka.NewReader(c.Brokers, nil)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -21,7 +21,7 @@ import (
 // exists returns whether a topic has partitions.
 func (s *system) exists(topic string) bool {
 	s.Helper()
-	reader, err := kafka.NewReader(s.Brokers)
+	reader, err := kafka.NewReader(s.Brokers, nil)
 	require.NoError(s, err)
 	defer func() { assert.NoError(s, reader.Close()) }()
 	_, err = reader.Spans(topic)
