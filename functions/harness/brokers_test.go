@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ func TestAListenerThatCannotBeResolvedIsNamedAndTriedAgain(t *testing.T) {
 	_, end := c.Advertise(t, "kafka.invalid:9092")
 	s := newStack(t)
 	address := porttest.Address(t)
-	environ := append(s.environ, "KAFKA_BROKERS="+strings.Join(c.Brokers, ","),
+	environ := append(slices.Clone(s.environ), "KAFKA_BROKERS="+strings.Join(c.Brokers, ","),
 		"KAFKA_SASL_MECHANISM=", "KAFKA_SASL_USER=", "KAFKA_SASL_PASSWORD=", "KAFKA_USERS_SECRET=") // it asks for no login
 	p := launch(t, environ, "up", "--addr", address, "--data", s.data)
 	p.stack, p.url = s, "http://"+address
