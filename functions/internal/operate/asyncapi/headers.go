@@ -86,9 +86,9 @@ var cut = header{kafka.HeaderCut, true, text("How much of the record is missing:
 // knatives are the headers that Knative's KafkaSource adds to a dead letter.
 var knatives = []header{
 	{headerConsumer, false, text("The function that could not handle the event.", nil)},
-	{kafka.HeaderStatus, false, text("The HTTP status of the last delivery, 0 without an answer.", schema{"pattern": number})},
+	{kafka.HeaderStatus, true, text("The HTTP status of the last delivery, if it was answered.", schema{"pattern": number})},
 	{"ce_knativeerrordest", false, text("The URL of the function.", schema{"format": "uri-reference"})},
-	{"ce_knativeerrordata", false, text("The first 1024 bytes of the last answer, in base64.", nil)},
+	{"ce_knativeerrordata", true, text("The first 1024 bytes of the last answer, in base64, if it had any.", nil)},
 	{"ce_knativekafkapartition", false, text("The partition of the record.", schema{"pattern": number})},
 	{"ce_knativekafkaoffset", false, text("The offset of the record.", schema{"pattern": number})},
 }
@@ -146,7 +146,7 @@ func keyed() MessageBindings {
 // unreadable describes dead letters of records that are no event of their topic, or whose record was too large.
 func unreadable() Message {
 	headers := object("How the record failed, and whatever headers it had.", append(slices.Clone(failure), cut))
-	headers["required"] = []string{headerConsumer, kafka.HeaderStatus} // those that Knative writes, too
+	headers["required"] = []string{headerConsumer} // the one that Knative writes always
 	headers["additionalProperties"] = true
 	return Message{
 		Name: "unreadable", Title: "a record that is no event of its topic, or not whole",

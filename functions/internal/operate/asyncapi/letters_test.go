@@ -18,41 +18,55 @@ import (
 	"example.com/orders/knative"
 )
 
+// failures are the ways in which a function fails for good: Knative says less about one that does not answer.
+var failures = map[string]http.HandlerFunc{
+	"answered":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "never", http.StatusUnprocessableEntity) },
+	"unanswered": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+}
+
 // The stand-in for Knative's sources sets an event of each version aside for each of its consumers, and a record that is no
 // event. The documents describe each dead letter, and each message of Knative's was seen.
 func TestTheDocumentsDescribeTheDeadLettersOfKnative(t *testing.T) {
 	for _, overlay := range append(knative.Routings(), knative.BaseName) {
-		t.Run(overlay, func(t *testing.T) {
-			w, err := knative.LoadOverlay(knative.Manifests(), overlay)
-			require.NoError(t, err)
-			d := documents(t)[w.Overlay]
-			cluster := kafkatest.Fake(t)
-			require.NoError(t, kafka.EnsureTopics(t.Context(), cluster.Brokers, w.Topics))
-			refusing := functiontest.Serve(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "never", http.StatusUnprocessableEntity) })
-			services, topics := map[string]string{}, map[string]string{}
-			for _, s := range w.Services {
-				services[s.Name] = refusing
-			}
-			for _, s := range w.Sinks {
-				topics[s.Name] = s.Topic
-			}
-			w.Pings = nil
-			expected := writeEach(t, cluster.Brokers, d, w)
-			knativetest.Start(t, cluster.Brokers, w, services, knativetest.StartSink(t, cluster.Brokers, topics))
+		for name, fail := range failures {
+			t.Run(overlay+"/"+name, func(t *testing.T) { describesDeadLetters(t, overlay, fail) })
+		}
+	}
+}
 
-			document := asyncapitest.Read(t, []byte(read(t, asyncapi.File(w.Overlay))))
-			seen := map[string]bool{}
-			for topic, n := range expected {
-				for _, record := range cluster.Records(t, topic, n) {
-					message, err := document.Message(record)
-					require.NoError(t, err)
-					seen[message] = true
-				}
-			}
-			for id := range d.Components.Messages {
-				assert.Equal(t, strings.HasSuffix(id, ".knative") || id == "unreadable.deadletter", seen[id], id)
-			}
-		})
+func describesDeadLetters(t *testing.T, overlay string, fail http.HandlerFunc) {
+	t.Helper()
+	w, err := knative.LoadOverlay(knative.Manifests(), overlay)
+	require.NoError(t, err)
+	d := documents(t)[w.Overlay]
+	cluster := kafkatest.Fake(t)
+	require.NoError(t, kafka.EnsureTopics(t.Context(), cluster.Brokers, w.Topics))
+	failing := functiontest.Serve(t, fail)
+	services, topics := map[string]string{}, map[string]string{}
+	for _, s := range w.Services {
+		services[s.Name] = failing
+	}
+	for _, s := range w.Sinks {
+		topics[s.Name] = s.Topic
+	}
+	w.Pings = nil
+	for i := range w.Sources {
+		w.Sources[i].Delivery.Retry = 0
+	}
+	expected := writeEach(t, cluster.Brokers, d, w)
+	knativetest.Start(t, cluster.Brokers, w, services, knativetest.StartSink(t, cluster.Brokers, topics))
+
+	document := asyncapitest.Read(t, []byte(read(t, asyncapi.File(w.Overlay))))
+	seen := map[string]bool{}
+	for topic, n := range expected {
+		for _, record := range cluster.Records(t, topic, n) {
+			message, err := document.Message(record)
+			require.NoError(t, err)
+			seen[message] = true
+		}
+	}
+	for id := range d.Components.Messages {
+		assert.Equal(t, strings.HasSuffix(id, ".knative") || id == "unreadable.deadletter", seen[id], id)
 	}
 }
 

@@ -196,8 +196,12 @@ func (d *dispatcher) handle(ctx context.Context, record *kgo.Record) bool {
 	}
 	letter := e.Clone()
 	letter.SetExtension("knativeerrordest", s.URL)
-	letter.SetExtension("knativeerrorcode", strconv.Itoa(last.status))
-	letter.SetExtension("knativeerrordata", base64.StdEncoding.EncodeToString(last.body[:min(len(last.body), 1024)]))
+	if last.status != 0 { // without an answer Knative says nothing else
+		letter.SetExtension("knativeerrorcode", strconv.Itoa(last.status))
+		if len(last.body) > 0 {
+			letter.SetExtension("knativeerrordata", base64.StdEncoding.EncodeToString(last.body[:min(len(last.body), 1024)]))
+		}
+	}
 	for name, values := range last.header {
 		if extension, ok := strings.CutPrefix(strings.ToLower(name), "kne-"); ok {
 			letter.SetExtension(extension, values[0])
