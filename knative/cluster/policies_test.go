@@ -115,7 +115,7 @@ func expected(services []knative.Service) []string {
 			allow(s.Name, way, "tcp/8080")
 		}
 		allow(s.Name, outside, "tcp/443", "tcp/4317", "tcp/4318", "tcp/6443")
-		if s.Env["OUTBOX_SCHEMA"] != "" {
+		if s.Outbox() != "" {
 			allow(s.Name, outside, brokers...)
 			allow(s.Name, "kafka-sinks", "tcp/8080")
 		}
