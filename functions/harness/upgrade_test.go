@@ -16,26 +16,34 @@ import (
 	"example.com/orders/events"
 )
 
-// versionOneOnly is the last commit whose functions know only version 1 of order.created.
-const versionOneOnly = "d04a40220b559b9892f40fb92a3bd58eca439016"
+// versionTwo is the schema of version 2 of order.created. The functions of the commit before the one that added it know only
+// version 1.
+const versionTwo = "events/schemas/order.created.v2.json"
 
-// buildPrevious builds the harness of versionOneOnly and returns its path. Without -trimpath the build cache would not know
-// the packages again, whose folder is new each time.
+// buildPrevious builds the harness of the last commit without versionTwo and returns its path. Without -trimpath the build cache
+// would not know the packages again, whose folder is new each time.
 func buildPrevious(t *testing.T) string {
 	t.Helper()
 	run := func(dir, name string, args ...string) (string, error) {
 		command := exec.CommandContext(t.Context(), name, args...)
 		command.Dir = dir
 		text, err := command.CombinedOutput()
-		return string(text), err
+		return strings.TrimSpace(string(text)), err
 	}
-	if text, err := run(root, "git", "cat-file", "-e", versionOneOnly+"^{commit}"); err != nil {
-		t.Skipf("the previous version cannot be built: commit %s is not in this clone; fetch the whole history: git fetch --unshallow (%s)", versionOneOnly, strings.TrimSpace(text))
+	shallow, err := run(root, "git", "rev-parse", "--is-shallow-repository")
+	require.NoError(t, err, shallow)
+	if shallow == "true" {
+		t.Skip("the previous version cannot be built: its commit may not be in this clone; fetch the whole history: git fetch --unshallow")
 	}
+	added, err := run(root, "git", "log", "--diff-filter=A", "--format=%H", "-1", "--", versionTwo)
+	require.NoError(t, err, added)
+	previous, err := run(root, "git", "rev-parse", "--verify", added+"^")
+	require.NoError(t, err, "a commit before that of %s: %s", versionTwo, previous)
+	t.Logf("the previous version is that of %s", previous)
 	folder := t.TempDir()
 	archive, source, program := filepath.Join(folder, "source.tar"), filepath.Join(folder, "source"), filepath.Join(folder, "harness")
 	require.NoError(t, os.Mkdir(source, 0o755))
-	text, err := run(root, "git", "archive", "--format=tar", "--output="+archive, versionOneOnly)
+	text, err := run(root, "git", "archive", "--format=tar", "--output="+archive, previous)
 	require.NoError(t, err, text)
 	text, err = run(source, "tar", "-xf", archive)
 	require.NoError(t, err, text)
