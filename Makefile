@@ -22,9 +22,9 @@ bench: ## measure encoding, and one order at a time from POST to CONFIRMED
 	go test -run '^$$' -bench . -benchmem ./events ./functions/harness
 
 RUNS = 1
-crash: ## kill the harness at every boundary, and stop, freeze and kill its servers, RUNS times, under load; count what was lost
+crash: ## kill the harness at every boundary, and stop, freeze and kill its servers and the payment gateway, RUNS times, under load; count what was lost
 	CRASH_ALL=1 CRASH_SERVERS=1 CRASH_AWAY=30s CRASH_RUNS=$(RUNS) go test -count=1 -timeout 4h -parallel 4 -v \
-	  -run 'ByACrash|ServerFaults|ComeAndGo' ./functions/harness
+	  -run 'ByACrash|ServerFaults|ComeAndGo|FaultsOfThePaymentGateway|LosesItsLedger' ./functions/harness
 
 SOAK = 30m
 soak: ## half of the full load among slow clients for SOAK: memory, goroutines and descriptors must not grow
