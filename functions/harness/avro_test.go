@@ -84,7 +84,7 @@ func values(of map[string]string) (all []string) {
 	return all
 }
 
-// readByPython reads the topics as another service does, if AVRO_PYTHON names a python with its libraries: .ci/run contracts.
+// readByPython reads the topics as another service does, if AVRO_PYTHON names a python with its libraries: .ci/run registry.
 func (p *process) readByPython(t *testing.T, s stack, registry string, o order) {
 	t.Helper()
 	python := os.Getenv("AVRO_PYTHON")
