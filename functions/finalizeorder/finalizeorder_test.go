@@ -30,6 +30,13 @@ func rejected(t *testing.T, orderID string) event.Event {
 	}, 1)
 }
 
+func declined(t *testing.T, orderID string) event.Event {
+	t.Helper()
+	return functiontest.Event(t, events.PaymentDeclined{
+		OrderID: orderID, Amount: 2598, Currency: "EUR", Reason: "card_declined", CreatedAt: time.Now(),
+	}, 1)
+}
+
 func start(t *testing.T) (f *Function, orderID string) {
 	t.Helper()
 	f, orderID = functiontest.Start(t, New(), nil), functiontest.OrderID()
@@ -86,8 +93,28 @@ func TestRejectedFailsTheOrderWithReasonAndShortages(t *testing.T) {
 	assert.Equal(t, e.ID(), emitted[0].Extensions()["causationid"])
 }
 
+func TestDeclinedFailsTheOrderWithTheReasonOfTheGateway(t *testing.T) {
+	f, orderID := start(t)
+	e := declined(t, orderID)
+
+	require.NoError(t, f.Handle(t.Context(), e))
+
+	row := functiontest.Stored(t, f.DB, orderID)
+	assert.Equal(t, orders.OrdersStatusFAILED, row.Status)
+	require.NotNil(t, row.FailureReason)
+	assert.Equal(t, "card_declined", *row.FailureReason)
+	emitted := outboxtest.Drain(t, f.DB)
+	require.Len(t, emitted, 1)
+	fact, err := events.Decode[events.OrderFailed](emitted[0])
+	require.NoError(t, err)
+	assert.Equal(t, events.OrderFailed{
+		OrderID: orderID, CustomerEmail: "alice@example.com", Reason: "card_declined", CreatedAt: fact.CreatedAt,
+	}, fact)
+	assert.Equal(t, e.ID(), emitted[0].Extensions()["causationid"])
+}
+
 func TestFinalizeIgnoresRedelivery(t *testing.T) {
-	for name, news := range map[string]func(*testing.T, string) event.Event{"reserved": reserved, "rejected": rejected} {
+	for name, news := range map[string]func(*testing.T, string) event.Event{"reserved": reserved, "rejected": rejected, "declined": declined} {
 		t.Run(name+" in a row", func(t *testing.T) {
 			f, orderID := start(t)
 			e := news(t, orderID)
@@ -109,7 +136,7 @@ func TestFinalizeIgnoresRedelivery(t *testing.T) {
 }
 
 func TestFinalizeIgnoresTheSameFactUnderAnotherID(t *testing.T) {
-	for name, news := range map[string]func(*testing.T, string) event.Event{"reserved": reserved, "rejected": rejected} {
+	for name, news := range map[string]func(*testing.T, string) event.Event{"reserved": reserved, "rejected": rejected, "declined": declined} {
 		t.Run(name, func(t *testing.T) {
 			f, orderID := start(t)
 			again := make([]event.Event, 10)
@@ -138,6 +165,7 @@ func TestNewsOfAnEndedOrderChangesNothing(t *testing.T) {
 			late := rejected(t, orderID)
 			late.SetID(orderID + "#2")
 			require.NoError(t, f.Handle(t.Context(), late))
+			require.NoError(t, f.Handle(t.Context(), declined(t, orderID)))
 
 			assert.Equal(t, before, functiontest.Stored(t, f.DB, orderID))
 			assert.Empty(t, outboxtest.Drain(t, f.DB))
@@ -152,6 +180,7 @@ func TestFinalizeRefusesMalformedEvents(t *testing.T) {
 		"broken data":     functiontest.Broken(reserved(t, orderID)),
 		"another subject": about(reserved(t, orderID), functiontest.OrderID()),
 		"no subject":      about(rejected(t, orderID), ""),
+		"broken decline":  functiontest.Broken(declined(t, orderID)),
 	} {
 		t.Run(name, func(t *testing.T) { functiontest.AssertPoison(t, f.Handle(t.Context(), e)) })
 	}
@@ -172,6 +201,7 @@ func TestFinalizeRefusesNewsOfAnUnknownOrder(t *testing.T) {
 	f, _ := start(t)
 	functiontest.AssertPoison(t, f.Handle(t.Context(), reserved(t, functiontest.OrderID())))
 	functiontest.AssertPoison(t, f.Handle(t.Context(), rejected(t, functiontest.OrderID())))
+	functiontest.AssertPoison(t, f.Handle(t.Context(), declined(t, functiontest.OrderID())))
 	assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM inbox"))
 }
 
