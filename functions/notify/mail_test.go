@@ -151,3 +151,16 @@ func TestASilentRelayHoldsADeliveryNoLongerThanItsTime(t *testing.T) {
 
 	assert.Zero(t, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM conversations WHERE claim IS NOT NULL"), "the claim is released nevertheless")
 }
+
+func TestTheMailOfADeclinedOrderSaysThatThePaymentWasDeclined(t *testing.T) {
+	f, box := start(t)
+	fact := failed(functiontest.OrderID())
+	fact.Reason = "card_declined" // finalize-order takes it from payment.declined
+
+	require.NoError(t, f.Handle(t.Context(), functiontest.Event(t, fact, 2)))
+
+	require.Len(t, box.mails, 1)
+	assert.Equal(t, customer, box.mails[0].To)
+	assert.Equal(t, "Your order is FAILED (card_declined)", box.mails[0].Subject)
+	assert.Equal(t, "Your order "+fact.OrderID+" is FAILED (card_declined).\r\n", box.mails[0].Body)
+}
