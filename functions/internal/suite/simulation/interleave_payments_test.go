@@ -47,7 +47,9 @@ var paidPairs = map[string]pair{
 	"authorize and cancel":                         {first: authorize, second: cancel},
 	"authorize and expire":                         {first: authorize, second: expire},
 	"decline and cancel":                           {first: authorize, second: cancel, declined: true},
+	"decline and expire":                           {first: authorize, second: expire, declined: true},
 	"refund and cancel again":                      {first: refundCanceled, second: cancel, before: []act{authorize, cancel}},
+	"refund and expire":                            {first: refundFailed, second: expire, before: []act{authorize, expire}},
 	"reserve and refund":                           {first: reservePaid, second: refundCanceled, before: []act{authorize, cancel}},
 	"reserve and release what is paid":             {first: reservePaid, second: releaseCanceled, before: []act{authorize, cancel}},
 	"reserve twice what is paid":                   {first: reservePaid, second: reservePaid, before: []act{authorize}},
@@ -69,7 +71,7 @@ func inHaste(text string) string {
 }
 
 // TestEveryOrderOfTheStatementsOfTwoOnOnePayment is TestEveryOrderOfTheStatementsOfTwoOnOneOrder where orders are paid. The
-// gateway is asked between two transactions of an act. They take many minutes: a run has every 28th, from one chosen at random
+// gateway is asked between two transactions of an act. They take many minutes: a run has every 30th, from one chosen at random
 // on; INTERLEAVE=1 has all of them.
 func TestEveryOrderOfTheStatementsOfTwoOnOnePayment(t *testing.T) {
 	t.Parallel()
@@ -77,7 +79,7 @@ func TestEveryOrderOfTheStatementsOfTwoOnOnePayment(t *testing.T) {
 	for range cap(stages) {
 		stages <- newStage(t, overlayPayment)
 	}
-	step := 28
+	step := 30
 	if text := os.Getenv("INTERLEAVE"); text != "" {
 		var err error
 		step, err = strconv.Atoi(text)
