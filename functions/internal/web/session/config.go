@@ -53,6 +53,10 @@ func New(o Options) (*Sessions, error) {
 	if !o.Verifier.Enabled() {
 		return nil, errors.New("OIDC_CLIENT_ID is set without OIDC_ISSUER and OIDC_AUDIENCE: set them too")
 	}
+	if id == o.Config["OIDC_AUDIENCE"] {
+		return nil, fmt.Errorf("OIDC_CLIENT_ID and OIDC_AUDIENCE are both %q: the audience of an ID token is the client, so it would pass for an access token; "+
+			"have the provider put another audience, such as orders, into access tokens, and set OIDC_AUDIENCE to that", id)
+	}
 	clientSecret, err := secret.Read(o.Config, secretName)
 	if err != nil {
 		return nil, err

@@ -29,6 +29,7 @@ func TestConfigurationOfTheLogIn(t *testing.T) {
 		"a secret without a client": {config: map[string]string{"OIDC_CLIENT_ID": "", "OIDC_CLIENT_SECRET": "s"}, err: "OIDC_CLIENT_SECRET is set without OIDC_CLIENT_ID"},
 		"two secrets":               {config: map[string]string{"OIDC_CLIENT_SECRET": "s", "OIDC_CLIENT_SECRET_FILE": "f"}, err: "both set"},
 		"no issuer":                 {config: map[string]string{"OIDC_ISSUER": "", "OIDC_AUDIENCE": ""}, err: "OIDC_CLIENT_ID is set without OIDC_ISSUER"},
+		"a client as audience":      {config: map[string]string{"OIDC_AUDIENCE": "orders-console"}, err: "an ID token"},
 		"a life that is none":       {config: map[string]string{"SESSION_LIFE": "a day"}, err: `SESSION_LIFE is "a day": give a duration`},
 		"an endless idle life":      {config: map[string]string{"SESSION_IDLE": "10000h"}, err: "at most a week"},
 	} {
