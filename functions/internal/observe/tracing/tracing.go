@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/observe/oneline"
 )
 
 // tracer creates the spans of this process.
@@ -80,10 +81,11 @@ func Span(ctx context.Context, name string) (spanned context.Context, end func(e
 	return ctx, ending(span)
 }
 
+// ending returns the end of a span, with the error of its step. Errors of others may quote an address.
 func ending(span trace.Span) func(error) {
 	return func(err error) {
 		if err != nil {
-			span.SetStatus(codes.Error, err.Error())
+			span.SetStatus(codes.Error, oneline.Masked(err.Error()))
 		}
 		span.End()
 	}

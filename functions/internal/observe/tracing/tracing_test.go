@@ -89,6 +89,15 @@ func TestAnEventIsPublishedInTheTraceThatMadeIt(t *testing.T) {
 	assert.Equal(t, spanID, ended[0].Parent.SpanID().String())
 }
 
+func TestTheErrorOfASpanHasNoAddress(t *testing.T) {
+	spans := record(t)
+	_, _, end := tracing.Consume(t.Context(), "notify", created(t, traceparent))
+	end(errors.New("550 <alice@example.com>: no such recipient"))
+	ended := spans.GetSpans()
+	require.Len(t, ended, 1)
+	assert.Equal(t, sdk.Status{Code: codes.Error, Description: "550 <a…e@example.com>: no such recipient"}, ended[0].Status)
+}
+
 func TestAGroupIsLinkedToTheTracesOfAllItsEvents(t *testing.T) {
 	spans := record(t)
 	const other = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01"
