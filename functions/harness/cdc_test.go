@@ -218,6 +218,8 @@ func TestConnectorsLogInToKafkaForTheirSchemaHistory(t *testing.T) {
 	s := stack{data: t.TempDir(), environ: []string{"CONNECT_URL=" + worker.URL, "HARNESS_OVERLAY="}}
 	login := func() map[string]string {
 		s.operate(t, "", "cdc apply --overlay cdc")
+		mu.Lock()
+		defer mu.Unlock()
 		logins := map[string]string{}
 		for name, value := range applied["/connectors/outbox-orders/config"] {
 			if client, ok := strings.CutPrefix(name, "schema.history.internal."); ok && !strings.HasPrefix(client, "kafka.") {
@@ -233,8 +235,10 @@ func TestConnectorsLogInToKafkaForTheirSchemaHistory(t *testing.T) {
 		"producer.security.protocol": "SASL_PLAINTEXT", "producer.sasl.mechanism": "SCRAM-SHA-512", "producer.sasl.jaas.config": "${env:CDC_KAFKA_LOGIN}",
 		"consumer.security.protocol": "SASL_PLAINTEXT", "consumer.sasl.mechanism": "SCRAM-SHA-512", "consumer.sasl.jaas.config": "${env:CDC_KAFKA_LOGIN}",
 	}, login())
+	mu.Lock()
 	assert.Len(t, applied, 2)
 	assert.NotContains(t, fmt.Sprint(applied), "never-in-a-connector")
+	mu.Unlock()
 	assert.Equal(t, `org.apache.kafka.common.security.scram.ScramLoginModule required username="admin" password="never-in-a-connector";`+"\n",
 		s.operate(t, "", "cdc login --overlay cdc"))
 }

@@ -206,7 +206,7 @@ func TestBenchRunsEachFunctionAsAProcessAndLeavesNoneBehind(t *testing.T) {
 func TestBenchEndsItsProcessesWhenItIsInterrupted(t *testing.T) {
 	t.Parallel()
 	s, temporary, mark := newStack(t), t.TempDir(), mark()
-	b := launchAs(t, &syscall.SysProcAttr{Setpgid: true}, append(s.environ, "TMPDIR="+temporary, mark), "bench", "--deployed", "--orders", "1000000")
+	b := launchAs(t, &syscall.SysProcAttr{Setpgid: true}, append(s.environ, "TMPDIR="+temporary, mark), "bench", "--deployed", "--orders", "1000000", "--warmup", "10")
 	b.awaitLog(t, " of 1000000 answered")
 	require.NotZero(t, runningFunctions(t, mark))
 
