@@ -78,10 +78,8 @@ func described(all []*machine) string {
 func enforce(t *testing.T, pods string, policies map[string]string) (end func()) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "objects.yaml")
-	for _, each := range policies {
-		pods += "---\n" + each + "\n"
-	}
-	require.NoError(t, os.WriteFile(file, []byte(pods), 0o600))
+	objects := append([]string{pods}, slices.Collect(maps.Values(policies))...)
+	require.NoError(t, os.WriteFile(file, []byte(strings.Join(objects, "\n---\n")), 0o600))
 	var log bytes.Buffer
 	controller := exec.CommandContext(t.Context(), "policies", "node", file)
 	controller.Stderr = &log
