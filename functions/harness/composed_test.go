@@ -288,23 +288,26 @@ func (s *system) watched(t *testing.T) {
 func (s *system) available(t *testing.T) (services, missing []string) {
 	t.Helper()
 	for name, service := range composed(t, nil).Services {
-		image := service.Image
-		if name == "connect" {
-			image = stages(t, service.Build.Dockerfile)[0][0].argument // it is built from the image of somebody else
-		}
-		if image != "" {
-			if _, err := s.attempt(t, "image", "inspect", image); err != nil {
-				if _, err := s.attempt(t, "pull", "--quiet", image); err != nil {
-					missing = append(missing, name)
-					continue
-				}
-			}
+		if slices.ContainsFunc(service.images(t), func(image string) bool { return !s.has(t, image) }) {
+			missing = append(missing, name)
+			continue
 		}
 		services = append(services, name)
 	}
 	slices.Sort(services)
 	slices.Sort(missing)
 	return services, missing
+}
+
+// has returns whether the engine has an image or can pull it.
+func (s *system) has(t *testing.T, image string) bool {
+	t.Helper()
+	for _, look := range [][]string{{"image", "inspect", image}, {"pull", "--quiet", image}} {
+		if _, err := s.attempt(t, look...); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // awaitTraces listens in place of jaeger until the harness sends a trace there. The listener takes any number of connections: the
