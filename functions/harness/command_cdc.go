@@ -111,7 +111,8 @@ func captured(config map[string]string) ([]knative.Connector, error) {
 func configured(o options, needed need) (*deployment, []knative.Connector, error) {
 	overlay := o.overlay
 	if overlay != "" {
-		o.environ = withOverlay(o.environ, "")
+		o.environ = maps.Clone(o.environ)
+		o.environ[knative.OverlayVariable] = ""
 	}
 	d, err := locate(o, needed)
 	if err != nil {
@@ -122,15 +123,6 @@ func configured(o options, needed need) (*deployment, []knative.Connector, error
 	}
 	all, err := captured(d.config)
 	return d, all, err
-}
-
-func withOverlay(environ map[string]string, name string) map[string]string {
-	changed := make(map[string]string, len(environ))
-	for n, value := range environ {
-		changed[n] = value
-	}
-	changed[knative.OverlayVariable] = name
-	return changed
 }
 
 type connectorStatuses func(context.Context) (map[string]connect.Status, error)

@@ -16,7 +16,6 @@ import (
 
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/operate/personal"
-	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
 
@@ -70,11 +69,7 @@ func (c *forgetCommand) run(ctx context.Context, o options, out streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	d, err := locate(o, needsDatabase|needsKafka)
-	if err != nil {
-		return err
-	}
-	wiring, err := knative.Configured(d.config)
+	d, wiring, err := locateWired(o, needsDatabase|needsKafka)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.com/orders/functions/internal/operate/backlog"
-	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
 
@@ -82,15 +81,7 @@ func (c *outboxCommand) changing(flags *pflag.FlagSet, states string) {
 // with opens the selected outboxes and passes them to do.
 func (c *outboxCommand) with(do func(context.Context, streams, []backlog.Operator) error) runner {
 	return func(ctx context.Context, o options, out streams) error {
-		d, err := locate(o, needsDatabase)
-		if err != nil {
-			return err
-		}
-		wiring, err := knative.Configured(d.config)
-		if err != nil {
-			return err
-		}
-		names, err := c.schemas(wiring)
+		d, names, err := c.locate(o, needsDatabase)
 		if err != nil {
 			return err
 		}
@@ -112,16 +103,20 @@ func (c *outboxCommand) with(do func(context.Context, streams, []backlog.Operato
 	}
 }
 
-// schemas lists the selected schemas with an outbox.
-func (c *outboxCommand) schemas(wiring *knative.Wiring) ([]string, error) {
+// locate finds the deployment, and the selected ones of its schemas with an outbox.
+func (c *outboxCommand) locate(o options, needed need) (*deployment, []string, error) {
+	d, wiring, err := locateWired(o, needed)
+	if err != nil {
+		return nil, nil, err
+	}
 	names := wiring.Outboxes()
 	if c.schema == "" {
-		return names, nil
+		return d, names, nil
 	}
 	if !slices.Contains(names, c.schema) {
-		return nil, usage(fmt.Errorf("--schema %q: give one of %s, which have an outbox", c.schema, strings.Join(names, ", ")))
+		return nil, nil, usage(fmt.Errorf("--schema %q: give one of %s, which have an outbox", c.schema, strings.Join(names, ", ")))
 	}
-	return []string{c.schema}, nil
+	return d, []string{c.schema}, nil
 }
 
 func (c *outboxCommand) list(ctx context.Context, out streams, outboxes []backlog.Operator) error {

@@ -12,7 +12,6 @@ import (
 	"example.com/orders/functions/internal/messaging/capture"
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/operate/backlog"
-	"example.com/orders/knative"
 	"example.com/orders/sql/privilege"
 	"example.com/orders/sql/schema"
 )
@@ -31,15 +30,7 @@ func outboxResend(flags *pflag.FlagSet) runner {
 		if since <= 0 {
 			return usage(errors.New("give how far back to look with --since, such as 2h"))
 		}
-		d, err := locate(o, needsDatabase|needsKafka)
-		if err != nil {
-			return err
-		}
-		wiring, err := knative.Configured(d.config)
-		if err != nil {
-			return err
-		}
-		names, err := c.schemas(wiring)
+		d, names, err := c.locate(o, needsDatabase|needsKafka)
 		if err != nil {
 			return err
 		}

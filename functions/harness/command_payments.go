@@ -15,7 +15,6 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/functions/internal/operate/settle"
-	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
 
@@ -69,11 +68,7 @@ func (c *paymentsCommand) with(do func(context.Context, streams, settle.Operator
 		if o.name = strings.ToLower(o.name); o.name != "" && !events.ValidOrderID(o.name) {
 			return usage(fmt.Errorf("%q is no order id: payments list prints them", o.name))
 		}
-		d, err := locate(o, needsDatabase)
-		if err != nil {
-			return err
-		}
-		wiring, err := knative.Configured(d.config)
+		d, wiring, err := locateWired(o, needsDatabase)
 		if err != nil {
 			return err
 		}

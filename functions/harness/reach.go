@@ -38,6 +38,16 @@ type deployment struct {
 	known   *runFile          // of that harness; nil if it does not count
 }
 
+// locateWired is locate with the wiring of the deployment.
+func locateWired(o options, needed need) (*deployment, *knative.Wiring, error) {
+	d, err := locate(o, needed)
+	if err != nil {
+		return nil, nil, err
+	}
+	wiring, err := knative.Configured(d.config)
+	return d, wiring, err
+}
+
 // locate finds the deployment for a command. It is that of the harness which runs on the data folder, or ran there last, if
 // the folder was named or its servers are needed; otherwise, and always with --ephemeral, that of the environment. It
 // refuses an environment that contradicts the harness.
