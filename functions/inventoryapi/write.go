@@ -76,6 +76,7 @@ type request struct {
 	ifMatch       []string
 	ifNoneMatch   []string
 	key           []byte
+	actor         string // who sent it, see identity.Principal.Account
 	correlationID string
 }
 
@@ -110,7 +111,8 @@ func (f *Function) change(w http.ResponseWriter, r *http.Request, parse func(*st
 		// A generated key, so that a commit of unknown outcome is not applied twice.
 		key = f.NewID()
 	}
-	c.key = rest.KeyHash(r.Method, r.URL.Path, identity.From(r.Context()).Account(), key)
+	c.actor = identity.From(r.Context()).Account()
+	c.key = rest.KeyHash(r.Method, r.URL.Path, c.actor, key)
 	done, err := f.apply(r.Context(), c)
 	if err != nil {
 		return err
@@ -154,7 +156,7 @@ func (f *Function) apply(ctx context.Context, c request) (done outcome, err erro
 		return nil, err
 	})
 	if err == nil && !done.replayed {
-		f.Log.InfoContext(ctx, "stock changed", "function", f.Name, "sku", c.sku, "available", done.after.AvailableQty, "correlation_id", c.correlationID)
+		f.Log.InfoContext(ctx, "stock changed", "function", f.Name, "sku", c.sku, "available", done.after.AvailableQty, "by", c.actor, "correlation_id", c.correlationID)
 	}
 	return done, err
 }
@@ -217,7 +219,7 @@ func (f *Function) write(ctx context.Context, q *inventory.Queries, c request, b
 	if err := q.InsertStockLog(ctx, inventory.InsertStockLogParams{
 		Sku: c.sku, Delta: delta, Reason: c.reason, AvailableAfter: after.AvailableQty, ReservedAfter: after.ReservedQty,
 		VersionAfter: after.version, Created: isNew, IdempotencyKeyHash: c.key, RequestHash: content[:],
-		CorrelationID: c.correlationID, CreatedAt: now,
+		CorrelationID: c.correlationID, Actor: &c.actor, CreatedAt: now,
 	}); err != nil {
 		return outcome{}, fmt.Errorf("log the change of %s: %w", c.sku, err)
 	}

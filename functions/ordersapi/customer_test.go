@@ -176,6 +176,9 @@ func TestPricesAreSetByOperatorsAndReadByCustomers(t *testing.T) {
 	refused(t, http.StatusBadRequest, s.ask(s.olga, http.MethodPut, path, text, "If-None-Match", `"1"`))
 	refused(t, http.StatusMethodNotAllowed, s.ask(s.olga, http.MethodDelete, path, ""))
 	assert.Equal(t, 1, mysqltest.Count(t, s.DB, "SELECT COUNT(*) FROM prices WHERE sku = 'SKU-456' AND unit_price = 4600"))
+	olga := s.provider.Issuer + " olga"
+	assert.Equal(t, []string{"4500 | EUR | " + olga, "4600 | EUR | " + olga},
+		mysqltest.Rows(t, s.DB, "SELECT unit_price, currency, actor FROM price_log WHERE sku = 'SKU-456' ORDER BY id"), "what was refused is not in it")
 }
 
 func fields(p problem) (names []string) {

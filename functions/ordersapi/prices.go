@@ -8,12 +8,15 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
+
 	"example.com/orders/events"
 	"example.com/orders/events/strictjson"
 	"example.com/orders/functions/internal/web/identity"
 	"example.com/orders/functions/internal/web/rest"
 	"example.com/orders/sql/dberror"
 	"example.com/orders/sql/orders"
+	"example.com/orders/sql/transaction"
 )
 
 // price is what a SKU costs.
@@ -66,7 +69,8 @@ func (f *Function) getPrice(w http.ResponseWriter, r *http.Request) error {
 	return rest.JSON(w, http.StatusOK, price{row.Sku, row.UnitPrice, row.Currency, row.UpdatedAt})
 }
 
-// putPrice answers PUT /api/prices/{sku}: orders from now on have this price. If-None-Match: * gives only the first price.
+// putPrice answers PUT /api/prices/{sku}: orders from now on have this price, and price_log says who has set it. If-None-Match: *
+// gives only the first price.
 func (f *Function) putPrice(w http.ResponseWriter, r *http.Request) error {
 	sku, err := rest.PathSKU(r)
 	if err != nil {
@@ -80,12 +84,25 @@ func (f *Function) putPrice(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	first, err := f.store(r.Context(), p, r.Header.Values("If-None-Match"))
+	actor, correlationID := identity.From(r.Context()).Account(), w.Header().Get(rest.CorrelationHeader)
+	var first bool
+	err = f.Transact(r.Context(), func(ctx context.Context, tx *transaction.Tx) (_ []event.Event, err error) {
+		q := orders.New(tx)
+		if first, err = store(ctx, q, p, r.Header.Values("If-None-Match")); err != nil {
+			return nil, err
+		}
+		if err := q.InsertPriceLog(ctx, orders.InsertPriceLogParams{
+			Sku: sku, UnitPrice: p.UnitPrice, Currency: p.Currency, Actor: actor, CorrelationID: correlationID, CreatedAt: p.UpdatedAt,
+		}); err != nil {
+			return nil, fmt.Errorf("log the price of %s: %w", sku, err)
+		}
+		return nil, nil
+	})
 	if err != nil {
 		return err
 	}
 	f.Log.InfoContext(r.Context(), "price set", "function", f.Name, "sku", sku, "unit_price", p.UnitPrice, "currency", p.Currency,
-		"by", identity.From(r.Context()).Account(), "correlation_id", w.Header().Get(rest.CorrelationHeader))
+		"by", actor, "correlation_id", correlationID)
 	if first {
 		w.Header().Set("Location", "/api/prices/"+sku)
 		return rest.JSON(w, http.StatusCreated, p)
@@ -117,8 +134,7 @@ func (f *Function) parsePrice(sku string, body []byte) (price, error) {
 }
 
 // store gives a SKU its price, and returns whether it is its first one.
-func (f *Function) store(ctx context.Context, p price, ifNoneMatch []string) (first bool, err error) {
-	q := orders.New(f.DB)
+func store(ctx context.Context, q *orders.Queries, p price, ifNoneMatch []string) (first bool, err error) {
 	switch {
 	case len(ifNoneMatch) == 0:
 		changed, err := q.SetPrice(ctx, orders.SetPriceParams{Sku: p.SKU, UnitPrice: p.UnitPrice, Currency: p.Currency, UpdatedAt: p.UpdatedAt})

@@ -114,8 +114,8 @@ func (q *Queries) GetStockLogByKey(ctx context.Context, idempotencyKeyHash []byt
 }
 
 const insertStockLog = `-- name: InsertStockLog :exec
-INSERT INTO stock_log (sku, delta, reason, available_after, reserved_after, version_after, created, idempotency_key_hash, request_hash, correlation_id, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO stock_log (sku, delta, reason, available_after, reserved_after, version_after, created, idempotency_key_hash, request_hash, correlation_id, actor, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 `
 
 type InsertStockLogParams struct {
@@ -129,6 +129,7 @@ type InsertStockLogParams struct {
 	IdempotencyKeyHash []byte
 	RequestHash        []byte
 	CorrelationID      string
+	Actor              *string
 	CreatedAt          time.Time
 }
 
@@ -145,6 +146,7 @@ func (q *Queries) InsertStockLog(ctx context.Context, arg InsertStockLogParams) 
 		arg.IdempotencyKeyHash,
 		arg.RequestHash,
 		arg.CorrelationID,
+		arg.Actor,
 		arg.CreatedAt,
 	)
 	return err

@@ -136,4 +136,5 @@ type StockLog struct {
 	RequestHash        []byte
 	CorrelationID      string
 	CreatedAt          time.Time
+	Actor              *string
 }

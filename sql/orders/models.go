@@ -93,3 +93,13 @@ type Price struct {
 	Currency  string
 	UpdatedAt time.Time
 }
+
+type PriceLog struct {
+	ID            int64
+	Sku           string
+	UnitPrice     int64
+	Currency      string
+	Actor         string
+	CorrelationID string
+	CreatedAt     time.Time
+}

@@ -50,6 +50,32 @@ func (q *Queries) InsertPrice(ctx context.Context, arg InsertPriceParams) error 
 	return err
 }
 
+const insertPriceLog = `-- name: InsertPriceLog :exec
+INSERT INTO price_log (sku, unit_price, currency, actor, correlation_id, created_at) VALUES (?, ?, ?, ?, ?, ?)
+`
+
+type InsertPriceLogParams struct {
+	Sku           string
+	UnitPrice     int64
+	Currency      string
+	Actor         string
+	CorrelationID string
+	CreatedAt     time.Time
+}
+
+// InsertPriceLog logs a price that was set.
+func (q *Queries) InsertPriceLog(ctx context.Context, arg InsertPriceLogParams) error {
+	_, err := q.db.ExecContext(ctx, insertPriceLog,
+		arg.Sku,
+		arg.UnitPrice,
+		arg.Currency,
+		arg.Actor,
+		arg.CorrelationID,
+		arg.CreatedAt,
+	)
+	return err
+}
+
 const listPrices = `-- name: ListPrices :many
 SELECT sku, unit_price, currency, updated_at FROM prices WHERE sku > ? ORDER BY sku LIMIT ?
 `

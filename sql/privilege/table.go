@@ -35,7 +35,7 @@ var (
 // and from a server. Of the relays each has its own schema only.
 var users = map[string]Tables{
 	"orders-api": join(
-		Tables{schema.Orders: {"orders": Select | Insert | Update, "order_items": Select | Insert, "prices": Select | Insert | Update}},
+		Tables{schema.Orders: {"orders": Select | Insert | Update, "order_items": Select | Insert, "prices": Select | Insert | Update, "price_log": Insert}},
 		Tables{schema.Orders: opens}, Tables{schema.Orders: emits},
 	),
 	"create-order": join(

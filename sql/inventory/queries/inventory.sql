@@ -38,8 +38,8 @@ WHERE sku = sqlc.arg(sku) AND reserved_qty >= sqlc.arg(quantity);
 
 -- InsertStockLog logs a change of the stocked level; error 1062 means that its idempotency key was used before.
 -- name: InsertStockLog :exec
-INSERT INTO stock_log (sku, delta, reason, available_after, reserved_after, version_after, created, idempotency_key_hash, request_hash, correlation_id, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO stock_log (sku, delta, reason, available_after, reserved_after, version_after, created, idempotency_key_hash, request_hash, correlation_id, actor, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- GetStockLogByKey finds the change with an idempotency key.
 -- name: GetStockLogByKey :one

@@ -18,3 +18,7 @@ INSERT INTO prices (sku, unit_price, currency, updated_at) VALUES (?, ?, ?, ?);
 -- name: SetPrice :execrows
 INSERT INTO prices (sku, unit_price, currency, updated_at) VALUES (?, ?, ?, ?)
 ON DUPLICATE KEY UPDATE unit_price = VALUES(unit_price), currency = VALUES(currency), updated_at = VALUES(updated_at);
+
+-- InsertPriceLog logs a price that was set.
+-- name: InsertPriceLog :exec
+INSERT INTO price_log (sku, unit_price, currency, actor, correlation_id, created_at) VALUES (?, ?, ?, ?, ?, ?);

@@ -85,6 +85,10 @@ var tables = map[string][]table{
 		table{name: "open_order_locks", columns: all(None, "customers")},
 		table{name: "prices", columns: all(None, "sku", "unit_price", "currency", "updated_at")},
 		table{
+			name: "price_log", key: []string{"id"},
+			columns: with(all(None, "id", "sku", "unit_price", "currency", "correlation_id", "created_at"), map[string]Class{"actor": Text}),
+		},
+		table{
 			name: "orders", key: []string{"id"}, order: "id",
 			underWay: "CASE WHEN status = 'PENDING' THEN 'it is PENDING: wait until it ends, or cancel it' END",
 			columns: with(all(None, "id", "status", "total_amount", "currency", "version", "failure_reason", "created_at", "updated_at"), map[string]Class{
@@ -97,7 +101,7 @@ var tables = map[string][]table{
 			name: "stock_log", key: []string{"id"},
 			// Its keys and correlation ids are those of whoever changed the stock, who is an operator.
 			columns: with(all(None, "id", "sku", "delta", "available_after", "reserved_after", "version_after", "created", "idempotency_key_hash",
-				"request_hash", "correlation_id", "created_at"), map[string]Class{"reason": Text}),
+				"request_hash", "correlation_id", "created_at"), map[string]Class{"reason": Text, "actor": Text}),
 		},
 		table{name: "reservations", columns: all(None, "order_id", "status", "version", "created_at", "updated_at")},
 		table{name: "reservation_log", columns: all(None, "source", "event_id", "sku", "order_id", "delta_reserved", "status", "created_at")}),

@@ -33,6 +33,7 @@ var orderCalls = calls{
 	"InsertOrder":          {newOrder},
 	"InsertOrders":         {[]orders.InsertOrderParams{newOrder}},
 	"InsertPrice":          {orders.InsertPriceParams(cost)},
+	"InsertPriceLog":       {orders.InsertPriceLogParams{Sku: cost.Sku, UnitPrice: cost.UnitPrice, Currency: cost.Currency, Actor: "anonymous", CorrelationID: "plans", CreatedAt: now}},
 	"ListEndedFrom":        {orders.ListEndedFromParams{Forgotten: "forgotten@customer.invalid", AfterID: order(done), BeforeID: order(fresh + page), Limit: page}},
 	"ListItems":            {[]string{order(fresh), order(done)}},
 	"ListItemsBetween":     {orders.ListItemsBetweenParams{AfterID: order(fresh), LastID: order(fresh + page)}},
