@@ -242,6 +242,15 @@ func budgets(t *testing.T, file string) (services []string) {
 	return services
 }
 
+// limitsOfProduction are those of the functions that customers reach, and of the mails; the others have none.
+var limitsOfProduction = map[string]map[string]string{
+	"orders-api":    {"RATE_LIMIT": "50/100", "RATE_LIMIT_WRITES": "10/20", "MAX_OPEN_ORDERS": "20"},
+	"create-order":  {"RATE_LIMIT": "50/100", "RATE_LIMIT_WRITES": "10/20", "MAX_OPEN_ORDERS": "20"},
+	"inventory-api": {"RATE_LIMIT": "50/100", "RATE_LIMIT_WRITES": "10/20"},
+	"cancel-order":  {"RATE_LIMIT": "50/100", "RATE_LIMIT_WRITES": "10/20"},
+	"notify":        {"MAX_MAILS": "30"},
+}
+
 // TestBuiltManifestsKeepTheRules checks the output of kustomize, one file per overlay, in the folder MANIFESTS; .ci/run sets
 // it.
 func TestBuiltManifestsKeepTheRules(t *testing.T) {
@@ -271,6 +280,13 @@ func TestBuiltManifestsKeepTheRules(t *testing.T) {
 			assertLettersOfSourcesOnly(t, name, text, w)
 			for _, s := range w.Services {
 				assert.NotEqual(t, "simulated", s.Env["PAYMENT_GATEWAY"], "%s moves money in production", s.Name)
+				limits := map[string]string{}
+				for _, variable := range []string{"RATE_LIMIT", "RATE_LIMIT_WRITES", "MAX_OPEN_ORDERS", "MAX_MAILS"} {
+					if value := s.Env[variable]; value != "" {
+						limits[variable] = value
+					}
+				}
+				assert.True(t, maps.Equal(limitsOfProduction[s.Name], limits), "%s: %s has the limits %v", name, s.Name, limits)
 				if s.Env["SINK_SUBJECTS"] != "" {
 					assert.NotEmpty(t, s.Env["SINK_ISSUER"], "%s takes events from anybody", s.Name)
 				}
