@@ -38,6 +38,15 @@ func (s stack) inAvro() stack {
 	return s
 }
 
+// listening starts a harness at a URL and waits until it listens, ready or not.
+func (s stack) listening(t *testing.T, url string, args ...string) *process {
+	t.Helper()
+	p := launch(t, s.environ, append([]string{"up", "--addr", strings.TrimPrefix(url, "http://"), "--data", s.data}, args...)...)
+	p.stack, p.url = s, url
+	p.await(t, "it listens", func() bool { return p.get(t, "/health", nil) != 0 })
+	return p
+}
+
 func TestOrdersRunInAvroBesideThoseInJSON(t *testing.T) {
 	t.Parallel()
 	s, address := withRegistry(t)
@@ -47,10 +56,8 @@ func TestOrdersRunInAvroBesideThoseInJSON(t *testing.T) {
 	p.awaitLog(t, "event handled\" function=notify")
 	p.stop(t)
 
-	s = s.inAvro()
-	p = launch(t, s.environ, "up", "--addr", strings.TrimPrefix(p.url, "http://"), "--data", s.data, "--chaos", "poison=1", "--chaos-function", "notify")
-	p.stack, p.url = s, "http://"+p.cmd.Args[3]
-	p.await(t, "it listens", func() bool { return p.get(t, "/health", nil) != 0 })
+	p = s.inAvro().listening(t, p.url, "--chaos", "poison=1", "--chaos-function", "notify")
+	s = p.stack
 	p.await(t, "it says what is missing", func() bool {
 		_, _, reasons := p.health(t)
 		return strings.Contains(strings.Join(values(reasons), " "), `run "harness schemas register"`)
@@ -73,6 +80,54 @@ func TestOrdersRunInAvroBesideThoseInJSON(t *testing.T) {
 
 	p = s.up(t)
 	assert.Contains(t, s.operate(t, "", "deadletters replay --all --reason fixed"), "1 letter replayed")
+	p.audit(t)
+	p.stop(t)
+}
+
+// TestNoOrderIsLostWhileTheRegistryIsAway has a harness that knows the schemas when the registry goes away, and one that starts
+// without it, on the records that the first one has left unread.
+func TestNoOrderIsLostWhileTheRegistryIsAway(t *testing.T) {
+	t.Parallel()
+	s := newStack(t).inAvro()
+	registry := registrytest.Start(t)
+	s.environ = append(s.environ, "SCHEMA_REGISTRY_URL="+registry.URL())
+	s.operate(t, "", "schemas register")
+	p := s.up(t)
+	first := p.place(t, "SKU-123", 1)
+	p.awaitStatus(t, first.OrderID, "CONFIRMED")
+
+	registry.Away.Store(true)
+	placed := []order{first}
+	place := func(n int) {
+		for range n {
+			placed = append(placed, p.place(t, "SKU-123", 1))
+		}
+	}
+	place(10)
+	for _, o := range placed {
+		p.awaitStatus(t, o.OrderID, "CONFIRMED")
+	}
+	place(10)
+	p.kill(t)
+
+	p = s.listening(t, p.url)
+	p.await(t, "it says that the registry is away", func() bool {
+		_, _, reasons := p.health(t)
+		return strings.Contains(strings.Join(values(reasons), " "), "the schema registry gives no answer")
+	})
+	place(10)
+	last := placed[len(placed)-1]
+	asked := registry.Requests.Load()
+	p.await(t, "it asks for a schema again", func() bool { return registry.Requests.Load() > asked+2 })
+	assert.Equal(t, "PENDING", p.order(t, last.OrderID).Status)
+	assert.Empty(t, s.letters(t, "--state", "open"))
+
+	registry.Away.Store(false)
+	for _, o := range placed {
+		p.awaitStatus(t, o.OrderID, "CONFIRMED")
+	}
+	p.await(t, "it is ready", func() bool { return p.get(t, "/health", nil) == http.StatusOK })
+	assert.Empty(t, s.letters(t, "--state", "open"))
 	p.audit(t)
 	p.stop(t)
 }
