@@ -79,7 +79,9 @@ func info(overlay string) Info {
 		Title: "orders", Version: "1.0.0",
 		Description: "The events of the orders in Kafka. A record is a CloudEvent in the binary mode of the Kafka binding: the attributes " +
 			"are headers, and the value is the data. Functions store events with their state and relays publish them, so an event " +
-			"arrives at least once; source and id together identify it. Commands travel over HTTP: OpenAPI describes them.",
+			"arrives at least once; source and id together identify it. With EVENT_FORMAT=avro the value is the same data in Avro, and " +
+			"content-type is application/vnd.confluent.avro; this document describes the records in JSON. Commands travel over HTTP: " +
+			"OpenAPI describes them.",
 		License: License{"Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0"},
 		Tags: []Tag{
 			{"events", "a fact, one topic per type"},
