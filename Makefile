@@ -10,8 +10,8 @@ test: ## run all tests; MYSQL_DSN and KAFKA_BROKERS point them at real servers
 	go test ./...
 
 generate: ## generate the description of the events, the Avro schemas, and the Go code of the SQL queries (the first time builds sqlc: some minutes)
-	go run ./functions/harness asyncapi --write
 	go test ./events/avro -run Generated -update
+	go run ./functions/harness asyncapi --write
 	go tool -modfile=.ci/tools/go.mod sqlc generate
 
 lint: ## vet, and golangci-lint with the rules of .golangci.yml (the first time builds it: a minute)

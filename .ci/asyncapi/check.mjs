@@ -1,6 +1,7 @@
 // Checks AsyncAPI documents with AsyncAPI's own parser: node check.mjs FILE ... It fails at errors and warnings.
 import { readFileSync } from 'node:fs';
 import { Parser } from '@asyncapi/parser';
+import { AvroSchemaParser } from '@asyncapi/avro-schema-parser';
 
 const severities = ['error', 'warning'];
 // Version 3.0 is what most tools read.
@@ -8,7 +9,9 @@ const accepted = ['asyncapi-latest-version'];
 
 let problems = 0;
 for (const file of process.argv.slice(2)) {
-  const { document, diagnostics } = await new Parser().parse(readFileSync(file, 'utf8'), { source: file });
+  const parser = new Parser();
+  parser.registerSchemaParser(AvroSchemaParser());
+  const { document, diagnostics } = await parser.parse(readFileSync(file, 'utf8'), { source: file });
   for (const { code, message, path, range, severity } of diagnostics) {
     if (severity >= severities.length || accepted.includes(code)) continue;
     console.error(`${file}:${range.start.line + 1}: ${severities[severity]} ${code} at ${path.join('/')}: ${message}`);

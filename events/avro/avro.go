@@ -49,6 +49,9 @@ var all = sync.OnceValue(func() []Schema {
 // Schemas returns the schemas of all published versions of all facts, sorted by type and version.
 func Schemas() []Schema { return all() }
 
+// Files returns the schemas as files, see File.
+func Files() fs.FS { return files }
+
 // File returns the name of the schema's file of a contract.
 func File(c events.Contract) string { return strings.TrimSuffix(c.File, ".json") + ".avsc" }
 

@@ -27,8 +27,9 @@ var unseen = map[string]string{
 	".knative": "Knative writes it: a test of package asyncapi compares what its stand-in writes",
 }
 
-// Orders go every way that orders go, once with each version of order.created, and each consumer sets records aside. Every
-// record in Kafka is then one that the document describes, and every message that the document describes was seen.
+// Orders go every way that orders go, once with each version of order.created, in JSON and in Avro, and each consumer sets
+// records aside. Every record in Kafka is then one that the document describes, and every message that the document describes
+// was seen.
 func TestTheDocumentsDescribeEveryRecordOfARunAndNothingElse(t *testing.T) {
 	described, seen := map[string]bool{}, map[string]bool{} // messages, and headers of letters and events
 	for n, overlay := range append([]string{""}, knative.Routings()...) {
@@ -42,14 +43,19 @@ func TestTheDocumentsDescribeEveryRecordOfARunAndNothingElse(t *testing.T) {
 				described[name] = true
 			}
 		}
-		t.Run(or(overlay, knative.BaseName), func(t *testing.T) {
-			s := newStack(t)
-			s.environ = append(s.environ, fmt.Sprintf("ORDER_CREATED_VERSION=%d", 1+n))
-			r := recorded{t: t, stack: s, process: s.up(t, "--overlay", or(overlay, knative.BaseName)), document: d}
-			r.act(overlay != "")
-			r.spoil()
-			maps.Copy(seen, r.compare(asyncapi.File(overlay)))
-		})
+		for _, format := range []string{"json", "avro"} {
+			t.Run(or(overlay, knative.BaseName)+" in "+format, func(t *testing.T) {
+				s, _ := withRegistry(t)
+				s.environ = append(s.environ, fmt.Sprintf("ORDER_CREATED_VERSION=%d", 1+n), "EVENT_FORMAT="+format)
+				if format == "avro" {
+					s.operate(t, "", "schemas register")
+				}
+				r := recorded{t: t, stack: s, process: s.up(t, "--overlay", or(overlay, knative.BaseName)), document: d}
+				r.act(overlay != "")
+				r.spoil()
+				maps.Copy(seen, r.compare(asyncapi.File(overlay)))
+			})
+		}
 	}
 	for id := range described {
 		excused := slices.ContainsFunc(slices.Collect(maps.Keys(unseen)), func(end string) bool { return strings.HasSuffix(id, end) })
@@ -114,7 +120,12 @@ func (r recorded) spoil() {
 			Value: sarama.StringEncoder(spoilt), Headers: []sarama.RecordHeader{{Key: []byte("color"), Value: []byte("red")}},
 		}}
 		for id := range r.document.Channels[channel].Messages {
-			records = append(records, astray(r.document.Components.Messages[id].Examples[0]))
+			plain, inAvro := strings.CutSuffix(id, ".avro")
+			record := astray(r.document.Components.Messages[plain].Examples[0])
+			if inAvro {
+				record = asyncapitest.InAvro(r.t, channel, record)
+			}
+			records = append(records, record)
 		}
 		for _, m := range records {
 			m.Topic = topics.Prefix + channel
@@ -174,7 +185,9 @@ func (r recorded) compare(file string) map[string]bool {
 			for _, h := range record.Headers {
 				seen[string(h.Key)] = true
 				if string(h.Key) == "ce_dataschema" {
-					assert.NoError(r.t, r.schema(schemas, string(h.Value)).Validate(decoded(r.t, record.Value)))
+					value, err := document.JSON(record, message)
+					assert.NoError(r.t, err)
+					assert.NoError(r.t, r.schema(schemas, string(h.Value)).Validate(decoded(r.t, value)))
 				}
 			}
 		}

@@ -230,6 +230,49 @@ func TestTheDocumentAllowsARecordAndNothingElse(t *testing.T) {
 	}
 }
 
+func TestTheDocumentAllowsARecordInAvroAndNothingElse(t *testing.T) {
+	document := asyncapitest.Read(t, []byte(read(t, "events/asyncapi.yaml")))
+	inJSON := recordOf(t)
+	inAvro := func() *sarama.ConsumerMessage {
+		m := &sarama.ProducerMessage{Value: sarama.ByteEncoder(inJSON.Value)}
+		for _, h := range inJSON.Headers {
+			m.Headers = append(m.Headers, *h)
+		}
+		m = asyncapitest.InAvro(t, inJSON.Topic, m)
+		r := &sarama.ConsumerMessage{Topic: inJSON.Topic, Key: inJSON.Key}
+		for _, h := range m.Headers {
+			r.Headers = append(r.Headers, &h)
+		}
+		var err error
+		r.Value, err = m.Value.Encode()
+		require.NoError(t, err)
+		return r
+	}
+	message, err := document.Message(inAvro())
+	require.NoError(t, err)
+	assert.Equal(t, "order.canceled.v1.avro", message)
+	data, err := document.JSON(inAvro(), message)
+	require.NoError(t, err)
+	assert.JSONEq(t, string(inJSON.Value), string(data))
+
+	for how, test := range map[string]struct {
+		change func(*sarama.ConsumerMessage)
+		says   string
+	}{
+		"the media type of JSON": {func(r *sarama.ConsumerMessage) { r.Headers = inJSON.Headers }, "content-type"},
+		"data in JSON":           {func(r *sarama.ConsumerMessage) { r.Value = inJSON.Value }, "does not begin with a zero"},
+		"no id of a schema":      {func(r *sarama.ConsumerMessage) { r.Value = r.Value[:4] }, "does not begin with a zero"},
+		"data that is cut":       {func(r *sarama.ConsumerMessage) { r.Value = r.Value[:len(r.Value)-1] }, "it is no order.canceled.v1.avro: value"},
+	} {
+		t.Run(how, func(t *testing.T) {
+			r := inAvro()
+			test.change(r)
+			_, err := document.Message(r)
+			assert.ErrorContains(t, err, test.says)
+		})
+	}
+}
+
 func TestTheExamplesAreRecordsOfTheirMessage(t *testing.T) {
 	for overlay, d := range documents(t) {
 		document := asyncapitest.Read(t, []byte(read(t, asyncapi.File(overlay))))

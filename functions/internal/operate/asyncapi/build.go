@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"example.com/orders/events"
+	"example.com/orders/events/avro"
 	"example.com/orders/knative"
 )
 
@@ -25,9 +26,10 @@ type Options struct {
 	// Base is the wiring without the overlay: what is not in it gets the overlay's tag.
 	Base *knative.Wiring
 
-	// Contracts, Schemas and Examples are those of package events unless they are set, and Emits is what this package knows.
-	Contracts         []events.Contract
-	Schemas, Examples fs.FS
+	// Contracts, Schemas, Examples and the schemas for Avro are those of package events unless they are set, and Emits is what
+	// this package knows.
+	Contracts               []events.Contract
+	Schemas, Examples, Avro fs.FS
 	// Emits has the types that each function emits, by its folder.
 	Emits map[string][]string
 }
@@ -45,7 +47,7 @@ type builder struct {
 // New describes a wiring. It fails if a topic has no contract, or a contract no readable schema or example.
 func New(w *knative.Wiring, o Options) (Document, error) {
 	if o.Contracts == nil {
-		o.Contracts, o.Schemas, o.Examples = events.Contracts(), events.Schemas(), events.Examples()
+		o.Contracts, o.Schemas, o.Examples, o.Avro = events.Contracts(), events.Schemas(), events.Examples(), avro.Files()
 	}
 	if o.Emits == nil {
 		o.Emits = emits
@@ -79,9 +81,7 @@ func info(overlay string) Info {
 		Title: "orders", Version: "1.0.0",
 		Description: "The events of the orders in Kafka. A record is a CloudEvent in the binary mode of the Kafka binding: the attributes " +
 			"are headers, and the value is the data. Functions store events with their state and relays publish them, so an event " +
-			"arrives at least once; source and id together identify it. With EVENT_FORMAT=avro the value is the same data in Avro, and " +
-			"content-type is application/vnd.confluent.avro; this document describes the records in JSON. Commands travel over HTTP: " +
-			"OpenAPI describes them.",
+			"arrives at least once; source and id together identify it. Commands travel over HTTP: OpenAPI describes them.",
 		License: License{"Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0"},
 		Tags: []Tag{
 			{"events", "a fact, one topic per type"},
@@ -172,7 +172,7 @@ func (b *builder) channel(topic knative.Topic) error {
 
 func messageID(c events.Contract) string { return fmt.Sprintf("%s.v%d", c.Type, c.Version) }
 
-// events has the messages of a topic of events: one for each version.
+// events has the messages of a topic of events: for each version one in JSON and one in Avro.
 func (b *builder) events(eventType string) (map[string]Message, error) {
 	contracts := b.contracts(eventType)
 	if len(contracts) == 0 {
@@ -185,6 +185,9 @@ func (b *builder) events(eventType string) (map[string]Message, error) {
 			return nil, err
 		}
 		all[messageID(c)] = m
+		if all[avroID(c)], err = b.inAvro(c, m); err != nil {
+			return nil, err
+		}
 	}
 	return all, nil
 }
@@ -214,7 +217,7 @@ func (b *builder) event(c events.Contract) (Message, error) {
 	return Message{
 		Name: c.Type, Title: title, Summary: summary, ContentType: applicationJSON,
 		CorrelationID: &CorrelationID{"The flow that the event belongs to.", "$message.header#/ce_correlationid"},
-		Headers:       narrowed(eventHeaders, attributesOf(c)), Payload: Reference{"#/components/schemas/" + messageID(c)},
+		Headers:       narrowed(eventHeaders, attributesOf(c, applicationJSON)), Payload: Reference{"#/components/schemas/" + messageID(c)},
 		Bindings: keyed(), Examples: []Example{example},
 		Contract: &Contract{c.Version, c.Source, c.Newest},
 	}, nil
@@ -233,26 +236,28 @@ func (b *builder) example(c events.Contract) (Example, error) {
 	return Example{Name: messageID(c), Headers: exampleHeaders(c, data.OrderID, cmp.Or(data.CreatedAt, "2025-08-12T10:23:01Z")), Payload: content}, nil
 }
 
-// letters has the messages of a topic of dead letters: for each version of the events that sources set aside in it one as
-// the harness writes it and one as Knative does, and one for records that are no such event.
+// letters has the messages of a topic of dead letters: for each version of the events that sources set aside in it, in JSON and
+// in Avro, one as the harness writes it and one as Knative does, and one for records that are no such event.
 func (b *builder) letters(sources []knative.KafkaSource) map[string]Message {
 	all := map[string]Message{unreadableID: unreadable()}
 	for _, source := range sources {
 		for _, c := range b.contracts(b.plain(source.Topic)) {
-			m := b.document.Components.Messages[messageID(c)]
 			consumers := make([]any, 0, len(sources))
 			for _, s := range sources {
 				if s.Topic == source.Topic {
 					consumers = append(consumers, s.Sink)
 				}
 			}
-			m.Examples, m.Contract = nil, nil
-			ours, knatives := m, m
-			ours.Title, ours.Summary = m.Title+", set aside by the harness", "The record as it was, with headers about the failure."
-			ours.Headers = narrowed(letterHeaders, attributesOf(c), oneOf(headerConsumer, consumers), only(headerTopic, source.Topic))
-			knatives.Title, knatives.Summary = m.Title+", set aside by Knative", "The event as it was, with Knative's headers about the failure."
-			knatives.Headers = narrowed(knativeHeaders, attributesOf(c), oneOf(headerConsumer, consumers))
-			all[messageID(c)+".deadletter"], all[messageID(c)+".deadletter.knative"] = ours, knatives
+			for _, id := range []string{messageID(c), avroID(c)} {
+				m := b.document.Components.Messages[id]
+				m.Examples, m.Contract = nil, nil
+				ours, knatives := m, m
+				ours.Title, ours.Summary = m.Title+", set aside by the harness", "The record as it was, with headers about the failure."
+				ours.Headers = narrowed(letterHeaders, attributesOf(c, m.ContentType), oneOf(headerConsumer, consumers), only(headerTopic, source.Topic))
+				knatives.Title, knatives.Summary = m.Title+", set aside by Knative", "The event as it was, with Knative's headers about the failure."
+				knatives.Headers = narrowed(knativeHeaders, attributesOf(c, m.ContentType), oneOf(headerConsumer, consumers))
+				all[id+".deadletter"], all[id+".deadletter.knative"] = ours, knatives
+			}
 		}
 	}
 	return all

@@ -159,10 +159,14 @@ type MessageBindings struct {
 	Kafka KeyBinding `json:"kafka"`
 }
 
-// KeyBinding is the key of a record.
+// KeyBinding is the key of a record, and where a registry has the schema of its data.
 type KeyBinding struct {
 	Key     any    `json:"key"` // a schema
 	Version string `json:"bindingVersion"`
+	// Where the id of the data's schema is, how, and by what name the registry has the schema.
+	IDLocation string `json:"schemaIdLocation,omitempty"`
+	IDEncoding string `json:"schemaIdPayloadEncoding,omitempty"`
+	Lookup     string `json:"schemaLookupStrategy,omitempty"`
 }
 
 // Example is a record.

@@ -7,6 +7,7 @@ import (
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/messaging/registry"
 )
 
 const applicationJSON = event.ApplicationJSON
@@ -50,7 +51,7 @@ var orderID = schema{"pattern": "^" + orderIDPattern + "$"}
 
 // attributes are the headers of every event.
 var attributes = []header{
-	{"content-type", false, text("The media type of the value.", schema{"const": applicationJSON})},
+	{"content-type", false, text("The media type of the value.", schema{"enum": []any{applicationJSON, registry.MediaType}})},
 	{"ce_specversion", false, text("The version of CloudEvents.", schema{"const": "1.0"})},
 	{"ce_id", false, text("{orderId}#{n}: n counts the facts of the source about this order, from 1.",
 		schema{"pattern": "^" + orderIDPattern + "#[1-9][0-9]*$", "maxLength": events.MaxEventID})},
@@ -134,13 +135,13 @@ func only(name, value string) schema { return schema{name: schema{"const": value
 
 func oneOf(name string, values []any) schema { return schema{name: schema{"enum": values}} }
 
-// attributesOf are the attributes that all events of a version have.
-func attributesOf(c events.Contract) schema {
-	return schema{"ce_type": schema{"const": c.Type}, "ce_source": schema{"const": c.Source}, "ce_dataschema": schema{"const": c.URI}}
+// attributesOf are the attributes that all events of a version have whose data is in a format.
+func attributesOf(c events.Contract, format string) schema {
+	return schema{"content-type": schema{"const": format}, "ce_type": schema{"const": c.Type}, "ce_source": schema{"const": c.Source}, "ce_dataschema": schema{"const": c.URI}}
 }
 
 func keyed() MessageBindings {
-	return MessageBindings{KeyBinding{text("The id of the order.", orderID), bindingVersion}}
+	return MessageBindings{KeyBinding{Key: text("The id of the order.", orderID), Version: bindingVersion}}
 }
 
 // unreadable describes dead letters of records that are no event of their topic, or whose record was too large.
@@ -152,7 +153,7 @@ func unreadable() Message {
 		Name: "unreadable", Title: "a record that is no event of its topic, or not whole",
 		Summary: "What anybody wrote into the topic, as it was, or the beginning of a record that was too large for the dead letters.",
 		Headers: headers, Payload: schema{"description": "Any bytes."},
-		Bindings: MessageBindings{KeyBinding{schema{"type": "string", "description": "The key of the record, if it had one."}, bindingVersion}},
+		Bindings: MessageBindings{KeyBinding{Key: schema{"type": "string", "description": "The key of the record, if it had one."}, Version: bindingVersion}},
 	}
 }
 

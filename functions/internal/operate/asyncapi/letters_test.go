@@ -90,10 +90,14 @@ func writeEach(t *testing.T, brokers []string, d asyncapi.Document, w *knative.W
 		records := []*sarama.ProducerMessage{{Topic: source.Topic, Value: sarama.StringEncoder("no event"), Key: sarama.StringEncoder("1"),
 			Headers: []sarama.RecordHeader{{Key: []byte("color"), Value: []byte("red")}}}}
 		for id := range messages {
-			example := d.Components.Messages[id].Examples[0]
+			plain, inAvro := strings.CutSuffix(id, ".avro")
+			example := d.Components.Messages[plain].Examples[0]
 			m := &sarama.ProducerMessage{Topic: source.Topic, Key: sarama.StringEncoder(example.Headers["ce_subject"]), Value: sarama.ByteEncoder(example.Payload)}
 			for name, value := range example.Headers {
 				m.Headers = append(m.Headers, sarama.RecordHeader{Key: []byte(name), Value: []byte(value)})
+			}
+			if inAvro {
+				m = asyncapitest.InAvro(t, source.Topic, m)
 			}
 			records = append(records, m)
 		}

@@ -20,7 +20,7 @@ import (
 // emits them from the checkout: this program does not have what has just been written.
 func describe(root string) (changed []Change, err error) {
 	at := func(path string) string { return filepath.Join(root, filepath.FromSlash(path)) }
-	o := asyncapi.Options{Schemas: os.DirFS(at("events/schemas")), Examples: os.DirFS(at("events/testdata"))}
+	o := asyncapi.Options{Schemas: os.DirFS(at("events/schemas")), Examples: os.DirFS(at("events/testdata")), Avro: os.DirFS(at("events/avro"))}
 	if o.Contracts, err = contractsIn(root); err != nil {
 		return nil, err
 	}

@@ -15,6 +15,9 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
+
+	"example.com/orders/events/avro"
+	"example.com/orders/functions/internal/messaging/registry"
 )
 
 // at is the name of the document for the compiler of schemas.
@@ -29,7 +32,8 @@ type Document struct {
 type message struct {
 	id                    string
 	headers, payload, key *jsonschema.Schema
-	any                   bool // its payload need not be JSON
+	avro                  *avro.Reader // of a payload in Avro
+	any                   bool         // its payload need not be JSON
 }
 
 // Read compiles a document in YAML or JSON.
@@ -47,7 +51,14 @@ func Read(t testing.TB, text []byte) Document {
 			}
 		}
 		Components struct {
-			Messages map[string]struct{ Payload map[string]any }
+			Messages map[string]struct {
+				Name    string
+				Payload map[string]any
+			}
+			Schemas map[string]struct {
+				SchemaFormat string
+				Schema       json.RawMessage
+			}
 		}
 	}
 	require.NoError(t, json.Unmarshal(asJSON, &parts))
@@ -63,11 +74,17 @@ func Read(t testing.TB, text []byte) Document {
 	d := Document{map[string][]message{}}
 	for _, c := range parts.Channels {
 		for id, m := range c.Messages {
-			payload := parts.Components.Messages[id].Payload
-			d.channels[c.Address] = append(d.channels[c.Address], message{
-				id, compile(m.Ref + "/headers"), compile(m.Ref + "/payload"), compile(m.Ref + "/bindings/kafka/key"),
-				payload["$ref"] == nil && payload["type"] == nil,
-			})
+			kind := message{id: id, headers: compile(m.Ref + "/headers"), key: compile(m.Ref + "/bindings/kafka/key")}
+			described := parts.Components.Messages[id]
+			reference, _ := described.Payload["$ref"].(string)
+			if schema := parts.Components.Schemas[strings.TrimPrefix(reference, "#/components/schemas/")]; schema.SchemaFormat != "" {
+				kind.avro, err = avro.NewReader(described.Name, string(schema.Schema))
+				require.NoError(t, err)
+			} else {
+				kind.payload = compile(m.Ref + "/payload")
+				kind.any = reference == "" && described.Payload["type"] == nil
+			}
+			d.channels[c.Address] = append(d.channels[c.Address], kind)
 		}
 		slices.SortFunc(d.channels[c.Address], func(a, b message) int { return strings.Compare(a.id, b.id) })
 	}
@@ -149,6 +166,10 @@ func (m message) check(headers map[string]any, r *sarama.ConsumerMessage) error 
 			return fmt.Errorf("key: %w", err)
 		}
 	}
+	if m.avro != nil {
+		_, err := m.json(r)
+		return err
+	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(r.Value))
 	if err != nil && m.any {
 		return nil
@@ -160,4 +181,45 @@ func (m message) check(headers map[string]any, r *sarama.ConsumerMessage) error 
 		return fmt.Errorf("value: %w", err)
 	}
 	return nil
+}
+
+// JSON returns the value of a record as JSON: that of a message in Avro by the schema of the message.
+func (d Document) JSON(r *sarama.ConsumerMessage, id string) ([]byte, error) {
+	for _, m := range d.channels[r.Topic] {
+		if m.id == id && m.avro != nil {
+			return m.json(r)
+		}
+	}
+	return r.Value, nil
+}
+
+// headerSize is the size of what stands before data in Avro, in bytes: a zero and the id of the schema.
+const headerSize = 5
+
+func (m message) json(r *sarama.ConsumerMessage) ([]byte, error) {
+	if len(r.Value) < headerSize || r.Value[0] != 0 {
+		return nil, errors.New("value: it does not begin with a zero and the id of a schema")
+	}
+	text, err := m.avro.JSON(r.Value[headerSize:])
+	if err != nil {
+		return nil, fmt.Errorf("value: %w", err)
+	}
+	return text, nil
+}
+
+// InAvro returns a record of an event in JSON with its data in Avro, and an id that no registry gave.
+func InAvro(t testing.TB, eventType string, inJSON *sarama.ProducerMessage) *sarama.ProducerMessage {
+	t.Helper()
+	text, err := inJSON.Value.Encode()
+	require.NoError(t, err)
+	_, data, err := avro.Encode(eventType, text)
+	require.NoError(t, err)
+	m := &sarama.ProducerMessage{Topic: inJSON.Topic, Key: inJSON.Key, Value: sarama.ByteEncoder(slices.Concat([]byte{0, 0x7f, 0, 0, 1}, data))}
+	for _, h := range inJSON.Headers {
+		if string(h.Key) == "content-type" {
+			h.Value = []byte(registry.MediaType)
+		}
+		m.Headers = append(m.Headers, h)
+	}
+	return m
 }
