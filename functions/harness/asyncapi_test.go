@@ -163,6 +163,7 @@ func (r recorded) compare(file string) map[string]bool {
 	client, err := sarama.NewClient(topics.Brokers, topics.Config())
 	require.NoError(r.t, err)
 	defer func() { require.NoError(r.t, client.Close()) }()
+	r.compareGroups(client)
 	existing, err := client.Topics()
 	require.NoError(r.t, err)
 	seen, schemas := map[string]bool{}, map[string]*jsonschema.Schema{}
@@ -194,6 +195,22 @@ func (r recorded) compare(file string) map[string]bool {
 	}
 	assert.NotEmpty(r.t, schemas)
 	return seen
+}
+
+// compareGroups compares the consumer groups with those of the operations that receive.
+func (r recorded) compareGroups(client sarama.Client) {
+	var described []string
+	for _, operation := range r.document.Operations {
+		if operation.Action == asyncapi.Receive {
+			described = append(described, r.topics().Prefix+operation.Bindings.Kafka.Group["const"].(string))
+		}
+	}
+	admin, err := sarama.NewClusterAdminFromClient(client)
+	require.NoError(r.t, err)
+	groups, err := admin.ListConsumerGroups()
+	require.NoError(r.t, err)
+	maps.DeleteFunc(groups, func(name, _ string) bool { return !strings.HasPrefix(name, r.topics().Prefix) })
+	assert.ElementsMatch(r.t, described, slices.Collect(maps.Keys(groups)))
 }
 
 // written is the number of records in a topic.
