@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/sql/schema"
 )
@@ -117,8 +118,8 @@ func (s *system) get(t *testing.T, path string, answer any) {
 	require.Equal(t, http.StatusOK, s.load.send(t.Context(), http.MethodGet, path, "", answer))
 }
 
-// confirm places an order and waits until it is CONFIRMED.
-func (s *system) confirm(t *testing.T) {
+// confirm places an order, waits until it is CONFIRMED, and returns its id.
+func (s *system) confirm(t *testing.T) string {
 	t.Helper()
 	id := s.load.place(t.Context(), map[string]int{"PLENTY": 1})
 	require.NotEmpty(t, id)
@@ -127,6 +128,7 @@ func (s *system) confirm(t *testing.T) {
 		status, _ := s.load.once(t.Context(), s.load.targets[0], http.MethodGet, "/api/orders/"+id, "", "", &o)
 		return status == http.StatusOK && o.Status == "CONFIRMED"
 	})
+	return id
 }
 
 // audit runs the auditor in the container; it skips what is in flight at that moment.
@@ -184,11 +186,16 @@ func (s *system) disturb(t *testing.T) {
 	assert.Empty(t, s.load.broken)
 }
 
+func (s *system) databases(t *testing.T) databases {
+	t.Helper()
+	return openDatabases(t, schema.Server{DSN: "orders:" + s.env["MYSQL_PASSWORD"] + "@tcp(" + s.address("MYSQL_PORT") + ")/"})
+}
+
 // settled compares the databases with the answers to the customers: all of their orders are CONFIRMED, and nothing is lost,
 // duplicated or oversold.
 func (s *system) settled(t *testing.T) {
 	t.Helper()
-	d := openDatabases(t, schema.Server{DSN: "orders:" + s.env["MYSQL_PASSWORD"] + "@tcp(" + s.address("MYSQL_PORT") + ")/"})
+	d := s.databases(t)
 	defer d.close()
 	_, v, err := s.load.settle(t.Context(), d, 2*time.Minute)
 	require.NoError(t, err)
@@ -226,10 +233,11 @@ func (s *system) collide(t *testing.T) {
 }
 
 // watched runs all services with an image in the foreground, like a user who adds the profile, behind a proxy that does not
-// answer. It continues where up has failed.
+// answer, and with payment by the gateway of its profile. It continues where up has failed.
 func (s *system) watched(t *testing.T) {
 	t.Helper()
 	s.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://jaeger:4318"
+	s.env["HARNESS_OVERLAY"], s.env["PAYMENT_GATEWAY"] = "payment", "http"
 	s.writeEnv(t)
 	services, missing := s.available(t)
 	if len(missing) > 0 {
@@ -257,7 +265,7 @@ func (s *system) watched(t *testing.T) {
 		s.awaitHealthy(t, service)
 	}
 	assert.Contains(t, s.inspect(t, "harness").Config.Env, "HTTP_PROXY="+proxy)
-	s.confirm(t)
+	s.paid(t, s.confirm(t))
 	s.audit(t)
 	// A command that calls the harness at the address that it finds in the container.
 	s.docker(t, "compose", "exec", "-T", "harness", "/harness", "bench", "--running", "--orders", "20", "--warmup", "1", "--skus", "1", "--lines", "1")
@@ -282,6 +290,25 @@ func (s *system) watched(t *testing.T) {
 		assert.NotEqual(t, 137, state.ExitCode, "%s ends within its grace period", service)
 	}
 	assert.Zero(t, s.inspect(t, "harness").State.ExitCode, "the harness ends well")
+}
+
+// paid asserts that the gateway holds the money of an order, as its payment says.
+func (s *system) paid(t *testing.T, id string) {
+	t.Helper()
+	d := s.databases(t)
+	defer d.close()
+	var status, currency string
+	var amount int64
+	require.NoError(t, d.each(t.Context(), schema.Payments, "SELECT status, amount, currency FROM payments WHERE order_id = '"+id+"'", func(scan scanner) error {
+		return scan(&status, &amount, &currency)
+	}))
+	assert.Equal(t, "AUTHORIZED", status)
+	assert.Positive(t, amount)
+	held, err := readLedger(t.Context(), func() (gateway.Ledger, error) {
+		return gateway.OpenLedger(map[string]string{"PAYMENT_GATEWAY": "http", "PAYMENT_GATEWAY_URL": "http://" + s.address("BANK_PORT")})
+	})
+	require.NoError(t, err)
+	assert.Equal(t, gateway.Holding{OrderID: id, Currency: currency, Authorized: amount}, held[id])
 }
 
 // available returns the services whose images this engine has or can pull.
