@@ -55,8 +55,9 @@ func consumerConfig(clientID string, drain time.Duration) *sarama.Config {
 	c.Consumer.Offsets.AutoCommit.Interval = 500 * time.Millisecond
 	c.Consumer.Return.Errors = true
 	c.Consumer.Fetch.Min = 1
-	// A long poll: a source gets a new record at once. This is also how long a source takes to stop.
-	c.Consumer.MaxWaitTime = 250 * time.Millisecond
+	// A long poll: a source gets a new record at once. This is also how long a source takes to stop, and a shorter one costs CPU
+	// while there is nothing to do.
+	c.Consumer.MaxWaitTime = 500 * time.Millisecond
 	c.Consumer.MaxProcessingTime = time.Second
 	// A member learns from its heartbeat that the group rebalances, or that its broker is gone.
 	c.Consumer.Group.Heartbeat.Interval = time.Second
