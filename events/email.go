@@ -3,6 +3,7 @@ package events
 import (
 	"net/mail"
 	"regexp"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -19,7 +20,12 @@ const (
 	localPattern = "^[^@]{1,64}@"
 )
 
-var email, local = regexp.MustCompile(emailPattern), regexp.MustCompile(localPattern)
+// They are compiled when an address is first checked: most functions never do that, and start without.
+var email, local = compiled(emailPattern), compiled(localPattern)
+
+func compiled(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
 
 // Forgotten stands in place of the address of a customer whose personal data was removed. No mail can go there: the domain
 // is reserved for that (RFC 2606).
@@ -27,7 +33,7 @@ const Forgotten = "forgotten@customer.invalid"
 
 // validEmail returns whether every relay accepts s: a bare ASCII address whose domain is a host name of at least two labels.
 func validEmail(s string) bool {
-	return len(s) <= MaxEmail && email.MatchString(s) && local.MatchString(s)
+	return len(s) <= MaxEmail && email().MatchString(s) && local().MatchString(s)
 }
 
 // validStoredEmail is the older rule of validEmail, for stored orders: a bare address, without a display name, brackets, a

@@ -3,20 +3,19 @@ package knative
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 )
 
-var isoDuration = regexp.MustCompile(`^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$`)
+var isoDuration = compiled(`^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$`)
 
 // parseDuration parses a positive ISO 8601 duration of days, hours, minutes and seconds, such as PT0.3S. It refuses years,
 // months and weeks, since no wait of a delivery is that long, and zero or negative values, which Knative does not reject
 // itself.
 func parseDuration(text string) (time.Duration, error) {
 	refused := fmt.Errorf("%q is no positive ISO 8601 duration: write it like PT0.3S or PT30S", text)
-	parts := isoDuration.FindStringSubmatch(text)
+	parts := isoDuration().FindStringSubmatch(text)
 	if parts == nil || strings.HasSuffix(text, "T") {
 		return 0, refused
 	}

@@ -112,8 +112,9 @@ one() {
     ;;
   esac
   stage "$name" "$dir"
-  # func writes its results into its copy of func.yaml, which the next staging replaces.
-  GOWORK=off GOFLAGS=-mod=mod func "$verb" --path "$dir" "$@"
+  # func writes its results into its copy of func.yaml, which the next staging replaces. Its host builder gives go build no flags
+  # of its own, and the symbols for debuggers would be a third of an image.
+  GOWORK=off GOFLAGS="-mod=mod -trimpath '-ldflags=-s -w'" func "$verb" --path "$dir" "$@"
 }
 
 all() {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"sigs.k8s.io/yaml"
 )
@@ -293,14 +294,20 @@ type base struct {
 }
 
 var (
-	separator = regexp.MustCompile(`(?m)^---[ \t]*(?:#.*)?\r?$`)
+	separator = compiled(`(?m)^---[ \t]*(?:#.*)?\r?$`)
 	// marker matches the end of a document in YAML: the decoder stops there, so a remaining one would hide the rest.
-	marker = regexp.MustCompile(`(?m)^(?:---|\.\.\.)(?:\s.*)?$`)
+	marker = compiled(`(?m)^(?:---|\.\.\.)(?:\s.*)?$`)
 )
 
+// compiled returns a func that compiles the pattern when it is first called: relays have this package for its types, and start
+// without the patterns of its manifests.
+func compiled(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
+
 func documents(text []byte) (all [][]byte, err error) {
-	for _, document := range separator.Split(string(text), -1) {
-		if found := marker.FindString(document); found != "" {
+	for _, document := range separator().Split(string(text), -1) {
+		if found := marker().FindString(document); found != "" {
 			return nil, fmt.Errorf("%q ends a document: separate them by a line of --- alone", strings.TrimSpace(found))
 		}
 		if strings.TrimSpace(document) != "" {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"regexp"
 	"slices"
 	"time"
 )
@@ -147,12 +146,12 @@ func Configured(config map[string]string) (*Wiring, error) {
 	return w.WithTopicPrefix(config["KAFKA_TOPIC_PREFIX"])
 }
 
-var validTopicPrefix = regexp.MustCompile(`^[a-zA-Z0-9._-]{0,64}$`)
+var validTopicPrefix = compiled(`^[a-zA-Z0-9._-]{0,64}$`)
 
 // WithTopicPrefix returns the wiring with prefix before the name of every topic and consumer group, so that tests and
 // tenants can share a cluster. It fails for a prefix that is not at most 64 of [a-zA-Z0-9._-].
 func (w *Wiring) WithTopicPrefix(prefix string) (*Wiring, error) {
-	if !validTopicPrefix.MatchString(prefix) {
+	if !validTopicPrefix().MatchString(prefix) {
 		return nil, fmt.Errorf("the topic prefix %q: use at most 64 of a-z, A-Z, 0-9, dot, underscore and hyphen", prefix)
 	}
 	prefixed := *w

@@ -21,6 +21,9 @@ type repository struct {
 	dir, bin string
 }
 
+// withFlags is the environment of each call of func: with these flags it builds programs without symbols.
+const withFlags = "GOWORK=off GOFLAGS=-mod=mod -trimpath '-ldflags=-s -w'"
+
 const fakeFunc = `#!/usr/bin/env bash
 if [ "$1" = version ]; then echo "$FAKE_VERSION"; exit; fi
 echo "func $* GOWORK=$GOWORK GOFLAGS=$GOFLAGS" >>"$FAKE_LOG"
@@ -84,8 +87,8 @@ func TestFuncIsCalledOnTheStagedFunction(t *testing.T) {
 	require.NoError(t, err, output)
 
 	assert.Equal(t, []string{
-		"func build --path .stage/reserve-stock --registry registry.example.com/me GOWORK=off GOFLAGS=-mod=mod",
-		"func deploy --path .stage/publish-outbox-inventory --build GOWORK=off GOFLAGS=-mod=mod",
+		"func build --path .stage/reserve-stock --registry registry.example.com/me " + withFlags,
+		"func deploy --path .stage/publish-outbox-inventory --build " + withFlags,
 	}, r.calls(t))
 	for _, folder := range []string{"reservestock", "publishoutbox"} {
 		file := filepath.Join("functions", folder, "func.yaml")
@@ -109,8 +112,8 @@ func TestRunTakesTheSecretsFromTheEnvironment(t *testing.T) {
 	output, err = r.sh(t, "v1.23.0", []string{"MYSQL_DSN="}, "orders-api", "run", "-e=MYSQL_DSN="+dsn)
 	require.NoError(t, err, output)
 	assert.Equal(t, []string{
-		"func run --path .stage/publish-outbox-orders --env KAFKA_BROKERS=127.0.0.1:9092 --env MYSQL_DSN=" + dsn + " GOWORK=off GOFLAGS=-mod=mod",
-		"func run --path .stage/orders-api -e=MYSQL_DSN=" + dsn + " GOWORK=off GOFLAGS=-mod=mod",
+		"func run --path .stage/publish-outbox-orders --env KAFKA_BROKERS=127.0.0.1:9092 --env MYSQL_DSN=" + dsn + " " + withFlags,
+		"func run --path .stage/orders-api -e=MYSQL_DSN=" + dsn + " " + withFlags,
 	}, r.calls(t))
 }
 
@@ -174,11 +177,11 @@ func TestInvokeSendsAnEventThatTheFunctionHandles(t *testing.T) {
 
 	text, err := os.ReadFile(r.log())
 	require.NoError(t, err)
-	sample, own, found := strings.Cut(string(text), " GOWORK=off GOFLAGS=-mod=mod\n")
+	sample, own, found := strings.Cut(string(text), " "+withFlags+"\n")
 	require.True(t, found)
 	own, ofOverlay, found := strings.Cut(own, "\n")
 	require.True(t, found)
-	assert.Equal(t, "func invoke --path .stage/reserve-stock --type order.created GOWORK=off GOFLAGS=-mod=mod", own)
+	assert.Equal(t, "func invoke --path .stage/reserve-stock --type order.created "+withFlags, own)
 	assert.Contains(t, ofOverlay, `"source":"/orders","type":"order.failed"`)
 	data, found := strings.CutPrefix(sample, "func invoke --path .stage/reserve-stock --format http --content-type application/cloudevents+json --data ")
 	require.True(t, found, sample)

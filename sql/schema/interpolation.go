@@ -5,6 +5,7 @@ import (
 	"maps"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -16,12 +17,17 @@ const (
 	collation = "utf8mb4_general_ci"
 )
 
+// Few DSNs need them, so that functions start without.
 var (
-	utf8Charset   = regexp.MustCompile(`(?i)^utf8(mb3|mb4)?$`)
-	utf8Collation = regexp.MustCompile(`(?i)^utf8(mb3|mb4)?_\w+$`)
-	variableName  = regexp.MustCompile(`(?i)^[a-z]\w*$`)
-	literal       = regexp.MustCompile(`^('[^'\\]*'|[\w.+-]+)$`)
+	utf8Charset   = compiled(`(?i)^utf8(mb3|mb4)?$`)
+	utf8Collation = compiled(`(?i)^utf8(mb3|mb4)?_\w+$`)
+	variableName  = compiled(`(?i)^[a-z]\w*$`)
+	literal       = compiled(`^('[^'\\]*'|[\w.+-]+)$`)
 )
+
+func compiled(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
 
 // refuseUnsafe fails for a DSN that makes the server read statements differently from how the driver writes them. c is the
 // parsed DSN.
@@ -33,17 +39,17 @@ func refuseUnsafe(dsn string, c *mysql.Config) error {
 			continue
 		}
 		for one := range strings.SplitSeq(value, ",") {
-			if !utf8Charset.MatchString(one) {
+			if !utf8Charset().MatchString(one) {
 				return fmt.Errorf("MYSQL_DSN has charset=%s: values are put into statements, which is safe in UTF-8 only: leave charset out, or give utf8mb4", value)
 			}
 		}
 	}
-	if c.Collation != "" && !utf8Collation.MatchString(c.Collation) {
+	if c.Collation != "" && !utf8Collation().MatchString(c.Collation) {
 		return fmt.Errorf("MYSQL_DSN has collation=%s: values are put into statements, which is safe in UTF-8 only: leave collation out, or give one of utf8mb4", c.Collation)
 	}
 	// The driver copies names and values of session variables into a SET statement.
 	for name, value := range c.Params {
-		if !variableName.MatchString(name) || !literal.MatchString(value) {
+		if !variableName().MatchString(name) || !literal().MatchString(value) {
 			return fmt.Errorf("MYSQL_DSN sets the session variable %q to something other than a number, a word or a quoted text: leave it out", name)
 		}
 		if lower := strings.ToLower(name); strings.HasPrefix(lower, "character_set_") || strings.HasPrefix(lower, "collation_") {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -116,13 +117,24 @@ func build(ctx context.Context, root, stager, name, stage, binary string) error 
 			return err
 		}
 	}
-	return compile(ctx, scaffold, binary)
+	return compile(ctx, root, scaffold, binary)
 }
 
-// compile builds the program in a folder as func does.
-func compile(ctx context.Context, dir, binary string) error {
-	// Without their paths in it a package is the same for all functions, and compiled once.
-	return command(ctx, dir, "go", "build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, ".")
+// flagsOfFunc is how func.sh sets the flags with which func compiles.
+var flagsOfFunc = regexp.MustCompile(`GOFLAGS="([^"]+)" func `)
+
+// compile builds the program in a folder as func does: its host builder calls go build with the flags of the environment, which
+// func.sh sets.
+func compile(ctx context.Context, root, dir, binary string) error {
+	script, err := os.ReadFile(filepath.Join(root, "knative", "func.sh"))
+	if err != nil {
+		return err
+	}
+	flags := flagsOfFunc.FindSubmatch(script)
+	if flags == nil {
+		return fmt.Errorf("func.sh does not call func with %s: compile as it does now", flagsOfFunc)
+	}
+	return command(ctx, dir, "env", "GOFLAGS="+string(flags[1]), "go", "build", "-buildvcs=false", "-o", binary, ".")
 }
 
 func command(ctx context.Context, dir, name string, args ...string) error {

@@ -42,13 +42,16 @@ func wiring(t testing.TB) *knative.Wiring {
 	return w
 }
 
+// withPayments is the overlay that has all functions.
+const withPayments = "payment"
+
 // built builds all functions once.
 var built = sync.OnceValues(func() (Binaries, error) {
-	w, err := knative.Load(knative.Base())
+	w, err := knative.LoadOverlay(knative.Manifests(), withPayments)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute) // below the 10 of go test, which says less
 	defer cancel()
 	return Build(ctx, filepath.Join("..", "..", "..", ".."), folder, w.Services)
 })
