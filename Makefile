@@ -1,4 +1,4 @@
-.PHONY: help run test generate lint bench crash soak cluster
+.PHONY: help run test generate lint bench peers crash soak cluster
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ lint: ## vet, and golangci-lint with the rules of .golangci.yml (the first time 
 
 bench: ## measure encoding, and one order at a time from POST to CONFIRMED
 	go test -run '^$$' -bench . -benchmem ./events ./functions/harness
+
+ROUNDS = 3
+peers: ## measure DBOS, Restate, Debezium and watermill beside this project, ROUNDS times, as root; PEERS names the folder of their programs
+	ROUNDS=$(ROUNDS) .ci/peers
 
 RUNS = 1
 crash: ## kill the harness at every boundary, and stop, freeze and kill its servers and the payment gateway, RUNS times, under load; count what was lost

@@ -39,13 +39,16 @@ type Backlog struct {
 	Rate float64 `json:"rate,omitempty"`
 	// Latency is from the start of a row's transaction until its event was read from the topic; nil without a rate.
 	Latency *Latency `json:"latency,omitempty"`
+	// SinceCommit is the same from when the row's commit returned: what is measured of relays whose rows others store.
+	SinceCommit *Latency `json:"sinceCommit,omitempty"`
 }
 
 // Write writes the report for people.
 func (b *Backlog) Write(out io.Writer) error {
 	if b.Latency != nil {
-		_, err := fmt.Fprintf(out, "publish  %d rows at %g/s: p50 %.1f ms, p99 %.1f ms; %.2f CPU seconds of the harness, at most %.0f MiB%s; %s; %s\n",
-			b.Rows, b.Rate, b.Latency.P50, b.Latency.P99, b.Usage.HarnessSeconds, b.Usage.HarnessMiB, b.Stack.together(), b.Stack.Database, b.Stack.size())
+		_, err := fmt.Fprintf(out, "publish  %d rows at %g/s: p50 %.1f ms, p99 %.1f ms; since the commit p50 %.1f ms, p99 %.1f ms; %.2f CPU seconds of the harness, at most %.0f MiB%s; %s; %s\n",
+			b.Rows, b.Rate, b.Latency.P50, b.Latency.P99, b.SinceCommit.P50, b.SinceCommit.P99, b.Usage.HarnessSeconds, b.Usage.HarnessMiB, b.Stack.together(),
+			b.Stack.Database, b.Stack.size())
 		return err
 	}
 	_, err := fmt.Fprintf(out, "backlog  %d rows in %.2f s: %.0f rows/s; %.2f CPU seconds of the harness, at most %.0f MiB%s; %s; %s\n",
@@ -105,12 +108,12 @@ func Drain(ctx context.Context, target Target, rows int, rate float64, within ti
 	result.Stack.Partitions = len(parts)
 	defer func() { err = errors.Join(err, removeBacklog(context.WithoutCancel(ctx), db, err == nil)) }()
 	var used *usage
-	var begun map[string]time.Time
+	var begun, ended map[string]time.Time
 	committed := time.Now()
 	if rate > 0 {
 		show.say("storing %d events, %g a second", rows, rate)
 		used = startUsage(target.Processes)
-		if begun, err = storePaced(ctx, db, rows, rate, wake); err != nil {
+		if begun, ended, err = storePaced(ctx, db, rows, rate, wake); err != nil {
 			return nil, err
 		}
 	} else {
@@ -133,7 +136,7 @@ func Drain(ctx context.Context, target Target, rows int, rate float64, within ti
 	}
 	result.Seconds = drained.last.Sub(committed).Seconds()
 	result.PerSecond = ratio(float64(rows), result.Seconds)
-	result.Latency = drained.since(begun)
+	result.Latency, result.SinceCommit = drained.since(begun), drained.since(ended)
 	result.Usage = used.stop(rows)
 	return result, nil
 }
@@ -151,31 +154,32 @@ func (t Target) relaysTo(topic string) []kafka.Principal {
 	return all
 }
 
-// storePaced stores events one at a time, each in a transaction of its own, and returns when these began by their keys.
-func storePaced(ctx context.Context, db *sql.DB, rows int, rate float64, wake func(...uint8)) (begun map[string]time.Time, err error) {
-	begun = make(map[string]time.Time, rows)
+// storePaced stores events one at a time, each in a transaction of its own, and returns when these began and ended by their keys.
+func storePaced(ctx context.Context, db *sql.DB, rows int, rate float64, wake func(...uint8)) (begun, ended map[string]time.Time, err error) {
+	begun, ended = make(map[string]time.Time, rows), make(map[string]time.Time, rows)
 	pace := time.NewTicker(time.Duration(float64(time.Second) / rate))
 	defer pace.Stop()
 	for range rows {
 		select {
 		case <-pace.C:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		}
 		e, err := backlogEvent(time.Now().UTC().Truncate(time.Microsecond))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		begun[e.Subject()] = time.Now()
 		shards, err := outbox.Transact(ctx, db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
 			return []event.Event{e}, nil
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		ended[e.Subject()] = time.Now()
 		wake(shards...)
 	}
-	return begun, nil
+	return begun, ended, nil
 }
 
 // backlogEvent returns an event of the size of an order.created in the version that create-order emits by default.
@@ -303,15 +307,15 @@ func (t *tally) add(key string, at time.Time) {
 	}
 }
 
-// since returns the time from the beginnings of events until they were read; nil without beginnings.
-func (t *tally) since(begun map[string]time.Time) *Latency {
-	if len(begun) == 0 {
+// since returns the times from those of events until they were read; nil without any.
+func (t *tally) since(times map[string]time.Time) *Latency {
+	if len(times) == 0 {
 		return nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h := newHistogram()
-	for key, at := range begun {
+	for key, at := range times {
 		h.add(t.seen[key].Sub(at))
 	}
 	l := h.latency()

@@ -271,6 +271,7 @@ func TestBacklogIsDrainedAndRemoved(t *testing.T) {
 	assert.Equal(t, 1, mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox"))
 	awaitNoTopic(t, target, target.TopicPrefix+backlogType)
 	assert.Nil(t, b.Latency)
+	assert.Nil(t, b.SinceCommit)
 
 	again := kafka.NewProducer(target.Brokers, target.TopicPrefix, slog.New(slog.DiscardHandler)) // the topic is another one now
 	defer func() { require.NoError(t, again.Close()) }()
@@ -281,7 +282,9 @@ func TestBacklogIsDrainedAndRemoved(t *testing.T) {
 	b, err = Drain(t.Context(), target, 20, 200, time.Minute, sweep, nil)
 	require.NoError(t, err)
 	assert.EqualValues(t, 20, b.Latency.Count)
-	assert.Positive(t, b.Latency.P50)
+	assert.EqualValues(t, 20, b.SinceCommit.Count)
+	assert.Positive(t, b.SinceCommit.P50)
+	assert.Greater(t, b.Latency.Mean, b.SinceCommit.Mean, "the transaction takes its time too")
 	assert.InDelta(t, 200, b.Rate, 0)
 	assert.Equal(t, 1, mysqltest.Count(t, db, "SELECT COUNT(*) FROM outbox"))
 }
