@@ -63,6 +63,9 @@ func Configure(config map[string]string, grace time.Duration) (o Options, err er
 	if o.Server, _, err = base.Server(config); err != nil {
 		return o, err
 	}
+	if _, err := o.Server.Parts(); err != nil {
+		return o, err
+	}
 	if brokers := config["KAFKA_BROKERS"]; brokers != "" {
 		if o.Brokers, err = kafka.ParseBrokers(brokers); err != nil {
 			return o, err

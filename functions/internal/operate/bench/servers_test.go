@@ -207,6 +207,33 @@ func TestDatabaseReturnsVersionAndCounters(t *testing.T) {
 	assert.GreaterOrEqual(t, perOrder(before, after, 3).Status["Com_commit"], 1.) // others may use the server, too
 }
 
+func TestCountersOfSeveralServersAreAddedUp(t *testing.T) {
+	t.Parallel()
+	target := servers(t)
+	config, err := mysql.ParseDSN(target.Server.DSN)
+	require.NoError(t, err)
+	config.Params = map[string]string{"net_write_timeout": "100"} // the same server once more
+	target.Server.Own = map[string]schema.Own{schema.Inventory: {DSN: config.FormatDSN()}}
+	d, err := openDatabase(target)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, d.close()) }()
+	s, err := d.describe(t.Context(), target)
+	require.NoError(t, err)
+	assert.Contains(t, s.Database, "2 servers, ")
+	before, err := d.counters(t.Context())
+	require.NoError(t, err)
+	for range 3 {
+		tx, err := d.of(schema.Orders).BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = tx.ExecContext(t.Context(), "DO 1")
+		require.NoError(t, err)
+		require.NoError(t, tx.Commit())
+	}
+	after, err := d.counters(t.Context())
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, perOrder(before, after, 3).Status["Com_commit"], 2.)
+}
+
 func TestStackWithAnotherPrefixIsExplained(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
