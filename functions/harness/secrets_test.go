@@ -263,7 +263,7 @@ func TestComposeTakesSecretsFromTheEnvironment(t *testing.T) {
 	set := map[string]string{}
 	for name, value := range settings["all set"] {
 		set[name] = value
-		if regexp.MustCompile(`(PASSWORD|TOKEN|SECRET)$`).MatchString(name) {
+		if regexp.MustCompile(`(PASSWORD|TOKEN|SECRET)$|^MYSQL_DSN_`).MatchString(name) {
 			set[name] = sentinel(name)
 		}
 	}
