@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/observe/health"
 	"example.com/orders/functions/internal/operate/bench"
 	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/functions/internal/testkit/kafkatest"
@@ -231,5 +234,26 @@ func TestAFunctionGetsTheLoginToTheServerOfItsSchemaOnly(t *testing.T) {
 			assert.NotContains(t, as[variable], "admin")
 		}
 		assert.Len(t, given, len(names), user)
+	}
+}
+
+func TestAnOutageOfOneServerNamesItsSchemas(t *testing.T) {
+	away := func(text string) *health.Check {
+		return &health.Check{Ask: func(context.Context) error { return errors.New(text) }}
+	}
+	well := &health.Check{Ask: func(context.Context) error { return nil }}
+	several := schema.Server{DSN: "root@tcp(127.0.0.1:1)/", Own: map[string]schema.Own{schema.Inventory: {DSN: "root@tcp(127.0.0.1:2)/"}}}
+	for name, c := range map[string]struct {
+		server schema.Server
+		checks map[string]*health.Check
+		says   string
+	}{
+		"one of two servers":  {several, map[string]*health.Check{schema.Orders: well, schema.Inventory: away("2 is away")}, "inventory: 2 is away"},
+		"both, each its own":  {several, map[string]*health.Check{schema.Orders: away("1 is away"), schema.Inventory: away("2 is away")}, "inventory: 2 is away\norders: 1 is away"},
+		"the one that is all": {schema.Server{}, map[string]*health.Check{schema.Orders: away("it is away"), schema.Inventory: away("it is away")}, "it is away"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.EqualError(t, (&pools{server: c.server, checks: c.checks}).err(t.Context()), c.says)
+		})
 	}
 }
