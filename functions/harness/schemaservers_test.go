@@ -72,6 +72,7 @@ func TestOrdersFlowWithAServerForEachSchema(t *testing.T) {
 		"a process for each": {"each_", []string{"--deployed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := apart(t, c.prefix, servers)
 			p := s.up(t, append([]string{"--overlay", "payment", "--audit-interval", "20ms"}, c.args...)...)
 

@@ -1,7 +1,7 @@
 package audit_test
 
 import (
-	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -21,7 +21,7 @@ func (s *system) apart(before func()) {
 	for n, name := range schema.All {
 		c, err := mysql.ParseDSN(s.options.Server.DSN)
 		require.NoError(s, err)
-		c.Params = map[string]string{"net_write_timeout": fmt.Sprint(100 + n)}
+		c.Params = map[string]string{"net_write_timeout": strconv.Itoa(100 + n)}
 		own[name] = schema.Own{DSN: c.FormatDSN()}
 	}
 	once := sync.OnceFunc(before)

@@ -230,7 +230,6 @@ func (d database) outbox(ctx context.Context, marks map[string]int64) (Latency, 
 }
 
 func (d database) addOutbox(ctx context.Context, times histogram, name string, after int64) (err error) {
-	//nolint:gosec // the names are constants after a checked prefix
 	rows, err := d.of(name).QueryContext(ctx, "SELECT TIMESTAMPDIFF(MICROSECOND, created_at, sent_at) FROM `"+d.prefix+name+"`.outbox WHERE id > ? AND status = 'SENT'", after)
 	if err != nil {
 		return err
