@@ -18,7 +18,6 @@ import (
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/messaging/registry"
 	"example.com/orders/functions/internal/operate/bench"
-	"example.com/orders/functions/internal/web/secret"
 	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
@@ -39,7 +38,7 @@ type benchSize struct {
 // startStack starts harnesses and waits until all are ready. Its data is removed at the end, unless it is to be kept in the
 // folder that the user has named.
 func startStack(ctx context.Context, o options, size benchSize, keep bool, out streams) (s *benchStack, err error) {
-	if size.members > 1 && (!secret.Given(o.environ, "MYSQL_DSN") || o.environ["KAFKA_BROKERS"] == "") {
+	if size.members > 1 && (!namesDatabase(o.environ) || o.environ["KAFKA_BROKERS"] == "") {
 		return nil, usage(fmt.Errorf("--members %d: the servers that a harness brings along end with it and are its own: set MYSQL_DSN and KAFKA_BROKERS to servers that all share", size.members))
 	}
 	if keep {
@@ -81,8 +80,12 @@ func checkNew(o options) error {
 	if len(entries) > 0 {
 		return fmt.Errorf("%s is not empty, and bench keeps its stack in a new folder: name another with --data, or leave --data out; to measure the harness that runs there, add --running", o.data)
 	}
-	for server, prefix := range map[string]string{"MYSQL_DSN": "MYSQL_SCHEMA_PREFIX", "KAFKA_BROKERS": "KAFKA_TOPIC_PREFIX"} {
-		if secret.Given(o.environ, server) && o.environ[prefix] == "" {
+	named := map[string]string{"MYSQL_SCHEMA_PREFIX": strings.Join(givenDatabases(o.environ), " and ")}
+	if o.environ["KAFKA_BROKERS"] != "" {
+		named["KAFKA_TOPIC_PREFIX"] = "KAFKA_BROKERS"
+	}
+	for prefix, server := range named {
+		if server != "" && o.environ[prefix] == "" {
 			return fmt.Errorf("--data keeps the stack on the server of %s too: set %s to a prefix that nothing else has, or leave --data out", server, prefix)
 		}
 	}
@@ -92,7 +95,7 @@ func checkNew(o options) error {
 // where says which places have the data of the stack, and whether it stays there.
 func (s *benchStack) where() string {
 	text := s.options.data
-	if secret.Given(s.options.environ, "MYSQL_DSN") {
+	if namesDatabase(s.options.environ) {
 		text += ", the schemas " + s.options.environ["MYSQL_SCHEMA_PREFIX"] + "*"
 	}
 	if s.options.environ["KAFKA_BROKERS"] != "" {
@@ -219,7 +222,7 @@ func (s *benchStack) remove(ctx context.Context) error {
 		return nil
 	}
 	errs := []error{os.RemoveAll(s.options.data)}
-	if secret.Given(s.options.environ, "MYSQL_DSN") {
+	if namesDatabase(s.options.environ) {
 		errs = append(errs, s.dropSchemas(ctx))
 	}
 	if s.options.environ["EVENT_FORMAT"] == "avro" {
@@ -244,15 +247,27 @@ func (s *benchStack) dropSchemas(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	db, err := server.Open("", 1)
+	parts, err := server.Parts()
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(parts))
+	for i, part := range parts {
+		errs[i] = dropSchemasOf(ctx, part)
+	}
+	return errors.Join(errs...)
+}
+
+func dropSchemasOf(ctx context.Context, part schema.Part) error {
+	db, err := part.Open("", 1)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = db.Close() }() // nothing is lost
 	var errs []error
-	for _, name := range schema.All {
-		if _, err := db.ExecContext(ctx, "DROP DATABASE IF EXISTS `"+server.Prefix+name+"`"); err != nil {
-			errs = append(errs, fmt.Errorf("drop the schema %s: %w", server.Prefix+name, err))
+	for _, name := range part.Schemas {
+		if _, err := db.ExecContext(ctx, "DROP DATABASE IF EXISTS `"+part.Prefix+name+"`"); err != nil {
+			errs = append(errs, fmt.Errorf("drop the schema %s: %w", part.Prefix+name, err))
 		}
 	}
 	return errors.Join(errs...)

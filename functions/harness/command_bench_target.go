@@ -15,7 +15,6 @@ import (
 	"example.com/orders/functions/internal/operate/bench"
 	"example.com/orders/functions/internal/operate/deadletter"
 	"example.com/orders/functions/internal/web/identity"
-	"example.com/orders/functions/internal/web/secret"
 	"example.com/orders/knative"
 )
 
@@ -100,7 +99,7 @@ func (b *benchCommand) find(ctx context.Context, o options) (*runFile, error) {
 			return nil, unreachable(fmt.Errorf("no harness is running on %s: start one there, or leave --running out for a stack of its own", o.data))
 		}
 	}
-	if secret.Given(o.environ, "MYSQL_DSN") && o.environ["KAFKA_BROKERS"] != "" {
+	if namesDatabase(o.environ) && o.environ["KAFKA_BROKERS"] != "" {
 		at, err := o.given()
 		if err != nil {
 			return nil, usage(err)

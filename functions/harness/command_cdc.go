@@ -13,11 +13,13 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/operate/connect"
 	"example.com/orders/functions/internal/web/secret"
 	"example.com/orders/knative"
 	"example.com/orders/sql/cdc"
+	"example.com/orders/sql/schema"
 )
 
 // The variables of the connectors' user at MySQL. Connectors read them in Kafka Connect's environment.
@@ -54,7 +56,7 @@ Connect, and the content of KAFKA_TLS_CA_FILE, if it is set, as CDC_KAFKA_CA.`,
 		p.command(&cobra.Command{
 			Use: "apply", Short: "create the connectors or change their configuration, and wait until they follow the binary log",
 			Example: `  CONNECT_URL=http://127.0.0.1:8083 harness cdc apply --overlay cdc`,
-		}, plain(withConnectors(cdcApply))),
+		}, plain(cdcApply)),
 		p.command(&cobra.Command{
 			Use: "status", Short: "show the connectors, and fail unless all of them run",
 			Example: `  harness cdc status --overlay cdc`,
@@ -222,7 +224,50 @@ const (
 	followsLook   = 300 * time.Millisecond
 )
 
-func cdcApply(ctx context.Context, out streams, c *connect.Client, all []knative.Connector) error {
+func cdcApply(ctx context.Context, o options, out streams) error {
+	d, all, err := configured(o, 0)
+	if err != nil {
+		return err
+	}
+	if err := onOneServer(d.config, all); err != nil {
+		return usage(err)
+	}
+	return withConnectors(putConnectors)(ctx, o, out)
+}
+
+// onOneServer fails if the outboxes of connectors are on several servers: all of them follow that of CDC_MYSQL_HOST.
+func onOneServer(config map[string]string, all []knative.Connector) error {
+	if !namesDatabase(config) {
+		return nil
+	}
+	server, _, err := base.Server(config)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, c := range all {
+		names = append(names, c.Schema)
+	}
+	parts, err := server.Parts(names...)
+	if err != nil {
+		return err
+	}
+	at := map[string]string{}
+	for _, part := range parts {
+		address, err := part.Address()
+		if err != nil {
+			return err
+		}
+		at[address] = part.From()
+	}
+	if len(at) > 1 {
+		return fmt.Errorf("the connectors follow one server, that of CDC_MYSQL_HOST, and the outboxes are on %d, those of %s: "+
+			"put them on one server, or have relays publish, with an overlay without cdc", len(at), strings.Join(slices.Sorted(maps.Values(at)), ", "))
+	}
+	return nil
+}
+
+func putConnectors(ctx context.Context, out streams, c *connect.Client, all []knative.Connector) error {
 	for _, one := range all {
 		if err := c.Put(ctx, one.Name, one.Config); err != nil {
 			return err
@@ -343,26 +388,42 @@ func cdcPrepare(flags *pflag.FlagSet) runner {
 					return err
 				}
 			}
-			switch {
-			case dryRun:
-				for _, statement := range cdc.Statements(pools.server, or(user, "cdc"), "…", names) {
-					fmt.Fprintf(out.stdout, "%s;\n", statement)
-				}
-			case user == "":
+			parts, err := pools.server.Parts(names...)
+			if err != nil {
+				return err
+			}
+			if !dryRun && user == "" {
 				fmt.Fprintf(out.stderr, "the user of the connectors is left to you: set %s and %s, or see --dry-run for what it needs\n", cdcUser, cdcPassword)
-			default:
-				db, err := pools.get(names[0])
-				if err != nil {
+				return nil
+			}
+			for _, part := range parts {
+				if err := prepareUser(ctx, out, pools, part, user, password, dryRun); err != nil {
 					return err
 				}
-				if err := cdc.Grant(ctx, db, pools.server, user, password, names); err != nil {
-					return err
-				}
-				fmt.Fprintf(out.stdout, "%s may follow the binary log and read the outboxes\n", user)
 			}
 			return nil
 		})
 	}
+}
+
+// prepareUser makes the user of the connectors on one of the servers with outboxes.
+func prepareUser(ctx context.Context, out streams, pools *pools, part schema.Part, user, password string, dryRun bool) error {
+	if dryRun {
+		fmt.Fprintf(out.stdout, "-- on the server of %s\n", part.From())
+		for _, statement := range cdc.Statements(part.Server, or(user, "cdc"), "…", part.Schemas) {
+			fmt.Fprintf(out.stdout, "%s;\n", statement)
+		}
+		return nil
+	}
+	db, err := pools.get(part.Schemas[0])
+	if err != nil {
+		return err
+	}
+	if err := cdc.Grant(ctx, db, part.Server, user, password, part.Schemas); err != nil {
+		return err
+	}
+	fmt.Fprintf(out.stdout, "%s may follow the binary log and read the outboxes of %s\n", user, strings.Join(part.Schemas, ", "))
+	return nil
 }
 
 func prepareOutbox(ctx context.Context, out streams, pools *pools, schema string, dryRun bool) error {

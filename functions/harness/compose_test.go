@@ -121,6 +121,8 @@ var settings = map[string]map[string]string{
 		"RATE_LIMIT": "50/100", "RATE_LIMIT_WRITES": "10/20", "TRUSTED_PROXIES": "1", "MAX_OPEN_ORDERS": "20", "ADMIT_MAX_WAIT": "5s", "MAX_MAILS": "30", "HARNESS_MAX_CONNECTIONS": "1000",
 		"SINK_TOKEN": "the-token-of-the-sources", "EVENT_FORMAT": "avro", "SCHEMA_REGISTRY_URL": "http://registry:8081/apis/ccompat/v7", "REGISTRY_PORT": "18081",
 		"OIDC_ISSUER": "https://login.example.com", "OIDC_AUDIENCE": "shop", "OIDC_ALGORITHMS": "ES256", "OIDC_ROLES_CLAIM": "realm_access.roles", "OIDC_OPERATOR_ROLE": "staff", "OIDC_CLIENT_ID": "console", "OIDC_CLIENT_SECRET": "s3cret",
+		"MYSQL_DSN_ORDERS": "shop:s3cret@tcp(a:3306)/", "MYSQL_DSN_INVENTORY": "shop:s3cret@tcp(b:3306)/", "MYSQL_DSN_PAYMENTS": "shop:s3cret@tcp(c:3306)/",
+		"MYSQL_DSN_NOTIFICATIONS": "shop:s3cret@tcp(d:3306)/", "MYSQL_DSN_OPERATIONS": "shop:s3cret@tcp(e:3306)/",
 		"RETAIN_ORDERS": "720h", "RETAIN_NOTIFICATIONS": "720h",
 		"PUBLIC_URL": "https://shop.example.com", "KEYCLOAK_PORT": "18082", "KEYCLOAK_ADMIN_PASSWORD": "s3cret",
 	},

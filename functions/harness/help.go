@@ -42,6 +42,8 @@ variable. These variables have no flag:
 
   MYSQL_DSN            the database server, user:password@tcp(host:3306)/ without a database;
                        not set: a private server in the data folder
+  MYSQL_DSN_ORDERS     the server of the schema orders, and so MYSQL_DSN_INVENTORY, MYSQL_DSN_PAYMENTS, MYSQL_DSN_NOTIFICATIONS
+                       and MYSQL_DSN_OPERATIONS; not set: that of MYSQL_DSN
   MYSQL_USERS_SECRET   makes a database user for each function and tool, with a password derived from
                        it and only the tables and verbs that it needs; MYSQL_USERS_DIR instead names a
                        folder with a file for each user that has its DSN
@@ -112,7 +114,7 @@ variable. These variables have no flag:
   HTTP_PROXY           for traces and the identity provider only: functions, relays and KafkaSinks are reached without a proxy
   HARNESS_FAILPOINTS   for tests: FUNCTION.POINT=kill@N;… kills the process when it passes a point for the N-th time
 
-A secret may be in a file instead, whose path is the variable with _FILE behind its name: MYSQL_DSN_FILE,
+A secret may be in a file instead, whose path is the variable with _FILE behind its name: MYSQL_DSN_FILE, MYSQL_DSN_ORDERS_FILE,
 KAFKA_SASL_PASSWORD_FILE, SCHEMA_REGISTRY_PASSWORD_FILE, SMTP_PASSWORD_FILE, PAYMENT_GATEWAY_TOKEN_FILE, BANK_TOKEN_FILE and
 so on. A new connection to the database reads its file again.`
 

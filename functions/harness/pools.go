@@ -67,7 +67,7 @@ func (p *pools) get(name string) (*sql.DB, error) {
 	return db, nil
 }
 
-// err returns why the database does not work, and for which schemas unless it is for all.
+// err returns why the database does not work, and for which schemas unless it is the same for all.
 func (p *pools) err(ctx context.Context) error {
 	asks := map[string]func(context.Context) error{}
 	for name, check := range p.checks {
@@ -75,8 +75,12 @@ func (p *pools) err(ctx context.Context) error {
 	}
 	var errs []error
 	failed := health.All(ctx, asks)
+	texts := map[string]bool{}
+	for _, err := range failed {
+		texts[err.Error()] = true
+	}
 	for _, name := range slices.Sorted(maps.Keys(failed)) {
-		if len(failed) == len(asks) {
+		if len(failed) == len(asks) && (len(p.server.Own) == 0 || len(texts) == 1) {
 			return failed[name] // one server has all schemas
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", name, failed[name]))

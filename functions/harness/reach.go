@@ -17,6 +17,7 @@ import (
 	"example.com/orders/knative"
 	"example.com/orders/sql/embedded"
 	"example.com/orders/sql/privilege"
+	"example.com/orders/sql/schema"
 )
 
 // need is the servers that a command uses.
@@ -80,7 +81,7 @@ func locate(o options, needed need) (*deployment, error) {
 
 // lacks returns whether the address of a needed server is unknown.
 func (d *deployment) lacks() bool {
-	return d.lacksBank() || d.needed&needsDatabase != 0 && !secret.Given(d.config, "MYSQL_DSN") || d.needed&needsKafka != 0 && d.config["KAFKA_BROKERS"] == ""
+	return d.lacksBank() || d.needed&needsDatabase != 0 && !namesDatabase(d.config) || d.needed&needsKafka != 0 && d.config["KAFKA_BROKERS"] == ""
 }
 
 // lacksBank returns whether the harness had a bank of its own, which has ended with it.
@@ -130,7 +131,7 @@ func (d *deployment) complete() error {
 			}
 		}
 	}
-	return d.askForSecrets(theirs["MYSQL_DSN"])
+	return d.askForSecrets(theirs)
 }
 
 func orNotSet(value string) string {
@@ -141,14 +142,22 @@ func orNotSet(value string) string {
 }
 
 // askForSecrets fails if the command needs a password, which the harness does not store.
-func (d *deployment) askForSecrets(dsn string) error {
-	if d.needed&needsDatabase != 0 && d.known.Password && !secret.Given(d.options.environ, "MYSQL_DSN") && d.config["MYSQL_DSN_FILE"] == "" && dsn != "" {
-		c, err := mysql.ParseDSN(dsn)
+func (d *deployment) askForSecrets(theirs map[string]string) error {
+	var missing []string
+	for _, name := range schema.Variables() {
+		had := name == schema.Variable && d.known.Password || slices.Contains(d.known.Passwords, name)
+		if !had || theirs[name] == "" || secret.Given(d.options.environ, name) || d.config[name+secret.FileSuffix] != "" {
+			continue
+		}
+		c, err := mysql.ParseDSN(theirs[name])
 		if err != nil {
 			return fmt.Errorf("read the DSN of the harness on %s: %w", d.options.data, err)
 		}
 		c.Passwd = "PASSWORD"
-		return fmt.Errorf("the harness on %s has a password for its database, which it does not store: set MYSQL_DSN='%s' with it", d.options.data, c.FormatDSN())
+		missing = append(missing, name+"='"+c.FormatDSN()+"'")
+	}
+	if d.needed&needsDatabase != 0 && len(missing) > 0 {
+		return fmt.Errorf("the harness on %s has a password for its database, which it does not store: set %s with it", d.options.data, strings.Join(missing, " and "))
 	}
 	if d.needed&needsGateway != 0 && d.known.Token && !secret.Given(d.config, gatewayToken) {
 		return fmt.Errorf("the harness on %s has a token for its payment gateway, which it does not store: set %s to it", d.options.data, gatewayToken)
@@ -167,7 +176,7 @@ func (d *deployment) checkData() error {
 		return nil
 	case d.options.ephemeral:
 		return usage(errors.New("--ephemeral uses only the environment: set MYSQL_DSN and KAFKA_BROKERS, or leave --ephemeral out"))
-	case d.needed&needsDatabase != 0 && !secret.Given(d.config, "MYSQL_DSN") && !embedded.Initialised(filepath.Join(folder, databaseFolder)):
+	case d.needed&needsDatabase != 0 && !namesDatabase(d.config) && !embedded.Initialised(filepath.Join(folder, databaseFolder)):
 		return unreachable(fmt.Errorf("no harness has kept a database in %s: give the folder of one that has with --data, or set MYSQL_DSN", folder))
 	case d.needed&needsKafka != 0 && d.config["KAFKA_BROKERS"] == "":
 		if _, err := os.Stat(filepath.Join(folder, kafkaFolder)); err != nil {

@@ -16,6 +16,7 @@ import (
 	"example.com/orders/functions/internal/operate/connect"
 	"example.com/orders/functions/internal/web/secret"
 	"example.com/orders/knative"
+	"example.com/orders/sql/schema"
 )
 
 // runFile describes for other commands the deployment of the harness on a data folder, and its address while it runs. It
@@ -31,35 +32,47 @@ type runFile struct {
 	DSN         string `json:"dsn"` // without the password
 	// Password is whether the DSN has one.
 	Password bool `json:"password,omitempty"`
+	// Passwords lists the variables with the DSN of one schema that have one.
+	Passwords []string `json:"passwords,omitempty"`
 	// Token is whether the payment gateway is asked with one.
 	Token bool `json:"token,omitempty"`
 	// Functions are the processes of functions, by deployed name, where each function has its own.
 	Functions map[string]int `json:"functions,omitempty"`
 	// Own lists the variables of the harness's own servers, whose addresses are valid while it runs.
 	Own []string `json:"own,omitempty"`
-	// Variables has the deploymentVariables, trustVariables and adoptedVariables that are set, without the DSN and the brokers.
+	// Variables has the deploymentVariables, trustVariables and adoptedVariables that are set, without the DSN and the brokers, and
+	// the DSNs of single schemas without their passwords.
 	Variables map[string]string `json:"variables,omitempty"`
 }
 
 const runName = "harness.json"
 
 // deploymentVariables determine the deployment of a process, and the limits by which its operators measure it.
-var deploymentVariables = []string{
-	"MYSQL_DSN", "MYSQL_SCHEMA_PREFIX",
+var deploymentVariables = append(schema.Variables(),
+	"MYSQL_SCHEMA_PREFIX",
 	"KAFKA_BROKERS", "KAFKA_TOPIC_PREFIX", "KAFKA_TLS", "KAFKA_SASL_MECHANISM",
 	"SCHEMA_REGISTRY_URL", "SCHEMA_REGISTRY_USER",
 	"SAGA_TIMEOUT", "OUTBOX_RETENTION", knative.OverlayVariable, gatewayVariable, gatewayURL, connect.URLVariable,
-}
+)
 
 // trustVariables determine the certificates that a process trusts, for crypto/x509.
 var trustVariables = []string{"SSL_CERT_FILE", "SSL_CERT_DIR"}
 
 // adoptedVariables say how the servers are reached, and as whom. A command takes each over that it does not have itself. Where a secret comes
 // from a file, the file is known, and the secret is not.
-var adoptedVariables = []string{
-	"MYSQL_DSN_FILE", "MYSQL_TLS_CA_FILE", "MYSQL_TLS_CERT_FILE", "MYSQL_TLS_KEY_FILE", "MYSQL_ALLOW_PLAINTEXT",
+var adoptedVariables = append(dsnFiles(),
+	"MYSQL_TLS_CA_FILE", "MYSQL_TLS_CERT_FILE", "MYSQL_TLS_KEY_FILE", "MYSQL_ALLOW_PLAINTEXT",
 	"KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE", "KAFKA_TLS_KEY_FILE", "KAFKA_SASL_USER", "KAFKA_SASL_PASSWORD_FILE",
 	"SCHEMA_REGISTRY_PASSWORD_FILE", "PAYMENT_GATEWAY_TOKEN_FILE", caVariable,
+)
+
+// dsnFiles lists the variables that name the files with DSNs.
+func dsnFiles() []string {
+	all := schema.Variables()
+	for i := range all {
+		all[i] += secret.FileSuffix
+	}
+	return all
 }
 
 // describe returns the run file of a harness with these servers.
@@ -74,7 +87,7 @@ func (s *servers) describe(addr string) (run runFile, err error) {
 	if err != nil {
 		return run, err
 	}
-	if run.DSN, run.Password, err = withoutPassword(dsn); err != nil {
+	if run.DSN, run.Password, err = withoutPassword("MYSQL_DSN", dsn); err != nil {
 		return run, err
 	}
 	if s.mysql != nil {
@@ -91,8 +104,16 @@ func (s *servers) describe(addr string) (run runFile, err error) {
 		if name == "MYSQL_DSN" || name == "KAFKA_BROKERS" {
 			continue
 		}
-		value, err := canonical(name, s.config[name])
-		if err != nil {
+		value := s.config[name]
+		if slices.Contains(schema.Variables(), name) {
+			if value, err = secret.Read(s.config, name); err != nil {
+				return run, err
+			}
+			if _, had, _ := withoutPassword(name, value); had { // canonical reports an error
+				run.Passwords = append(run.Passwords, name)
+			}
+		}
+		if value, err = canonical(name, value); err != nil {
 			return run, err
 		}
 		if value != "" {
@@ -104,10 +125,11 @@ func (s *servers) describe(addr string) (run runFile, err error) {
 
 // canonical returns the form in which a variable's value is compared and stored.
 func canonical(name, value string) (string, error) {
-	switch name {
-	case "MYSQL_DSN":
-		dsn, _, err := withoutPassword(value)
+	if slices.Contains(schema.Variables(), name) {
+		dsn, _, err := withoutPassword(name, value)
 		return dsn, err
+	}
+	switch name {
 	case gatewayVariable:
 		if value == simulatedGateway {
 			return "", nil // the same as unset
@@ -140,14 +162,14 @@ func canonical(name, value string) (string, error) {
 	return strings.Join(paths, string(filepath.ListSeparator)), nil
 }
 
-// withoutPassword removes the password from a DSN, and returns whether there was one.
-func withoutPassword(dsn string) (rest string, had bool, err error) {
+// withoutPassword removes the password from the DSN of a variable, and returns whether there was one.
+func withoutPassword(name, dsn string) (rest string, had bool, err error) {
 	if dsn == "" {
 		return "", false, nil
 	}
 	c, err := mysql.ParseDSN(dsn)
 	if err != nil {
-		return "", false, errors.New("MYSQL_DSN is not of the form user:password@tcp(host:3306)/") // err may contain a part of the password
+		return "", false, fmt.Errorf("%s is not of the form user:password@tcp(host:3306)/", name) // err may contain a part of the password
 	}
 	had, c.Passwd = c.Passwd != "", ""
 	return c.FormatDSN(), had, nil

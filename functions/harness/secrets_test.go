@@ -23,7 +23,7 @@ import (
 	"example.com/orders/sql/servertest"
 )
 
-// sentinel is the recognizable value of a secret; of MYSQL_DSN it is the password in it.
+// sentinel is the recognizable value of a secret; of a DSN it is the password in it.
 func sentinel(name string) string {
 	return "s3ntinel-" + strings.ToLower(strings.ReplaceAll(name, "_", "-"))
 }
@@ -71,8 +71,8 @@ func secretly(t *testing.T, values map[string]string, asFiles bool) (environ []s
 	folder := t.TempDir()
 	for _, name := range secret.Variables {
 		value, ok := values[name]
-		if !ok && name == "OIDC_CLIENT_SECRET" {
-			environ = append(environ, name+"=", name+"_FILE=") // a harness with it wants a provider
+		if !ok && (name == "OIDC_CLIENT_SECRET" || strings.HasPrefix(name, "MYSQL_DSN_")) {
+			environ = append(environ, name+"=", name+"_FILE=") // a harness with it wants a provider, or another server
 			continue
 		}
 		if !ok {
@@ -97,9 +97,12 @@ func TestNoSecretIsToldAnywhere(t *testing.T) {
 	admin := mysqltest.Pool(t, server, "")
 	servertest.Exec(t, admin, "CREATE USER 'orders'@'localhost' IDENTIFIED BY '"+sentinel("MYSQL_DSN")+"'")
 	servertest.Exec(t, admin, "GRANT ALL ON *.* TO 'orders'@'localhost' WITH GRANT OPTION")
+	servertest.Exec(t, admin, "CREATE USER 'payments'@'localhost' IDENTIFIED BY '"+sentinel("MYSQL_DSN_PAYMENTS")+"'")
+	servertest.Exec(t, admin, "GRANT ALL ON *.* TO 'payments'@'localhost' WITH GRANT OPTION")
 	root, err := mysql.ParseDSN(server.DSN)
 	require.NoError(t, err)
 	dsn := "orders:" + sentinel("MYSQL_DSN") + "@unix(" + root.Addr + ")/"
+	own := "payments:" + sentinel("MYSQL_DSN_PAYMENTS") + "@unix(" + root.Addr + ")/"
 
 	for name, c := range map[string]struct {
 		asFiles bool
@@ -126,7 +129,7 @@ func TestNoSecretIsToldAnywhere(t *testing.T) {
 				"SCHEMA_REGISTRY_URL=http://" + gateway, "SCHEMA_REGISTRY_USER=orders",
 				"PAYMENT_GATEWAY=http", "PAYMENT_GATEWAY_URL=http://" + gateway,
 			}
-			s := stack{data: t.TempDir(), environ: append(secretly(t, map[string]string{"MYSQL_DSN": dsn}, c.asFiles), common...)}
+			s := stack{data: t.TempDir(), environ: append(secretly(t, map[string]string{"MYSQL_DSN": dsn, "MYSQL_DSN_PAYMENTS": own}, c.asFiles), common...)}
 			p := s.up(t, append([]string{"--overlay", "payment", "--kafka-password", "--pprof"}, c.args...)...)
 			p.place(t, "SKU-123", 1)
 			<-asked
@@ -145,7 +148,8 @@ func TestNoSecretIsToldAnywhere(t *testing.T) {
 				"deadletters list":      s.environ,
 				"outbox list":           s.environ,
 				"schemas list":          s.environ, // the registry repeats what it got, too
-				"audit --grace 1s":      secretly(t, map[string]string{"MYSQL_DSN": dsn, "KAFKA_SASL_PASSWORD": "wr0ng-password"}, c.asFiles),
+				"audit --grace 1s":      secretly(t, map[string]string{"MYSQL_DSN": dsn, "MYSQL_DSN_PAYMENTS": own, "KAFKA_SASL_PASSWORD": "wr0ng-password"}, c.asFiles),
+				"outbox list --limit 2": secretly(t, map[string]string{"MYSQL_DSN": dsn, "MYSQL_DSN_PAYMENTS": strings.Replace(own, "s3ntinel", "wr0ng-s3ntinel", 1)}, c.asFiles),
 				"outbox list --limit 1": secretly(t, map[string]string{"MYSQL_DSN": strings.Replace(dsn, "s3ntinel", "wr0ng-s3ntinel", 1)}, c.asFiles),
 			} {
 				told[command] = launchAndEnd(t, append(append([]string{}, environ...), "KAFKA_BROKERS="), append(strings.Fields(command), "--data", s.data)...)
@@ -158,6 +162,9 @@ func TestNoSecretIsToldAnywhere(t *testing.T) {
 				"a wrong password":         {"MYSQL_DSN": strings.Replace(dsn, "s3ntinel", "wr0ng-s3ntinel", 1)},
 				"no server":                {"MYSQL_DSN": strings.Replace(dsn, root.Addr, root.Addr+".not", 1)},
 				"another machine":          {"MYSQL_DSN": strings.Replace(dsn, "unix("+root.Addr, "tcp(db.example.com:3306", 1)},
+				"no server of payments":    {"MYSQL_DSN": dsn, "MYSQL_DSN_PAYMENTS": strings.Replace(own, root.Addr, root.Addr+".not", 1)},
+				"payments are far away":    {"MYSQL_DSN": dsn, "MYSQL_DSN_PAYMENTS": strings.Replace(own, "unix("+root.Addr, "tcp(db.example.com:3306", 1)},
+				"no address of payments":   {"MYSQL_DSN": dsn, "MYSQL_DSN_PAYMENTS": "payments:" + sentinel("MYSQL_DSN_PAYMENTS") + "/"},
 				"no address":               {"MYSQL_DSN": "orders:" + sentinel("MYSQL_DSN") + "/"},
 				"a database":               {"MYSQL_DSN": dsn + sentinel("MYSQL_DSN")},
 				"a token with a blank":     {"MYSQL_DSN": dsn, "PAYMENT_GATEWAY_TOKEN": sentinel("PAYMENT_GATEWAY_TOKEN") + " x"},
@@ -256,7 +263,7 @@ func TestComposeTakesSecretsFromTheEnvironment(t *testing.T) {
 	set := map[string]string{}
 	for name, value := range settings["all set"] {
 		set[name] = value
-		if regexp.MustCompile(`(PASSWORD|TOKEN|SECRET)$`).MatchString(name) {
+		if regexp.MustCompile(`(PASSWORD|TOKEN|SECRET)$|^MYSQL_DSN_`).MatchString(name) {
 			set[name] = sentinel(name)
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"example.com/orders/sql/embedded"
 	"example.com/orders/sql/migrate"
 	"example.com/orders/sql/privilege"
+	"example.com/orders/sql/schema"
 )
 
 // servers are the Kafka and the database of the functions: those that the environment names, or the harness's own.
@@ -37,7 +38,7 @@ type servers struct {
 
 	kafkaUsers kafka.UsersSecret // of the principals; nil if all clients log in as KAFKA_SASL_USER
 
-	logins *privilege.Logins // of the database's users; nil if all log in as MYSQL_DSN says
+	logins *privilege.Logins // of the database's users; nil if all log in as the DSNs say
 
 	mysql *keptServer
 	bank  *ownBank
@@ -78,8 +79,8 @@ func startServers(ctx context.Context, o options, data *dataFolder, log *slog.Lo
 }
 
 func (s *servers) startDatabase(ctx context.Context, o options, data *dataFolder, log *slog.Logger) error {
-	if secret.Given(s.config, "MYSQL_DSN") {
-		s.database = "the server of MYSQL_DSN"
+	if given := givenDatabases(s.config); len(given) > 0 {
+		s.database = "the server of " + strings.Join(given, ", that of ")
 		return nil
 	}
 	s.drop("MYSQL_TLS_CA_FILE", "MYSQL_TLS_CERT_FILE", "MYSQL_TLS_KEY_FILE") // they are for another server
@@ -95,6 +96,14 @@ func (s *servers) startDatabase(ctx context.Context, o options, data *dataFolder
 	s.database = server.Version() + " of our own, " + server.DSN()
 	return nil
 }
+
+// givenDatabases lists the variables that name database servers. Without any, all schemas are on a private one.
+func givenDatabases(config map[string]string) []string {
+	return slices.DeleteFunc(schema.Variables(), func(name string) bool { return !secret.Given(config, name) })
+}
+
+// namesDatabase returns whether the environment names the database servers.
+func namesDatabase(config map[string]string) bool { return len(givenDatabases(config)) > 0 }
 
 func (s *servers) startKafka(o options, data *dataFolder) error {
 	if brokers := s.config["KAFKA_BROKERS"]; brokers != "" {
@@ -199,7 +208,8 @@ func (s *servers) migrate(ctx context.Context) (applied []migrate.Applied, users
 // administrator stands for the user of MYSQL_DSN, who migrates the schemas and makes the other users.
 const administrator = ""
 
-// as returns the configuration of a function or a tool: MYSQL_DSN is the login of its user, and those of others are left out.
+// as returns the configuration of a function or a tool: MYSQL_DSN and the variables of single schemas are the logins of its user
+// to the servers of its schemas, and those of others are left out.
 func (s *servers) as(user string) (map[string]string, error) {
 	if s.logins == nil || user == administrator {
 		return s.config, nil
@@ -212,11 +222,17 @@ func (s *servers) as(user string) (map[string]string, error) {
 		return nil, err
 	}
 	config := maps.Clone(s.config)
-	config["MYSQL_DSN"] = server.DSN
-	delete(config, privilege.SecretVariable)
+	for _, name := range append(schema.Variables(), privilege.SecretVariable) {
+		delete(config, name)
+		delete(config, name+secret.FileSuffix)
+	}
 	delete(config, privilege.FolderVariable)
-	delete(config, "MYSQL_DSN"+secret.FileSuffix)
-	delete(config, privilege.SecretVariable+secret.FileSuffix)
+	if server.DSN != "" {
+		config[schema.Variable] = server.DSN
+	}
+	for name, own := range server.Own {
+		config[schema.VariableOf(name)] = own.DSN
+	}
 	return config, nil
 }
 

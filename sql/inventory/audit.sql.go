@@ -10,6 +10,34 @@ import (
 	"time"
 )
 
+const getReservationVersion = `-- name: GetReservationVersion :many
+SELECT version FROM reservations WHERE order_id = ?
+`
+
+// GetReservationVersion reads how far the reservation of an order is; no row if nobody has asked for its stock.
+func (q *Queries) GetReservationVersion(ctx context.Context, orderID string) ([]int, error) {
+	rows, err := q.db.QueryContext(ctx, getReservationVersion, orderID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int
+	for rows.Next() {
+		var version int
+		if err := rows.Scan(&version); err != nil {
+			return nil, err
+		}
+		items = append(items, version)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listReservationLogBetween = `-- name: ListReservationLogBetween :many
 SELECT order_id, sku, delta_reserved, status
 FROM reservation_log WHERE order_id > ? AND order_id <= ? ORDER BY order_id

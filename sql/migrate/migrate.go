@@ -57,9 +57,24 @@ func sets(name string) []set {
 // DUPLICATE KEY UPDATE, MODIFY), so that the next Up continues a migration whose process was killed. A migration that adds a
 // column or a key is that one statement: see isThere.
 
-// Up creates missing schemas and applies pending migrations, schema by schema. Of two concurrent calls one does the work:
-// the other waits for it at a named lock of the server, within ctx.
-func Up(ctx context.Context, server schema.Server) ([]Applied, error) {
+// Up creates missing schemas and applies pending migrations, schema by schema, on each of the servers. Of two concurrent calls
+// one does the work: the other waits for it at a named lock of the server, within ctx.
+func Up(ctx context.Context, server schema.Server) (applied []Applied, err error) {
+	parts, err := server.Parts()
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range parts {
+		done, err := upPart(ctx, part)
+		applied = append(applied, done...)
+		if err != nil {
+			return applied, err
+		}
+	}
+	return applied, nil
+}
+
+func upPart(ctx context.Context, server schema.Part) (applied []Applied, err error) {
 	admin, err := server.Open("", 1)
 	if err != nil {
 		return nil, err
@@ -67,7 +82,7 @@ func Up(ctx context.Context, server schema.Server) ([]Applied, error) {
 	defer admin.Close()
 	lock, err := admin.Conn(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the database server: %w", err)
+		return nil, fmt.Errorf("connect to the database server of %s: %w", server.From(), err)
 	}
 	defer lock.Close()
 	unlock, err := Lock(ctx, lock, server.Prefix+"orders.migrate")
@@ -76,12 +91,11 @@ func Up(ctx context.Context, server schema.Server) ([]Applied, error) {
 	}
 	defer unlock()
 
-	var applied []Applied
-	for _, name := range schema.All {
+	for _, name := range server.Schemas {
 		if err := Create(ctx, lock, server.Prefix+name); err != nil {
 			return applied, err
 		}
-		done, err := up(ctx, server, name)
+		done, err := up(ctx, server.Server, name)
 		applied = append(applied, done...)
 		if err != nil {
 			return applied, fmt.Errorf("migrate schema %s: %w", server.Prefix+name, err)

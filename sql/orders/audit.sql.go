@@ -10,6 +10,39 @@ import (
 	"time"
 )
 
+const getOrderVersion = `-- name: GetOrderVersion :many
+SELECT status, version FROM orders WHERE id = ?
+`
+
+type GetOrderVersionRow struct {
+	Status  OrdersStatus
+	Version int
+}
+
+// GetOrderVersion reads how far an order is; no row if it was never accepted.
+func (q *Queries) GetOrderVersion(ctx context.Context, id string) ([]GetOrderVersionRow, error) {
+	rows, err := q.db.QueryContext(ctx, getOrderVersion, id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []GetOrderVersionRow
+	for rows.Next() {
+		var i GetOrderVersionRow
+		if err := rows.Scan(&i.Status, &i.Version); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listItemsBetween = `-- name: ListItemsBetween :many
 SELECT order_id, sku, unit_price, quantity
 FROM order_items WHERE order_id > ? AND order_id <= ? ORDER BY order_id, id

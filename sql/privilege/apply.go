@@ -38,39 +38,78 @@ func (c Change) String() string {
 
 // Apply makes the account of every user with its password and its privileges, and returns what it changed. It grants what is
 // missing before it revokes what is no longer needed, and leaves the rest as it is, so that functions work meanwhile. A
-// changed password counts from the next connection on. The tables exist: run it after migrate.Up.
+// changed password counts from the next connection on. The tables exist: run it after migrate.Up. On each server of several, the
+// accounts are those of the users with tables there; of a user who no longer has any, the privileges are revoked.
 //
-// The server's login needs CREATE USER, the users' privileges with GRANT OPTION, and SELECT on the schema mysql. If some users
+// The servers' logins need CREATE USER, the users' privileges with GRANT OPTION, and SELECT on the schema mysql. If some users
 // are given, it is for those only.
 func Apply(ctx context.Context, admin schema.Server, logins *Logins, some ...string) (changes []Change, err error) {
 	if logins == nil {
 		return nil, fmt.Errorf("there are no passwords for the database users: set %s or %s", SecretVariable, FolderVariable)
 	}
-	db, err := admin.Open("", 1)
+	if len(some) == 0 {
+		some = Names()
+	}
+	parts, err := admin.Parts()
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range parts {
+		elsewhere, err := others(part, parts)
+		if err != nil {
+			return changes, err
+		}
+		done, err := applyTo(ctx, admin, part, elsewhere, logins, some)
+		changes = append(changes, done...)
+		if err != nil {
+			return changes, err
+		}
+	}
+	return changes, nil
+}
+
+// others lists the schemas that a part's server has by another DSN, so that they are not the part's to change.
+func others(part schema.Part, parts []schema.Part) (names []string, err error) {
+	here, err := part.Address()
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range parts {
+		there, err := other.Address()
+		if err != nil {
+			return nil, err
+		}
+		if there == here && other.DSN != part.DSN {
+			names = append(names, other.Schemas...)
+		}
+	}
+	return names, nil
+}
+
+func applyTo(ctx context.Context, admin schema.Server, part schema.Part, elsewhere []string, logins *Logins, some []string) (changes []Change, err error) {
+	db, err := part.Open("", 1)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	conn, err := db.Conn(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the database server: %w", err)
+		return nil, fmt.Errorf("connect to the database server of %s: %w", part.From(), err)
 	}
 	defer func() { _ = conn.Close() }()
-	unlock, err := migrate.Lock(ctx, conn, admin.Prefix+"orders.users")
+	unlock, err := migrate.Lock(ctx, conn, part.Prefix+"orders.users")
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	a := applying{conn: conn, prefix: admin.Prefix}
-	if len(some) == 0 {
-		some = Names()
-	}
+	a := applying{conn: conn, prefix: part.Prefix, from: part.From(), elsewhere: elsewhere}
 	for _, user := range some {
 		tables, err := Of(user)
 		if err != nil {
 			return changes, err
 		}
-		login, password, err := logins.account(admin, user)
+		tables = tables.in(part.Schemas)
+		login, password, err := logins.account(admin, user, tables.schema(part.Schemas))
 		if err != nil {
 			return changes, err
 		}
@@ -87,15 +126,28 @@ func Apply(ctx context.Context, admin schema.Server, logins *Logins, some ...str
 }
 
 // Drop drops the accounts of all users under their own names, if they exist.
-func Drop(ctx context.Context, admin schema.Server) (err error) {
-	db, err := admin.Open("", 1)
+func Drop(ctx context.Context, admin schema.Server) error {
+	parts, err := admin.Parts()
+	if err != nil {
+		return err
+	}
+	for _, part := range parts {
+		if err := dropFrom(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func dropFrom(ctx context.Context, part schema.Part) (err error) {
+	db, err := part.Open("", 1)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	accounts := Names()
 	for n, user := range accounts {
-		accounts[n] = account(Login(admin.Prefix, user))
+		accounts[n] = account(Login(part.Prefix, user))
 	}
 	if _, err := db.ExecContext(ctx, "DROP USER IF EXISTS "+strings.Join(accounts, ", ")); err != nil {
 		return fmt.Errorf("drop the database users: %w", err)
@@ -107,15 +159,20 @@ func Drop(ctx context.Context, admin schema.Server) (err error) {
 func account(login string) string { return schema.Quoted(login) + "@'%'" }
 
 type applying struct {
-	conn   *sql.Conn
-	prefix string
+	conn      *sql.Conn
+	prefix    string
+	from      string   // the variable of the server
+	elsewhere []string // schemas of this server that another DSN is for
 }
 
 func (a applying) apply(ctx context.Context, login, password string, wanted Tables) (change Change, err error) {
 	who := account(login)
+	if len(wanted) == 0 {
+		return a.retire(ctx, who)
+	}
 	// The number of warnings tells whether the account existed. No privileges on the schema mysql are needed for that.
 	if _, err := a.conn.ExecContext(ctx, "CREATE USER IF NOT EXISTS "+who+" IDENTIFIED BY ?", password); err != nil {
-		return change, fmt.Errorf("make the account: %w: the login of MYSQL_DSN needs CREATE USER", err)
+		return change, fmt.Errorf("make the account: %w: the login of %s needs CREATE USER", err, a.from)
 	}
 	var existed int
 	if err := a.conn.QueryRowContext(ctx, "SELECT @@warning_count").Scan(&existed); err != nil {
@@ -139,17 +196,8 @@ func (a applying) apply(ctx context.Context, login, password string, wanted Tabl
 			change.Granted = append(change.Granted, missing.String()+" on "+p.Schema+"."+p.Table)
 		}
 	}
-	for p, verbs := range has {
-		if extra := verbs &^ wanted[p.Schema][p.Table]; extra != 0 {
-			others = append(others, foreign{extra.names(), a.table(p)})
-		}
-	}
-	slices.SortFunc(others, func(x, y foreign) int { return strings.Compare(x.on, y.on) })
-	for _, f := range others {
-		if _, err := a.conn.ExecContext(ctx, "REVOKE "+strings.Join(f.privileges, ", ")+" ON "+f.on+" FROM "+who); err != nil {
-			return change, fmt.Errorf("revoke: %w", err)
-		}
-		change.Revoked = append(change.Revoked, strings.Join(f.privileges, ", ")+" on "+strings.ReplaceAll(f.on, "`", ""))
+	if change.Revoked, err = a.revoke(ctx, who, append(others, a.extra(has, wanted)...)); err != nil {
+		return change, err
 	}
 	if len(change.Granted) > 0 {
 		has, _, err := a.granted(ctx, who)
@@ -157,10 +205,42 @@ func (a applying) apply(ctx context.Context, login, password string, wanted Tabl
 			return change, err
 		}
 		if len(has) == 0 {
-			return change, errors.New("its privileges cannot be read, so that the ones no longer needed would stay: the login of MYSQL_DSN needs SELECT ON mysql.*")
+			return change, fmt.Errorf("its privileges cannot be read, so that the ones no longer needed would stay: the login of %s needs SELECT ON mysql.*", a.from)
 		}
 	}
 	return change, nil
+}
+
+// retire revokes the privileges on our tables of an account that has none here any more: a schema has moved to another server.
+// What else an account of that name has is not ours, and neither is the account.
+func (a applying) retire(ctx context.Context, who string) (change Change, err error) {
+	has, _, err := a.granted(ctx, who)
+	if err != nil {
+		return change, err
+	}
+	change.Revoked, err = a.revoke(ctx, who, a.extra(has, nil))
+	return change, err
+}
+
+// extra returns the privileges on our tables that an account has and does not need, but those on schemas elsewhere.
+func (a applying) extra(has map[Place]Verbs, wanted Tables) (all []foreign) {
+	for p, verbs := range has {
+		if extra := verbs &^ wanted[p.Schema][p.Table]; extra != 0 && !slices.Contains(a.elsewhere, p.Schema) {
+			all = append(all, foreign{extra.names(), a.table(p)})
+		}
+	}
+	return all
+}
+
+func (a applying) revoke(ctx context.Context, who string, all []foreign) (revoked []string, err error) {
+	slices.SortFunc(all, func(x, y foreign) int { return strings.Compare(x.on, y.on) })
+	for _, f := range all {
+		if _, err := a.conn.ExecContext(ctx, "REVOKE "+strings.Join(f.privileges, ", ")+" ON "+f.on+" FROM "+who); err != nil {
+			return revoked, fmt.Errorf("revoke: %w", err)
+		}
+		revoked = append(revoked, strings.Join(f.privileges, ", ")+" on "+strings.ReplaceAll(f.on, "`", ""))
+	}
+	return revoked, nil
 }
 
 func (a applying) table(p Place) string { return "`" + a.prefix + p.Schema + "`.`" + p.Table + "`" }

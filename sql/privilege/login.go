@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,25 +53,40 @@ func ReadLogins(config map[string]string) (*Logins, error) {
 // RandomLogins returns logins that only this process knows.
 func RandomLogins() *Logins { return &Logins{secret: []byte(rand.Text())} }
 
-// Server returns the server as a user logs in to it.
+// Server returns the servers as a user logs in to them: those of the user's schemas, and no others.
 func (l *Logins) Server(admin schema.Server, user string) (schema.Server, error) {
 	if l == nil {
 		return admin, nil
 	}
-	if _, err := Of(user); err != nil {
-		return admin, err
-	}
-	c, err := l.config(admin, user)
+	tables, err := Of(user)
 	if err != nil {
 		return admin, err
 	}
-	admin.DSN = c.FormatDSN()
-	return admin, nil
+	as := admin
+	as.DSN, as.Renew, as.Own = "", nil, nil
+	for name := range tables {
+		if _, own := admin.Own[name]; !own && as.DSN != "" {
+			continue // the server of the schemas before
+		}
+		c, err := l.config(admin, user, name)
+		if err != nil {
+			return admin, err
+		}
+		if _, own := admin.Own[name]; !own {
+			as.DSN = c.FormatDSN()
+			continue
+		}
+		if as.Own == nil {
+			as.Own = map[string]schema.Own{}
+		}
+		as.Own[name] = schema.Own{DSN: c.FormatDSN()}
+	}
+	return as, nil
 }
 
-// account returns the login of a user and its password.
-func (l *Logins) account(admin schema.Server, user string) (login, password string, err error) {
-	c, err := l.config(admin, user)
+// account returns the login of a user to the server of a schema, and its password.
+func (l *Logins) account(admin schema.Server, user, name string) (login, password string, err error) {
+	c, err := l.config(admin, user, name)
 	if err != nil {
 		return "", "", err
 	}
@@ -82,21 +96,41 @@ func (l *Logins) account(admin schema.Server, user string) (login, password stri
 	return c.User, c.Passwd, nil
 }
 
-// config returns the driver's configuration of a user's login.
-func (l *Logins) config(admin schema.Server, user string) (*mysql.Config, error) {
-	if l.folder == "" {
-		// Checked before it is parsed and put together again, which drops what the driver does not know.
-		if _, err := admin.Config(""); err != nil {
+// config returns the driver's configuration of a user's login to the server of a schema. That of a file has the user's own
+// address, which counts unless the schema has a server of its own.
+func (l *Logins) config(admin schema.Server, user, name string) (*mysql.Config, error) {
+	var login, password string
+	if l.folder != "" {
+		c, err := l.read(user)
+		if err != nil {
 			return nil, err
 		}
-		c, err := mysql.ParseDSN(admin.DSN)
-		if err != nil {
-			return nil, errors.New("MYSQL_DSN is not of the form user:password@tcp(host:3306)/") // err may have a part of the password
+		if _, own := admin.Own[name]; !own {
+			return c, nil
 		}
-		c.User = Login(admin.Prefix, user)
-		c.Passwd = l.password(c.User)
-		return c, nil
+		login, password = c.User, c.Passwd
+	} else {
+		login = Login(admin.Prefix, user)
+		password = l.password(login)
 	}
+	// Checked before it is parsed and put together again, which drops what the driver does not know.
+	if _, err := admin.Config(name); err != nil {
+		return nil, err
+	}
+	of, err := admin.Of(name)
+	if err != nil {
+		return nil, err
+	}
+	c, err := mysql.ParseDSN(of.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not of the form user:password@tcp(host:3306)/", of.From()) // err may have a part of the password
+	}
+	c.User, c.Passwd = login, password
+	return c, nil
+}
+
+// read returns the login of a user from its file.
+func (l *Logins) read(user string) (*mysql.Config, error) {
 	path := filepath.Join(l.folder, user)
 	text, err := os.ReadFile(path)
 	if err != nil {

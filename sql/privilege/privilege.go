@@ -65,6 +65,27 @@ func (t Tables) Places() (all []Place) {
 	return all
 }
 
+// in returns the tables of some schemas.
+func (t Tables) in(schemas []string) Tables {
+	some := Tables{}
+	for name, tables := range t {
+		if slices.Contains(schemas, name) {
+			some[name] = tables
+		}
+	}
+	return some
+}
+
+// schema returns one of some schemas, with tables if there is one.
+func (t Tables) schema(schemas []string) string {
+	for _, name := range schemas {
+		if len(t[name]) > 0 {
+			return name
+		}
+	}
+	return schemas[0]
+}
+
 // Names lists the users, sorted: the deployed name of each function, and the tools.
 func Names() []string { return slices.Sorted(maps.Keys(users)) }
 

@@ -238,3 +238,107 @@ func TestLoginFitsIntoMySQLs32Characters(t *testing.T) {
 	}
 	assert.Equal(t, "shop_notify", privilege.Login("shop_", "notify"))
 }
+
+// split returns a server whose stock is on another one.
+func split(t *testing.T) (server, stock schema.Server) {
+	t.Helper()
+	server, stock = servertest.Start(t), servertest.Start(t)
+	server.Own = map[string]schema.Own{schema.Inventory: {DSN: stock.DSN}}
+	return server, stock
+}
+
+func TestUsersAreOnTheServersOfTheirSchemas(t *testing.T) {
+	server, stock := split(t)
+	_, err := migrate.Up(t.Context(), server)
+	require.NoError(t, err)
+	logins := secret(t, longSecret)
+	_, err = privilege.Apply(t.Context(), server, logins)
+	require.NoError(t, err)
+	changes, err := privilege.Apply(t.Context(), server, logins)
+	require.NoError(t, err)
+	assert.Empty(t, changes, "all is as it should be")
+
+	for user, tables := range map[string]map[string]string{
+		"create-order":  {schema.Orders: "orders"},
+		"reserve-stock": {schema.Inventory: "inventory"},
+		"audit":         {schema.Orders: "orders", schema.Inventory: "inventory"},
+	} {
+		for name, table := range tables {
+			_, err := open(t, server, logins, user, name).ExecContext(t.Context(), "SELECT COUNT(*) FROM "+table)
+			require.NoError(t, err, "%s on %s", user, name)
+		}
+	}
+	as, err := logins.Server(server, "reserve-stock")
+	require.NoError(t, err)
+	assert.Empty(t, as.DSN, "it logs in to no other server")
+	_, err = as.Open(schema.Orders, 1)
+	require.ErrorContains(t, err, "the schema orders has no server")
+	for user, there := range map[string][]bool{"create-order": {true, false}, "reserve-stock": {false, true}, "audit": {true, true}} {
+		for n, at := range []schema.Server{{DSN: server.DSN}, stock} {
+			assert.Equal(t, there[n], hasAccount(t, at, privilege.Login(server.Prefix, user)), "%s on server %d", user, n)
+		}
+	}
+}
+
+func hasAccount(t *testing.T, server schema.Server, login string) bool {
+	t.Helper()
+	db, err := server.Open("", 1)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	var n int
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM mysql.user WHERE User = ?", login).Scan(&n))
+	return n > 0
+}
+
+func TestASchemaThatMovesTakesThePrivilegesAlong(t *testing.T) {
+	server, _ := split(t)
+	before := server
+	before.Own = nil
+	logins := secret(t, longSecret)
+	for _, at := range []schema.Server{before, server} {
+		_, err := migrate.Up(t.Context(), at)
+		require.NoError(t, err)
+	}
+	_, err := privilege.Apply(t.Context(), before, logins)
+	require.NoError(t, err)
+
+	_, err = privilege.Apply(t.Context(), server, logins)
+
+	require.NoError(t, err)
+	_, err = open(t, before, logins, "reserve-stock", schema.Inventory).ExecContext(t.Context(), "SELECT COUNT(*) FROM inventory")
+	assert.Equal(t, uint16(schemaDenied), number(t, err), "what stayed there is not read any more")
+	_, err = open(t, server, logins, "reserve-stock", schema.Inventory).ExecContext(t.Context(), "SELECT COUNT(*) FROM inventory")
+	assert.NoError(t, err)
+}
+
+func TestOneServerByTwoLoginsHasAllPrivileges(t *testing.T) {
+	server := servertest.Start(t)
+	c, err := mysql.ParseDSN(server.DSN)
+	require.NoError(t, err)
+	c.Params = map[string]string{"wait_timeout": "600"}
+	server.Own = map[string]schema.Own{schema.Inventory: {DSN: c.FormatDSN()}}
+	_, err = migrate.Up(t.Context(), server)
+	require.NoError(t, err)
+	logins := secret(t, longSecret)
+	for range 2 {
+		_, err = privilege.Apply(t.Context(), server, logins)
+		require.NoError(t, err)
+		for name, table := range map[string]string{schema.Orders: "orders", schema.Inventory: "inventory"} {
+			_, err := open(t, server, logins, "audit", name).ExecContext(t.Context(), "SELECT COUNT(*) FROM "+table)
+			require.NoError(t, err, name)
+		}
+	}
+}
+
+func TestALoginOfAFileIsThatOfEachServer(t *testing.T) {
+	folder := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "audit"), []byte("auditor:one@tcp(db.example:3306)/?tls=true\n"), 0o600))
+	logins, err := privilege.ReadLogins(map[string]string{privilege.FolderVariable: folder})
+	require.NoError(t, err)
+	as, err := logins.Server(schema.Server{
+		DSN: "root@tcp(127.0.0.1:3306)/", Own: map[string]schema.Own{schema.Inventory: {DSN: "root:secret@tcp(stock.example:3306)/?tls=true&timeout=3s"}},
+	}, "audit")
+	require.NoError(t, err)
+	assert.Equal(t, "auditor:one@tcp(db.example:3306)/?tls=true", as.DSN)
+	assert.Equal(t, map[string]schema.Own{schema.Inventory: {DSN: "auditor:one@tcp(stock.example:3306)/?timeout=3s&tls=true"}}, as.Own)
+}

@@ -31,8 +31,8 @@ func compiled(pattern string) func() *regexp.Regexp {
 
 // refuseUnsafe fails for a DSN that makes the server read statements differently from how the driver writes them. c is the
 // parsed DSN.
-func refuseUnsafe(dsn string, c *mysql.Config) error {
-	_, parameters, _ := strings.Cut(dsn[strings.LastIndexByte(dsn, '/'):], "?")
+func (s Server) refuseUnsafe(c *mysql.Config) error {
+	_, parameters, _ := strings.Cut(s.DSN[strings.LastIndexByte(s.DSN, '/'):], "?")
 	for parameter := range strings.SplitSeq(parameters, "&") {
 		name, value, _ := strings.Cut(parameter, "=")
 		if name != "charset" {
@@ -40,20 +40,20 @@ func refuseUnsafe(dsn string, c *mysql.Config) error {
 		}
 		for one := range strings.SplitSeq(value, ",") {
 			if !utf8Charset().MatchString(one) {
-				return fmt.Errorf("MYSQL_DSN has charset=%s: values are put into statements, which is safe in UTF-8 only: leave charset out, or give utf8mb4", value)
+				return fmt.Errorf("%s has charset=%s: values are put into statements, which is safe in UTF-8 only: leave charset out, or give utf8mb4", s.From(), value)
 			}
 		}
 	}
 	if c.Collation != "" && !utf8Collation().MatchString(c.Collation) {
-		return fmt.Errorf("MYSQL_DSN has collation=%s: values are put into statements, which is safe in UTF-8 only: leave collation out, or give one of utf8mb4", c.Collation)
+		return fmt.Errorf("%s has collation=%s: values are put into statements, which is safe in UTF-8 only: leave collation out, or give one of utf8mb4", s.From(), c.Collation)
 	}
 	// The driver copies names and values of session variables into a SET statement.
 	for name, value := range c.Params {
 		if !variableName().MatchString(name) || !literal().MatchString(value) {
-			return fmt.Errorf("MYSQL_DSN sets the session variable %q to something other than a number, a word or a quoted text: leave it out", name)
+			return fmt.Errorf("%s sets the session variable %q to something other than a number, a word or a quoted text: leave it out", s.From(), name)
 		}
 		if lower := strings.ToLower(name); strings.HasPrefix(lower, "character_set_") || strings.HasPrefix(lower, "collation_") {
-			return fmt.Errorf("MYSQL_DSN sets %s: statements are sent in UTF-8: leave it out", name)
+			return fmt.Errorf("%s sets %s: statements are sent in UTF-8: leave it out", s.From(), name)
 		}
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -36,10 +35,13 @@ var WithOutbox = []string{Orders, Inventory, Payments}
 // batch waits with the order or event that is blocked.
 const lockWait = "2"
 
-// Server is a MySQL-compatible server, and the prefix of the schema names on it.
+// Server is a MySQL-compatible server, or several that share the schemas, and the prefix of the schema names.
 type Server struct {
-	// DSN has the format of go-sql-driver/mysql, without a database: "user:password@tcp(host:3306)/".
+	// DSN has the format of go-sql-driver/mysql, without a database: "user:password@tcp(host:3306)/". It is the server of all
+	// schemas without one of their own, and empty if each has one.
 	DSN string
+	// Own has the servers of the schemas that have one of their own, by schema. Everything else holds for all servers.
+	Own map[string]Own
 	// Prefix precedes every schema name, so that tests and tenants can share a server. At most 32 of [a-z0-9_].
 	Prefix string
 	// Idle is how long the server keeps an idle connection; closing it rolls back its transaction. In whole seconds; zero
@@ -52,27 +54,34 @@ type Server struct {
 	// AllowPlaintext allows connections over a network without TLS, or with TLS that does not verify the server. On this
 	// machine they are always allowed.
 	AllowPlaintext bool
+
+	variable string // which the DSN is from: see From
 }
 
 func validPrefix(s string) bool {
 	return len(s) <= 32 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
 }
 
-// Config returns the driver's configuration of a connection to a schema; an empty name selects no schema. Times are UTC
+// Config returns the driver's configuration of a connection to a schema, on the server that has it; an empty name selects no
+// schema, on the server of those without one of their own. Times are UTC
 // whatever the time zone of the server or of this machine, SQL is strict, and the affected count of an update counts changed
 // rows.
 func (s Server) Config(name string) (*mysql.Config, error) {
-	c, err := parse(s.DSN)
+	s, err := s.Of(name)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.parse(s.DSN)
 	if err != nil {
 		return nil, err
 	}
 	if c.DBName != "" {
-		return nil, errors.New("MYSQL_DSN names a database behind its last slash: leave it out, each service has a schema of its own (to put a prefix before their names set MYSQL_SCHEMA_PREFIX)")
+		return nil, fmt.Errorf("%s names a database behind its last slash: leave it out, each service has a schema of its own (to put a prefix before their names set MYSQL_SCHEMA_PREFIX)", s.From())
 	}
 	if !validPrefix(s.Prefix) {
 		return nil, fmt.Errorf("MYSQL_SCHEMA_PREFIX %q: use at most 32 of a-z, 0-9 and _", s.Prefix)
 	}
-	if err := refuseUnsafe(s.DSN, c); err != nil {
+	if err := s.refuseUnsafe(c); err != nil {
 		return nil, err
 	}
 	if err := s.secure(c); err != nil {
@@ -108,16 +117,6 @@ func (s Server) Config(name string) (*mysql.Config, error) {
 	}
 	if c.WriteTimeout == 0 {
 		c.WriteTimeout = 30 * time.Second
-	}
-	return c, nil
-}
-
-// parse reads a DSN. The driver's error may contain a part of the password, for example of a DSN without an @.
-func parse(dsn string) (*mysql.Config, error) {
-	c, err := mysql.ParseDSN(dsn)
-	if err != nil {
-		return nil, errors.New("MYSQL_DSN (like user:password@tcp(127.0.0.1:3306)/) is not understood: " +
-			"give user, password and address in this form, behind the slash nothing or parameters like ?tls=true")
 	}
 	return c, nil
 }

@@ -14,10 +14,10 @@ func (s Server) secure(c *mysql.Config) error {
 	verified := c.TLSConfig == "true" && !c.AllowFallbackToPlaintext
 	switch {
 	case s.TLS != nil && c.TLSConfig != "" && !verified:
-		return fmt.Errorf("MYSQL_DSN has tls=%s, which does not verify the server, and MYSQL_TLS_CA_FILE or MYSQL_TLS_CERT_FILE is set: leave tls out of the DSN", c.TLSConfig)
+		return fmt.Errorf("%s has tls=%s, which does not verify the server, and MYSQL_TLS_CA_FILE or MYSQL_TLS_CERT_FILE is set: leave tls out of the DSN", s.From(), c.TLSConfig)
 	case !s.AllowPlaintext && s.TLS == nil && !verified && !onThisMachine(c):
-		return fmt.Errorf("MYSQL_DSN leads to %s without TLS that verifies the server: add tls=true to it, with MYSQL_TLS_CA_FILE for an authority of your own; "+
-			"or set MYSQL_ALLOW_PLAINTEXT=true if you trust the network in between", c.Addr)
+		return fmt.Errorf("%s leads to %s without TLS that verifies the server: add tls=true to it, with MYSQL_TLS_CA_FILE for an authority of your own; "+
+			"or set MYSQL_ALLOW_PLAINTEXT=true if you trust the network in between", s.From(), c.Addr)
 	case s.TLS == nil && s.Renew == nil:
 		return nil
 	}
@@ -32,7 +32,7 @@ func (s Server) renew(c *mysql.Config) error {
 			return err
 		}
 		if settings.ServerName, _, err = net.SplitHostPort(c.Addr); err != nil {
-			return fmt.Errorf("MYSQL_DSN: %w", err)
+			return fmt.Errorf("%s: %w", s.From(), err)
 		}
 		c.TLS = settings
 	}
@@ -41,7 +41,7 @@ func (s Server) renew(c *mysql.Config) error {
 		if err != nil {
 			return err
 		}
-		fresh, err := parse(dsn)
+		fresh, err := s.parse(dsn)
 		if err != nil {
 			return err
 		}

@@ -11,3 +11,7 @@ FROM reservations WHERE order_id > sqlc.arg(after_id) AND order_id <= sqlc.arg(l
 -- name: ListReservationLogBetween :many
 SELECT order_id, sku, delta_reserved, status
 FROM reservation_log WHERE order_id > sqlc.arg(after_id) AND order_id <= sqlc.arg(last_id) ORDER BY order_id;
+
+-- GetReservationVersion reads how far the reservation of an order is; no row if nobody has asked for its stock.
+-- name: GetReservationVersion :many
+SELECT version FROM reservations WHERE order_id = ?;

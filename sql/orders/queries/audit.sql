@@ -13,3 +13,7 @@ FROM order_items WHERE order_id > sqlc.arg(after_id) AND order_id <= sqlc.arg(la
 SELECT idempotency_key_hash, COUNT(*) AS orders_made
 FROM orders WHERE idempotency_key_hash IS NOT NULL
 GROUP BY idempotency_key_hash HAVING COUNT(*) > 1 LIMIT ?;
+
+-- GetOrderVersion reads how far an order is; no row if it was never accepted.
+-- name: GetOrderVersion :many
+SELECT status, version FROM orders WHERE id = ?;

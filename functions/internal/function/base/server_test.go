@@ -14,6 +14,7 @@ import (
 	"example.com/orders/functions/internal/testkit/certificatetest"
 	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/functions/internal/testkit/porttest"
+	"example.com/orders/functions/internal/web/secret"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
 )
@@ -103,6 +104,8 @@ func TestTheServerIsReadFromVariables(t *testing.T) {
 		"a DSN that is gone":   {map[string]string{"MYSQL_DSN_FILE": missing}, "MYSQL_DSN_FILE: open " + missing},
 		"half a certificate":   {map[string]string{"MYSQL_DSN": "root@/", "MYSQL_TLS_CERT_FILE": missing}, "MYSQL_TLS_KEY_FILE"},
 		"an authority is gone": {map[string]string{"MYSQL_DSN": "root@/", "MYSQL_TLS_CA_FILE": missing}, "MYSQL_TLS_CA_FILE: open " + missing},
+		"two DSNs of a schema": {map[string]string{"MYSQL_DSN": "root@/", "MYSQL_DSN_ORDERS": "root@/", "MYSQL_DSN_ORDERS_FILE": missing}, "MYSQL_DSN_ORDERS and MYSQL_DSN_ORDERS_FILE are both set"},
+		"no DSN at all":        {map[string]string{}, "MYSQL_DSN is not set"},
 		"a word":               {map[string]string{"MYSQL_DSN": "root@/", "MYSQL_ALLOW_PLAINTEXT": "maybe"}, `MYSQL_ALLOW_PLAINTEXT is "maybe": give true or false`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -114,4 +117,41 @@ func TestTheServerIsReadFromVariables(t *testing.T) {
 	require.NoError(t, err)
 	_, err = allowed.Config(schema.Orders)
 	assert.NoError(t, err)
+}
+
+func TestASchemaHasItsServerFromItsVariable(t *testing.T) {
+	config := map[string]string{"MYSQL_DSN": "root@tcp(127.0.0.1:1)/", "MYSQL_SCHEMA_PREFIX": "shop_", "MYSQL_DSN_NOTIFICATIONS": ""}
+	file := filepath.Join(t.TempDir(), "dsn")
+	require.NoError(t, os.WriteFile(file, []byte("root@tcp(127.0.0.1:2)/\n"), 0o600))
+	config["MYSQL_DSN_INVENTORY_FILE"] = file
+	config["MYSQL_DSN_OPERATIONS"] = "root@tcp(127.0.0.1:3)/"
+
+	server, _, err := base.Server(config)
+
+	require.NoError(t, err)
+	for name, port := range map[string]string{
+		schema.Orders: "1", schema.Inventory: "2", schema.Payments: "1", schema.Notifications: "1", schema.Operations: "3",
+	} {
+		c, err := server.Config(name)
+		require.NoError(t, err)
+		assert.Equal(t, "127.0.0.1:"+port, c.Addr, name)
+		assert.Equal(t, "shop_"+name, c.DBName)
+	}
+	one, err := server.Of(schema.Inventory)
+	require.NoError(t, err)
+	require.NotNil(t, one.Renew, "a new connection reads the file again")
+	for _, variable := range schema.Variables() {
+		assert.Contains(t, secret.Variables, variable)
+	}
+}
+
+func TestAFunctionIsNotStartedWithoutAServerForItsSchema(t *testing.T) {
+	only := map[string]string{"MYSQL_DSN_ORDERS": "root@tcp(127.0.0.1:1)/"}
+	orders := &base.Base{Schema: schema.Orders}
+	require.NoError(t, orders.Start(t.Context(), only), "whose server is there")
+	require.NoError(t, orders.Stop(t.Context()))
+
+	err := (&base.Base{Schema: schema.Inventory}).Start(t.Context(), only)
+
+	assert.ErrorContains(t, err, "the schema inventory has no server: set MYSQL_DSN_INVENTORY, or MYSQL_DSN for all schemas")
 }

@@ -4,7 +4,8 @@
 // lost; nothing takes effect twice. With payments in the wiring: an order holds its money while it is CONFIRMED, and none
 // once it is FAILED or CANCELED; payment_log explains every amount, and the gateway's ledger agrees.
 //
-// It reads the database in one consistent snapshot, the topics beside it, and the ledger, and writes to none of them. Its
+// It reads the database in one consistent snapshot, the topics beside it, and the ledger, and writes to none of them. Several
+// servers with a schema or more each have a snapshot each, and orders that differ between them are read again. Its
 // report has each invariant with its numbers and breaches, and the dead letters and parked rows that explain differences.
 package audit
 
@@ -51,7 +52,7 @@ type Options struct {
 	Avro *registry.Reader
 }
 
-// Configure reads the configuration of the functions: MYSQL_DSN, MYSQL_SCHEMA_PREFIX, KAFKA_BROKERS, KAFKA_TOPIC_PREFIX,
+// Configure reads the configuration of the functions: MYSQL_DSN and the other variables of base.Server, KAFKA_BROKERS, KAFKA_TOPIC_PREFIX,
 // KAFKA_USERS_SECRET, HARNESS_OVERLAY, PAYMENT_GATEWAY with its address, the variables of registry.Open, and SAGA_TIMEOUT and
 // OUTBOX_RETENTION, which default to the values in the manifests.
 func Configure(config map[string]string, grace time.Duration) (o Options, err error) {
@@ -60,6 +61,9 @@ func Configure(config map[string]string, grace time.Duration) (o Options, err er
 		return o, fmt.Errorf("the grace period is %s: give zero or more", grace)
 	}
 	if o.Server, _, err = base.Server(config); err != nil {
+		return o, err
+	}
+	if _, err := o.Server.Parts(); err != nil {
 		return o, err
 	}
 	if brokers := config["KAFKA_BROKERS"]; brokers != "" {
@@ -129,7 +133,9 @@ type auditor struct {
 	explained map[uint64]struct{}   // orders with rows of an outbox that wait for an operator
 	targets   []target              // where rows of the outboxes were sent to
 	deferred  []sentRow             // rows whose records were not read yet
-	logged    map[string]int64      // reserved units of each SKU, by reservation_log
+
+	differences []difference     // of the orders that are being checked
+	logged      map[string]int64 // reserved units of each SKU, by reservation_log
 
 	stock, reserved, holdings, totals, emitted, ends, sent, lost, once *Invariant
 	money, logs, gateway                                               *Invariant
@@ -189,8 +195,8 @@ func (a *auditor) invariants() []*Invariant {
 	return all
 }
 
-// look takes the snapshot and begins to read the topics, which goes on beside the walk through the tables. The snapshot contains
-// the effects of everything that a consumer group committed before it; the topics, whose ends are asked for afterwards, contain
+// look takes the snapshot and begins to read the topics, which goes on beside the walk through the tables. The snapshot, of each
+// server if there are several, contains the effects of everything that a consumer group committed before it; the topics, whose ends are asked for afterwards, contain
 // everything that is sent in the snapshot.
 func (a *auditor) look(ctx context.Context) (err error) {
 	if len(a.o.Brokers) == 0 {
@@ -258,11 +264,12 @@ const replayedPage = 5000
 
 // readReplayed reads which dead letters were replayed successfully, as far as known.
 func (a *auditor) readReplayed(ctx context.Context) (map[uint64]struct{}, error) {
-	if err := a.snapshot.use(ctx, schema.Operations); err != nil {
+	conn, err := a.snapshot.use(ctx, schema.Operations)
+	if err != nil {
 		return nil, err
 	}
 	replayed := map[uint64]struct{}{}
-	q := operations.New(a.snapshot.conn)
+	q := operations.New(conn)
 	for after := int64(0); ; {
 		rows, err := q.ListReplayed(ctx, operations.ListReplayedParams{ID: after, Limit: replayedPage})
 		if err != nil {

@@ -16,10 +16,11 @@ const maxLosses = 10_000
 // those that a consumer has not reached yet. It skips reports older than the retention of sent rows: nothing is left that
 // could explain them.
 func (a *auditor) checkLost(ctx context.Context) error {
-	if err := a.snapshot.use(ctx, schema.Operations); err != nil {
+	conn, err := a.snapshot.use(ctx, schema.Operations)
+	if err != nil {
 		return err
 	}
-	found, err := operations.New(a.snapshot.conn).ListLostSince(ctx, operations.ListLostSinceParams{At: a.at.Add(-a.o.SentRetention), Limit: maxLosses})
+	found, err := operations.New(conn).ListLostSince(ctx, operations.ListLostSinceParams{At: a.at.Add(-a.o.SentRetention), Limit: maxLosses})
 	if err != nil {
 		return fmt.Errorf("read which records were lost: %w", err)
 	}

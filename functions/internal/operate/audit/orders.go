@@ -81,7 +81,7 @@ func (a *auditor) walkOrders(ctx context.Context) error {
 		for _, v := range page.list {
 			a.checkOrder(v)
 		}
-		return nil
+		return a.settle(ctx)
 	}); err != nil {
 		return err
 	}
@@ -117,10 +117,11 @@ func (a *auditor) readViews(ctx context.Context, yield func(*views) error) error
 
 // readOrders reads a page of orders with their lines, and returns the last id of its range.
 func (a *auditor) readOrders(ctx context.Context, page *views, after string) (last string, err error) {
-	if err := a.snapshot.use(ctx, schema.Orders); err != nil {
+	conn, err := a.snapshot.use(ctx, schema.Orders)
+	if err != nil {
 		return "", err
 	}
-	q := orders.New(a.snapshot.conn)
+	q := orders.New(conn)
 	rows, err := q.WalkOrders(ctx, orders.WalkOrdersParams{AfterID: after, Limit: orderPage})
 	if err != nil {
 		return "", fmt.Errorf("walk through the orders: %w", err)
@@ -145,10 +146,11 @@ func (a *auditor) readOrders(ctx context.Context, page *views, after string) (la
 }
 
 func (a *auditor) readReservations(ctx context.Context, page *views, after, last string) error {
-	if err := a.snapshot.use(ctx, schema.Inventory); err != nil {
+	conn, err := a.snapshot.use(ctx, schema.Inventory)
+	if err != nil {
 		return err
 	}
-	q := inventory.New(a.snapshot.conn)
+	q := inventory.New(conn)
 	rows, err := q.ListReservationsBetween(ctx, inventory.ListReservationsBetweenParams{AfterID: after, LastID: last})
 	if err != nil {
 		return fmt.Errorf("read the reservations: %w", err)
@@ -177,10 +179,11 @@ func (a *auditor) readReservations(ctx context.Context, page *views, after, last
 }
 
 func (a *auditor) readNotifications(ctx context.Context, page *views, after, last string) error {
-	if err := a.snapshot.use(ctx, schema.Notifications); err != nil {
+	conn, err := a.snapshot.use(ctx, schema.Notifications)
+	if err != nil {
 		return err
 	}
-	rows, err := notifications.New(a.snapshot.conn).ListNotificationsBetween(ctx, notifications.ListNotificationsBetweenParams{AfterID: after, LastID: last})
+	rows, err := notifications.New(conn).ListNotificationsBetween(ctx, notifications.ListNotificationsBetweenParams{AfterID: after, LastID: last})
 	if err != nil {
 		return fmt.Errorf("read the notifications: %w", err)
 	}
@@ -231,7 +234,9 @@ func (a *auditor) checkHoldings(v *view) {
 	if v.order == nil {
 		for _, l := range v.lines {
 			if l.held != 0 {
-				a.differ(a.holdings, v.id, "order %s was never accepted and holds %d of %s", v.id, l.held, l.sku)
+				a.across(v, a.holdings, func() {
+					a.differ(a.holdings, v.id, "order %s was never accepted and holds %d of %s", v.id, l.held, l.sku)
+				})
 			}
 		}
 		return
@@ -245,7 +250,9 @@ func (a *auditor) checkHoldings(v *view) {
 			}
 		case orders.OrdersStatusCONFIRMED:
 			if l.held != l.wanted {
-				a.holdings.breach("order %s is CONFIRMED, wants %d of %s and holds %d", v.id, l.wanted, l.sku, l.held)
+				a.across(v, a.holdings, func() {
+					a.holdings.breach("order %s is CONFIRMED, wants %d of %s and holds %d", v.id, l.wanted, l.sku, l.held)
+				})
 			}
 		case orders.OrdersStatusFAILED, orders.OrdersStatusCANCELED:
 			if l.held == 0 {
@@ -255,7 +262,9 @@ func (a *auditor) checkHoldings(v *view) {
 				a.holdings.count("in flight", 1)
 				return
 			}
-			a.differ(a.holdings, v.id, "order %s is %s and holds %d of %s", v.id, v.order.Status, l.held, l.sku)
+			a.across(v, a.holdings, func() {
+				a.differ(a.holdings, v.id, "order %s is %s and holds %d of %s", v.id, v.order.Status, l.held, l.sku)
+			})
 		}
 	}
 }

@@ -63,10 +63,11 @@ func (a *auditor) walkOutboxes(ctx context.Context) error {
 // readOutboxes yields the rows of all outboxes.
 func (a *auditor) readOutboxes(ctx context.Context, yield func(outboxRows) error) error {
 	for _, name := range a.o.Wiring.Outboxes() {
-		if err := a.snapshot.use(ctx, name); err != nil {
+		conn, err := a.snapshot.use(ctx, name)
+		if err != nil {
 			return err
 		}
-		q := messaging.New(a.snapshot.conn)
+		q := messaging.New(conn)
 		for after := int64(0); ; {
 			rows, err := q.WalkEvents(ctx, messaging.WalkEventsParams{ID: after, Limit: eventPage})
 			if err != nil {

@@ -28,10 +28,11 @@ func (a *auditor) readPayments(ctx context.Context, page *views, after, last str
 	if !a.pays {
 		return nil
 	}
-	if err := a.snapshot.use(ctx, schema.Payments); err != nil {
+	conn, err := a.snapshot.use(ctx, schema.Payments)
+	if err != nil {
 		return err
 	}
-	q := payments.New(a.snapshot.conn)
+	q := payments.New(conn)
 	rows, err := q.ListPaymentsBetween(ctx, payments.ListPaymentsBetweenParams{AfterID: after, LastID: last})
 	if err != nil {
 		return fmt.Errorf("read the payments: %w", err)
@@ -65,7 +66,9 @@ func (a *auditor) checkPayment(v *view) {
 		a.checkFacts(events.PaymentsSource, v.id, row.Version, row.CreatedAt, row.UpdatedAt)
 		a.logs.count(string(row.Status), 1)
 		if v.order == nil {
-			a.differ(a.money, v.id, "order %s was never accepted and its payment is %s", v.id, row.Status)
+			a.across(v, a.money, func() {
+				a.differ(a.money, v.id, "order %s was never accepted and its payment is %s", v.id, row.Status)
+			})
 		}
 		if a.open(row) && row.RequestedAt.Before(a.at.Add(-unknownTime-a.o.Grace)) {
 			// No exception explains this: a sweep asks the gateway, whatever happens to the order's events.
@@ -155,7 +158,7 @@ func (a *auditor) checkMoney(v *view) {
 		case v.order.CreatedAt.Before(a.at.Add(-a.o.SentRetention)):
 			a.money.count("without a payment, from before the retention", 1) // such as from before orders were paid
 		default:
-			a.differ(a.money, v.id, "order %s is %s and has no payment", v.id, status)
+			a.across(v, a.money, func() { a.differ(a.money, v.id, "order %s is %s and has no payment", v.id, status) })
 		}
 		return
 	}
@@ -163,10 +166,10 @@ func (a *auditor) checkMoney(v *view) {
 	switch status {
 	case orders.OrdersStatusPENDING:
 		if over(row) {
-			a.money.breach("order %s is PENDING and its payment is %s", v.id, row.Status)
+			a.across(v, a.money, func() { a.money.breach("order %s is PENDING and its payment is %s", v.id, row.Status) })
 		}
 		if v.holds() && v.paid.entries[payments.PaymentLogEntryAUTHORIZED] == 0 && v.reservation.CreatedAt.After(row.CreatedAt) {
-			a.money.breach("order %s is PENDING and holds stock, and its payment is %s", v.id, row.Status)
+			a.across(v, a.money, func() { a.money.breach("order %s is PENDING and holds stock, and its payment is %s", v.id, row.Status) })
 		}
 	case orders.OrdersStatusCONFIRMED:
 		switch {
@@ -175,7 +178,7 @@ func (a *auditor) checkMoney(v *view) {
 			// Payments were switched on after its confirmation; authorize-payment reads its topic from the beginning.
 			a.money.count("confirmed before payments", 1)
 		default:
-			a.money.breach("order %s is CONFIRMED and its payment is %s", v.id, row.Status)
+			a.across(v, a.money, func() { a.money.breach("order %s is CONFIRMED and its payment is %s", v.id, row.Status) })
 		}
 	case orders.OrdersStatusFAILED, orders.OrdersStatusCANCELED:
 		switch {
@@ -183,7 +186,7 @@ func (a *auditor) checkMoney(v *view) {
 		case a.inFlight(v):
 			a.money.count("in flight", 1)
 		default:
-			a.differ(a.money, v.id, "order %s is %s and its payment is %s", v.id, status, row.Status)
+			a.across(v, a.money, func() { a.differ(a.money, v.id, "order %s is %s and its payment is %s", v.id, status, row.Status) })
 		}
 	}
 }

@@ -96,10 +96,11 @@ func (a *auditor) nameOf(ctx context.Context, outbox string, row int64) (string,
 	if len(a.sent.Breaches) == maxListed {
 		return "", nil
 	}
-	if err := a.snapshot.use(ctx, outbox); err != nil {
+	conn, err := a.snapshot.use(ctx, outbox)
+	if err != nil {
 		return "", err
 	}
-	rows, err := messaging.New(a.snapshot.conn).WalkEvents(ctx, messaging.WalkEventsParams{ID: row - 1, Limit: 1})
+	rows, err := messaging.New(conn).WalkEvents(ctx, messaging.WalkEventsParams{ID: row - 1, Limit: 1})
 	if err != nil {
 		return "", fmt.Errorf("read row %d of the outbox of %s again: %w", row, outbox, err)
 	}

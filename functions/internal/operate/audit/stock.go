@@ -16,10 +16,11 @@ const stockPage = 5000
 
 // checkStock compares the level of each SKU with both logs.
 func (a *auditor) checkStock(ctx context.Context) error {
-	if err := a.snapshot.use(ctx, schema.Inventory); err != nil {
+	conn, err := a.snapshot.use(ctx, schema.Inventory)
+	if err != nil {
 		return err
 	}
-	q := inventory.New(a.snapshot.conn)
+	q := inventory.New(conn)
 	stocked, err := a.sumStockLog(ctx, q)
 	if err != nil {
 		return err
@@ -85,10 +86,11 @@ func (a *auditor) checkLevel(row inventory.ListStockRow, stocked map[string]int6
 
 // checkKeys checks that no idempotency key has created more than one order.
 func (a *auditor) checkKeys(ctx context.Context) error {
-	if err := a.snapshot.use(ctx, schema.Orders); err != nil {
+	conn, err := a.snapshot.use(ctx, schema.Orders)
+	if err != nil {
 		return err
 	}
-	twice, err := orders.New(a.snapshot.conn).ListKeysUsedTwice(ctx, maxListed)
+	twice, err := orders.New(conn).ListKeysUsedTwice(ctx, maxListed)
 	if err != nil {
 		return fmt.Errorf("list idempotency keys that were used twice: %w", err)
 	}

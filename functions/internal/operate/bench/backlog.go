@@ -102,7 +102,7 @@ func Drain(ctx context.Context, target Target, rows int, rate float64, within ti
 	defer drained.close()
 
 	result = &Backlog{At: time.Now().UTC(), Machine: thisMachine(), Rows: rows, Rate: rate}
-	if result.Stack, err = (database{db, target.Server.Prefix, target.Outboxes}).describe(ctx, target); err != nil {
+	if result.Stack, err = (database{servers: []server{{db, []string{schema.Orders}}}}).describe(ctx, target); err != nil {
 		return nil, err
 	}
 	result.Stack.Partitions = len(parts)

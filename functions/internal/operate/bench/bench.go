@@ -132,15 +132,15 @@ func start(ctx context.Context, target Target, o Options, show *Progress) (_ *ru
 	if err := o.Validate(); err != nil {
 		return nil, nil, err
 	}
-	db, err := target.Server.Open("", 2)
+	db, err := openDatabase(target)
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &runner{target: target, options: o, show: show, database: database{db, target.Server.Prefix, target.Outboxes}, client: newClient(o.Concurrency), until: precisely}
+	r := &runner{target: target, options: o, show: show, database: db, client: newClient(o.Concurrency), until: precisely}
 	if r.watch, err = watch(ctx, target.Brokers, target.TopicPrefix); err != nil {
-		return nil, nil, errors.Join(err, db.Close())
+		return nil, nil, errors.Join(err, db.close())
 	}
-	return r, func() error { return errors.Join(r.watch.close(), db.Close()) }, nil
+	return r, func() error { return errors.Join(r.watch.close(), db.close()) }, nil
 }
 
 // runner is one run.

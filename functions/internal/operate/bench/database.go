@@ -12,16 +12,55 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-
-	"example.com/orders/sql/schema"
 )
 
-// database reads the state of the stack's server.
+// database reads the state of the stack's servers.
 type database struct {
-	db     *sql.DB // without a schema
-	prefix string
+	servers []server
+	prefix  string
 
 	outboxes []string // the schemas with an outbox
+}
+
+// server is one of the stack's servers.
+type server struct {
+	db      *sql.DB // without a schema
+	schemas []string
+}
+
+// openDatabase connects to the servers of a stack.
+func openDatabase(target Target) (database, error) {
+	d := database{prefix: target.Server.Prefix, outboxes: target.Outboxes}
+	parts, err := target.Server.Parts()
+	if err != nil {
+		return d, err
+	}
+	for _, part := range parts {
+		db, err := part.Open("", 2)
+		if err != nil {
+			return d, errors.Join(err, d.close())
+		}
+		d.servers = append(d.servers, server{db, part.Schemas})
+	}
+	return d, nil
+}
+
+func (d database) close() error {
+	var errs []error
+	for _, s := range d.servers {
+		errs = append(errs, s.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// of returns the pool of the server that has a schema.
+func (d database) of(name string) *sql.DB {
+	for _, s := range d.servers {
+		if slices.Contains(s.schemas, name) {
+			return s.db
+		}
+	}
+	return d.servers[0].db // each schema is on one: see schema.Server.Parts
 }
 
 // describe returns the configuration of the stack.
@@ -32,63 +71,96 @@ func (d database) describe(ctx context.Context, target Target) (Stack, error) {
 			s.Functions++
 		}
 	}
-	var comment string
-	err := d.db.QueryRowContext(ctx, "SELECT VERSION(), @@version_comment, @@innodb_flush_log_at_trx_commit, @@sync_binlog, @@log_bin").
-		Scan(&s.Database, &comment, &s.Flush, &s.SyncBinlog, &s.Binlog)
-	if err != nil {
-		return s, fmt.Errorf("ask the database server for its version: %w", err)
+	var versions []string
+	for i, one := range d.servers {
+		version, flush, sync, binlog, err := one.settings(ctx)
+		if err != nil {
+			return s, err
+		}
+		if i > 0 && (flush != s.Flush || sync != s.SyncBinlog || binlog != s.Binlog) {
+			return s, fmt.Errorf("the database servers of %s and of %s differ in innodb_flush_log_at_trx_commit, sync_binlog or log_bin: set them alike, so that the report can say what was measured",
+				strings.Join(d.servers[0].schemas, ", "), strings.Join(one.schemas, ", "))
+		}
+		s.Flush, s.SyncBinlog, s.Binlog = flush, sync, binlog
+		if !slices.Contains(versions, version) {
+			versions = append(versions, version)
+		}
 	}
-	s.Database += " (" + comment + ")"
+	s.Database = strings.Join(versions, " and ")
+	if len(d.servers) > 1 {
+		s.Database = fmt.Sprintf("%d servers, %s", len(d.servers), s.Database)
+	}
 	return s, nil
 }
 
-// counted are the server's counters that MySQL and MariaDB share. They include all clients of the server.
+// settings returns the version of a server, and how durable its commits are.
+func (s server) settings(ctx context.Context) (version string, flush, sync int, binlog bool, err error) {
+	var comment string
+	err = s.db.QueryRowContext(ctx, "SELECT VERSION(), @@version_comment, @@innodb_flush_log_at_trx_commit, @@sync_binlog, @@log_bin").
+		Scan(&version, &comment, &flush, &sync, &binlog)
+	if err != nil {
+		return "", 0, 0, false, fmt.Errorf("ask the database server of %s for its version: %w", strings.Join(s.schemas, ", "), err)
+	}
+	return version + " (" + comment + ")", flush, sync, binlog, nil
+}
+
+// counted are the counters of a server that MySQL and MariaDB share. They include all its clients.
 var counted = []string{
 	"Questions", "Com_begin", "Com_commit", "Com_rollback", "Com_set_option", "Com_select", "Com_insert", "Com_update", "Com_delete",
 	"Handler_commit", "Handler_write", "Handler_update", "Handler_delete", "Innodb_rows_inserted", "Innodb_rows_updated", "Innodb_rows_read", "Innodb_data_fsyncs",
 	"Innodb_os_log_written", "Bytes_received", "Bytes_sent",
 }
 
-// counters has the counters of the server, and its statistics of each statement.
+// counters has the counters of the servers, added up, and their statistics of each statement.
 type counters struct {
 	status     map[string]float64
 	statements map[string]Statement
 }
 
-func (d database) counters(ctx context.Context) (c counters, err error) {
-	c = counters{status: map[string]float64{}, statements: map[string]Statement{}}
-	rows, err := d.db.QueryContext(ctx, "SHOW GLOBAL STATUS")
+func (d database) counters(ctx context.Context) (counters, error) {
+	c := counters{status: map[string]float64{}, statements: map[string]Statement{}}
+	for _, one := range d.servers {
+		if err := one.status(ctx, c.status); err != nil {
+			return c, fmt.Errorf("read the counters of the database server: %w", err)
+		}
+		if err := one.statements(ctx, d.prefix, c.statements); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// status adds the counters of a server.
+func (s server) status(ctx context.Context, into map[string]float64) (err error) {
+	rows, err := s.db.QueryContext(ctx, "SHOW GLOBAL STATUS")
 	if err != nil {
-		return c, fmt.Errorf("read the counters of the database server: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var name, text string
 		if err := rows.Scan(&name, &text); err != nil {
-			return c, fmt.Errorf("read the counters of the database server: %w", err)
+			return err
 		}
 		if value, err := strconv.ParseFloat(text, 64); err == nil && slices.Contains(counted, name) {
-			c.status[name] = value
+			into[name] += value
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return c, fmt.Errorf("read the counters of the database server: %w", err)
-	}
-	return c, d.statements(ctx, c.statements)
+	return rows.Err()
 }
 
 // denied is the number of the error of a user without the right to read a table.
 const denied = 1142
 
-// statements reads how often each statement ran in the stack's schemas and how long it took. It returns nothing if the
+// statements reads how often each statement ran in the server's schemas and how long it took. It returns nothing if the
 // performance schema is off, which is MariaDB's default, or the user may not read it.
-func (d database) statements(ctx context.Context, into map[string]Statement) (err error) {
-	names := make([]any, len(schema.All))
-	for i, name := range schema.All {
-		names[i] = d.prefix + name
+func (s server) statements(ctx context.Context, prefix string, into map[string]Statement) (err error) {
+	names := make([]any, len(s.schemas))
+	for i, name := range s.schemas {
+		names[i] = prefix + name
 	}
 	//nolint:gosec // only placeholders are added
-	rows, err := d.db.QueryContext(ctx, `SELECT SCHEMA_NAME, DIGEST, DIGEST_TEXT, COUNT_STAR, SUM_TIMER_WAIT / 1e9
+	rows, err := s.db.QueryContext(ctx, `SELECT SCHEMA_NAME, DIGEST, DIGEST_TEXT, COUNT_STAR, SUM_TIMER_WAIT / 1e9
 		FROM performance_schema.events_statements_summary_by_digest
 		WHERE DIGEST IS NOT NULL AND SCHEMA_NAME IN (?`+strings.Repeat(", ?", len(names)-1)+`)`, names...)
 	if refused := (*mysql.MySQLError)(nil); errors.As(err, &refused) && refused.Number == denied {
@@ -100,12 +172,12 @@ func (d database) statements(ctx context.Context, into map[string]Statement) (er
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var name, digest string
-		var s Statement
-		if err := rows.Scan(&name, &digest, &s.Text, &s.Count, &s.Millis); err != nil {
+		var one Statement
+		if err := rows.Scan(&name, &digest, &one.Text, &one.Count, &one.Millis); err != nil {
 			return fmt.Errorf("read the statements that the database server has run: %w", err)
 		}
-		s.Schema = strings.TrimPrefix(name, d.prefix)
-		into[name+digest] = s
+		one.Schema = strings.TrimPrefix(name, prefix)
+		into[name+digest] = one
 	}
 	return rows.Err()
 }
@@ -137,7 +209,7 @@ func (d database) marks(ctx context.Context) (map[string]int64, error) {
 	marks := map[string]int64{}
 	for _, name := range d.outboxes {
 		var last int64
-		if err := d.db.QueryRowContext(ctx, "SELECT COALESCE(MAX(id), 0) FROM `"+d.prefix+name+"`.outbox").Scan(&last); err != nil {
+		if err := d.of(name).QueryRowContext(ctx, "SELECT COALESCE(MAX(id), 0) FROM `"+d.prefix+name+"`.outbox").Scan(&last); err != nil {
 			return nil, fmt.Errorf("find the end of the outbox of %s (is MYSQL_SCHEMA_PREFIX the stack's?): %w", d.prefix+name, err)
 		}
 		marks[name] = last
@@ -158,8 +230,7 @@ func (d database) outbox(ctx context.Context, marks map[string]int64) (Latency, 
 }
 
 func (d database) addOutbox(ctx context.Context, times histogram, name string, after int64) (err error) {
-	//nolint:gosec // the names are constants after a checked prefix
-	rows, err := d.db.QueryContext(ctx, "SELECT TIMESTAMPDIFF(MICROSECOND, created_at, sent_at) FROM `"+d.prefix+name+"`.outbox WHERE id > ? AND status = 'SENT'", after)
+	rows, err := d.of(name).QueryContext(ctx, "SELECT TIMESTAMPDIFF(MICROSECOND, created_at, sent_at) FROM `"+d.prefix+name+"`.outbox WHERE id > ? AND status = 'SENT'", after)
 	if err != nil {
 		return err
 	}

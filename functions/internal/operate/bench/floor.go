@@ -60,7 +60,7 @@ func (r *runner) floored(ctx context.Context, load func() error) (result *Floor,
 	return result, lost
 }
 
-// floor repeats the minimum work of an order: on tables like those of the orders schema, with the same statements, over the
+// floor repeats the minimum work of an order: on tables like those of the orders schema, on its server, with the same statements, over the
 // same number of connections.
 type floor struct {
 	r           *runner
@@ -90,11 +90,15 @@ func (f *floor) prepare(ctx context.Context) (err error) {
 		statements = append(statements, "CREATE TABLE `"+prefix+floorSchema+"`."+table+" LIKE `"+prefix+schema.Orders+"`."+table)
 	}
 	for _, statement := range statements {
-		if _, err := r.database.db.ExecContext(ctx, statement); err != nil {
+		if _, err := r.database.of(schema.Orders).ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("create the schema of the floor: %w", err)
 		}
 	}
-	if f.db, err = r.target.Server.Open(floorSchema, r.target.connections()); err != nil {
+	beside, err := r.target.Server.Of(schema.Orders)
+	if err != nil {
+		return err
+	}
+	if f.db, err = beside.Open(floorSchema, r.target.connections()); err != nil {
 		return err
 	}
 	if err := kafka.EnsureTopics(ctx, r.target.Brokers, []knative.Topic{{Name: f.topic, Partitions: 1, Replicas: 1}}); err != nil {
@@ -135,7 +139,7 @@ func (f *floor) drop(ctx context.Context) error {
 	if f.producer != nil {
 		errs = append(errs, f.producer.Close())
 	}
-	if _, err := f.r.database.db.ExecContext(ctx, "DROP DATABASE IF EXISTS `"+f.r.target.Server.Prefix+floorSchema+"`"); err != nil {
+	if _, err := f.r.database.of(schema.Orders).ExecContext(ctx, "DROP DATABASE IF EXISTS `"+f.r.target.Server.Prefix+floorSchema+"`"); err != nil {
 		errs = append(errs, fmt.Errorf("drop the schema of the floor: %w", err))
 	}
 	return errors.Join(append(errs, deleteTopic(f.r.target.Brokers, f.topic))...)

@@ -57,6 +57,11 @@ func awaitNoTopic(t *testing.T, target Target, name string) {
 	}, time.Minute, 20*time.Millisecond, "%s is gone", name)
 }
 
+// of returns the database of a stack whose schemas are all on one server.
+func of(db *sql.DB, prefix string, outboxes []string) database {
+	return database{[]server{{db, schema.All}}, prefix, outboxes}
+}
+
 func TestFloorIsMeasuredAroundTheLoadAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
@@ -64,7 +69,7 @@ func TestFloorIsMeasuredAroundTheLoadAndLeavesNothingBehind(t *testing.T) {
 	scratch := func() int {
 		return mysqltest.Count(t, db, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = ?", target.Server.Prefix+floorSchema)
 	}
-	r := &runner{target: target, options: Options{Floor: 50 * time.Millisecond, Concurrency: 6, Lines: 2}, database: database{db, target.Server.Prefix, target.Outboxes}}
+	r := &runner{target: target, options: Options{Floor: 50 * time.Millisecond, Concurrency: 6, Lines: 2}, database: of(db, target.Server.Prefix, target.Outboxes)}
 	var before int
 
 	f, err := r.floored(t.Context(), func() error {
@@ -95,7 +100,7 @@ func TestFloorOfAnOpenLoopIsThatOfAllConnections(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
-	r := &runner{target: target, options: Options{Floor: 20 * time.Millisecond, Concurrency: 256, Rate: 20, Lines: 1}, database: database{db, target.Server.Prefix, target.Outboxes}}
+	r := &runner{target: target, options: Options{Floor: 20 * time.Millisecond, Concurrency: 256, Rate: 20, Lines: 1}, database: of(db, target.Server.Prefix, target.Outboxes)}
 	f, err := r.floored(t.Context(), func() error { return nil })
 	require.NoError(t, err)
 	assert.Equal(t, target.MaxConns, f.Concurrency)
@@ -132,7 +137,7 @@ func TestOutboxReturnsTheLatencyOfTheLoadsRows(t *testing.T) {
 	target := servers(t)
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
 	billing := outboxtest.Another(t, target.Server, "billing")
-	d := database{db, target.Server.Prefix, target.Outboxes}
+	d := of(db, target.Server.Prefix, target.Outboxes)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	outboxtest.Store(t, db, at, stored(t, 2)...) // before the load
 	marks, err := d.marks(t.Context())
@@ -183,7 +188,7 @@ func TestDatabaseReturnsVersionAndCounters(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
-	d := database{db, target.Server.Prefix, target.Outboxes}
+	d := of(db, target.Server.Prefix, target.Outboxes)
 	s, err := d.describe(t.Context(), target)
 	require.NoError(t, err)
 	assert.NotEmpty(t, s.Database)
@@ -202,13 +207,40 @@ func TestDatabaseReturnsVersionAndCounters(t *testing.T) {
 	assert.GreaterOrEqual(t, perOrder(before, after, 3).Status["Com_commit"], 1.) // others may use the server, too
 }
 
+func TestCountersOfSeveralServersAreAddedUp(t *testing.T) {
+	t.Parallel()
+	target := servers(t)
+	config, err := mysql.ParseDSN(target.Server.DSN)
+	require.NoError(t, err)
+	config.Params = map[string]string{"net_write_timeout": "100"} // the same server once more
+	target.Server.Own = map[string]schema.Own{schema.Inventory: {DSN: config.FormatDSN()}}
+	d, err := openDatabase(target)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, d.close()) }()
+	s, err := d.describe(t.Context(), target)
+	require.NoError(t, err)
+	assert.Contains(t, s.Database, "2 servers, ")
+	before, err := d.counters(t.Context())
+	require.NoError(t, err)
+	for range 3 {
+		tx, err := d.of(schema.Orders).BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = tx.ExecContext(t.Context(), "DO 1")
+		require.NoError(t, err)
+		require.NoError(t, tx.Commit())
+	}
+	after, err := d.counters(t.Context())
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, perOrder(before, after, 3).Status["Com_commit"], 2.)
+}
+
 func TestStackWithAnotherPrefixIsExplained(t *testing.T) {
 	t.Parallel()
 	target := servers(t)
 	_, err := watch(t.Context(), target.Brokers, target.TopicPrefix)
 	assert.ErrorContains(t, err, "KAFKA_TOPIC_PREFIX")
 	db := mysqltest.Pool(t, target.Server, schema.Orders)
-	_, err = database{db, "missing_", target.Outboxes}.marks(t.Context())
+	_, err = of(db, "missing_", target.Outboxes).marks(t.Context())
 	assert.ErrorContains(t, err, "MYSQL_SCHEMA_PREFIX")
 }
 
@@ -316,7 +348,7 @@ func TestAUserWithItsSchemasAndNoMoreCanBench(t *testing.T) {
 	require.NoError(t, err)
 	config.User, config.Passwd = name, "secret"
 
-	c, err := database{mysqltest.Pool(t, schema.Server{DSN: config.FormatDSN(), Prefix: server.Prefix}, schema.Orders), server.Prefix, nil}.counters(t.Context())
+	c, err := of(mysqltest.Pool(t, schema.Server{DSN: config.FormatDSN(), Prefix: server.Prefix}, schema.Orders), server.Prefix, nil).counters(t.Context())
 	require.NoError(t, err)
 	assert.Positive(t, c.status["Questions"])
 	assert.Empty(t, c.statements)

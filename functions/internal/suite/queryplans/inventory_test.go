@@ -16,6 +16,7 @@ var inventoryCalls = calls{
 	"DeleteReservationLog":  {order(done)},
 	"EnsureStock":           {inventory.EnsureStockParams{Sku: unit(absent), UpdatedAt: now}},
 	"GetReservation":        {order(done)},
+	"GetReservationVersion": {order(done)},
 	"GetStock":              {unit(1)},
 	"GetStockLogByKey":      {key(1)},
 	"InsertReservationLog":  {logged},

@@ -24,6 +24,7 @@ var orderCalls = calls{
 	"GetFlow":              {order(done)},
 	"GetOrder":             {order(done)},
 	"GetOrderByKey":        {key(done)},
+	"GetOrderVersion":      {order(done)},
 	"GetOwner":             {order(done)},
 	"GetPrice":             {unit(done)},
 	"InsertItem":           {line},

@@ -14,6 +14,11 @@ import (
 // Variables lists the names of all secrets.
 var Variables = []string{
 	"MYSQL_DSN",
+	"MYSQL_DSN_ORDERS", // of one schema, as the next ones
+	"MYSQL_DSN_INVENTORY",
+	"MYSQL_DSN_PAYMENTS",
+	"MYSQL_DSN_NOTIFICATIONS",
+	"MYSQL_DSN_OPERATIONS",
 	"MYSQL_USERS_SECRET", // the passwords of the database users come of it
 	"CDC_MYSQL_PASSWORD", // of the connectors of change data capture, for "harness cdc prepare"
 	"KAFKA_SASL_PASSWORD",
