@@ -83,6 +83,13 @@ func (p *placing) accepted() int {
 	return len(p.ids)
 }
 
+// last returns the order that was accepted last.
+func (p *placing) last() string {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.ids[len(p.ids)-1]
+}
+
 // end places no more orders, and returns those that were accepted.
 func (p *placing) end() (ids []string) {
 	p.stop()

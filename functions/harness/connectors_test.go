@@ -55,8 +55,14 @@ func TestOrdersFlowThroughConnectorsWhoseBrokerIsKilled(t *testing.T) {
 	broker := servicetest.Of(t, "kafka", "kafka-*")
 	broker.Kill()
 	more("without a broker")
+	meanwhile := load.last()
 	broker.Start()
 	more("again")
+	d := s.databases(t)
+	defer d.close()
+	p.await(t, "the connectors publish again", func() bool {
+		return mysqltest.Count(t, d[schema.Orders], "SELECT COUNT(*) FROM outbox WHERE aggregate_id = ? AND status = 'SENT'", meanwhile) > 0
+	})
 
 	for _, id := range load.end() {
 		p.awaitStatus(t, id, "CONFIRMED")
