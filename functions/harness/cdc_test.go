@@ -17,12 +17,13 @@ import (
 
 	"example.com/orders/functions/internal/operate/backlog"
 	"example.com/orders/functions/internal/operate/connect"
+	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/sql/privilege"
 	"example.com/orders/sql/schema"
 )
 
-// captureStack is a stack beside a Kafka Connect, to which a test gives its connectors.
-func captureStack(t *testing.T) stack {
+// captureStack is a stack beside a Kafka Connect, to which a test gives the connectors of an overlay.
+func captureStack(t *testing.T, overlay string) stack {
 	t.Helper()
 	if os.Getenv(connect.URLVariable) == "" {
 		t.Skip("CONNECT_URL is not set: .ci/run cdc starts what this test needs")
@@ -31,20 +32,30 @@ func captureStack(t *testing.T) stack {
 	// Each function is a database user of its own, who may follow a connector, and none of them prepares outboxes.
 	s.environ = append(s.environ, privilege.SecretVariable+"=secret-of-the-database-users")
 	t.Cleanup(func() {
-		p := launch(t, s.environ, "cdc", "remove", "--overlay", "cdc", "--data", s.data)
+		p := launch(t, s.environ, "cdc", "remove", "--overlay", overlay, "--data", s.data)
 		<-p.ended
 		assert.NoError(t, p.err, p.log.String())
 	})
 	return s
 }
 
-// keepPlacing places orders until it is ended, through restarts of the harness, and returns those that were accepted.
-func keepPlacing(t *testing.T, url func() string) (end func() (ids []string)) {
+// placing is orders that are placed until its end, through restarts of the harness.
+type placing struct {
+	stop  context.CancelFunc
+	loop  sync.WaitGroup
+	mutex sync.Mutex
+	ids   []string
+}
+
+// keepPlacing fills the stock and begins to place orders.
+func keepPlacing(t *testing.T, url func() string) *placing {
 	t.Helper()
+	first := process{url: url()}
+	require.Equal(t, http.StatusOK, first.do(t, http.MethodPost, "/api/inventory/SKU-123/adjustments", nil, `{"delta":100000,"reason":"delivered"}`, nil))
 	ctx, stop := context.WithCancel(t.Context())
-	var placing sync.WaitGroup
-	var ids []string
-	placing.Go(func() {
+	all := &placing{stop: stop}
+	t.Cleanup(func() { all.end() })
+	all.loop.Go(func() {
 		pace := time.NewTicker(50 * time.Millisecond)
 		defer pace.Stop()
 		for n := 0; ; n++ {
@@ -56,24 +67,43 @@ func keepPlacing(t *testing.T, url func() string) (end func() (ids []string)) {
 			p := process{url: url()}
 			var o order
 			if p.do(t, http.MethodPost, "/api/orders", http.Header{"Idempotency-Key": {fmt.Sprint("load-", n)}}, body("SKU-123", 1), &o) == http.StatusCreated {
-				ids = append(ids, o.OrderID)
+				all.mutex.Lock()
+				all.ids = append(all.ids, o.OrderID)
+				all.mutex.Unlock()
 			}
 		}
 	})
-	return func() []string {
-		stop()
-		placing.Wait()
-		return ids
-	}
+	return all
+}
+
+// accepted returns how many orders were accepted so far.
+func (p *placing) accepted() int {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return len(p.ids)
+}
+
+// last returns the order that was accepted last.
+func (p *placing) last() string {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.ids[len(p.ids)-1]
+}
+
+// end places no more orders, and returns those that were accepted.
+func (p *placing) end() (ids []string) {
+	p.stop()
+	p.loop.Wait()
+	return p.ids
 }
 
 // Relays give way to connectors and come back, while orders are placed: the steps are those of the runbook.
 func TestRelaysGiveWayToConnectorsAndComeBackUnderLoad(t *testing.T) {
-	s := captureStack(t)
+	s := captureStack(t, "cdc")
 	p := s.up(t)
 	var mu sync.Mutex
 	url := p.url
-	end := keepPlacing(t, func() string { mu.Lock(); defer mu.Unlock(); return url })
+	load := keepPlacing(t, func() string { mu.Lock(); defer mu.Unlock(); return url })
 	restart := func(args ...string) {
 		p.stop(t)
 		p = s.up(t, args...)
@@ -81,9 +111,17 @@ func TestRelaysGiveWayToConnectorsAndComeBackUnderLoad(t *testing.T) {
 		url = p.url
 		mu.Unlock()
 	}
+	// The patience of the relays beside the connectors is longer than the wait for an order.
 	confirmed := func(when string) {
 		o := p.place(t, "SKU-456", 1)
-		p.await(t, when+": order "+o.OrderID+" has ended", func() bool { return p.order(t, o.OrderID).Status != "PENDING" })
+		p.awaitStatus(t, o.OrderID, "CONFIRMED")
+		d := s.databases(t)
+		defer d.close()
+		for name, facts := range map[string]int{schema.Orders: 2, schema.Inventory: 1} {
+			p.await(t, when+": "+name+" has sent its facts about order "+o.OrderID, func() bool {
+				return mysqltest.Count(t, d[name], "SELECT COUNT(*) FROM outbox WHERE aggregate_id = ? AND status = 'SENT' AND last_error IS NULL", o.OrderID) == facts
+			})
+		}
 	}
 	confirmed("relays publish")
 
@@ -104,10 +142,10 @@ func TestRelaysGiveWayToConnectorsAndComeBackUnderLoad(t *testing.T) {
 	restart("--overlay", "base")
 	confirmed("relays publish again")
 
-	ids := end()
-	assert.NotEmpty(t, ids)
+	ids := load.end()
+	assert.Greater(t, len(ids), 20)
 	for _, id := range ids {
-		p.await(t, "order "+id+" has ended", func() bool { return p.order(t, id).Status != "PENDING" })
+		p.awaitStatus(t, id, "CONFIRMED")
 	}
 	p.await(t, "all events have left", func() bool { return s.operate(t, "", "outbox list --state new,waiting,parked --json") == "" })
 	p.audit(t)
@@ -116,7 +154,7 @@ func TestRelaysGiveWayToConnectorsAndComeBackUnderLoad(t *testing.T) {
 
 // A record that the broker refuses ends where that of a relay does, and lets the others pass.
 func TestAnEventThatIsTooLargeIsParkedBesideTheConnectors(t *testing.T) {
-	s := captureStack(t)
+	s := captureStack(t, "cdc")
 	s.environ = append(s.environ, "OUTBOX_CDC_PATIENCE=5s")
 	p := s.up(t, "--overlay", "cdc")
 	s.operate(t, "", "cdc prepare")
@@ -143,7 +181,7 @@ func TestAnEventThatIsTooLargeIsParkedBesideTheConnectors(t *testing.T) {
 
 // Without Kafka Connect the events are relayed after a while, and what the connectors repeat later has no effect.
 func TestOrdersAreConfirmedWithoutKafkaConnect(t *testing.T) {
-	s := captureStack(t)
+	s := captureStack(t, "cdc")
 	s.environ = append(s.environ, "OUTBOX_CDC_PATIENCE=1s")
 	p := s.up(t, "--overlay", "cdc")
 	s.operate(t, "", "cdc prepare")
@@ -164,7 +202,7 @@ func TestOrdersAreConfirmedWithoutKafkaConnect(t *testing.T) {
 
 // MySQL purges the part of its binary log that comes next: the steps are those of the runbook.
 func TestWhatTheConnectorsHaveLostIsToldAndRepairedByCommands(t *testing.T) {
-	s := captureStack(t)
+	s := captureStack(t, "cdc")
 	s.environ = append(s.environ, "OUTBOX_CDC_PATIENCE=1h") // nothing is relayed by itself
 	p := s.up(t, "--overlay", "cdc")
 	s.operate(t, "", "cdc prepare")

@@ -83,8 +83,12 @@ stored before: publish-outbox relays it, and "harness outbox resend --since" sho
 		}, plain(withConnectors(cdcReset))),
 		p.command(&cobra.Command{
 			Use: "remove", Short: "remove the connectors and the columns of the outboxes; relays must publish again",
-			Example: `  harness cdc remove --overlay cdc`,
-		}, plain(cdcRemove)),
+			Long: `Removes the connectors and the columns of the outboxes; relays must publish again. Kafka Connect keeps the positions of the
+connectors: if they come back, they read the whole binary log since then, and fail if a part of it was purged meanwhile. With
+--forget they start at its end.`,
+			Example: `  harness cdc remove --overlay cdc
+  harness cdc remove --overlay cdc --forget`,
+		}, cdcRemove),
 	)
 }
 
@@ -338,10 +342,7 @@ func cdcStatus(ctx context.Context, out streams, c *connect.Client, all []knativ
 
 func cdcReset(ctx context.Context, out streams, c *connect.Client, all []knative.Connector) error {
 	return eachConnector(ctx, out, all, "starts at the end of the binary log", func(ctx context.Context, name string) error {
-		if err := c.Stop(ctx, name); err != nil {
-			return err
-		}
-		if err := c.Forget(ctx, name); err != nil {
+		if err := forgetPosition(ctx, c, name); err != nil {
 			return err
 		}
 		if err := c.Resume(ctx, name); err != nil {
@@ -349,6 +350,31 @@ func cdcReset(ctx context.Context, out streams, c *connect.Client, all []knative
 		}
 		return follows(ctx, c, name)
 	})
+}
+
+// forgetPosition stops a connector and removes its position once its task is gone, which stores one until then.
+func forgetPosition(ctx context.Context, c *connect.Client, name string) error {
+	if err := c.Stop(ctx, name); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, followsWithin)
+	defer cancel()
+	look := time.NewTicker(followsLook)
+	defer look.Stop()
+	for {
+		s, err := c.Status(ctx, name)
+		if err != nil {
+			return err
+		}
+		if s.Connector == connect.Stopped && s.Task == connect.Absent {
+			return c.Forget(ctx, name)
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s has not stopped after %s, its task is %s: see the log of Kafka Connect", name, followsWithin, s.Task)
+		}
+	}
 }
 
 func cdcLogin(_ context.Context, o options, out streams) error {
@@ -448,36 +474,63 @@ func prepareOutbox(ctx context.Context, out streams, pools *pools, schema string
 	return err
 }
 
-func cdcRemove(ctx context.Context, o options, out streams) error {
-	d, all, err := configured(o, needsDatabase)
-	if err != nil {
-		return err
-	}
-	c, err := connect.New(o.environ[connect.URLVariable])
-	if err != nil {
-		return usage(err)
-	}
-	err = eachConnector(ctx, out, all, "removed", func(ctx context.Context, name string) error {
-		if err := c.Delete(ctx, name); err != nil && !errors.Is(err, connect.ErrUnknown) {
+func cdcRemove(flags *pflag.FlagSet) runner {
+	var anew bool
+	flags.BoolVar(&anew, "forget", false, "forget the positions of the connectors, too: if they come back, they start at the end of the binary log")
+	return func(ctx context.Context, o options, out streams) error {
+		d, all, err := configured(o, needsDatabase)
+		if err != nil {
 			return err
 		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return d.withPoolsOf(ctx, out, administrator, func(_ *servers, pools *pools) error {
-		for _, one := range all {
-			db, err := pools.get(one.Schema)
-			if err != nil {
-				return err
-			}
-			removed, err := cdc.RemoveColumns(ctx, db)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(out.stdout, "%s: %s removed from the outbox\n", one.Schema, counted(removed, "column", "columns"))
+		c, err := connect.New(o.environ[connect.URLVariable])
+		if err != nil {
+			return usage(err)
 		}
-		return nil
-	})
+		if err := removeConnectors(ctx, out, c, all, anew); err != nil {
+			return err
+		}
+		return d.withPoolsOf(ctx, out, administrator, func(_ *servers, pools *pools) error {
+			for _, one := range all {
+				db, err := pools.get(one.Schema)
+				if err != nil {
+					return err
+				}
+				removed, err := cdc.RemoveColumns(ctx, db)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(out.stdout, "%s: %s removed from the outbox\n", one.Schema, counted(removed, "column", "columns"))
+			}
+			return nil
+		})
+	}
+}
+
+// removeConnectors removes those that are there. Of one that is not, Kafka Connect can forget no position.
+func removeConnectors(ctx context.Context, out streams, c *connect.Client, all []knative.Connector, anew bool) error {
+	done := "removed"
+	if anew {
+		done = "removed, and its position forgotten"
+	}
+	var errs []error
+	for _, one := range all {
+		switch err := removeConnector(ctx, c, one.Name, anew); {
+		case errors.Is(err, connect.ErrUnknown):
+			fmt.Fprintf(out.stdout, "%s: was not there; a position that it has left stays\n", one.Name)
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			fmt.Fprintf(out.stdout, "%s: %s\n", one.Name, done)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func removeConnector(ctx context.Context, c *connect.Client, name string, anew bool) error {
+	if anew {
+		if err := forgetPosition(ctx, c, name); err != nil {
+			return err
+		}
+	}
+	return c.Delete(ctx, name)
 }

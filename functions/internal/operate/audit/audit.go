@@ -133,6 +133,7 @@ type auditor struct {
 	explained map[uint64]struct{}   // orders with rows of an outbox that wait for an operator
 	targets   []target              // where rows of the outboxes were sent to
 	deferred  []sentRow             // rows whose records were not read yet
+	unmarked  []uint64              // the hashes of the events of rows that a connector publishes, and that are not marked as sent
 
 	differences []difference     // of the orders that are being checked
 	logged      map[string]int64 // reserved units of each SKU, by reservation_log
@@ -255,6 +256,7 @@ func (a *auditor) checkTopics(ctx context.Context) error {
 		return a.topics.err
 	}
 	records.compare(a.once)
+	a.checkUnmarked(records)
 	a.exceptions = append(records.exceptions(), a.exceptions...)
 	return a.checkDeferred(ctx, records)
 }

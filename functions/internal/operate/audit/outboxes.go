@@ -96,8 +96,29 @@ func (a *auditor) checkRow(name string, row messaging.WalkEventsRow, parked, dis
 	case row.Status == messaging.OutboxStatusERROR && row.NextAttemptAt == nil:
 		a.except(parked, row)
 	default:
-		a.emitted.count("rows to be sent", 1)
 		a.waiting[order] = struct{}{}
+		if a.topics != nil && a.o.Wiring.Captures() {
+			a.unmarked = append(a.unmarked, a.hashes.of(source, id))
+			return
+		}
+		a.emitted.count(toBeSent, 1)
+	}
+}
+
+// What rows wait for that are neither sent nor left to an operator.
+const (
+	toBeSent   = "rows to be sent"
+	toBeMarked = "rows to be marked as sent" // a connector has published their event, and what follows it has not come there yet
+)
+
+// checkUnmarked looks for the records of the rows that a connector publishes and nobody has marked yet.
+func (a *auditor) checkUnmarked(records *records) {
+	for _, event := range a.unmarked {
+		if records.hasHash(event) {
+			a.emitted.count(toBeMarked, 1)
+		} else {
+			a.emitted.count(toBeSent, 1)
+		}
 	}
 }
 

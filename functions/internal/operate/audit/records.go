@@ -254,8 +254,10 @@ func (r *records) compare(once *Invariant) {
 }
 
 // has returns whether an event is in any topic.
-func (r *records) has(source, id string) bool {
-	_, found := slices.BinarySearchFunc(r.sorted, r.hashes.of(source, id), func(e entry, id uint64) int { return cmp.Compare(e.id, id) })
+func (r *records) has(source, id string) bool { return r.hasHash(r.hashes.of(source, id)) }
+
+func (r *records) hasHash(event uint64) bool {
+	_, found := slices.BinarySearchFunc(r.sorted, event, func(e entry, id uint64) int { return cmp.Compare(e.id, id) })
 	return found
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -13,20 +12,23 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/messaging/outbox"
+	"example.com/orders/functions/internal/operate/connect"
 	"example.com/orders/functions/internal/testkit/porttest"
+	"example.com/orders/functions/internal/testkit/servicetest"
 	"example.com/orders/sql/migrate"
 	"example.com/orders/sql/schema"
 	"example.com/orders/sql/servertest"
 )
 
 // another starts one more MySQL, with data of its own, from the installation of ".ci/run cdc".
-func another(t *testing.T, id int) (s service, port int, server schema.Server) {
+func another(t *testing.T, id int) (s servicetest.Service, port int, server schema.Server) {
 	t.Helper()
 	state := t.TempDir()
-	s = service{t, filepath.Join(root, ".ci/services/mysql"), state}
+	s = servicetest.In(t, "mysql", state)
+	script := servicetest.Script(t, "mysql")
 	porttest.Try(t, func(free int) error {
 		port = free
-		command := exec.CommandContext(t.Context(), s.script, "start")
+		command := exec.CommandContext(t.Context(), script, "start")
 		command.Env = append(os.Environ(), "SERVICES_STATE="+state, fmt.Sprint("MYSQL_PORT=", port), "MYSQL_BINLOG=1", fmt.Sprint("MYSQL_SERVER_ID=", id))
 		out, err := command.CombinedOutput()
 		if err != nil {
@@ -35,7 +37,7 @@ func another(t *testing.T, id int) (s service, port int, server schema.Server) {
 		return nil
 	})
 	t.Cleanup(func() {
-		command := exec.Command(s.script, "stop") //nolint:noctx // after the test
+		command := exec.Command(script, "stop") //nolint:noctx // after the test
 		command.Env = append(os.Environ(), "SERVICES_STATE="+state)
 		out, err := command.CombinedOutput()
 		assert.NoError(t, err, "%s", out)
@@ -71,7 +73,7 @@ func TestTheConnectorFindsItsPlaceOnAReplica(t *testing.T) {
 	var late sql.NullInt64
 	require.NoError(t, admin.QueryRowContext(t.Context(), "SELECT WAIT_FOR_EXECUTED_GTID_SET(?, 60)", executed).Scan(&late))
 	require.Zero(t, late.Int64, "the replica has all")
-	primary.kill()
+	primary.Kill()
 	servertest.Exec(t, admin, "STOP REPLICA")
 	s.server = second
 	s.at(replicaPort)
@@ -98,11 +100,7 @@ func TestThePurgeOfTheOutboxIsNotPublished(t *testing.T) {
 	s.store(5)
 	s.complete()
 	f := s.follower(longPatience)
-	s.await("all rows are marked", func() bool {
-		_, err := f.Pass(t.Context())
-		require.NoError(t, err)
-		return s.unsent() == 0
-	})
+	s.awaitMarked(f)
 	deleted, err := outbox.Purge(t.Context(), s.pool(schema.Orders), f.Now().Add(longPatience))
 	require.NoError(t, err)
 	assert.EqualValues(t, 5, deleted)
@@ -111,4 +109,40 @@ func TestThePurgeOfTheOutboxIsNotPublished(t *testing.T) {
 	assert.Len(t, s.complete(), 10)
 	_, n := seen(t, s.Cluster, s.wiring)
 	assert.Equal(t, 10, n)
+}
+
+// The worker dies, and rows are purged that it has published and that it has not read yet: it publishes nothing for what was
+// deleted, and what it had not published was relayed before.
+func TestAPurgeWhileKafkaConnectIsDownPublishesNothingAndLosesNothing(t *testing.T) {
+	s := startCaptured(t)
+	f := s.follower(longPatience)
+	s.store(5)
+	s.complete()
+	s.awaitMarked(f)
+	worker := servicetest.Of(t, "connect", "connect-*")
+	worker.Kill()
+	s.store(5)
+	s.awaitRelayed()
+	deleted, err := outbox.Purge(t.Context(), s.pool(schema.Orders), f.Now().Add(longPatience))
+	require.NoError(t, err)
+	assert.EqualValues(t, 10, deleted)
+	unread := s.store(5) // which stay
+	worker.Start()
+	last := s.store(5)
+
+	times := s.complete()
+
+	assert.Len(t, times, 20, "no record but those of the events")
+	for _, e := range append(unread, last...) {
+		assert.Equal(t, 1, times[e.Subject()], "stored after the worker's last position")
+	}
+	s.awaitMarked(f)
+	s.assertRepeatsAreEqual()
+	all, _ := seen(t, s.Cluster, s.wiring)
+	for at, records := range all {
+		for _, r := range records {
+			assert.NotEmpty(t, r.Value, "%s has a tombstone of %s", at, r.Key)
+		}
+	}
+	assert.Equal(t, connect.Running, s.state())
 }

@@ -39,13 +39,20 @@ func start(t *testing.T, overlay string) *system {
 	client, err := connect.New(address)
 	require.NoError(t, err)
 	s := &system{T: t, Cluster: kafkatest.Start(t), server: mysqltest.Server(t), connect: client}
-	w, err := knative.LoadOverlay(knative.Manifests(), overlay)
-	require.NoError(t, err)
-	s.wiring, err = w.WithTopicPrefix(s.Prefix)
-	require.NoError(t, err)
-	require.NoError(t, kafka.EnsureTopics(t.Context(), s.Brokers, onOneBroker(s.wiring.Topics)))
+	s.wiring = s.topicsOf(overlay, s.Cluster)
 	require.NoError(t, cdc.Check(t.Context(), s.pool(schema.Orders)))
 	return s
+}
+
+// topicsOf creates the topics of an overlay, and returns its wiring with their names.
+func (s *system) topicsOf(overlay string, c kafkatest.Cluster) *knative.Wiring {
+	s.Helper()
+	w, err := knative.LoadOverlay(knative.Manifests(), overlay)
+	require.NoError(s, err)
+	w, err = w.WithTopicPrefix(c.Prefix)
+	require.NoError(s, err)
+	require.NoError(s, kafka.EnsureTopics(s.Context(), c.Brokers, onOneBroker(w.Topics)))
+	return w
 }
 
 func onOneBroker(topics []knative.Topic) []knative.Topic {

@@ -17,6 +17,7 @@ import (
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/functions/internal/testkit/outboxtest"
+	"example.com/orders/functions/internal/testkit/servicetest"
 	"example.com/orders/sql/schema"
 )
 
@@ -26,7 +27,7 @@ var ofConnect = regexp.MustCompile(`\b(kafka_connect|debezium|jvm)_\w+`)
 // queried returns the series of Kafka Connect that dashboards and alerts ask for.
 func queried(t *testing.T) map[string]bool {
 	t.Helper()
-	const folder = root + "/functions/harness/observability/"
+	folder := servicetest.Root(t) + "/functions/harness/observability/"
 	files, err := filepath.Glob(folder + "grafana/dashboards/*.json")
 	require.NoError(t, err)
 	names := map[string]bool{}
@@ -43,6 +44,9 @@ func queried(t *testing.T) map[string]bool {
 	}
 	return names
 }
+
+// tasksFailed is the series that tells a failed task where nobody may ask Kafka Connect for its state.
+const tasksFailed = "kafka_connect_tasks_failed"
 
 // sample is a line with the value of a series, its name and its labels before it.
 var sample = regexp.MustCompile(`(?m)^(\w+)(\{.*\})? (\S+)$`)
@@ -104,13 +108,13 @@ func TestKafkaConnectHasTheMetricsThatDashboardsAndAlertsAskFor(t *testing.T) {
 	assert.InDelta(t, 1, all["debezium_connected"][of], 0)
 	assert.InDelta(t, 60, all["debezium_behind_source_seconds"][of], 60, "seconds, and not of the beginning of time")
 
-	database := serviceOf(t, "mysql", "mysql")
-	database.kill()
+	database := servicetest.Of(t, "mysql", "mysql")
+	database.Kill()
 	s.await("the connection is lost", func() bool {
 		connected, there := scrape(t)["debezium_connected"][of]
 		return there && connected == 0
 	})
-	database.start()
+	database.Start()
 	s.store(1)
 	s.complete()
 	assert.InDelta(t, 1, scrape(t)["debezium_connected"][of], 0)

@@ -1,11 +1,13 @@
 package cdc
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +118,33 @@ func variety(t *testing.T, name string) (all []event.Event) {
 	return all
 }
 
+// flows has all facts of a schema about some orders, in an order in which they may happen, those of one order between those of the
+// others. Some of an order are of one type, so they must stay in order: their topic has them in one partition.
+func flows(t *testing.T, name string) (all []event.Event) {
+	t.Helper()
+	facts := map[string][]string{
+		schema.Orders:    {events.OrderCreatedType, events.OrderConfirmedType, events.OrderFailedType, events.OrderCanceledType, events.OrderCanceledType, events.OrderCreatedType},
+		schema.Inventory: {events.InventoryReservedType, events.InventoryRejectedType, events.InventoryReleasedType, events.InventoryReleasedType, events.InventoryReservedType},
+		schema.Payments:  {events.PaymentAuthorizedType, events.PaymentDeclinedType, events.PaymentRefundedType, events.PaymentRefundedType, events.PaymentAuthorizedType},
+	}[name]
+	require.Subset(t, facts, slices.DeleteFunc(events.Types(), func(kind string) bool { return events.SourceOf(kind) != "/"+name }))
+	for range 30 {
+		id := functiontest.OrderID()
+		for n, kind := range facts {
+			e := functiontest.Golden(t, kind, n+1)
+			e.DataEncoded = bytes.ReplaceAll(e.Data(), []byte(e.Subject()), []byte(id))
+			e.SetID(fmt.Sprintf("%s#%d", id, n+1))
+			e.SetSubject(id)
+			e.SetExtension("partitionkey", id)
+			all = append(all, e)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b event.Event) int { // the first facts of all orders, then the second ones
+		return cmp.Compare(a.ID()[len(a.Subject()):], b.ID()[len(b.Subject()):])
+	})
+	return all
+}
+
 // relayTo publishes the outbox of a schema as a relay does.
 func (s *system) relayTo(c kafkatest.Cluster, name string) (sent int) {
 	s.Helper()
@@ -164,14 +193,10 @@ func TestTheConnectorsPublishTheRecordsOfTheRelaysByteByByte(t *testing.T) {
 	s := start(t, "cdc-payment")
 	s.capture()
 	relayed := kafkatest.Start(t)
-	w, err := knative.LoadOverlay(knative.Manifests(), "payment")
-	require.NoError(t, err)
-	w, err = w.WithTopicPrefix(relayed.Prefix)
-	require.NoError(t, err)
-	require.NoError(t, kafka.EnsureTopics(t.Context(), relayed.Brokers, onOneBroker(w.Topics)))
+	w := s.topicsOf("payment", relayed)
 	stored := 0
 	for _, name := range schema.WithOutbox {
-		all := variety(t, name)
+		all := append(variety(t, name), flows(t, name)...)
 		outboxtest.Store(t, s.pool(name), time.Now(), all...)
 		stored += len(all)
 		require.Equal(t, len(all), s.relayTo(relayed, name))
@@ -188,6 +213,31 @@ func TestTheConnectorsPublishTheRecordsOfTheRelaysByteByByte(t *testing.T) {
 		}
 	}
 	assert.Len(t, got, len(want))
+	assertAscending(t, got)
+}
+
+// assertAscending asserts that the facts of an order in a partition are in the order in which they happened.
+func assertAscending(t *testing.T, all map[string][]record) {
+	t.Helper()
+	several := 0
+	for at, records := range all {
+		last := map[string]int{}
+		for _, r := range records {
+			i := slices.IndexFunc(r.Headers, func(h string) bool { return strings.HasPrefix(h, "ce_id=") })
+			require.GreaterOrEqual(t, i, 0, at)
+			id, err := strconv.Unquote(strings.TrimPrefix(r.Headers[i], "ce_id="))
+			require.NoError(t, err)
+			order, n, err := events.ParseID(id)
+			require.NoError(t, err)
+			require.Equal(t, r.Key, order, "the key is the order's id")
+			if last[order] > 0 {
+				several++
+			}
+			assert.Greater(t, n, last[order], "%s: %s", at, id)
+			last[order] = n
+		}
+	}
+	assert.Greater(t, several, 100, "topics have several facts of one order")
 }
 
 // inOrder sorts records by their key, and leaves those of one key in order.

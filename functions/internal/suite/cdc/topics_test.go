@@ -58,6 +58,7 @@ func TestAConnectorFailsWithoutATopicAndGoesOnOnceItIsThere(t *testing.T) {
 	})
 	assert.Contains(t, reason, "the topic "+missing+" does not exist")
 	assert.False(t, s.exists(missing), "the connector has made it")
+	s.await("an alert can tell", func() bool { return scrape(t)[tasksFailed][s.connector.Name] == 1 })
 
 	f := s.follower(time.Second)
 	s.await("the relay has sent the others", func() bool {
@@ -75,4 +76,7 @@ func TestAConnectorFailsWithoutATopicAndGoesOnOnceItIsThere(t *testing.T) {
 	s.store(5)
 	assert.Len(t, s.complete(), 16)
 	s.follows(s.connector)
+	failed, counted := scrape(t)[tasksFailed][s.connector.Name]
+	assert.True(t, counted)
+	assert.Zero(t, failed)
 }
