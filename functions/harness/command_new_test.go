@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+	"example.com/orders/events/avro"
 	"example.com/orders/functions/internal/operate/scaffold"
 	"example.com/orders/knative"
 )
@@ -21,6 +22,7 @@ func stand(t *testing.T) {
 	require.NoError(t, os.CopyFS(filepath.Join(folder, "knative"), knative.Manifests()))
 	require.NoError(t, os.CopyFS(filepath.Join(folder, "events", "schemas"), events.Schemas()))
 	require.NoError(t, os.CopyFS(filepath.Join(folder, "events", "testdata"), events.Examples()))
+	require.NoError(t, os.CopyFS(filepath.Join(folder, "events", "avro"), avro.Files()))
 	for _, name := range []string{
 		"go.mod", "functions/functions.go", "events/README.md", "knative/README.md", "knative/wiring_test.go",
 		"knative/components/local/kustomization.yaml", "knative/components/production/kustomization.yaml",
