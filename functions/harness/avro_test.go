@@ -38,15 +38,6 @@ func (s stack) inAvro() stack {
 	return s
 }
 
-// listening starts a harness at a URL and waits until it listens, ready or not.
-func (s stack) listening(t *testing.T, url string, args ...string) *process {
-	t.Helper()
-	p := launch(t, s.environ, append([]string{"up", "--addr", strings.TrimPrefix(url, "http://"), "--data", s.data}, args...)...)
-	p.stack, p.url = s, url
-	p.await(t, "it listens", func() bool { return p.get(t, "/health", nil) != 0 })
-	return p
-}
-
 func TestOrdersRunInAvroBesideThoseInJSON(t *testing.T) {
 	t.Parallel()
 	s, address := withRegistry(t)

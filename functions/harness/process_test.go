@@ -137,12 +137,19 @@ func launchProgram(t testing.TB, program string, attributes *syscall.SysProcAttr
 	return p
 }
 
+// listening starts a harness at a URL and waits until it listens, ready or not.
+func (s stack) listening(t testing.TB, url string, args ...string) *process {
+	t.Helper()
+	p := launch(t, s.environ, append([]string{"up", "--addr", strings.TrimPrefix(url, "http://"), "--data", s.data}, args...)...)
+	p.stack, p.url = s, url
+	p.await(t, "it listens", func() bool { return p.get(t, "/health", nil) != 0 })
+	return p
+}
+
 // up starts a harness on the data of s and waits until it is ready.
 func (s stack) up(t testing.TB, args ...string) *process {
 	t.Helper()
-	address := porttest.Address(t)
-	p := launch(t, s.environ, append([]string{"up", "--addr", address, "--data", s.data}, args...)...)
-	p.stack, p.url = s, "http://"+address
+	p := s.listening(t, "http://"+porttest.Address(t), args...)
 	p.await(t, "it is ready", func() bool { return p.get(t, "/health", nil) == http.StatusOK })
 	return p
 }
