@@ -34,6 +34,16 @@ func (a *auditor) across(of *view, in *Invariant, report func()) {
 	a.differences = append(a.differences, difference{of, in, report})
 }
 
+// differAcross is differ for a difference between schemas.
+func (a *auditor) differAcross(of *view, in *Invariant, format string, args ...any) {
+	a.across(of, in, func() { a.differ(in, of.id, format, args...) })
+}
+
+// breachAcross reports a difference between schemas that nothing explains.
+func (a *auditor) breachAcross(of *view, in *Invariant, format string, args ...any) {
+	a.across(of, in, func() { in.breach(format, args...) })
+}
+
 // settle reads the orders with differences again, and reports the differences of those that are as they were.
 func (a *auditor) settle(ctx context.Context) (err error) {
 	found := a.differences

@@ -234,9 +234,7 @@ func (a *auditor) checkHoldings(v *view) {
 	if v.order == nil {
 		for _, l := range v.lines {
 			if l.held != 0 {
-				a.across(v, a.holdings, func() {
-					a.differ(a.holdings, v.id, "order %s was never accepted and holds %d of %s", v.id, l.held, l.sku)
-				})
+				a.differAcross(v, a.holdings, "order %s was never accepted and holds %d of %s", v.id, l.held, l.sku)
 			}
 		}
 		return
@@ -250,9 +248,7 @@ func (a *auditor) checkHoldings(v *view) {
 			}
 		case orders.OrdersStatusCONFIRMED:
 			if l.held != l.wanted {
-				a.across(v, a.holdings, func() {
-					a.holdings.breach("order %s is CONFIRMED, wants %d of %s and holds %d", v.id, l.wanted, l.sku, l.held)
-				})
+				a.breachAcross(v, a.holdings, "order %s is CONFIRMED, wants %d of %s and holds %d", v.id, l.wanted, l.sku, l.held)
 			}
 		case orders.OrdersStatusFAILED, orders.OrdersStatusCANCELED:
 			if l.held == 0 {
@@ -262,9 +258,7 @@ func (a *auditor) checkHoldings(v *view) {
 				a.holdings.count("in flight", 1)
 				return
 			}
-			a.across(v, a.holdings, func() {
-				a.differ(a.holdings, v.id, "order %s is %s and holds %d of %s", v.id, v.order.Status, l.held, l.sku)
-			})
+			a.differAcross(v, a.holdings, "order %s is %s and holds %d of %s", v.id, v.order.Status, l.held, l.sku)
 		}
 	}
 }

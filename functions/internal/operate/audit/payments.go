@@ -66,9 +66,7 @@ func (a *auditor) checkPayment(v *view) {
 		a.checkFacts(events.PaymentsSource, v.id, row.Version, row.CreatedAt, row.UpdatedAt)
 		a.logs.count(string(row.Status), 1)
 		if v.order == nil {
-			a.across(v, a.money, func() {
-				a.differ(a.money, v.id, "order %s was never accepted and its payment is %s", v.id, row.Status)
-			})
+			a.differAcross(v, a.money, "order %s was never accepted and its payment is %s", v.id, row.Status)
 		}
 		if a.open(row) && row.RequestedAt.Before(a.at.Add(-unknownTime-a.o.Grace)) {
 			// No exception explains this: a sweep asks the gateway, whatever happens to the order's events.
@@ -158,7 +156,7 @@ func (a *auditor) checkMoney(v *view) {
 		case v.order.CreatedAt.Before(a.at.Add(-a.o.SentRetention)):
 			a.money.count("without a payment, from before the retention", 1) // such as from before orders were paid
 		default:
-			a.across(v, a.money, func() { a.differ(a.money, v.id, "order %s is %s and has no payment", v.id, status) })
+			a.differAcross(v, a.money, "order %s is %s and has no payment", v.id, status)
 		}
 		return
 	}
@@ -166,10 +164,10 @@ func (a *auditor) checkMoney(v *view) {
 	switch status {
 	case orders.OrdersStatusPENDING:
 		if over(row) {
-			a.across(v, a.money, func() { a.money.breach("order %s is PENDING and its payment is %s", v.id, row.Status) })
+			a.breachAcross(v, a.money, "order %s is PENDING and its payment is %s", v.id, row.Status)
 		}
 		if v.holds() && v.paid.entries[payments.PaymentLogEntryAUTHORIZED] == 0 && v.reservation.CreatedAt.After(row.CreatedAt) {
-			a.across(v, a.money, func() { a.money.breach("order %s is PENDING and holds stock, and its payment is %s", v.id, row.Status) })
+			a.breachAcross(v, a.money, "order %s is PENDING and holds stock, and its payment is %s", v.id, row.Status)
 		}
 	case orders.OrdersStatusCONFIRMED:
 		switch {
@@ -178,7 +176,7 @@ func (a *auditor) checkMoney(v *view) {
 			// Payments were switched on after its confirmation; authorize-payment reads its topic from the beginning.
 			a.money.count("confirmed before payments", 1)
 		default:
-			a.across(v, a.money, func() { a.money.breach("order %s is CONFIRMED and its payment is %s", v.id, row.Status) })
+			a.breachAcross(v, a.money, "order %s is CONFIRMED and its payment is %s", v.id, row.Status)
 		}
 	case orders.OrdersStatusFAILED, orders.OrdersStatusCANCELED:
 		switch {
@@ -186,7 +184,7 @@ func (a *auditor) checkMoney(v *view) {
 		case a.inFlight(v):
 			a.money.count("in flight", 1)
 		default:
-			a.across(v, a.money, func() { a.differ(a.money, v.id, "order %s is %s and its payment is %s", v.id, status, row.Status) })
+			a.differAcross(v, a.money, "order %s is %s and its payment is %s", v.id, status, row.Status)
 		}
 	}
 }

@@ -71,7 +71,7 @@ func (s *snapshot) whole() bool { return len(s.sessions) == 1 }
 // use returns the connection for queries of a schema, until the next use.
 func (s *snapshot) use(ctx context.Context, name string) (*sql.Conn, error) {
 	for _, one := range s.sessions {
-		if !s.whole() && !slices.Contains(one.Schemas, name) {
+		if !s.whole() && !slices.Contains(one.Schemas, name) { // one server also has the schemas that only a wiring knows
 			continue
 		}
 		// The name is one of schema.All after a prefix that Config has checked.
