@@ -279,6 +279,31 @@ func putConnectors(ctx context.Context, out streams, c *connect.Client, all []kn
 
 // follows waits until a connector runs and has stored a position: from then on it publishes every event.
 func follows(ctx context.Context, c *connect.Client, name string) error {
+	s, err := lookAt(ctx, c, name, func(ctx context.Context, s connect.Status) (bool, error) {
+		switch s.State() {
+		case connect.Failed:
+			return false, fmt.Errorf("%s has failed: %s", name, s.Reason())
+		case connect.Running:
+			at, err := c.Position(ctx, name)
+			return at.Offset != nil, err
+		case connect.Stopped, connect.Paused:
+			return false, c.Resume(ctx, name)
+		case connect.Unassigned, connect.Restarting, connect.Absent: // it is on its way
+		}
+		return false, nil
+	})
+	if errors.Is(err, errStill) {
+		return fmt.Errorf("%s does not follow the binary log after %s: it is %s: see the log of Kafka Connect", name, followsWithin, s.State())
+	}
+	return err
+}
+
+// errStill means that a connector was not as it should be within followsWithin.
+var errStill = errors.New("the connector is still not as it should be")
+
+// lookAt looks at a connector until holds returns true, and returns its last status. The error is errStill, or one of a request or
+// of holds.
+func lookAt(ctx context.Context, c *connect.Client, name string, holds func(context.Context, connect.Status) (bool, error)) (connect.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, followsWithin)
 	defer cancel()
 	look := time.NewTicker(followsLook)
@@ -286,25 +311,15 @@ func follows(ctx context.Context, c *connect.Client, name string) error {
 	for {
 		s, err := c.Status(ctx, name)
 		if err != nil {
-			return err
+			return s, err
 		}
-		switch s.State() {
-		case connect.Failed:
-			return fmt.Errorf("%s has failed: %s", name, s.Reason())
-		case connect.Running:
-			if at, err := c.Position(ctx, name); err != nil || at.Offset != nil {
-				return err
-			}
-		case connect.Stopped, connect.Paused:
-			if err := c.Resume(ctx, name); err != nil {
-				return err
-			}
-		case connect.Unassigned, connect.Restarting, connect.Absent: // it is on its way
+		if held, err := holds(ctx, s); held || err != nil {
+			return s, err
 		}
 		select {
 		case <-look.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not follow the binary log after %s: it is %s: see the log of Kafka Connect", name, followsWithin, s.State())
+			return s, errStill
 		}
 	}
 }
@@ -354,24 +369,16 @@ func forgetPosition(ctx context.Context, c *connect.Client, name string) error {
 	if err := c.Stop(ctx, name); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, followsWithin)
-	defer cancel()
-	look := time.NewTicker(followsLook)
-	defer look.Stop()
-	for {
-		s, err := c.Status(ctx, name)
-		if err != nil {
-			return err
-		}
-		if s.Connector == connect.Stopped && s.Task == connect.Absent {
-			return c.Forget(ctx, name)
-		}
-		select {
-		case <-look.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%s has not stopped after %s, its task is %s: see the log of Kafka Connect", name, followsWithin, s.Task)
-		}
+	s, err := lookAt(ctx, c, name, func(_ context.Context, s connect.Status) (bool, error) {
+		return s.Connector == connect.Stopped && s.Task == connect.Absent, nil
+	})
+	if errors.Is(err, errStill) {
+		return fmt.Errorf("%s has not stopped after %s, its task is %s: see the log of Kafka Connect", name, followsWithin, s.Task)
 	}
+	if err != nil {
+		return err
+	}
+	return c.Forget(ctx, name)
 }
 
 func cdcLogin(_ context.Context, o options, out streams) error {
