@@ -20,7 +20,7 @@ import (
 // settle has an operator settle an order's payment.
 func (s till) settle(t *testing.T, orderID string, answer gateway.Answer) error {
 	t.Helper()
-	_, err := outbox.Transact(t.Context(), s.db, time.Now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
+	_, err := outbox.Store{DB: s.db, Now: time.Now}.Transact(t.Context(), func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		return payment.Settle(ctx, tx, time.Now(), "operator: alice", orderID, answer)
 	})
 	return err

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/functions/internal/function/host"
 	"example.com/orders/functions/internal/messaging/kafka"
+	"example.com/orders/functions/internal/messaging/outbox"
 	"example.com/orders/functions/internal/messaging/registry"
 	"example.com/orders/functions/internal/observe/exposition"
 	"example.com/orders/functions/internal/observe/health"
@@ -28,6 +30,7 @@ import (
 	"example.com/orders/functions/internal/operate/gauge"
 	"example.com/orders/functions/internal/web/identity"
 	"example.com/orders/functions/internal/web/session"
+	"example.com/orders/functions/publishoutbox"
 	"example.com/orders/knative"
 	"example.com/orders/sql/operations"
 	"example.com/orders/sql/privilege"
@@ -53,6 +56,7 @@ type harness struct {
 	functions   map[string]functions.Function                       // by deployed name
 	handlers    map[string]http.Handler                             // the same, as HTTP handlers
 	deliver     map[string]func(context.Context, event.Event) error // the functions that take CloudEvents
+	dispatchers map[string]*outbox.Dispatcher                       // by schema; nil where the functions run in other processes
 	pokers      map[string]*poker                                   // by schema
 	sources     []*kafka.Source
 	deadLetters *kafka.Producer
@@ -73,6 +77,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 	zerolog.SetGlobalLevel(zerolog.WarnLevel) // func's runtime logs that each function has a Start
 	h.functions, h.handlers = map[string]functions.Function{}, map[string]http.Handler{}
 	h.deliver, h.pokers = map[string]func(context.Context, event.Event) error{}, map[string]*poker{}
+	h.dispatchers = map[string]*outbox.Dispatcher{}
 	var err error
 	h.own = ownToken(h.servers.config)
 	if h.token, err = identity.NewToken(h.own, sinkToken); err != nil {
@@ -194,7 +199,11 @@ func (h *harness) add(ctx context.Context, service knative.Service) error {
 		h.deliver[service.Name] = deliver
 		h.metrics.AddFunction(base.Name)
 		if service.Function == "publishoutbox" {
-			h.pokers[base.Schema] = newPoker(deliver)
+			dispatch := func(context.Context) {}
+			if relay, here := f.(*publishoutbox.Function); here {
+				dispatch = relay.Dispatch
+			}
+			h.pokers[base.Schema] = newPoker(deliver, dispatch)
 			h.metrics.AddRelay(base.Schema)
 		}
 		if base.Schema == schema.Payments {
@@ -218,6 +227,7 @@ func (h *harness) share(service knative.Service, f functions.Function) (config m
 	}
 	base := f.Shared()
 	base.Log, base.Poke, base.Metrics = h.log, h.poke, h.metrics.Metrics
+	base.Dispatcher = h.dispatcher(cmp.Or(base.Schema, service.Outbox()))
 	if base.Schema != "" { // the relay has its own pool
 		if base.DB, err = h.pools.get(base.Schema); err != nil {
 			return nil, err
@@ -240,6 +250,17 @@ func recordLoss(db *sql.DB) func(context.Context, kafka.Loss) error {
 			Topic: l.Topic, KafkaPartition: int(l.Partition), Consumer: l.Consumer, FirstOffset: l.From, NextOffset: l.To, At: time.Now(),
 		})
 	}
+}
+
+// dispatcher returns the dispatcher of a schema, nil if the functions run in other processes.
+func (h *harness) dispatcher(name string) *outbox.Dispatcher {
+	if h.processes != nil || !slices.Contains(schema.WithOutbox, name) {
+		return nil
+	}
+	if h.dispatchers[name] == nil {
+		h.dispatchers[name] = outbox.NewDispatcher(func(shards ...uint8) { h.poke(name, shards...) })
+	}
+	return h.dispatchers[name]
 }
 
 // poke wakes the relay of a schema.

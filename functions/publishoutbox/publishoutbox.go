@@ -43,9 +43,10 @@ type Function struct {
 	// OUTBOX_CDC_PATIENCE sets it.
 	Patience time.Duration
 
-	captured  *capture.Follower   // nil unless a connector captures the outbox
-	connected bool                // Start created Publisher, so Stop closes it
-	avro      *registry.Publisher // in front of Publisher; nil in JSON
+	captured   *capture.Follower   // nil unless a connector captures the outbox
+	connected  bool                // Start created Publisher, so Stop closes it
+	avro       *registry.Publisher // in front of Publisher; nil in JSON
+	sweepsOnly bool                // OUTBOX_DISPATCH is off
 }
 
 // New returns the function as it is deployed.
@@ -63,8 +64,8 @@ const relayWait = 20 * time.Second
 // Start reads OUTBOX_SCHEMA; KAFKA_BROKERS (separated by commas), KAFKA_TOPIC_PREFIX and the variables of kafka.Secure and
 // kafka.Users, or instead of them KAFKA_SINK_URL (the KafkaSinks' URL with {topic} in it, and KAFKA_SINK_TOKEN_FILE likewise if
 // they ask for tokens); EVENT_FORMAT, json or avro, which needs SCHEMA_REGISTRY_URL and what else registry.Open reads;
-// OUTBOX_RETENTION and INBOX_RETENTION (Go durations); OUTBOX_PUBLISHER, relay or cdc, and with the latter OUTBOX_CDC_PATIENCE.
-// It opens its own database connections.
+// OUTBOX_RETENTION and INBOX_RETENTION (Go durations); OUTBOX_PUBLISHER, relay or cdc, and with the latter OUTBOX_CDC_PATIENCE;
+// OUTBOX_DISPATCH, on or off. It opens its own database connections.
 func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
 	if f.Schema == "" {
 		f.Schema = config["OUTBOX_SCHEMA"]
@@ -94,6 +95,13 @@ func (f *Function) Start(ctx context.Context, config map[string]string) (err err
 	}
 	if err := f.behind(config); err != nil {
 		return err
+	}
+	switch dispatch := config["OUTBOX_DISPATCH"]; dispatch {
+	case "", "on":
+	case "off":
+		f.sweepsOnly = true
+	default:
+		return fmt.Errorf("OUTBOX_DISPATCH is %q: give on or off", dispatch)
 	}
 	f.Idle = relayWait
 	if err := f.Base.Start(ctx, config); err != nil {
@@ -253,16 +261,29 @@ func (f *Function) follow(ctx context.Context, e event.Event) error {
 }
 
 func (f *Function) sweep(ctx context.Context, shards ...uint8) error {
-	publisher := f.Publisher
-	if f.avro != nil {
-		publisher = f.avro
-	}
-	relay := outbox.Relay{DB: f.DB, Publisher: publisher, Now: f.Now, Metrics: f.Metrics, Schema: f.Schema, DueOnly: f.captured != nil}
-	sent, err := relay.Sweep(failpoint.In(ctx, f.Name), shards...)
+	f.Dispatcher.Settle(ctx)
+	sent, err := f.relayer().Sweep(failpoint.In(ctx, f.Name), shards...)
 	if sent > 0 {
 		f.Log.DebugContext(ctx, "events sent", "function", f.Name, "count", sent)
 	}
 	return err
+}
+
+func (f *Function) relayer() outbox.Relay {
+	publisher := f.Publisher
+	if f.avro != nil {
+		publisher = f.avro
+	}
+	return outbox.Relay{DB: f.DB, Publisher: publisher, Now: f.Now, Metrics: f.Metrics, Schema: f.Schema, DueOnly: f.captured != nil}
+}
+
+// Dispatch runs the Dispatcher, which the functions of the schema in this process share, until ctx ends. It does nothing without
+// one, if OUTBOX_DISPATCH is off, and where a connector publishes. Call it after Start.
+func (f *Function) Dispatch(ctx context.Context) {
+	if f.Dispatcher == nil || f.sweepsOnly || f.captured != nil {
+		return
+	}
+	f.Dispatcher.Run(failpoint.In(ctx, f.Name), f.relayer(), f.Logger())
 }
 
 func parse(e event.Event) (request, error) {

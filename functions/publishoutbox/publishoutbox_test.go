@@ -54,7 +54,7 @@ func asking(eventType, data string) event.Event {
 func store(t *testing.T, db *sql.DB) event.Event {
 	t.Helper()
 	e := functiontest.Event(t, functiontest.Created(t, events.Item{SKU: "A", Quantity: 1, UnitPrice: 5}), 1)
-	_, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
+	_, err := outbox.Store{DB: db, Now: time.Now}.Transact(t.Context(), func(context.Context, *transaction.Tx) ([]event.Event, error) {
 		return []event.Event{e}, nil
 	})
 	require.NoError(t, err)

@@ -233,7 +233,7 @@ SELECT o.id, o.aggregate_id, o.type, o.status, o.created_at, o.sent_at, o.attemp
   CAST(TIMESTAMPDIFF(SECOND, o.created_at, NOW(6)) AS SIGNED) AS age_seconds
 FROM (
   SELECT w.id FROM outbox w FORCE INDEX (outbox_due)
-  WHERE w.shard = ? AND w.status = 'ERROR' AND w.next_attempt_at IS NOT NULL AND w.id > ?
+  WHERE w.shard = ? AND w.status = ? AND w.next_attempt_at IS NOT NULL AND w.id > ?
   ORDER BY w.id
   LIMIT ?
 ) p STRAIGHT_JOIN outbox o ON o.id = p.id
@@ -241,9 +241,10 @@ ORDER BY o.id
 `
 
 type ListWaitingParams struct {
-	Shard uint8
-	ID    int64
-	Limit int32
+	Shard  uint8
+	Status OutboxStatus
+	ID     int64
+	Limit  int32
 }
 
 type ListWaitingRow struct {
@@ -259,10 +260,16 @@ type ListWaitingRow struct {
 	AgeSeconds    int64
 }
 
-// ListWaiting lists the refused rows of a shard with a next attempt, oldest first, after an id, with their age in seconds.
+// ListWaiting lists the rows of a shard with a status and a next attempt, oldest first, after an id, with their age in seconds:
+// in ERROR the refused ones, in NEW those that a process holds or has left unsent.
 // The index orders them by attempt: the inner query sorts only their ids.
 func (q *Queries) ListWaiting(ctx context.Context, arg ListWaitingParams) ([]ListWaitingRow, error) {
-	rows, err := q.db.QueryContext(ctx, listWaiting, arg.Shard, arg.ID, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, listWaiting,
+		arg.Shard,
+		arg.Status,
+		arg.ID,
+		arg.Limit,
+	)
 	if err != nil {
 		return nil, err
 	}

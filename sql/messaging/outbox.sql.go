@@ -85,8 +85,8 @@ func (q *Queries) HoldBack(ctx context.Context, arg HoldBackParams) error {
 }
 
 const insertEvent = `-- name: InsertEvent :exec
-INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, created_at, next_attempt_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, TIMESTAMPADD(MICROSECOND, ?, NOW(6)))
 `
 
 type InsertEventParams struct {
@@ -97,9 +97,11 @@ type InsertEventParams struct {
 	Payload       string
 	Headers       string
 	CreatedAt     time.Time
+	HoldMicros    *int
 }
 
-// InsertEvent stores one event to be sent; InsertEvents stores many with one statement.
+// InsertEvent stores one event to be sent; InsertEvents stores many with one statement. For hold_micros microseconds on the
+// database's clock it is left to the process that stores it; NULL leaves it to any relay at once.
 func (q *Queries) InsertEvent(ctx context.Context, arg InsertEventParams) error {
 	_, err := q.db.ExecContext(ctx, insertEvent,
 		arg.Shard,
@@ -109,6 +111,7 @@ func (q *Queries) InsertEvent(ctx context.Context, arg InsertEventParams) error 
 		arg.Payload,
 		arg.Headers,
 		arg.CreatedAt,
+		arg.HoldMicros,
 	)
 	return err
 }
@@ -201,7 +204,7 @@ type ListDueRow struct {
 
 // ListDue lists the rows of a shard whose next attempt is due, longest due first, each with the next attempt of the row that
 // holds it back: the first waiting row of its aggregate. Parked rows have no next attempt. The order includes the status, so
-// that it is the order of the index: a new row has a next attempt only if it was set by hand.
+// that it is the order of the index: new rows, whose process has not sent them in time, come first.
 func (q *Queries) ListDue(ctx context.Context, arg ListDueParams) ([]ListDueRow, error) {
 	rows, err := q.db.QueryContext(ctx, listDue, arg.Shard, arg.Limit)
 	if err != nil {
@@ -233,19 +236,57 @@ func (q *Queries) ListDue(ctx context.Context, arg ListDueParams) ([]ListDueRow,
 	return items, nil
 }
 
+const listHeld = `-- name: ListHeld :many
+SELECT id, aggregate_id, next_attempt_at
+FROM outbox FORCE INDEX (outbox_due)
+WHERE shard = ? AND status = 'NEW' AND next_attempt_at IS NOT NULL
+`
+
+type ListHeldRow struct {
+	ID            int64
+	AggregateID   string
+	NextAttemptAt *time.Time
+}
+
+// ListHeld lists the new rows of a shard that a process holds, or has held and not sent: they too hold back the later rows of
+// their aggregates. They are as many as processes are sending, or left behind when they ended.
+func (q *Queries) ListHeld(ctx context.Context, shard uint8) ([]ListHeldRow, error) {
+	rows, err := q.db.QueryContext(ctx, listHeld, shard)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListHeldRow
+	for rows.Next() {
+		var i ListHeldRow
+		if err := rows.Scan(&i.ID, &i.AggregateID, &i.NextAttemptAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listHolders = `-- name: ListHolders :many
-SELECT w.aggregate_id, e.next_attempt_at
+SELECT w.id, w.aggregate_id, e.next_attempt_at
 FROM outbox_waiting w FORCE INDEX (outbox_waiting_aggregate) STRAIGHT_JOIN outbox e ON e.id = w.id
 WHERE w.aggregate_id IN (/*SLICE:aggregate_ids*/?) AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL
 ORDER BY w.aggregate_id, w.id
 `
 
 type ListHoldersRow struct {
+	ID            int64
 	AggregateID   string
 	NextAttemptAt *time.Time
 }
 
-// ListHolders lists the waiting rows of some aggregates, which hold back the new rows of these.
+// ListHolders lists the waiting rows of some aggregates, which hold back the later rows of these.
 func (q *Queries) ListHolders(ctx context.Context, aggregateIds []string) ([]ListHoldersRow, error) {
 	query := listHolders
 	var queryParams []interface{}
@@ -265,7 +306,7 @@ func (q *Queries) ListHolders(ctx context.Context, aggregateIds []string) ([]Lis
 	var items []ListHoldersRow
 	for rows.Next() {
 		var i ListHoldersRow
-		if err := rows.Scan(&i.AggregateID, &i.NextAttemptAt); err != nil {
+		if err := rows.Scan(&i.ID, &i.AggregateID, &i.NextAttemptAt); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -344,7 +385,8 @@ func (q *Queries) ListNew(ctx context.Context, arg ListNewParams) ([]ListNewRow,
 const listPendingShards = `-- name: ListPendingShards :many
 SELECT s.shard FROM outbox_shards s
 WHERE s.shard IN (/*SLICE:shards*/?) AND (
-  (SELECT n.id FROM outbox n FORCE INDEX (outbox_due) WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
+  (SELECT COALESCE(n.next_attempt_at <= NOW(6), TRUE) FROM outbox n FORCE INDEX (outbox_due)
+    WHERE n.shard = s.shard AND n.status = 'NEW' ORDER BY n.next_attempt_at, n.id LIMIT 1)
   OR CASE s.shard
     WHEN 0 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 0 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
     WHEN 1 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 1 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
@@ -358,9 +400,10 @@ WHERE s.shard IN (/*SLICE:shards*/?) AND (
 ORDER BY s.shard
 `
 
-// ListPendingShards returns those of some shards that have new rows, or rows whose next attempt is due. The search for due
-// rows names each shard: if it took the shard from the other table, MySQL would scan the parked rows. It selects a single
-// row instead of EXISTS, which MariaDB turns into a scan of the whole outbox.
+// ListPendingShards returns those of some shards that have new rows which nobody holds, or rows whose next attempt is due. Of
+// the new rows it reads the first one by the index: those that nobody holds stand before the others, and these in the order in
+// which they are due. The search for due rows names each shard: if it took the shard from the other table, MySQL would scan the
+// parked rows. It selects a single row instead of EXISTS, which MariaDB turns into a scan of the whole outbox.
 func (q *Queries) ListPendingShards(ctx context.Context, shards []uint8) ([]uint8, error) {
 	query := listPendingShards
 	var queryParams []interface{}
@@ -503,5 +546,15 @@ type RecordRefusalParams struct {
 // database's clock.
 func (q *Queries) RecordRefusal(ctx context.Context, arg RecordRefusalParams) error {
 	_, err := q.db.ExecContext(ctx, recordRefusal, arg.LastError, arg.WaitMicros, arg.ID)
+	return err
+}
+
+const releaseOne = `-- name: ReleaseOne :exec
+UPDATE outbox SET next_attempt_at = NULL WHERE id = ? AND status = 'NEW'
+`
+
+// ReleaseOne ends the hold on a row that its process has not sent, so that any relay may send it; Release does so for many.
+func (q *Queries) ReleaseOne(ctx context.Context, id int64) error {
+	_, err := q.db.ExecContext(ctx, releaseOne, id)
 	return err
 }

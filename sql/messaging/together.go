@@ -3,7 +3,6 @@ package messaging
 import (
 	"context"
 	"database/sql"
-	"strings"
 
 	"example.com/orders/sql/transaction"
 )
@@ -56,27 +55,16 @@ func (q *Queries) ListNewOfEach(ctx context.Context, lists []ListNewParams) ([][
 	return pages, err
 }
 
-// ListDueWithHolders is ListDue followed by ListHolders for some aggregates, in one round trip.
+// ListDueWithHolders is ListDue followed by HoldersOf, in one round trip.
 func (q *Queries) ListDueWithHolders(ctx context.Context, list ListDueParams, aggregates []string) (due []ListDueRow, holders []ListHoldersRow, err error) {
-	queries := []transaction.Query{{Text: listDue, Args: []any{list.Shard, list.Limit}}}
-	if n := len(aggregates); n > 0 {
-		args := make([]any, n)
-		for i, id := range aggregates {
-			args[i] = id
-		}
-		text := strings.Replace(listHolders, "/*SLICE:aggregate_ids*/?", strings.Repeat(",?", n)[1:], 1)
-		queries = append(queries, transaction.Query{Text: text, Args: args})
-	}
+	queries := append([]transaction.Query{{Text: listDue, Args: []any{list.Shard, list.Limit}}}, holdersOf(list.Shard, aggregates)...)
 	err = transaction.QueryTogether(ctx, q.db, queries, func(n int, answer *sql.Rows) error {
+		if n > 0 {
+			some, err := holderRows(answer)
+			holders = append(holders, some...)
+			return err
+		}
 		for answer.Next() {
-			if n == 1 {
-				var h ListHoldersRow
-				if err := answer.Scan(&h.AggregateID, &h.NextAttemptAt); err != nil {
-					return err
-				}
-				holders = append(holders, h)
-				continue
-			}
 			var d ListDueRow
 			if err := answer.Scan(&d.ID, &d.AggregateID, &d.Type, &d.Payload, &d.Headers, &d.Attempts, &d.HeldUntil); err != nil {
 				return err
@@ -86,6 +74,39 @@ func (q *Queries) ListDueWithHolders(ctx context.Context, list ListDueParams, ag
 		return nil
 	})
 	return due, holders, err
+}
+
+// HoldersOf lists the rows of a shard that hold back later ones of some aggregates: those of ListHolders, and those of ListHeld,
+// which may be of other aggregates, too. It takes one round trip.
+func (q *Queries) HoldersOf(ctx context.Context, shard uint8, aggregates []string) (holders []ListHoldersRow, err error) {
+	queries := holdersOf(shard, aggregates)
+	if len(queries) == 0 {
+		return nil, nil
+	}
+	err = transaction.QueryTogether(ctx, q.db, queries, func(_ int, answer *sql.Rows) error {
+		some, err := holderRows(answer)
+		holders = append(holders, some...)
+		return err
+	})
+	return holders, err
+}
+
+func holdersOf(shard uint8, aggregates []string) []transaction.Query {
+	if len(aggregates) == 0 {
+		return nil
+	}
+	return []transaction.Query{transaction.QueryIn(listHolders, "aggregate_ids", aggregates), {Text: listHeld, Args: []any{shard}}}
+}
+
+func holderRows(answer *sql.Rows) (holders []ListHoldersRow, err error) {
+	for answer.Next() {
+		var h ListHoldersRow
+		if err := answer.Scan(&h.ID, &h.AggregateID, &h.NextAttemptAt); err != nil {
+			return nil, err
+		}
+		holders = append(holders, h)
+	}
+	return holders, nil
 }
 
 func claimOf(shard uint8) transaction.Query {

@@ -54,7 +54,7 @@ SELECT r.waiting, CAST(COALESCE(TIMESTAMPDIFF(MICROSECOND, (SELECT f.created_at 
 FROM (
   SELECT COUNT(*) AS waiting, MIN(w.id) AS first_id FROM (
     SELECT o.id FROM outbox o FORCE INDEX (outbox_due)
-    WHERE o.shard IN (/*SLICE:shards*/?) AND o.status = 'ERROR' AND o.next_attempt_at IS NOT NULL
+    WHERE o.shard IN (/*SLICE:shards*/?) AND o.status = ? AND o.next_attempt_at IS NOT NULL
     LIMIT ?
   ) w
 ) r
@@ -62,6 +62,7 @@ FROM (
 
 type WatchWaitingParams struct {
 	Shards []uint8
+	Status OutboxStatus
 	Limit  int32
 }
 
@@ -70,8 +71,8 @@ type WatchWaitingRow struct {
 	AgeMicros int64
 }
 
-// WatchWaiting counts the refused rows of some shards with a next attempt, up to a limit, and returns the age in
-// microseconds of the one stored first, 0 without one. It names the shards: in a join with their table MySQL would scan the
+// WatchWaiting counts the rows of some shards with a status and a next attempt, up to a limit, and returns the age in
+// microseconds of the one stored first, 0 without one: see ListWaiting. It names the shards: in a join with their table MySQL would scan the
 // parked rows.
 func (q *Queries) WatchWaiting(ctx context.Context, arg WatchWaitingParams) (WatchWaitingRow, error) {
 	query := watchWaiting
@@ -84,6 +85,7 @@ func (q *Queries) WatchWaiting(ctx context.Context, arg WatchWaitingParams) (Wat
 	} else {
 		query = strings.Replace(query, "/*SLICE:shards*/?", "NULL", 1)
 	}
+	queryParams = append(queryParams, arg.Status)
 	queryParams = append(queryParams, arg.Limit)
 	row := q.db.QueryRowContext(ctx, query, queryParams...)
 	var i WatchWaitingRow

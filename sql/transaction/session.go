@@ -79,6 +79,7 @@ const together = ";\n"
 type statement struct {
 	text string
 	args []driver.NamedValue
+	id   *int64 // where the first id of an INSERT goes; nil if nobody asks
 }
 
 // begin is the statement that begins a transaction. A replica refuses it, before the transaction does anything that needs
@@ -116,20 +117,36 @@ func (s *session) Close() error {
 
 // ExecContext runs a statement, or defers it.
 func (s *session) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (result driver.Result, err error) {
-	if s.inside && ctx.Value(deferredKey{}) != nil {
-		s.waiting = append(s.waiting, statement{text, args})
+	if id, deferred := ctx.Value(deferredKey{}).(*int64); deferred && s.inside {
+		s.waiting = append(s.waiting, statement{text, args, id})
 		return driver.ResultNoRows, nil
 	}
-	err = s.send(ctx, statement{text, args}, func(all statement) error {
-		result, err = s.Session.ExecContext(ctx, all.text, all.args)
-		return s.learn(err)
+	err = s.send(ctx, statement{text: text, args: args}, func(together []statement, all statement) error {
+		if result, err = s.Session.ExecContext(ctx, all.text, all.args); err != nil {
+			return s.learn(err)
+		}
+		tellIDs(together, result)
+		return nil
 	})
 	return result, err
 }
 
+// tellIDs hands out the ids that the server has given to the rows of some statements.
+func tellIDs(statements []statement, result driver.Result) {
+	of, known := result.(mysql.Result)
+	if !known {
+		return
+	}
+	for n, id := range of.AllLastInsertIds() {
+		if n < len(statements) && statements[n].id != nil {
+			*statements[n].id = id
+		}
+	}
+}
+
 // QueryContext runs a query.
 func (s *session) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (rows driver.Rows, err error) {
-	err = s.send(ctx, statement{text, args}, func(all statement) error {
+	err = s.send(ctx, statement{text: text, args: args}, func(_ []statement, all statement) error {
 		rows, err = s.Session.QueryContext(ctx, all.text, all.args)
 		return s.learn(err)
 	})
@@ -145,20 +162,19 @@ func (s *session) PrepareContext(ctx context.Context, text string) (driver.Stmt,
 }
 
 // send runs a statement together with what must precede it: the begin of its transaction, and deferred statements. If the
-// text is too long for the driver, they run one at a time.
-func (s *session) send(ctx context.Context, last statement, run func(statement) error) error {
-	all := s.due()
-	if len(all) == 0 {
-		return run(last)
+// text is too long for the driver, they run one at a time. run gets the statements and their joint text.
+func (s *session) send(ctx context.Context, last statement, run func([]statement, statement) error) error {
+	all := append(s.due(), last)
+	if len(all) == 1 {
+		return run(all, last)
 	}
-	all = append(all, last)
-	if err := run(join(all)); !errors.Is(err, driver.ErrSkip) {
+	if err := run(all, join(all)); !errors.Is(err, driver.ErrSkip) {
 		return oneOf(all, err)
 	}
 	if err := s.each(ctx, all[:len(all)-1]); err != nil {
 		return err
 	}
-	return run(last)
+	return run(all[len(all)-1:], last)
 }
 
 // oneOf adds the names of all statements that an error of the server may concern: the caller knows only the last one.
@@ -203,10 +219,12 @@ func (s *session) due() []statement {
 }
 
 func (s *session) each(ctx context.Context, all []statement) error {
-	for _, one := range all {
-		if _, err := s.Session.ExecContext(ctx, one.text, one.args); err != nil {
+	for n, one := range all {
+		result, err := s.Session.ExecContext(ctx, one.text, one.args)
+		if err != nil {
 			return fmt.Errorf("%s: %w", one.name(), s.learn(err))
 		}
+		tellIDs(all[n:n+1], result)
 	}
 	return nil
 }

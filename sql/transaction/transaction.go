@@ -45,17 +45,26 @@ func (t *Tx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error
 // Deferred returns the transaction as a handle whose ExecContext defers the statement until the next statement of the
 // transaction, or its commit: one round trip for both. The call that sends a deferred statement returns its error; its
 // affected count is unknown.
-func (t *Tx) Deferred() Deferred { return Deferred{t} }
+func (t *Tx) Deferred() Deferred { return Deferred{Tx: t} }
+
+// DeferredInsert is Deferred for one INSERT: once the transaction is committed, id is the first one that the server has given to
+// its rows. It stays as it is if the statement was sent ahead of a query, whose answer does not tell it.
+func (t *Tx) DeferredInsert(id *int64) Deferred { return Deferred{t, id} }
 
 // Deferred is a Tx whose statements are deferred.
-type Deferred struct{ *Tx }
+type Deferred struct {
+	*Tx
+
+	id *int64
+}
 
 // ExecContext defers a statement.
 func (d Deferred) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return d.tx.ExecContext(context.WithValue(ctx, deferredKey{}, true), query, args...)
+	return d.tx.ExecContext(context.WithValue(ctx, deferredKey{}, d.id), query, args...)
 }
 
-// deferredKey marks a deferred statement in the ctx, the only way through database/sql from a Deferred to its session.
+// deferredKey marks a deferred statement in the ctx, the only way through database/sql from a Deferred to its session. Its value
+// is where the first id of an INSERT goes, a nil *int64 if nobody asks.
 type deferredKey struct{}
 
 // tries bounds the runs of a transaction with transient errors; firstWait precedes the second one. Eight tries take about a

@@ -9,14 +9,15 @@ WHERE shard = ? AND status = ? AND next_attempt_at IS NULL AND id > ?
 ORDER BY id
 LIMIT ?;
 
--- ListWaiting lists the refused rows of a shard with a next attempt, oldest first, after an id, with their age in seconds.
+-- ListWaiting lists the rows of a shard with a status and a next attempt, oldest first, after an id, with their age in seconds:
+-- in ERROR the refused ones, in NEW those that a process holds or has left unsent.
 -- The index orders them by attempt: the inner query sorts only their ids.
 -- name: ListWaiting :many
 SELECT o.id, o.aggregate_id, o.type, o.status, o.created_at, o.sent_at, o.attempts, o.next_attempt_at, o.last_error,
   CAST(TIMESTAMPDIFF(SECOND, o.created_at, NOW(6)) AS SIGNED) AS age_seconds
 FROM (
   SELECT w.id FROM outbox w FORCE INDEX (outbox_due)
-  WHERE w.shard = ? AND w.status = 'ERROR' AND w.next_attempt_at IS NOT NULL AND w.id > ?
+  WHERE w.shard = ? AND w.status = ? AND w.next_attempt_at IS NOT NULL AND w.id > ?
   ORDER BY w.id
   LIMIT ?
 ) p STRAIGHT_JOIN outbox o ON o.id = p.id

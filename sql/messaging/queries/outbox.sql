@@ -1,15 +1,18 @@
--- InsertEvent stores one event to be sent; InsertEvents stores many with one statement.
+-- InsertEvent stores one event to be sent; InsertEvents stores many with one statement. For hold_micros microseconds on the
+-- database's clock it is left to the process that stores it; NULL leaves it to any relay at once.
 -- name: InsertEvent :exec
-INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?);
+INSERT INTO outbox (shard, aggregate_type, aggregate_id, type, payload, headers, created_at, next_attempt_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, TIMESTAMPADD(MICROSECOND, sqlc.narg(hold_micros), NOW(6)));
 
--- ListPendingShards returns those of some shards that have new rows, or rows whose next attempt is due. The search for due
--- rows names each shard: if it took the shard from the other table, MySQL would scan the parked rows. It selects a single
--- row instead of EXISTS, which MariaDB turns into a scan of the whole outbox.
+-- ListPendingShards returns those of some shards that have new rows which nobody holds, or rows whose next attempt is due. Of
+-- the new rows it reads the first one by the index: those that nobody holds stand before the others, and these in the order in
+-- which they are due. The search for due rows names each shard: if it took the shard from the other table, MySQL would scan the
+-- parked rows. It selects a single row instead of EXISTS, which MariaDB turns into a scan of the whole outbox.
 -- name: ListPendingShards :many
 SELECT s.shard FROM outbox_shards s
 WHERE s.shard IN (sqlc.slice(shards)) AND (
-  (SELECT n.id FROM outbox n FORCE INDEX (outbox_due) WHERE n.shard = s.shard AND n.status = 'NEW' LIMIT 1) IS NOT NULL
+  (SELECT COALESCE(n.next_attempt_at <= NOW(6), TRUE) FROM outbox n FORCE INDEX (outbox_due)
+    WHERE n.shard = s.shard AND n.status = 'NEW' ORDER BY n.next_attempt_at, n.id LIMIT 1)
   OR CASE s.shard
     WHEN 0 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 0 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
     WHEN 1 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 1 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
@@ -34,7 +37,7 @@ SELECT shard FROM outbox_shards WHERE shard = ? FOR UPDATE SKIP LOCKED;
 
 -- ListDue lists the rows of a shard whose next attempt is due, longest due first, each with the next attempt of the row that
 -- holds it back: the first waiting row of its aggregate. Parked rows have no next attempt. The order includes the status, so
--- that it is the order of the index: a new row has a next attempt only if it was set by hand.
+-- that it is the order of the index: new rows, whose process has not sent them in time, come first.
 -- name: ListDue :many
 SELECT o.id, o.aggregate_id, o.type, o.payload, o.headers, o.attempts,
   (SELECT e.next_attempt_at FROM outbox_waiting w FORCE INDEX (outbox_waiting_aggregate) STRAIGHT_JOIN outbox e ON e.id = w.id
@@ -45,12 +48,23 @@ WHERE o.shard = ? AND o.status IN ('NEW', 'ERROR') AND o.next_attempt_at <= NOW(
 ORDER BY o.status, o.next_attempt_at, o.id
 LIMIT ?;
 
--- ListHolders lists the waiting rows of some aggregates, which hold back the new rows of these.
+-- ListHolders lists the waiting rows of some aggregates, which hold back the later rows of these.
 -- name: ListHolders :many
-SELECT w.aggregate_id, e.next_attempt_at
+SELECT w.id, w.aggregate_id, e.next_attempt_at
 FROM outbox_waiting w FORCE INDEX (outbox_waiting_aggregate) STRAIGHT_JOIN outbox e ON e.id = w.id
 WHERE w.aggregate_id IN (sqlc.slice(aggregate_ids)) AND e.status = 'ERROR' AND e.next_attempt_at IS NOT NULL
 ORDER BY w.aggregate_id, w.id;
+
+-- ListHeld lists the new rows of a shard that a process holds, or has held and not sent: they too hold back the later rows of
+-- their aggregates. They are as many as processes are sending, or left behind when they ended.
+-- name: ListHeld :many
+SELECT id, aggregate_id, next_attempt_at
+FROM outbox FORCE INDEX (outbox_due)
+WHERE shard = ? AND status = 'NEW' AND next_attempt_at IS NOT NULL;
+
+-- ReleaseOne ends the hold on a row that its process has not sent, so that any relay may send it; Release does so for many.
+-- name: ReleaseOne :exec
+UPDATE outbox SET next_attempt_at = NULL WHERE id = ? AND status = 'NEW';
 
 -- ListNew lists the new rows of a shard in the order in which they were written, after an id. Each row says whether the
 -- shard also has rows with a next attempt at that moment.

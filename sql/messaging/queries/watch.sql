@@ -16,15 +16,15 @@ SELECT CAST(COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND,
    WHERE o.shard = s.shard AND o.status = ? AND o.next_attempt_at IS NULL ORDER BY o.shard, o.id LIMIT 1), NOW(6))), 0) AS SIGNED) AS age_micros
 FROM outbox_shards s;
 
--- WatchWaiting counts the refused rows of some shards with a next attempt, up to a limit, and returns the age in
--- microseconds of the one stored first, 0 without one. It names the shards: in a join with their table MySQL would scan the
+-- WatchWaiting counts the rows of some shards with a status and a next attempt, up to a limit, and returns the age in
+-- microseconds of the one stored first, 0 without one: see ListWaiting. It names the shards: in a join with their table MySQL would scan the
 -- parked rows.
 -- name: WatchWaiting :one
 SELECT r.waiting, CAST(COALESCE(TIMESTAMPDIFF(MICROSECOND, (SELECT f.created_at FROM outbox f WHERE f.id = r.first_id), NOW(6)), 0) AS SIGNED) AS age_micros
 FROM (
   SELECT COUNT(*) AS waiting, MIN(w.id) AS first_id FROM (
     SELECT o.id FROM outbox o FORCE INDEX (outbox_due)
-    WHERE o.shard IN (sqlc.slice(shards)) AND o.status = 'ERROR' AND o.next_attempt_at IS NOT NULL
+    WHERE o.shard IN (sqlc.slice(shards)) AND o.status = sqlc.arg(status) AND o.next_attempt_at IS NOT NULL
     LIMIT ?
   ) w
 ) r;

@@ -47,7 +47,10 @@ type Base struct {
 	// Poke wakes the relay after a commit that stored events; OUTBOX_POKE_URL sets it. Without it the relay finds them by
 	// its sweep.
 	Poke outbox.Poke
-	Log  *slog.Logger
+	// Dispatcher publishes the events of the schema that this process commits; without it, and for events that it does not take,
+	// the relay is woken.
+	Dispatcher *outbox.Dispatcher
+	Log        *slog.Logger
 	// Metrics counts the outcomes of events; it may be nil.
 	Metrics *metrics.Metrics
 	// Identity reads who makes a request; the variables of identity.New set it. Functions that people and programs call ask it,
@@ -189,26 +192,30 @@ func (b *Base) Started() error {
 	return nil
 }
 
-// Transact runs work in one transaction with the events that it returns, and wakes the relay: see outbox.Transact.
+// Transact runs work in one transaction with the events that it returns, and wakes the relay: see outbox.Store.
 func (b *Base) Transact(ctx context.Context, work outbox.Work) error {
-	return b.transact(ctx, outbox.Transact, work)
+	return b.transact(ctx, outbox.Store.Transact, work)
 }
 
-// TransactShared is Transact for the work of a batch: see outbox.TransactShared.
+// TransactShared is Transact for the work of a batch: see outbox.Store.
 func (b *Base) TransactShared(ctx context.Context, work outbox.Work) error {
-	return b.transact(ctx, outbox.TransactShared, work)
+	return b.transact(ctx, outbox.Store.TransactShared, work)
 }
 
-func (b *Base) transact(ctx context.Context, run func(context.Context, *sql.DB, func() time.Time, outbox.Work) ([]uint8, error), work outbox.Work) error {
+func (b *Base) transact(ctx context.Context, run func(outbox.Store, context.Context, outbox.Work) ([]uint8, error), work outbox.Work) error {
 	if err := b.Started(); err != nil {
 		return err
 	}
-	shards, err := run(failpoint.In(ctx, b.Name), b.DB, b.Now, work)
+	shards, err := run(b.store(), failpoint.In(ctx, b.Name), work)
 	if err != nil {
 		return err
 	}
 	b.wake(shards)
 	return nil
+}
+
+func (b *Base) store() outbox.Store {
+	return outbox.Store{DB: b.DB, Now: b.Now, Dispatcher: b.Dispatcher}
 }
 
 func (b *Base) wake(shards []uint8) {

@@ -93,7 +93,7 @@ func ReactThen[T events.Data](b *Base, react func(context.Context, *transaction.
 			es[n] = f.Event
 		}
 		var effects []Effect
-		fresh, shards, err := inbox.Once(ctx, b.DB, b.Name, es, alone, b.Now, func(ctx context.Context, tx *transaction.Tx, fresh []int) (all []event.Event, err error) {
+		fresh, shards, err := inbox.Once(ctx, b.store(), b.Name, es, alone, func(ctx context.Context, tx *transaction.Tx, fresh []int) (all []event.Event, err error) {
 			these := make([]Fact[T], len(fresh))
 			for n, index := range fresh {
 				these[n] = facts[index]

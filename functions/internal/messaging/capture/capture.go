@@ -233,7 +233,7 @@ func (f *Follower) find(ctx context.Context, spans []kafka.Span, rows map[identi
 				defer mu.Unlock()
 				if row, ok := rows[of]; ok {
 					delete(rows, of)
-					sent = append(sent, messaging.Sent{ID: row.ID, Partition: m.Partition, Offset: m.Offset})
+					sent = append(sent, messaging.Sent{ID: row.ID, Partition: m.Partition, Offset: m.Offset, At: f.Now()})
 				}
 				return nil
 			})
@@ -263,7 +263,7 @@ func (f *Follower) mark(ctx context.Context, sent []messaging.Sent) (marked int,
 	for ; len(sent) > 0; sent = sent[min(page, len(sent)):] {
 		some := sent[:min(page, len(sent))]
 		err := transaction.Run(ctx, f.DB, func(ctx context.Context, tx *transaction.Tx) error {
-			return messaging.New(tx).MarkSent(ctx, f.Now(), some)
+			return messaging.New(tx).MarkSent(ctx, some)
 		})
 		if err != nil {
 			return marked, fmt.Errorf("mark %d rows as sent: %w", len(some), err)

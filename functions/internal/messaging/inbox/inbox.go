@@ -5,7 +5,6 @@ package inbox
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"time"
@@ -31,22 +30,23 @@ type Work func(ctx context.Context, tx *transaction.Tx, fresh []int) ([]event.Ev
 // A batch (see batch.Run) waits only briefly for a row that another transaction holds; its error says nothing about a single
 // event. A batch of one assumes that its event is new, which is nearly always true and saves a round trip, and fails if it
 // is not. An event that is retried alone is looked up first.
-func Once(ctx context.Context, db *sql.DB, consumer string, es []event.Event, alone bool, now func() time.Time, work Work) (fresh []int, shards []uint8, err error) {
+func Once(ctx context.Context, store outbox.Store, consumer string, es []event.Event, alone bool, work Work) (fresh []int, shards []uint8, err error) {
 	ctx = failpoint.In(ctx, consumer)
+	store = store.After(es)
 	if !alone {
-		return once(ctx, outbox.TransactShared, db, consumer, es, len(es) > 1, now, work)
+		return once(ctx, store.TransactShared, store.Now, consumer, es, len(es) > 1, work)
 	}
-	fresh, shards, err = once(ctx, outbox.Transact, db, consumer, es, true, now, work)
+	fresh, shards, err = once(ctx, store.Transact, store.Now, consumer, es, true, work)
 	if dberror.IsDuplicate(err) { // another delivery has committed since the lookup
-		fresh, shards, err = once(ctx, outbox.Transact, db, consumer, es, true, now, work)
+		fresh, shards, err = once(ctx, store.Transact, store.Now, consumer, es, true, work)
 	}
 	return fresh, shards, err
 }
 
-type transact func(context.Context, *sql.DB, func() time.Time, outbox.Work) ([]uint8, error)
+type transact func(context.Context, outbox.Work) ([]uint8, error)
 
-func once(ctx context.Context, transact transact, db *sql.DB, consumer string, es []event.Event, look bool, now func() time.Time, work Work) (fresh []int, shards []uint8, err error) {
-	shards, err = transact(ctx, db, now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
+func once(ctx context.Context, transact transact, now func() time.Time, consumer string, es []event.Event, look bool, work Work) (fresh []int, shards []uint8, err error) {
+	shards, err = transact(ctx, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		fresh = []int{0}
 		if look {
 			// Before the insert: the affected count of a multi-row insert does not say which rows were duplicates.

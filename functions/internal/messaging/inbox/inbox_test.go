@@ -43,7 +43,7 @@ func once(ctx context.Context, db *sql.DB, consumer string, e event.Event) (dupl
 
 // onceBy is once with work that runs before the effect.
 func onceBy(ctx context.Context, db *sql.DB, consumer string, e event.Event, work func(context.Context, *transaction.Tx) error) (duplicate bool, shards []uint8, err error) {
-	fresh, shards, err := inbox.Once(ctx, db, consumer, []event.Event{e}, true, time.Now, func(ctx context.Context, tx *transaction.Tx, _ []int) ([]event.Event, error) {
+	fresh, shards, err := inbox.Once(ctx, outbox.Store{DB: db, Now: time.Now}, consumer, []event.Event{e}, true, func(ctx context.Context, tx *transaction.Tx, _ []int) ([]event.Event, error) {
 		return []event.Event{effect(e.ID())}, work(ctx, tx)
 	})
 	return err == nil && len(fresh) == 0, shards, err
@@ -223,13 +223,13 @@ func TestEachEventOfABatchHasItsEffectOnce(t *testing.T) {
 		return emitted, nil
 	}
 
-	fresh, shards, err := inbox.Once(t.Context(), db, consumer, group, false, time.Now, each)
+	fresh, shards, err := inbox.Once(t.Context(), outbox.Store{DB: db, Now: time.Now}, consumer, group, false, each)
 	require.NoError(t, err)
 	assert.Equal(t, []int{0, 2, 3, 4, 6}, fresh)
 	assert.Len(t, shards, 5)
 	assert.Equal(t, 2+5, effects(t, db))
 
-	fresh, shards, err = inbox.Once(t.Context(), db, consumer, group, false, time.Now, each)
+	fresh, shards, err = inbox.Once(t.Context(), outbox.Store{DB: db, Now: time.Now}, consumer, group, false, each)
 	require.NoError(t, err)
 	assert.Empty(t, fresh)
 	assert.Empty(t, shards)
@@ -239,7 +239,7 @@ func TestEachEventOfABatchHasItsEffectOnce(t *testing.T) {
 func TestABatchThatFailsLeavesNoRecord(t *testing.T) {
 	db := mysqltest.Open(t, schema.Inventory)
 	broken := errors.New("stock cannot be read")
-	_, _, err := inbox.Once(t.Context(), db, consumer, []event.Event{incoming("/orders", "a#1"), incoming("/orders", "b#1")}, false, time.Now,
+	_, _, err := inbox.Once(t.Context(), outbox.Store{DB: db, Now: time.Now}, consumer, []event.Event{incoming("/orders", "a#1"), incoming("/orders", "b#1")}, false,
 		func(context.Context, *transaction.Tx, []int) ([]event.Event, error) { return nil, broken })
 	assert.ErrorIs(t, err, broken)
 	assert.Zero(t, handled(t, db))
@@ -249,7 +249,7 @@ func TestABatchOfOneTakesItsEventToBeNewAndFailsWhenItIsNot(t *testing.T) {
 	db := mysqltest.Open(t, schema.Inventory)
 	e := incoming("/orders", "order-1#1")
 	batch := func() ([]int, error) {
-		fresh, _, err := inbox.Once(t.Context(), db, consumer, []event.Event{e}, false, time.Now,
+		fresh, _, err := inbox.Once(t.Context(), outbox.Store{DB: db, Now: time.Now}, consumer, []event.Event{e}, false,
 			func(context.Context, *transaction.Tx, []int) ([]event.Event, error) {
 				return []event.Event{effect(e.ID())}, nil
 			})

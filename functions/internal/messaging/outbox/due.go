@@ -60,8 +60,8 @@ func (r Relay) claim(ctx context.Context, q *messaging.Queries, shards []uint8) 
 }
 
 // due returns up to limit rows of a shard to send now, at most one per aggregate: its first unsent one. A row that waits for
-// its retry holds back its aggregate; a parked one does not. held has rows to set aside until such a retry. page has the
-// first limit new rows.
+// its retry holds back its aggregate, and so does one that a Dispatcher holds; a parked one does not. held has rows to set
+// aside until such a row is due. page has the first limit new rows that nobody holds.
 func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int, page []messaging.ListNewRow) (rows []row, held []heldRow, err error) {
 	seen := make(map[string]bool, limit) // the aggregates whose first row has been read
 	take := func(aggregate string, r func() row) {
@@ -74,8 +74,7 @@ func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int, page
 		held = append(held, heldRow{messaging.InsertWaitingParams{ID: id, AggregateID: aggregate}, until})
 	}
 	var holders []messaging.ListHoldersRow
-	waits := len(page) == 0 || page[0].Waits != 0
-	if waits {
+	if len(page) == 0 || page[0].Waits != 0 {
 		var retries []messaging.ListDueRow
 		list := messaging.ListDueParams{Shard: shard, Limit: int32(max(1, limit/retryShare))}
 		if retries, holders, err = q.ListDueWithHolders(ctx, list, aggregates(page)); err != nil {
@@ -95,10 +94,10 @@ func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int, page
 	}
 	again := len(held)
 	for {
-		until := firstAttempts(holders)
+		first := firstOf(holders)
 		for _, n := range page {
-			if at, ok := until[n.AggregateID]; ok {
-				hold(n.ID, n.AggregateID, at)
+			if h, ok := first[n.AggregateID]; ok && h.ID < n.ID {
+				hold(n.ID, n.AggregateID, *h.NextAttemptAt)
 				continue
 			}
 			take(n.AggregateID, func() row { return newRow(n.ID, n.AggregateID, n.Type, n.Payload, n.Headers) })
@@ -110,8 +109,9 @@ func due(ctx context.Context, q *messaging.Queries, shard uint8, limit int, page
 		if page, err = q.ListNew(ctx, messaging.ListNewParams{Shard: shard, After: after, Limit: int32(limit)}); err != nil {
 			return nil, nil, fmt.Errorf("read the new rows: %w", err)
 		}
-		if waits && len(page) > 0 {
-			if holders, err = q.ListHolders(ctx, aggregates(page)); err != nil {
+		holders = nil
+		if len(page) > 0 && page[0].Waits != 0 {
+			if holders, err = q.HoldersOf(ctx, shard, aggregates(page)); err != nil {
 				return nil, nil, fmt.Errorf("read which rows hold back the new ones: %w", err)
 			}
 		}
@@ -131,15 +131,15 @@ func aggregates(page []messaging.ListNewRow) []string {
 	return ids
 }
 
-// firstAttempts maps each waiting aggregate to the next attempt of its first row.
-func firstAttempts(holders []messaging.ListHoldersRow) map[string]time.Time {
-	until := make(map[string]time.Time, len(holders))
+// firstOf maps each aggregate to the first of the rows that hold back its later ones.
+func firstOf(holders []messaging.ListHoldersRow) map[string]messaging.ListHoldersRow {
+	first := make(map[string]messaging.ListHoldersRow, len(holders))
 	for _, h := range holders {
-		if _, known := until[h.AggregateID]; !known {
-			until[h.AggregateID] = *h.NextAttemptAt
+		if known, ok := first[h.AggregateID]; !ok || h.ID < known.ID {
+			first[h.AggregateID] = h
 		}
 	}
-	return until
+	return first
 }
 
 func newRow(id int64, aggregate, eventType, payload, headers string) row {

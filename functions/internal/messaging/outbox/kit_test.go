@@ -32,7 +32,7 @@ func fact(aggregate string, n int) event.Event {
 // store adds events to the outbox, in one transaction.
 func store(t testing.TB, db *sql.DB, events ...event.Event) []uint8 {
 	t.Helper()
-	shards, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
+	shards, err := outbox.Store{DB: db, Now: time.Now}.Transact(t.Context(), func(context.Context, *transaction.Tx) ([]event.Event, error) {
 		return events, nil
 	})
 	require.NoError(t, err)

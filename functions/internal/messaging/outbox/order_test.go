@@ -81,7 +81,7 @@ func TestFirstDeliveriesOfAnAggregateAreInOrder(t *testing.T) {
 		writes.Go(func() {
 			for n := 1; n <= facts; n++ {
 				for a := w; a < aggregates; a += writers {
-					_, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
+					_, err := outbox.Store{DB: db, Now: time.Now}.Transact(t.Context(), func(context.Context, *transaction.Tx) ([]event.Event, error) {
 						return []event.Event{fact(fmt.Sprint("order-", a), n)}, nil
 					})
 					assert.NoError(t, err)

@@ -1,5 +1,5 @@
 // Package outbox stores events in the transaction that changes the state, and relays them to Kafka: at least once, and in
-// order per aggregate. Transact stores, Relay publishes.
+// order per aggregate. Store stores; Dispatcher publishes what its own process has just committed, and Relay all the rest.
 package outbox
 
 import (
@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -46,28 +47,46 @@ type Poke func(schema string, shards ...uint8)
 // Work is the body of a transaction; the events that it returns are stored in the same transaction.
 type Work func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error)
 
+// Store runs transactions that store events.
+type Store struct {
+	DB  *sql.DB
+	Now func() time.Time
+	// Dispatcher publishes the events that it may; nil leaves all to the relays.
+	Dispatcher *Dispatcher
+
+	consumed []event.Event // see After
+}
+
+// After returns a store for what a function does in reaction to facts about orders that have been consumed. All facts about an
+// order follow its first one, order.created, so that is published.
+func (s Store) After(consumed []event.Event) Store {
+	s.consumed = consumed
+	return s
+}
+
 // Transact runs work in one transaction and stores the events that it returns: see transaction.Run. It returns the shards
-// with new rows, for the poke.
-func Transact(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
-	return transact(ctx, transaction.Run, db, now, work)
+// with new rows that are left to a relay, for the poke.
+func (s Store) Transact(ctx context.Context, work Work) ([]uint8, error) {
+	return s.transact(ctx, transaction.Run, work)
 }
 
 // TransactShared is Transact for the work of a batch: see transaction.RunShared.
-func TransactShared(ctx context.Context, db *sql.DB, now func() time.Time, work Work) ([]uint8, error) {
-	return transact(ctx, transaction.RunShared, db, now, work)
+func (s Store) TransactShared(ctx context.Context, work Work) ([]uint8, error) {
+	return s.transact(ctx, transaction.RunShared, work)
 }
 
 type runner func(context.Context, *sql.DB, func(context.Context, *transaction.Tx) error) error
 
-func transact(ctx context.Context, run runner, db *sql.DB, now func() time.Time, work Work) (shards []uint8, err error) {
+func (s Store) transact(ctx context.Context, run runner, work Work) (shards []uint8, err error) {
 	ctx, end := tracing.Span(ctx, "transaction")
 	defer func() { end(err) }()
-	err = run(ctx, db, func(ctx context.Context, tx *transaction.Tx) error {
+	var held *heldEvents
+	err = run(ctx, s.DB, func(ctx context.Context, tx *transaction.Tx) error {
 		emitted, err := work(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if shards, err = Append(ctx, tx, now(), emitted); err != nil {
+		if shards, held, err = s.append(ctx, tx, emitted); err != nil {
 			return err
 		}
 		failpoint.Pass(ctx, failpoint.BeforeCommit)
@@ -77,11 +96,75 @@ func transact(ctx context.Context, run runner, db *sql.DB, now func() time.Time,
 		return nil, err
 	}
 	failpoint.Pass(ctx, failpoint.AfterCommit)
+	if batch := held.committed(s.Dispatcher); len(batch) > 0 {
+		s.Dispatcher.take(batch)
+	}
 	return shards, nil
 }
 
-// Append stores events in tx, at the latest with its commit, and returns their shards. Each event needs a subject, the id of
-// its aggregate.
+// heldEvents are the events of a transaction that its rows hold for the dispatcher.
+type heldEvents struct {
+	firstID int64 // of all rows of the transaction, once it is committed
+	places  []int // of the events among them
+	events  []event.Event
+	at      time.Time
+}
+
+// committed returns the events with the ids of their rows.
+func (h *heldEvents) committed(d *Dispatcher) []stored {
+	if h == nil || h.firstID == 0 {
+		return nil
+	}
+	batch := make([]stored, len(h.events))
+	for i, e := range h.events {
+		batch[i] = stored{id: h.firstID + int64(h.places[i])*d.step.Load(), event: e, at: h.at}
+	}
+	return batch
+}
+
+// append stores events in tx, holds those that the dispatcher may publish, and returns the shards of the others.
+func (s Store) append(ctx context.Context, tx *transaction.Tx, emitted []event.Event) ([]uint8, *heldEvents, error) {
+	hold := s.Dispatcher.hold()
+	if hold == 0 || len(emitted) == 0 {
+		shards, err := Append(ctx, tx, s.Now(), emitted)
+		return shards, nil, err
+	}
+	rows, err := Encode(emitted, s.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	micros := int(hold.Microseconds())
+	held := &heldEvents{at: time.Now()}
+	var shards []uint8
+	for i, e := range emitted {
+		if !s.follows(e) {
+			shards = append(shards, rows[i].Shard)
+			continue
+		}
+		rows[i].HoldMicros = &micros
+		held.places, held.events = append(held.places, i), append(held.events, e)
+	}
+	// The rows of one INSERT with as many values as rows have consecutive ids.
+	if err := messaging.New(tx.DeferredInsert(&held.firstID)).InsertEvents(ctx, rows); err != nil {
+		return nil, nil, fmt.Errorf("store %d events in the outbox: %w", len(rows), err)
+	}
+	return shards, held, nil
+}
+
+// follows returns whether the events before e of the same aggregate and service are known to be published: e is the first one,
+// or the second one of an order in reaction to a fact about it. An earlier row of the aggregate may wait for its relay else,
+// stored by this process or another.
+func (s Store) follows(e event.Event) bool {
+	_, n, err := events.ParseID(e.ID())
+	if err != nil {
+		return false
+	}
+	return n == 1 || n == 2 && e.Source() == events.OrdersSource &&
+		slices.ContainsFunc(s.consumed, func(c event.Event) bool { return c.Subject() == e.Subject() })
+}
+
+// Append stores events in tx, at the latest with its commit, for any relay, and returns their shards. Each event needs a
+// subject, the id of its aggregate.
 func Append(ctx context.Context, tx *transaction.Tx, at time.Time, emitted []event.Event) ([]uint8, error) {
 	if len(emitted) == 0 {
 		return nil, nil

@@ -73,7 +73,7 @@ func TestTransactStoresNothingWhenTheWorkFails(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	refused := errors.New("no such order")
 	runs := 0
-	shards, err := outbox.Transact(t.Context(), db, time.Now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
+	shards, err := outbox.Store{DB: db, Now: time.Now}.Transact(t.Context(), func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		runs++
 		_, err := outbox.Append(ctx, tx, time.Now(), []event.Event{fact("a", 1)})
 		require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestTransactStoresNothingWhenTheWorkFails(t *testing.T) {
 func TestTransactStoresAllEventsOrNone(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	tooLong := fact(strings.Repeat("x", 65), 1) // wider than the column of aggregate ids
-	_, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
+	_, err := outbox.Store{DB: db, Now: time.Now}.Transact(t.Context(), func(context.Context, *transaction.Tx) ([]event.Event, error) {
 		return []event.Event{fact("a", 1), tooLong}, nil
 	})
 	assert.ErrorContains(t, err, "aggregate_id")

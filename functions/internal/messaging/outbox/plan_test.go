@@ -41,7 +41,7 @@ func TestEveryQueryOfTheRelayFindsItsRowsByAnIndex(t *testing.T) {
 					return err
 				},
 				"MarkSent": func() error {
-					return q.MarkSent(t.Context(), time.Now(), []messaging.Sent{{ID: 2}, {ID: 3}, {ID: 4}})
+					return q.MarkSent(t.Context(), []messaging.Sent{{ID: 2}, {ID: 3}, {ID: 4}})
 				},
 				"RecordRefusal": func() error {
 					return q.RecordRefusal(t.Context(), messaging.RecordRefusalParams{ID: 2, LastError: &reason, WaitMicros: 1})

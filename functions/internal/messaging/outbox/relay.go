@@ -235,20 +235,26 @@ func (r Relay) publish(ctx context.Context, rows []row) []Outcome {
 		batch = append(batch, row.event)
 		indices = append(indices, i)
 	}
-	if len(batch) == 0 {
-		return outcomes
-	}
-	sent := tracing.Publish(ctx, batch)
-	answers := r.Publisher.Publish(ctx, batch)
-	for i, index := range indices {
-		if i < len(answers) {
-			outcomes[index] = answers[i]
-		} else {
-			outcomes[index].Err = errNoOutcome
-		}
-		sent(i, outcomes[index].Err)
+	for i, answer := range publish(ctx, r.Publisher, batch) {
+		outcomes[indices[i]] = answer
 	}
 	return outcomes
+}
+
+// publish publishes a batch and returns one outcome for each event.
+func publish(ctx context.Context, p Publisher, batch []event.Event) []Outcome {
+	if len(batch) == 0 {
+		return nil
+	}
+	sent := tracing.Publish(ctx, batch)
+	outcomes := p.Publish(ctx, batch)
+	for i := range batch {
+		if i >= len(outcomes) {
+			outcomes = append(outcomes, Outcome{Err: errNoOutcome})
+		}
+		sent(i, outcomes[i].Err)
+	}
+	return outcomes[:len(batch)]
 }
 
 // mark records the outcome of each row. A row with an unknown fate stays as it is.
@@ -258,7 +264,7 @@ func mark(ctx context.Context, q *messaging.Queries, rows []row, outcomes []Outc
 	for i, row := range rows {
 		switch o := outcomes[i]; {
 		case o.Err == nil:
-			acknowledged = append(acknowledged, messaging.Sent{ID: row.id, Partition: o.Partition, Offset: o.Offset})
+			acknowledged = append(acknowledged, messaging.Sent{ID: row.id, Partition: o.Partition, Offset: o.Offset, At: now})
 		case refused(o.Err):
 			waits, err := refuse(ctx, q, row, o.Err)
 			if err != nil {
@@ -280,7 +286,7 @@ func mark(ctx context.Context, q *messaging.Queries, rows []row, outcomes []Outc
 	if err := q.InsertAllWaiting(ctx, waiting); err != nil {
 		return fmt.Errorf("mark %d rows as waiting: %w", len(waiting), err)
 	}
-	if err := q.MarkSent(ctx, now, acknowledged); err != nil {
+	if err := q.MarkSent(ctx, acknowledged); err != nil {
 		return fmt.Errorf("mark %d rows as sent: %w", len(acknowledged), err)
 	}
 	return nil

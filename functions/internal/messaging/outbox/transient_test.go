@@ -70,7 +70,7 @@ func TestTransactRunsAllOfTheWorkAgainAfterATransientError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			db := mysqltest.Open(t, schema.Orders)
 			runs := 0
-			shards, err := outbox.Transact(t.Context(), db, time.Now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
+			shards, err := outbox.Store{DB: db, Now: time.Now}.Transact(t.Context(), func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 				runs++
 				if _, err := tx.ExecContext(ctx, add, "a#1"); err != nil {
 					return nil, err
@@ -113,7 +113,7 @@ func TestDeadlocksAreInvisibleToTheCaller(t *testing.T) {
 	var runs [2]int
 	for i, ids := range [][]string{{"a", "b"}, {"b", "a"}} {
 		all.Go(func() {
-			_, errs[i] = outbox.Transact(t.Context(), db, time.Now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
+			_, errs[i] = outbox.Store{DB: db, Now: time.Now}.Transact(t.Context(), func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 				runs[i]++
 				for n, id := range ids {
 					if _, err := tx.ExecContext(ctx, "UPDATE inbox SET processed_at = TIMESTAMPADD(SECOND, 1, processed_at) WHERE event_id = ?", id); err != nil {
@@ -138,7 +138,7 @@ func TestDeadlocksAreInvisibleToTheCaller(t *testing.T) {
 func TestTransactReportsThatItsCallerIsGone(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := outbox.Transact(ctx, db, time.Now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
+	_, err := outbox.Store{DB: db, Now: time.Now}.Transact(ctx, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		_, err := tx.ExecContext(ctx, add, "a")
 		require.NoError(t, err)
 		cancel()
@@ -155,7 +155,7 @@ func TestTransactGivesUpInTheEnd(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	deadlock := &mysql.MySQLError{Number: 1213, Message: "deadlock"}
 	runs := 0
-	_, err := outbox.Transact(t.Context(), db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
+	_, err := outbox.Store{DB: db, Now: time.Now}.Transact(t.Context(), func(context.Context, *transaction.Tx) ([]event.Event, error) {
 		runs++
 		return nil, deadlock
 	})
@@ -167,7 +167,7 @@ func TestTransactEndsWithItsContext(t *testing.T) {
 	db := mysqltest.Open(t, schema.Orders)
 	ctx, cancel := context.WithCancel(t.Context())
 	runs := 0
-	_, err := outbox.Transact(ctx, db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
+	_, err := outbox.Store{DB: db, Now: time.Now}.Transact(ctx, func(context.Context, *transaction.Tx) ([]event.Event, error) {
 		runs++
 		cancel()
 		return nil, &mysql.MySQLError{Number: 1213, Message: "deadlock"}

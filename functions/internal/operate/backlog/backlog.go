@@ -77,12 +77,17 @@ func (o Operator) List(ctx context.Context, state State, after int64, limit int)
 
 func (o Operator) listShard(ctx context.Context, shard uint8, state State, after int64, limit int) (found []Row, err error) {
 	q := messaging.New(o.DB)
-	if state == Waiting {
-		rows, err := q.ListWaiting(ctx, messaging.ListWaitingParams{Shard: shard, ID: after, Limit: int32(limit)})
+	if state == Waiting || state == New {
+		rows, err := q.ListWaiting(ctx, messaging.ListWaitingParams{Shard: shard, Status: status[state], ID: after, Limit: int32(limit)})
+		if err != nil {
+			return nil, err
+		}
 		for _, row := range rows {
 			found = append(found, describe(messaging.GetStateRow(row)))
 		}
-		return found, err
+	}
+	if state == Waiting {
+		return found, nil
 	}
 	rows, err := q.ListByStatus(ctx, messaging.ListByStatusParams{Shard: shard, Status: status[state], ID: after, Limit: int32(limit)})
 	for _, row := range rows {
@@ -91,10 +96,10 @@ func (o Operator) listShard(ctx context.Context, shard uint8, state State, after
 	return found, err
 }
 
-// status maps the states without a next attempt to the status of their rows.
+// status maps each state to the status of its rows.
 var status = map[State]messaging.OutboxStatus{
-	New: messaging.OutboxStatusNEW, Parked: messaging.OutboxStatusERROR, Sent: messaging.OutboxStatusSENT,
-	Discarded: messaging.OutboxStatusDISCARDED,
+	New: messaging.OutboxStatusNEW, Waiting: messaging.OutboxStatusERROR, Parked: messaging.OutboxStatusERROR,
+	Sent: messaging.OutboxStatusSENT, Discarded: messaging.OutboxStatusDISCARDED,
 }
 
 func describe(r messaging.GetStateRow) Row {

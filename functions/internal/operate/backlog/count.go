@@ -29,13 +29,17 @@ func Count(ctx context.Context, db *sql.DB, schema string, limit int32) (Unsent,
 	if err != nil {
 		return Unsent{}, fmt.Errorf("count the parked rows of %s: %w", schema, err)
 	}
-	waiting, err := q.WatchWaiting(ctx, messaging.WatchWaitingParams{Shards: outbox.AllShards(), Limit: limit})
+	held, err := q.WatchWaiting(ctx, messaging.WatchWaitingParams{Shards: outbox.AllShards(), Status: messaging.OutboxStatusNEW, Limit: limit})
+	if err != nil {
+		return Unsent{}, fmt.Errorf("count the new rows of %s that processes hold: %w", schema, err)
+	}
+	waiting, err := q.WatchWaiting(ctx, messaging.WatchWaitingParams{Shards: outbox.AllShards(), Status: messaging.OutboxStatusERROR, Limit: limit})
 	if err != nil {
 		return Unsent{}, fmt.Errorf("count the waiting rows of %s: %w", schema, err)
 	}
 	return Unsent{
-		New: fresh, Waiting: waiting.Waiting, Parked: parked,
-		OldestDue: max(oldestNew, age(waiting.AgeMicros)), OldestParked: oldestParked,
+		New: min(int64(limit), fresh+held.Waiting), Waiting: waiting.Waiting, Parked: parked,
+		OldestDue: max(oldestNew, age(held.AgeMicros), age(waiting.AgeMicros)), OldestParked: oldestParked,
 	}, nil
 }
 

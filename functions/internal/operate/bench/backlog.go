@@ -170,7 +170,7 @@ func storePaced(ctx context.Context, db *sql.DB, rows int, rate float64, wake fu
 			return nil, nil, err
 		}
 		begun[e.Subject()] = time.Now()
-		shards, err := outbox.Transact(ctx, db, time.Now, func(context.Context, *transaction.Tx) ([]event.Event, error) {
+		shards, err := outbox.Store{DB: db, Now: time.Now}.Transact(ctx, func(context.Context, *transaction.Tx) ([]event.Event, error) {
 			return []event.Event{e}, nil
 		})
 		if err != nil {

@@ -113,7 +113,7 @@ func (o Operator) Settle(ctx context.Context, orderID string, known Known, reaso
 
 func (o Operator) settle(ctx context.Context, orderID string, known Known) error {
 	tries := 0
-	_, err := outbox.Transact(ctx, o.DB, time.Now, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
+	_, err := outbox.Store{DB: o.DB, Now: time.Now}.Transact(ctx, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		tries++
 		facts, err := o.record(ctx, tx, orderID, known)
 		if tries > 1 && errors.Is(err, payment.ErrNotOpen) {

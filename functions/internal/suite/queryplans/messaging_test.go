@@ -48,7 +48,7 @@ var messagingCalls = calls{
 	"ListUnconfirmed":     {messaging.ListUnconfirmedParams{Shard: shard(fresh), Limit: page}},
 	"ListWaiting":         {messaging.ListWaitingParams{Shard: shard(retried), Limit: page}},
 	"MarkOneSent":         {messaging.MarkOneSentParams{SentAt: &now, ID: fresh}},
-	"MarkSent":            {now, []messaging.Sent{{ID: fresh}, {ID: retried}}},
+	"MarkSent":            {[]messaging.Sent{{ID: fresh, At: now}, {ID: retried, At: now}}},
 	"OldestByStatus":      {messaging.OutboxStatusERROR},
 	"Park":                {messaging.ParkParams{LastError: text("refused"), ID: retried}},
 	"RecordRefusal":       {messaging.RecordRefusalParams{LastError: text("refused"), WaitMicros: 1, ID: fresh}},

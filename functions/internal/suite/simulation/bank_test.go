@@ -242,7 +242,7 @@ func (r *run) settlePayment(ctx context.Context) {
 		}
 		answer = gateway.Answer{Status: gateway.Declined, Reason: "not_found"}
 	}
-	_, err = outbox.Transact(ctx, r.bed.pools[schema.Payments], func() time.Time { return r.now }, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
+	_, err = outbox.Store{DB: r.bed.pools[schema.Payments], Now: func() time.Time { return r.now }}.Transact(ctx, func(ctx context.Context, tx *transaction.Tx) ([]event.Event, error) {
 		return payment.Settle(ctx, tx, r.now, "operator", id, answer)
 	})
 	if err != nil {
