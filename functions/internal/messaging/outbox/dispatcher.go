@@ -107,6 +107,9 @@ func (d *Dispatcher) hold() time.Duration {
 	return holdFor
 }
 
+// Taking returns whether the dispatcher takes events now.
+func (d *Dispatcher) Taking() bool { return d.hold() > 0 }
+
 // take hands events to the dispatcher that are committed with a hold.
 func (d *Dispatcher) take(batch []stored) {
 	d.mu.Lock()

@@ -41,7 +41,7 @@ func TestGaugesReadNoFinishedRows(t *testing.T) {
 			return err
 		},
 		"WatchWaiting": func() error {
-			_, err := messaging.New(p).WatchWaiting(t.Context(), messaging.WatchWaitingParams{Shards: []uint8{1, 2}, Limit: 100})
+			_, err := messaging.New(p).WatchWaiting(t.Context(), messaging.WatchWaitingParams{Shards: []uint8{1, 2}, Status: messaging.OutboxStatusERROR, Limit: 100})
 			return err
 		},
 		"TallyStatuses": func() error { _, err := orders.New(p).TallyStatuses(t.Context()); return err },

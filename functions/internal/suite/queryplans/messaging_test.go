@@ -4,8 +4,9 @@ import "example.com/orders/sql/messaging"
 
 var (
 	stored = messaging.InsertEventParams{
-		Shard: 1, AggregateType: "ORDER", AggregateID: order(absent), Type: "order.created", Payload: "{}", Headers: "{}", CreatedAt: now,
+		Shard: 1, AggregateType: "ORDER", AggregateID: order(absent), Type: "order.created", Payload: "{}", Headers: "{}", CreatedAt: now, HoldMicros: &second,
 	}
+	second  = 1_000_000
 	handled = messaging.InsertHandledParams{Consumer: "notify", Source: "/orders", EventID: order(absent) + "#1", ProcessedAt: now}
 )
 
@@ -24,6 +25,7 @@ var messagingCalls = calls{
 	"GetState":            {int64(done)},
 	"GetStored":           {int64(done)},
 	"HoldBack":            {messaging.HoldBackParams{NextAttemptAt: &now, ID: fresh}},
+	"HoldersOf":           {shard(held), []string{order(retried), order(held)}},
 	"InsertAllHandled":    {[]messaging.InsertHandledParams{handled}},
 	"InsertAllWaiting":    {[]messaging.InsertWaitingParams{{ID: retried, AggregateID: order(retried)}, {ID: absent, AggregateID: order(absent)}}},
 	"InsertEvent":         {stored},
@@ -40,20 +42,23 @@ var messagingCalls = calls{
 	"ListEventsOf":        {messaging.ListEventsOfParams{Shard: shard(done), FromID: done - 1, ToID: done + page, AggregateID: order(done), Limit: page}},
 	"ListHandled":         {messaging.ListHandledParams{EventIds: []string{order(fresh) + "#1", order(done) + "#1"}, Consumer: "notify"}},
 	"ListHandledBetween":  {messaging.ListHandledBetweenParams{FromID: order(done) + "#", ToID: order(done) + "$", Limit: page}},
+	"ListHeld":            {shard(held)},
 	"ListHolders":         {[]string{order(retried), order(fresh)}},
 	"ListNew":             {messaging.ListNewParams{Shard: shard(fresh), Limit: page}},
 	"ListNewOfEach":       {[]messaging.ListNewParams{{Shard: shard(fresh), Limit: page}, {Shard: shard(done), Limit: page}}},
 	"ListPendingShards":   {[]uint8{1, 3}},
 	"ListStored":          {messaging.ListStoredParams{ID: fresh, Limit: page}},
 	"ListUnconfirmed":     {messaging.ListUnconfirmedParams{Shard: shard(fresh), Limit: page}},
-	"ListWaiting":         {messaging.ListWaitingParams{Shard: shard(retried), Limit: page}},
+	"ListWaiting":         {messaging.ListWaitingParams{Shard: shard(retried), Status: messaging.OutboxStatusERROR, Limit: page}},
 	"MarkOneSent":         {messaging.MarkOneSentParams{SentAt: &now, ID: fresh}},
 	"MarkSent":            {[]messaging.Sent{{ID: fresh, At: now}, {ID: retried, At: now}}},
 	"OldestByStatus":      {messaging.OutboxStatusERROR},
 	"Park":                {messaging.ParkParams{LastError: text("refused"), ID: retried}},
+	"Release":             {[]int64{held, held + 1}},
+	"ReleaseOne":          {int64(held)},
 	"RecordRefusal":       {messaging.RecordRefusalParams{LastError: text("refused"), WaitMicros: 1, ID: fresh}},
 	"Requeue":             {int64(discarded)},
 	"Resend":              {messaging.ResendParams{LastError: text("lost"), ID: done}},
 	"WalkEvents":          {messaging.WalkEventsParams{ID: fresh, Limit: page}},
-	"WatchWaiting":        {messaging.WatchWaitingParams{Shards: []uint8{1, 3}, Limit: page}},
+	"WatchWaiting":        {messaging.WatchWaitingParams{Shards: []uint8{1, 3}, Status: messaging.OutboxStatusERROR, Limit: page}},
 }

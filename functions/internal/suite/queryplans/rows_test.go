@@ -22,6 +22,7 @@ const (
 	retried   = 2002
 	discarded = 2003
 	done      = 2004
+	held      = 2009 // to 2013, whatever the share: new events that a process is about to publish
 	last      = 4000
 	absent    = 5000 // from here on
 )
@@ -40,6 +41,7 @@ const (
 	ago     = "NOW(6) - INTERVAL 5000 - i SECOND"
 	claim   = "00000000-0000-7000-8000-00000000c1a1"
 	letters = "orders.dead"
+	isHeld  = "IF(i BETWEEN 2009 AND 2013, 0, i % share)" // as i % share, but new if it is held
 )
 
 // rows describes the rows of a table.
@@ -59,8 +61,8 @@ var growing = []rows{
 		schema.Orders, "outbox",
 		"id, shard, aggregate_type, aggregate_id, type, payload, headers, created_at, status, sent_at, next_attempt_at",
 		"i, i DIV 7 % 8, 'ORDER', " + orderID + ", 'order.created', '{}', '{}', " + ago +
-			", CASE i % share WHEN 0 THEN 'NEW' WHEN 1 THEN 'ERROR' WHEN 2 THEN 'ERROR' WHEN 3 THEN 'DISCARDED' ELSE 'SENT' END" +
-			", IF(i % share > 3, " + ago + ", NULL), IF(i % share = 2, " + ago + ", NULL)",
+			", CASE " + isHeld + " WHEN 0 THEN 'NEW' WHEN 1 THEN 'ERROR' WHEN 2 THEN 'ERROR' WHEN 3 THEN 'DISCARDED' ELSE 'SENT' END" +
+			", IF(" + isHeld + " > 3, " + ago + ", NULL), IF(" + isHeld + " = 2, " + ago + ", IF(i BETWEEN 2009 AND 2013, NOW(6) + INTERVAL 1 HOUR, NULL))",
 	},
 	{schema.Orders, "outbox_waiting", "id, aggregate_id", "i, IF(i % share = 2, " + orderID + ", CONCAT('sent-', i))"},
 	{schema.Orders, "inbox", "consumer, source, event_id, processed_at", "'notify', '/orders', CONCAT(" + orderID + ", '#1'), " + ago},
