@@ -258,7 +258,7 @@ func (h *harness) dispatcher(name string) *outbox.Dispatcher {
 		return nil
 	}
 	if h.dispatchers[name] == nil {
-		h.dispatchers[name] = outbox.NewDispatcher(func(shards ...uint8) { h.poke(name, shards...) })
+		h.dispatchers[name] = outbox.NewDispatcher(outbox.DefaultHold, time.Now, func(shards ...uint8) { h.poke(name, shards...) })
 	}
 	return h.dispatchers[name]
 }

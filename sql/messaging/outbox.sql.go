@@ -550,10 +550,11 @@ func (q *Queries) RecordRefusal(ctx context.Context, arg RecordRefusalParams) er
 }
 
 const releaseOne = `-- name: ReleaseOne :exec
-UPDATE outbox SET next_attempt_at = NULL WHERE id = ? AND status = 'NEW'
+UPDATE outbox SET next_attempt_at = NOW(6) WHERE id = ? AND status = 'NEW' AND next_attempt_at > NOW(6)
 `
 
-// ReleaseOne ends the hold on a row that its process has not sent, so that any relay may send it; Release does so for many.
+// ReleaseOne ends the hold on a row that its process has not sent: it is due now. It stays among the rows of ListHeld, since a relay
+// may have read the rows without a hold before, and looks for those that hold them back after. Release does so for many.
 func (q *Queries) ReleaseOne(ctx context.Context, id int64) error {
 	_, err := q.db.ExecContext(ctx, releaseOne, id)
 	return err

@@ -33,6 +33,8 @@ type Dispatcher struct {
 	resting atomic.Int64          // until when nothing is taken, in nanoseconds: the broker has failed
 	since   [senders]atomic.Int64 // since when each sender waits for the broker, 0 if it does not
 	queue   chan []stored
+	hold    time.Duration
+	now     func() time.Time
 	poke    func(shards ...uint8)
 
 	mu       sync.Mutex
@@ -63,13 +65,10 @@ type waiter struct {
 	done    chan struct{}
 }
 
-// The times of a held row, from before its INSERT. A dispatcher that has not begun to send it by startWithin leaves it to the
-// relays; what it sends it knows the fate of by endWithin; what it has not marked by holdFor is sent again.
-const (
-	startWithin = 2 * time.Second
-	endWithin   = 4 * time.Second
-	holdFor     = 6 * time.Second
-)
+// DefaultHold is how long a row is kept from the relays. The times count from before its INSERT: a dispatcher that has not begun
+// to send it in a third of it leaves it to the relays, and after two thirds it knows whether the broker has it or leaves it, too.
+// What it has not marked at the end is sent again.
+const DefaultHold = 6 * time.Second
 
 const (
 	// queued bounds the batches that wait; a dispatcher whose queue is half full takes no more events.
@@ -85,30 +84,29 @@ const (
 	restFor = 5 * time.Second
 )
 
-// NewDispatcher returns a dispatcher that takes no events before Run. poke wakes the relay for shards whose rows it gives up.
-func NewDispatcher(poke func(shards ...uint8)) *Dispatcher {
-	return &Dispatcher{queue: make(chan []stored, queued), changed: make(chan struct{}, 1), poke: poke}
-}
-
-// hold returns how long rows that are stored now are held for the dispatcher, 0 if it takes none.
-func (d *Dispatcher) hold() time.Duration {
-	if d == nil || !d.on.Load() || len(d.queue) > queued/2 {
-		return 0
-	}
-	now := time.Now()
-	if now.UnixNano() < d.resting.Load() {
-		return 0
-	}
-	for i := range d.since {
-		if since := d.since[i].Load(); since != 0 && now.UnixNano()-since > int64(slow) {
-			return 0
-		}
-	}
-	return holdFor
+// NewDispatcher returns a dispatcher that takes no events before Run or Open. hold is how long rows are kept from the relays, by
+// the clocks of the server and of now, of which only differences count. poke wakes the relay for shards whose rows the dispatcher
+// gives up.
+func NewDispatcher(hold time.Duration, now func() time.Time, poke func(shards ...uint8)) *Dispatcher {
+	return &Dispatcher{queue: make(chan []stored, queued), changed: make(chan struct{}, 1), hold: hold, now: now, poke: poke}
 }
 
 // Taking returns whether the dispatcher takes events now.
-func (d *Dispatcher) Taking() bool { return d.hold() > 0 }
+func (d *Dispatcher) Taking() bool {
+	if d == nil || !d.on.Load() || len(d.queue) > queued/2 {
+		return false
+	}
+	now := d.now().UnixNano()
+	if now < d.resting.Load() {
+		return false
+	}
+	for i := range d.since {
+		if since := d.since[i].Load(); since != 0 && now-since > int64(slow) {
+			return false
+		}
+	}
+	return true
+}
 
 // take hands events to the dispatcher that are committed with a hold.
 func (d *Dispatcher) take(batch []stored) {
@@ -167,38 +165,36 @@ func (d *Dispatcher) signal() {
 // Run publishes as the relay does, until ctx ends; then it sends what has been handed over, and marks it. Run it once. The
 // relay's sweeps need not run in this process.
 func (d *Dispatcher) Run(ctx context.Context, r Relay, log *slog.Logger) {
-	if !d.open(ctx, r, log) {
-		return
-	}
-	work := context.WithoutCancel(ctx)
-	var sending sync.WaitGroup
-	for n := range senders {
-		sending.Go(func() { d.send(ctx, work, n, r, log) })
-	}
-	sent := make(chan struct{})
-	go func() {
-		sending.Wait()
-		close(sent)
-	}()
-	d.mark(sent, work, r, log)
-}
-
-// open asks the server for what the dispatcher must know to find its rows, and begins to take events. It returns false if ctx
-// ended first.
-func (d *Dispatcher) open(ctx context.Context, r Relay, log *slog.Logger) bool {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, restFor) {
-		var step int64
-		err := r.DB.QueryRowContext(ctx, "SELECT @@SESSION.auto_increment_increment").Scan(&step)
+		err := d.Open(ctx, r)
 		if err == nil {
-			d.step.Store(step)
-			d.on.Store(true)
-			return true
+			break
 		}
 		log.DebugContext(ctx, "events are left to the relay until the database answers", "schema", r.Schema, "error", err)
 		if !pause(ctx, wait) {
-			return false
+			return
 		}
 	}
+	work := context.WithoutCancel(ctx)
+	var working sync.WaitGroup
+	for n := range senders {
+		working.Go(func() { d.send(ctx, work, n, r, log) })
+	}
+	working.Go(func() { d.mark(ctx, work, r, log) })
+	working.Wait()
+	d.on.Store(false)
+	d.Flush(work, r, log)
+}
+
+// Open asks the server for what the dispatcher must know to find its rows, and begins to take events.
+func (d *Dispatcher) Open(ctx context.Context, r Relay) error {
+	var step int64
+	if err := r.DB.QueryRowContext(ctx, "SELECT @@SESSION.auto_increment_increment").Scan(&step); err != nil {
+		return fmt.Errorf("ask for the step between ids: %w", err)
+	}
+	d.step.Store(step)
+	d.on.Store(true)
+	return nil
 }
 
 // pause waits, and returns false if ctx ends first.
@@ -213,20 +209,27 @@ func pause(ctx context.Context, wait time.Duration) bool {
 	}
 }
 
-// send publishes what is handed over until ctx ends, and then what is left.
-func (d *Dispatcher) send(ctx, work context.Context, n int, r Relay, log *slog.Logger) {
+// Flush sends and marks what has been handed over, without Run.
+func (d *Dispatcher) Flush(ctx context.Context, r Relay, log *slog.Logger) {
 	for {
+		select {
+		case batch := <-d.queue:
+			d.publish(ctx, 0, r, d.more(batch), log)
+			continue
+		default:
+		}
+		d.markAll(ctx, r, log)
+		return
+	}
+}
+
+// send publishes what is handed over, as the n-th sender, until ctx ends.
+func (d *Dispatcher) send(ctx, work context.Context, n int, r Relay, log *slog.Logger) {
+	for ctx.Err() == nil {
 		select {
 		case batch := <-d.queue:
 			d.publish(work, n, r, d.more(batch), log)
 		case <-ctx.Done():
-			d.on.Store(false)
-			select {
-			case batch := <-d.queue:
-				d.publish(work, n, r, d.more(batch), log)
-			default:
-				return
-			}
 		}
 	}
 }
@@ -246,12 +249,12 @@ func (d *Dispatcher) more(batch []stored) []stored {
 
 // publish sends a batch, as the n-th sender. What it is too late for, and what the broker does not acknowledge, it leaves to the relays.
 func (d *Dispatcher) publish(ctx context.Context, n int, r Relay, batch []stored, log *slog.Logger) {
-	begin := time.Now()
+	begin := d.now()
 	first := begin
 	var left []stored
 	events := make([]event.Event, 0, len(batch))
 	batch = slices.DeleteFunc(batch, func(s stored) bool {
-		if late := begin.Sub(s.at) > startWithin; late {
+		if late := begin.Sub(s.at) > d.hold/3; late {
 			left = append(left, s)
 			return true
 		}
@@ -263,7 +266,7 @@ func (d *Dispatcher) publish(ctx context.Context, n int, r Relay, batch []stored
 	})
 	failpoint.Pass(ctx, failpoint.BeforePublish)
 	d.since[n].Store(begin.UnixNano())
-	within, cancel := context.WithDeadline(ctx, first.Add(endWithin))
+	within, cancel := context.WithTimeout(ctx, 2*d.hold/3-begin.Sub(first))
 	outcomes := publish(within, r.Publisher, events)
 	cancel()
 	d.since[n].Store(0)
@@ -286,7 +289,7 @@ func (d *Dispatcher) publish(ctx context.Context, n int, r Relay, batch []stored
 			failed = o.Err
 		}
 	}
-	r.Metrics.CountBatch(r.Schema, counted, time.Since(begin))
+	r.Metrics.CountBatch(r.Schema, counted, d.now().Sub(begin))
 	if len(acknowledged) > 0 {
 		d.mu.Lock()
 		d.unmarked = append(d.unmarked, acknowledged...)
@@ -301,7 +304,7 @@ func (d *Dispatcher) publish(ctx context.Context, n int, r Relay, batch []stored
 }
 
 // rest makes the dispatcher take no events for a while.
-func (d *Dispatcher) rest() { d.resting.Store(time.Now().Add(restFor).UnixNano()) }
+func (d *Dispatcher) rest() { d.resting.Store(d.now().Add(restFor).UnixNano()) }
 
 // leave ends the hold of rows, so that a relay sends them at once. If that fails their hold ends by itself.
 func (d *Dispatcher) leave(ctx context.Context, r Relay, rows []stored, log *slog.Logger) {
@@ -313,7 +316,7 @@ func (d *Dispatcher) leave(ctx context.Context, r Relay, rows []stored, log *slo
 		ids[i], shards[i] = s.id, Shard(s.event.Subject())
 	}
 	slices.Sort(ids)
-	within, cancel := context.WithTimeout(ctx, endWithin)
+	within, cancel := context.WithTimeout(ctx, d.hold)
 	defer cancel()
 	err := transaction.Run(within, r.DB, func(ctx context.Context, tx *transaction.Tx) error {
 		return messaging.New(tx.Deferred()).Release(ctx, ids)
@@ -325,38 +328,31 @@ func (d *Dispatcher) leave(ctx context.Context, r Relay, rows []stored, log *slo
 	d.poke(shards...)
 }
 
-// mark marks acknowledged rows, many at a time, until nothing is sent any more and all are marked.
-func (d *Dispatcher) mark(sent <-chan struct{}, work context.Context, r Relay, log *slog.Logger) {
+// mark marks acknowledged rows, many at a time, until ctx ends.
+func (d *Dispatcher) mark(ctx, work context.Context, r Relay, log *slog.Logger) {
 	timer := time.NewTimer(markEvery)
 	timer.Stop()
-	waiting := false // the timer runs
-	for {
-		last := false
+	for waiting := false; ; { // waiting says whether the timer runs
 		select {
 		case <-d.changed:
 			d.mu.Lock()
 			n, urgent := len(d.unmarked), len(d.waiters) > 0
 			d.mu.Unlock()
-			if n == 0 {
-				continue
-			}
 			if n < markAt && !urgent {
-				if !waiting {
+				if n > 0 && !waiting {
 					timer.Reset(markEvery)
 					waiting = true
 				}
 				continue
 			}
 		case <-timer.C:
-		case <-sent:
-			last = true
+		case <-ctx.Done():
+			timer.Stop()
+			return
 		}
 		timer.Stop()
 		waiting = false
 		d.markAll(work, r, log)
-		if last {
-			return
-		}
 	}
 }
 
@@ -375,7 +371,7 @@ func (d *Dispatcher) markAll(ctx context.Context, r Relay, log *slog.Logger) {
 	for i, row := range rows {
 		sent[i] = row.Sent
 	}
-	within, cancel := context.WithTimeout(ctx, holdFor)
+	within, cancel := context.WithTimeout(ctx, d.hold)
 	defer cancel()
 	err := transaction.Run(within, r.DB, func(ctx context.Context, tx *transaction.Tx) error {
 		if err := messaging.New(tx.Deferred()).MarkSent(ctx, sent); err != nil {

@@ -124,8 +124,7 @@ func (h *heldEvents) committed(d *Dispatcher) []stored {
 
 // append stores events in tx, holds those that the dispatcher may publish, and returns the shards of the others.
 func (s Store) append(ctx context.Context, tx *transaction.Tx, emitted []event.Event) ([]uint8, *heldEvents, error) {
-	hold := s.Dispatcher.hold()
-	if hold == 0 || len(emitted) == 0 {
+	if len(emitted) == 0 || !s.Dispatcher.Taking() {
 		shards, err := Append(ctx, tx, s.Now(), emitted)
 		return shards, nil, err
 	}
@@ -133,8 +132,8 @@ func (s Store) append(ctx context.Context, tx *transaction.Tx, emitted []event.E
 	if err != nil {
 		return nil, nil, err
 	}
-	micros := int(hold.Microseconds())
-	held := &heldEvents{at: time.Now()}
+	micros := int(s.Dispatcher.hold.Microseconds())
+	held := &heldEvents{at: s.Dispatcher.now()}
 	var shards []uint8
 	for i, e := range emitted {
 		if !s.follows(e) {

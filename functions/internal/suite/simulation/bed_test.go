@@ -42,7 +42,9 @@ type bed struct {
 	pools   map[string]*sql.DB // for the scheduler's own queries, which bypass all taps
 	members map[string]*member // by Service name
 	bank    *bank              // nil if orders are not paid
-	run     *run               // the current run
+	// dispatchers publish what the functions of a schema have committed. The relays know nothing of them, as in another process.
+	dispatchers map[string]*dispatching
+	run         *run // the current run
 
 	create *createorder.Function
 	cancel *cancelorder.Function
@@ -71,7 +73,10 @@ func newBed(t testing.TB, overlay string) *bed {
 	t.Helper()
 	wiring, err := knative.LoadOverlay(knative.Manifests(), overlay)
 	require.NoError(t, err)
-	b := &bed{server: mysqltest.Server(t), wiring: wiring, pools: map[string]*sql.DB{}, members: map[string]*member{}}
+	b := &bed{server: mysqltest.Server(t), wiring: wiring, pools: map[string]*sql.DB{}, members: map[string]*member{}, dispatchers: map[string]*dispatching{}}
+	for _, name := range wiring.Outboxes() {
+		b.dispatchers[name] = &dispatching{bed: b, schema: name}
+	}
 	if overlay == overlayPayment {
 		b.bank = newBank(b)
 	}
@@ -111,16 +116,14 @@ func (b *bed) start(t testing.TB, service knative.Service) (functions.Function, 
 		return f, nil
 	}
 	m := &member{name: service.Name, function: f}
-	var clock func() time.Time
-	switch service.Function {
-	case "notify", "publishoutbox", "authorizepayment", "refundpayment":
-		clock = func() time.Time { return b.run.now } // they use the clock of the database
-	}
-	m.tap, m.db = newTap(t, b.server, base.Schema, clock)
+	m.tap, m.db = newTap(t, b.server, base.Schema, func() time.Time { return b.run.now })
 	base.DB = m.db
 	base.Now = func() time.Time { return b.run.now.Add(b.run.skew(service.Name)) }
 	base.NewID = func() string { return newID(base.Now(), b.run.ids) }
 	base.Log = slog.New(mailLog{b, &sync.Mutex{}})
+	if d := b.dispatchers[base.Schema]; d != nil && service.Outbox() == "" {
+		d.functions = append(d.functions, base)
+	}
 	switch f := f.(type) {
 	case *publishoutbox.Function:
 		f.Publisher = publisher{b}

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"example.com/orders/knative"
+	"example.com/orders/sql/schema"
 )
 
 // mutation breaks the system on purpose.
@@ -49,6 +50,8 @@ func replacing(query, old, replacement string) func(string) string {
 	}
 }
 
+const relayOfOrders = "publish-outbox-" + schema.Orders
+
 // enough is the number of seeds that must find a mutation.
 const enough = 100
 
@@ -71,6 +74,14 @@ func TestSimulationFindsWhatIsBroken(t *testing.T) {
 		}},
 		"an idempotency key is not kept": {rewrite: map[string]func(string) string{
 			"create-order": replacing("InsertOrder", "VALUES (?, ?, ?, ?, ?, ?, ?,", "VALUES (?, ?, ?, ?, ?, ?, IF(? IS NULL, NULL, NULL),"),
+		}},
+		"no relay sends what a process has left": {rewrite: map[string]func(string) string{
+			relayOfOrders: replacing("ListDue", "o.status IN ('NEW', 'ERROR')", "o.status = 'ERROR'"),
+		}},
+		"a fact does not wait for the one before that a process holds": {rewrite: map[string]func(string) string{
+			relayOfOrders: func(text string) string { // ListHeld, which comes behind other queries
+				return strings.Replace(text, "WHERE shard = ? AND status = 'NEW' AND next_attempt_at IS NOT NULL", "WHERE shard = ? AND 1 = 0", 1)
+			},
 		}},
 		"a mail is sent and not marked": {drop: map[string]func(call) bool{"notify": dropping("MarkNotificationsSent")}},
 	} {

@@ -45,6 +45,7 @@ type run struct {
 	initial     map[string]int64
 
 	topics   map[string][]record
+	newest   map[string]int // by source and order: the number of the newest fact in a topic
 	sources  []*source
 	refusals map[string]int // by event id: how often the broker has refused it
 	notified []string       // the ids of the events whose customers were notified, in order
@@ -71,7 +72,7 @@ type request struct {
 func newRun(b *bed, seed uint64) *run {
 	r := &run{
 		bed: b, seed: seed, random: rand.New(rand.NewPCG(seed, 1)), ids: rand.New(rand.NewPCG(seed, 2)), faulty: true, now: epoch,
-		skews: map[string]time.Duration{}, topics: map[string][]record{}, refusals: map[string]int{}, deaths: map[string]int{},
+		skews: map[string]time.Duration{}, topics: map[string][]record{}, newest: map[string]int{}, refusals: map[string]int{}, deaths: map[string]int{},
 		initial: map[string]int64{}, declines: 15,
 	}
 	for _, s := range b.wiring.Services {
@@ -106,9 +107,13 @@ func simulate(ctx context.Context, b *bed, seed uint64, m mutation) *run {
 	if seed%2 == 0 {
 		b.notify.Mailer = mailer{r}
 	}
+	for _, d := range b.dispatchers {
+		d.restart(ctx, r)
+	}
 	r.open(ctx)
 	for range 50 + r.random.IntN(40) {
 		r.step(ctx)
+		r.dispatch(ctx)
 	}
 	r.drain(ctx)
 	r.check(ctx)
@@ -321,8 +326,8 @@ func (r *run) drain(ctx context.Context) {
 	r.logf("drain")
 	r.faulty = false
 	for range 60 {
-		// Longer than a claim of notify, and than a wait for the broker.
-		r.now = r.now.Add(45 * time.Second)
+		// Longer than a claim of notify, a hold of a row, and a wait for the broker.
+		r.now = r.now.Add(2 * holdFor)
 		busy := 0
 		for _, o := range r.orders {
 			if o.answer == "" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
+	"example.com/orders/events"
 	"example.com/orders/functions/internal/messaging/delivery"
 	"example.com/orders/functions/internal/messaging/outbox"
 	"example.com/orders/functions/notify"
@@ -237,10 +238,26 @@ func (p publisher) Publish(_ context.Context, batch []event.Event) []outbox.Outc
 		if r.mutation.loseRecord && r.chance(10) {
 			continue
 		}
+		r.checkNext(e)
 		outcomes[i].Offset = int64(len(r.topics[e.Type()]))
 		r.topics[e.Type()] = append(r.topics[e.Type()], record{event: e})
 	}
 	return outcomes
+}
+
+// checkNext checks that the facts of a service about an order are published in order: each the first time after its predecessor.
+func (r *run) checkNext(e event.Event) {
+	_, n, err := events.ParseID(e.ID())
+	if err != nil {
+		r.violate("fact %s: %v", e.ID(), err)
+	}
+	of := e.Source() + " " + e.Subject()
+	switch newest := r.newest[of]; {
+	case n == newest+1:
+		r.newest[of] = n
+	case n > newest:
+		r.violate("fact %s of %s is published after number %d", e.ID(), e.Source(), newest)
+	}
 }
 
 // Close does nothing.
