@@ -1,8 +1,8 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -41,7 +41,7 @@ type Dispatcher struct {
 	taken    uint64 // the number of events that were handed over
 	settled  uint64 // those of them that are marked, or left to the relays
 	waiters  []waiter
-	unmarked []published
+	unmarked []messaging.Sent
 	changed  chan struct{} // signalled when unmarked or waiters grow
 }
 
@@ -49,14 +49,7 @@ type Dispatcher struct {
 type stored struct {
 	id    int64
 	event event.Event
-	at    time.Time // before the row was written; the hold ends holdFor later, or after that
-}
-
-// published is the position of an acknowledged row.
-type published struct {
-	messaging.Sent
-
-	shard uint8
+	at    time.Time // before the row was written; its hold ends that much later, or after that
 }
 
 // waiter waits until some number of events are settled.
@@ -247,7 +240,8 @@ func (d *Dispatcher) more(batch []stored) []stored {
 	return batch
 }
 
-// publish sends a batch, as the n-th sender. What it is too late for, and what the broker does not acknowledge, it leaves to the relays.
+// publish sends a batch, as the n-th sender. What it is too late for, and what the broker does not acknowledge, it leaves to the
+// relays.
 func (d *Dispatcher) publish(ctx context.Context, n int, r Relay, batch []stored, log *slog.Logger) {
 	begin := d.now()
 	first := begin
@@ -272,14 +266,12 @@ func (d *Dispatcher) publish(ctx context.Context, n int, r Relay, batch []stored
 	d.since[n].Store(0)
 	failpoint.Pass(ctx, failpoint.AfterPublish)
 	var counted metrics.Batch
-	var acknowledged []published
+	var acknowledged []messaging.Sent
 	var failed error
 	now := r.Now()
 	for i, o := range outcomes {
 		if o.Err == nil {
-			acknowledged = append(acknowledged, published{
-				messaging.Sent{ID: batch[i].id, Partition: o.Partition, Offset: o.Offset, At: now}, Shard(batch[i].event.Subject()),
-			})
+			acknowledged = append(acknowledged, messaging.Sent{ID: batch[i].id, Partition: o.Partition, Offset: o.Offset, At: now})
 			counted.Sent = append(counted.Sent, batch[i].event)
 			continue
 		}
@@ -289,7 +281,9 @@ func (d *Dispatcher) publish(ctx context.Context, n int, r Relay, batch []stored
 			failed = o.Err
 		}
 	}
-	r.Metrics.CountBatch(r.Schema, counted, d.now().Sub(begin))
+	if len(outcomes) > 0 {
+		r.Metrics.CountBatch(r.Schema, counted, d.now().Sub(begin))
+	}
 	if len(acknowledged) > 0 {
 		d.mu.Lock()
 		d.unmarked = append(d.unmarked, acknowledged...)
@@ -366,25 +360,19 @@ func (d *Dispatcher) markAll(ctx context.Context, r Relay, log *slog.Logger) {
 		return
 	}
 	// Sorted by key, so that two statements that mark the same rows do not deadlock.
-	slices.SortFunc(rows, func(a, b published) int { return int(a.ID - b.ID) })
-	sent := make([]messaging.Sent, len(rows))
-	for i, row := range rows {
-		sent[i] = row.Sent
-	}
+	slices.SortFunc(rows, func(a, b messaging.Sent) int { return cmp.Compare(a.ID, b.ID) })
 	within, cancel := context.WithTimeout(ctx, d.hold)
 	defer cancel()
 	err := transaction.Run(within, r.DB, func(ctx context.Context, tx *transaction.Tx) error {
-		if err := messaging.New(tx.Deferred()).MarkSent(ctx, sent); err != nil {
-			return fmt.Errorf("mark %d rows as sent: %w", len(sent), err)
+		if err := messaging.New(tx.Deferred()).MarkSent(ctx, rows); err != nil {
+			return fmt.Errorf("mark %d rows as sent: %w", len(rows), err)
 		}
 		failpoint.Pass(ctx, failpoint.AfterMark)
 		return nil
 	})
 	if err != nil {
 		d.rest()
-		if !errors.Is(err, context.Canceled) {
-			log.WarnContext(ctx, "published events could not be marked as sent, the relay sends them again", "schema", r.Schema, "count", len(rows), "error", err)
-		}
+		log.WarnContext(ctx, "published events could not be marked as sent, the relay sends them again", "schema", r.Schema, "count", len(rows), "error", err)
 	}
 	failpoint.Pass(ctx, failpoint.AfterRelay)
 	d.settle(len(rows))

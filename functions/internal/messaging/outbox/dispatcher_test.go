@@ -85,6 +85,7 @@ func orderID() string { return uuid.Must(uuid.NewV7()).String() }
 
 // mute is a broker that answers nothing before it is opened.
 func mute(t testing.TB) (b *broker, open func()) {
+	t.Helper()
 	gate := make(chan struct{})
 	open = sync.OnceFunc(func() { close(gate) })
 	t.Cleanup(open)

@@ -42,8 +42,8 @@ func (m *Metrics) AddRelay(schema string) {
 	}
 }
 
-// CountBatch counts a batch of the relay of a schema, after the commit of its marks, and the facts that it emitted. A
-// duplicate, sent again because its mark was lost, counts twice.
+// CountBatch counts a batch of a schema, and the facts that it emitted: one of the relay after the commit of its marks, one of the
+// dispatcher when the broker has answered. A duplicate, sent again because its mark was lost, counts twice.
 func (m *Metrics) CountBatch(schema string, b Batch, took time.Duration) {
 	if m == nil {
 		return
