@@ -124,7 +124,8 @@ func (o Options) load() Load {
 // Usage is CPU time in seconds, from the first POST until every order has ended, summed over the harnesses and over functions
 // in their own processes.
 type Usage struct {
-	HarnessSeconds float64 `json:"harnessCpuSeconds"`
+	Begin          time.Time `json:"begin"`
+	HarnessSeconds float64   `json:"harnessCpuSeconds"`
 	// FunctionSeconds is the part of each function that is a process of its own.
 	FunctionSeconds map[string]float64 `json:"functionCpuSeconds,omitempty"`
 	// PerThousand is the harness's CPU seconds per 1,000 confirmed orders.

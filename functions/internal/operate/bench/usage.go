@@ -56,6 +56,7 @@ func (u *usage) stop(orders int) Usage {
 	u.look()
 	machine := cpuOfMachine()
 	result := Usage{
+		Begin:            u.begin.UTC(),
 		HarnessMiB:       float64(u.rss.Load()) / (1 << 20),
 		GeneratorSeconds: ownCPU() - u.self, MachineSeconds: machine.busy - u.machine.busy, StolenSeconds: machine.stolen - u.machine.stolen,
 		WallSeconds: time.Since(u.begin).Seconds(),
