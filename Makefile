@@ -1,4 +1,4 @@
-.PHONY: help run test generate lint bench peers crash soak cluster
+.PHONY: help run test generate lint bench peers scale crash soak cluster
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ bench: ## measure encoding, and one order at a time from POST to CONFIRMED
 ROUNDS = 3
 peers: ## measure DBOS, Restate, Debezium and watermill beside this project, ROUNDS times, as root; PEERS names the folder of their programs
 	ROUNDS=$(ROUNDS) .ci/peers
+
+scale: ## measure 1, 2 and 4 harnesses on one MySQL, on a MySQL for each schema and in cells, each with a share of a core, ROUNDS times, as root
+	ROUNDS=$(ROUNDS) .ci/scale
 
 RUNS = 1
 crash: ## kill the harness at every boundary, and stop, freeze and kill its servers and the payment gateway, RUNS times, under load; count what was lost
