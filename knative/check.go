@@ -126,7 +126,7 @@ func (c *checker) topic(m topicManifest) {
 	_, err = maxMessageBytes(m.Spec.Config)
 	c.require(err == nil, m.header, "%v", err)
 	c.wiring.Topics = append(c.wiring.Topics, Topic{
-		Name: m.Metadata.Name, Partitions: m.Spec.Partitions, Replicas: m.Spec.Replicas, Config: m.Spec.Config,
+		Name: m.Metadata.Name, Partitions: m.Spec.Partitions, Replicas: m.Spec.Replicas, Config: maps.Clone(m.Spec.Config),
 	})
 }
 

@@ -102,16 +102,25 @@ func (b *base) resource(fsys fs.FS, folder, name string) error {
 	if err != nil {
 		return fmt.Errorf("%s lists %s: %w", path.Join(folder, kustomizationFile), name, err)
 	}
-	all, err := documents(text)
+	file, err := decodeFile(at, text)
 	if err != nil {
-		return fmt.Errorf("%s: %w", at, err)
+		return err
 	}
-	for i, document := range all {
-		if err := b.add(document); err != nil {
-			return fmt.Errorf("%s, document %d: %w", at, i+1, err)
-		}
-	}
+	b.join(file)
 	return nil
+}
+
+// join adds the manifests of a file.
+func (b *base) join(file *base) {
+	b.namespaces = append(b.namespaces, file.namespaces...)
+	b.services = append(b.services, file.services...)
+	b.sources = append(b.sources, file.sources...)
+	b.sinks = append(b.sinks, file.sinks...)
+	b.pings = append(b.pings, file.pings...)
+	b.topics = append(b.topics, file.topics...)
+	b.jobs = append(b.jobs, file.jobs...)
+	b.connects = append(b.connects, file.connects...)
+	b.connectors = append(b.connectors, file.connectors...)
 }
 
 // remove removes the object that a patch names.

@@ -112,3 +112,17 @@ func TestAnOverlayMayRemoveAnyKindOfObject(t *testing.T) {
 		assert.Equal(t, whole.count()-1, b.count(), kind)
 	}
 }
+
+// Files are decoded once, whoever asks.
+func TestAChangeOfAWiringIsInNoOther(t *testing.T) {
+	const mark = "changed"
+	w, err := LoadOverlay(Manifests(), "cdc")
+	require.NoError(t, err)
+	w.Topics[0].Config[mark], w.Services[0].Env[mark], w.Connectors[0].Config[mark] = mark, mark, mark
+
+	next, err := LoadOverlay(Manifests(), "cdc")
+	require.NoError(t, err)
+	assert.NotContains(t, next.Topics[0].Config, mark)
+	assert.NotContains(t, next.Services[0].Env, mark)
+	assert.NotContains(t, next.Connectors[0].Config, mark)
+}

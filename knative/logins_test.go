@@ -2,6 +2,7 @@ package knative
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"testing"
@@ -27,6 +28,7 @@ func loggedIn(t *testing.T) *base {
 	for i := range b.sinks {
 		set(t, &b.sinks[i].Spec, "auth: {secret: {ref: {name: sink.%s}}}", b.sinks[i].Metadata.Name)
 	}
+	b.connects[0].Spec = maps.Clone(b.connects[0].Spec) // as in logInService
 	set(t, &b.connects[0].Spec, "authentication: {username: %[1]s, passwordSecret: {secretName: %[1]s}}", "connect")
 	return b
 }
@@ -41,8 +43,10 @@ func set(t *testing.T, part any, format string, args ...any) {
 func logInService(t *testing.T, b *base, name, secret string) {
 	t.Helper()
 	at := slices.IndexFunc(b.services, func(m serviceManifest) bool { return m.Metadata.Name == name })
-	one := &b.services[at].Spec.Template.Spec.Containers[0]
-	one.Env = slices.DeleteFunc(one.Env, func(v variable) bool { return v.Name == "KAFKA_SASL_USER" || v.Name == "KAFKA_SASL_PASSWORD" })
+	containers := slices.Clone(b.services[at].Spec.Template.Spec.Containers) // what was decoded is that of all tests
+	b.services[at].Spec.Template.Spec.Containers = containers
+	one := &containers[0]
+	one.Env = slices.DeleteFunc(slices.Clone(one.Env), func(v variable) bool { return v.Name == "KAFKA_SASL_USER" || v.Name == "KAFKA_SASL_PASSWORD" })
 	for variableName, key := range map[string]string{"KAFKA_SASL_USER": "user", "KAFKA_SASL_PASSWORD": "password"} {
 		var v variable
 		set(t, &v, "{name: %s, valueFrom: {secretKeyRef: {name: %s, key: %s}}}", variableName, secret, key)

@@ -317,6 +317,34 @@ func documents(text []byte) (all [][]byte, err error) {
 	return all, nil
 }
 
+// files has the manifests of each text that was decoded, which nothing changes: a start reads several overlays, they list the same
+// files, and decoding these is most of the processor time that it takes.
+var files = struct {
+	sync.Mutex
+	decoded map[string]*base
+}{decoded: map[string]*base{}}
+
+// decodeFile returns the manifests of a file with this text.
+func decodeFile(name string, text []byte) (*base, error) {
+	files.Lock()
+	defer files.Unlock()
+	if file := files.decoded[string(text)]; file != nil {
+		return file, nil
+	}
+	all, err := documents(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	file := &base{}
+	for i, document := range all {
+		if err := file.add(document); err != nil {
+			return nil, fmt.Errorf("%s, document %d: %w", name, i+1, err)
+		}
+	}
+	files.decoded[string(text)] = file
+	return file, nil
+}
+
 // The kinds of the wiring, each in the only version that is decoded here.
 const (
 	kindNamespace = "v1 Namespace"
