@@ -36,6 +36,28 @@ func chromium(t *testing.T) string {
 	return path
 }
 
+// folder is for what the tests build.
+var folder string
+
+func TestMain(m *testing.M) {
+	var err error
+	if folder, err = os.MkdirTemp("", "orders-console-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(folder)
+	os.Exit(code)
+}
+
+// built builds the harness once: each link takes several seconds of processor time.
+var built = sync.OnceValues(func() (program string, err error) {
+	program = filepath.Join(folder, "harness")
+	if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", program, "example.com/orders/functions/harness").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the harness: %w: %s", err, out)
+	}
+	return program, nil
+})
+
 // harness starts a harness of its own with the arguments and returns its URL. It ends with the test.
 func harness(t *testing.T, args ...string) string {
 	t.Helper()
@@ -51,9 +73,8 @@ type running struct {
 // startHarness starts a harness at an address, with variables and arguments. It ends with the test, if not before.
 func startHarness(t *testing.T, address string, environ []string, args ...string) running {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "harness")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "example.com/orders/functions/harness").CombinedOutput()
-	require.NoError(t, err, string(out))
+	program, err := built()
+	require.NoError(t, err)
 	var output bytes.Buffer
 	command := exec.CommandContext(context.Background(), program, append([]string{"up", "--addr", address, "--ephemeral", "--audit-interval", "1s"}, args...)...)
 	for _, variable := range os.Environ() {
