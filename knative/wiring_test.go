@@ -160,7 +160,7 @@ func TestEachFunctionIsDeployed(t *testing.T) {
 		"release-stock":  {"releasestock", false, pokes("inventory", "RESERVATION_LOG_RETENTION", "960h")},
 		"finalize-order": {"finalizeorder", false, pokes("orders")},
 		"expire-orders":  {"expireorders", false, pokes("orders", "SAGA_TIMEOUT", "15m")},
-		"notify":         {"notify", false, map[string]string{"RETAIN_NOTIFICATIONS": "960h"}},
+		"notify":         {"notify", false, map[string]string{"MAIL_LINGER": "200ms", "RETAIN_NOTIFICATIONS": "960h"}},
 	}
 	payment := map[string]deployment{
 		"authorize-payment": {"authorizepayment", false, pokes("payments", "PAYMENT_GATEWAY", "simulated")},

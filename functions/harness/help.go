@@ -85,6 +85,8 @@ variable. These variables have no flag:
   ADMIT_MAX_WAIT       how long an accepted order may take while more arrive than can be confirmed, such as 1s; the others are
                        refused with 503; overrides the manifests, which say 0: every order is accepted
   MAX_MAILS            how many mails an address gets within an hour; not set: any number
+  MAIL_LINGER          how long a mail waits for others, to share their transactions (in the manifests 200ms)
+  OUTBOX_DISPATCH      on, the default, or off: leave what was just committed to the relays, too
   SAGA_TIMEOUT         how long an order may be pending; overrides the manifest
   RETAIN_ORDERS        how long after its end an order says who placed it, such as 8760h; not set: for good
   RETAIN_NOTIFICATIONS  how long notifications are kept, longer than topics and dead letters (default 960h)

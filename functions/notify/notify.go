@@ -35,6 +35,7 @@ type Function struct {
 	Retention time.Duration
 
 	sendTimeout time.Duration // bounds a send
+	linger      time.Duration // how long a mail waits for others, to share their transactions; MAIL_LINGER sets it
 	maxMails    int           // how many mails an address gets within an hour; 0 for any number; MAX_MAILS sets it
 }
 
@@ -50,8 +51,8 @@ func New() *Function {
 	return f
 }
 
-// Start reads SMTP_ADDR (host:port), SMTP_FROM, SMTP_TLS, SMTP_USER, SMTP_PASSWORD, MAX_MAILS, and RETAIN_NOTIFICATIONS, a Go
-// duration, and opens the database.
+// Start reads SMTP_ADDR (host:port), SMTP_FROM, SMTP_TLS, SMTP_USER, SMTP_PASSWORD, MAX_MAILS, and MAIL_LINGER and
+// RETAIN_NOTIFICATIONS, Go durations, and opens the database.
 func (f *Function) Start(ctx context.Context, config map[string]string) (err error) {
 	if f.Retention == 0 {
 		if f.Retention, err = base.Duration(config, "RETAIN_NOTIFICATIONS", 40*24*time.Hour); err != nil {
@@ -59,6 +60,9 @@ func (f *Function) Start(ctx context.Context, config map[string]string) (err err
 		}
 	}
 	if f.maxMails, err = maxMails(config); err != nil {
+		return err
+	}
+	if f.linger, err = base.Duration(config, "MAIL_LINGER", 0); err != nil {
 		return err
 	}
 	if f.Mailer == nil && config["SMTP_ADDR"] != "" {
@@ -86,7 +90,7 @@ const (
 // on registers the handling of facts of type T; read returns the address and the status. Mails are sent in parallel batches:
 // news that arrive during a send do not wait for it.
 func on[T events.Data](f *Function, read func(T) (email, status string)) {
-	options := batch.Options{Size: 64, Parallel: 1, Timeout: 20 * time.Second, AloneTimeout: 20 * time.Second}
+	options := batch.Options{Size: 64, Parallel: 1, Linger: f.linger, Timeout: 20 * time.Second, AloneTimeout: 20 * time.Second}
 	if f.Mailer != nil {
 		options.Parallel, options.Eager = 32, true
 	}

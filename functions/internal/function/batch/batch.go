@@ -17,13 +17,15 @@ type Options struct {
 	// Eager starts another batch, up to Parallel, as soon as a call waits. Without it another batch starts only if it would
 	// be full: calls that wait for the running batch form a larger one.
 	Eager bool
+	// Linger is how long a call that finds no batch running waits for others, unless they fill a batch; 0 lets it start at once.
+	Linger time.Duration
 	// Singles is how many calls of a failed batch are retried in parallel; 0 means 1, in order.
 	Singles int
 	// Timeout bounds a batch, and AloneTimeout the retry of a single call of a failed batch.
 	Timeout, AloneTimeout time.Duration
 }
 
-// Collector forms batches of waiting calls. A call that finds no batch running starts at once, alone.
+// Collector forms batches of waiting calls. A call that finds no batch running starts at once, alone, unless it lingers.
 type Collector[In, Out any] struct {
 	o   Options
 	run Run[In, Out]
@@ -31,6 +33,7 @@ type Collector[In, Out any] struct {
 	mu      sync.Mutex
 	waiting []Call[In, Out]
 	running int
+	full    chan struct{} // signalled when enough calls for a batch wait
 }
 
 // Call is a call whose caller does not wait.
@@ -54,7 +57,7 @@ type Run[In, Out any] func(ctx context.Context, in []In, alone bool) ([]Out, err
 
 // New returns a collector that handles batches with run.
 func New[In, Out any](o Options, run Run[In, Out]) *Collector[In, Out] {
-	return &Collector[In, Out]{o: o, run: run}
+	return &Collector[In, Out]{o: o, run: run, full: make(chan struct{}, 1)}
 }
 
 // Do runs a call and returns its result. If ctx ends first, it returns the error of ctx: a waiting call is skipped, and a
@@ -84,10 +87,39 @@ func (c *Collector[In, Out]) Submit(calls ...Call[In, Out]) {
 		c.running++
 		go c.work()
 	}
+	if len(c.waiting) >= c.o.Size {
+		select {
+		case c.full <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// linger waits for more calls.
+func (c *Collector[In, Out]) linger() {
+	c.mu.Lock()
+	select {
+	case <-c.full: // of a batch before
+	default:
+	}
+	enough := len(c.waiting) >= c.o.Size
+	c.mu.Unlock()
+	if enough {
+		return
+	}
+	timer := time.NewTimer(c.o.Linger)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.full:
+	}
 }
 
 // work runs batches until no call waits.
 func (c *Collector[In, Out]) work() {
+	if c.o.Linger > 0 {
+		c.linger()
+	}
 	for calls := c.next(); calls != nil; calls = c.next() {
 		if calls = live(calls); len(calls) == 0 {
 			continue

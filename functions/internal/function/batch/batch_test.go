@@ -87,6 +87,50 @@ func TestCallsThatWaitAreTheNextBatchUpToItsSize(t *testing.T) {
 	})
 }
 
+func TestACallLingersForOthersUntilTheyFillABatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &doubler{}
+		c := batch.New(batch.Options{Size: 3, Parallel: 1, Linger: time.Second, Timeout: time.Minute, AloneTimeout: time.Minute}, d.run)
+		begun := time.Now()
+		var all sync.WaitGroup
+		ask := func(n int) {
+			for i := range n {
+				all.Go(func() {
+					twice, err := c.Do(t.Context(), i)
+					assert.NoError(t, err)
+					assert.Equal(t, 2*i, twice)
+				})
+			}
+		}
+		ask(2)
+		all.Wait()
+		assert.Equal(t, []int{2}, d.sizes())
+		assert.Equal(t, time.Second, time.Since(begun))
+
+		ask(1)
+		synctest.Wait()
+		time.Sleep(time.Second / 2)
+		ask(2)
+		all.Wait()
+		assert.Equal(t, []int{2, 3}, d.sizes())
+		assert.Equal(t, 3*time.Second/2, time.Since(begun), "a full batch does not wait")
+
+		calls := make([]batch.Call[int, int], 4)
+		for i := range calls {
+			all.Add(1)
+			calls[i] = batch.Call[int, int]{Ctx: t.Context(), In: i, Done: func(int, error) { all.Done() }}
+		}
+		c.Submit(calls...)
+		all.Wait()
+		assert.Equal(t, []int{2, 3, 3, 1}, d.sizes())
+		assert.Equal(t, 3*time.Second/2, time.Since(begun), "what waits behind a batch has waited long enough")
+
+		ask(1)
+		all.Wait()
+		assert.Equal(t, 5*time.Second/2, time.Since(begun))
+	})
+}
+
 func TestAnotherBatchBeginsBesideOne(t *testing.T) {
 	cases := map[string]struct {
 		options batch.Options
