@@ -448,14 +448,7 @@ func TestProcessesAndRelaysKeepTheOrder(t *testing.T) {
 	sweepers.Wait()
 
 	for _, id := range ids {
-		seen := map[string]bool{}
-		var first []string
-		for _, one := range u.log[id] {
-			if !seen[one] {
-				seen[one] = true
-				first = append(first, one)
-			}
-		}
+		first := u.firsts(id)
 		for n := range first {
 			assert.Equal(t, fact(id, n+1).ID(), first[n])
 		}

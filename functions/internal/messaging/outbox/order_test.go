@@ -56,6 +56,18 @@ func (u *unreliable) Publish(ctx context.Context, batch []event.Event) []outbox.
 	return outcomes
 }
 
+// firsts returns the events of an aggregate in the order in which they were stored for the first time.
+func (u *unreliable) firsts(aggregate string) (ids []string) {
+	seen := map[string]bool{}
+	for _, id := range u.log[aggregate] {
+		if !seen[id] {
+			seen[id] = true
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // dropOne ignores its result: another call may drop the connection that it asks on.
 func (u *unreliable) dropOne(ctx context.Context) {
 	all, err := servertest.Sessions(ctx, u.db)
@@ -113,19 +125,11 @@ func TestFirstDeliveriesOfAnAggregateAreInOrder(t *testing.T) {
 
 	for a := range aggregates {
 		name := fmt.Sprint("order-", a)
-		seen := map[string]bool{}
-		var first []string
-		for _, id := range u.log[name] {
-			if !seen[id] {
-				seen[id] = true
-				first = append(first, id)
-			}
-		}
 		want := make([]string, facts)
 		for n := range facts {
 			want[n] = fact(name, n+1).ID()
 		}
-		require.Equal(t, want, first)
+		require.Equal(t, want, u.firsts(name))
 	}
 	assert.Zero(t, mysqltest.Count(t, quiet, "SELECT COUNT(*) FROM "+server.Prefix+"orders.outbox WHERE status <> 'SENT'"))
 }
