@@ -16,6 +16,7 @@ import (
 	"example.com/orders/functions/internal/operate/audit"
 	"example.com/orders/functions/internal/operate/bench"
 	"example.com/orders/functions/internal/web/identity"
+	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
 
@@ -35,6 +36,7 @@ type benchCommand struct {
 	deployed bool
 	running  bool
 	size     benchSize
+	past     bench.Past
 }
 
 // prepareBench adds the flags of bench.
@@ -60,6 +62,8 @@ func prepareBench(flags *pflag.FlagSet) runner {
 	flags.IntSliceVar(&b.beside, "beside", nil, "count the CPU and the memory of these other `processes` as the harness's, such as that of Kafka Connect")
 	flags.IntVar(&b.size.partitions, "partitions", 0, "partitions of each topic of the stack that is started (default what the manifests say)")
 	flags.IntVar(&b.size.members, "members", 1, "harnesses that are started to share the load, the consumer groups and the outboxes; several need MYSQL_DSN and KAFKA_BROKERS")
+	flags.IntVar(&b.past.Orders, "fill", 0, "write so many ended `orders`, with all that they leave in the tables and the topics, into the stack before it is started")
+	flags.DurationVar(&b.past.Over, "fill-over", 7*24*time.Hour, "how long ago the first order of --fill was placed; the purge deletes what is older than its retention, such as outbox rows of more than 192h")
 	flags.BoolVar(&b.deployed, "deployed", false, "let the harness that is started run each function as a process of its own behind HTTP, and post events to it as a KafkaSource does")
 	flags.BoolVar(&b.pprof, "pprof", false, "let the harness that is started serve Go's profiles, and say where")
 	return b.run
@@ -84,6 +88,11 @@ func (b *benchCommand) run(ctx context.Context, o options, out streams) (err err
 		return usage(err)
 	}
 	show := bench.NewProgress(out.stderr)
+	if b.past.Orders > 0 {
+		b.size.fill = func(ctx context.Context, target bench.Target, sources []knative.KafkaSource) error {
+			return bench.Fill(ctx, target, sources, b.past, b.load, show)
+		}
+	}
 	target, err := b.target(ctx, o, out)
 	if err != nil {
 		return err
@@ -131,6 +140,9 @@ func (b *benchCommand) validateSize() error {
 	var errs []error
 	if p := b.size.partitions; b.flags.Changed("partitions") && (p < 1 || p > maxPartitions) {
 		errs = append(errs, fmt.Errorf("--partitions %d: give 1 to %d", p, maxPartitions))
+	}
+	if b.past.Orders != 0 {
+		errs = append(errs, b.past.Validate())
 	}
 	if b.curve && (b.backlog != 0 || b.load.Rate > 0) {
 		errs = append(errs, errors.New("--curve chooses its rates, and offers orders: leave --rate and --backlog out"))

@@ -33,6 +33,8 @@ type benchStack struct {
 type benchSize struct {
 	partitions int // of each topic; 0 for what the manifests say
 	members    int // harnesses, which share the consumer groups and the outboxes
+
+	fill func(context.Context, bench.Target, []knative.KafkaSource) error // writes ended orders; nil for none
 }
 
 // startStack starts harnesses and waits until all are ready. Its data is removed at the end, unless it is to be kept in the
@@ -61,6 +63,11 @@ func startStack(ctx context.Context, o options, size benchSize, keep bool, out s
 	}
 	if size.partitions > 0 {
 		if err := s.createTopics(ctx, size.partitions, out); err != nil {
+			return nil, errors.Join(err, s.end())
+		}
+	}
+	if size.fill != nil {
+		if err := s.fill(ctx, size.fill, out); err != nil {
 			return nil, errors.Join(err, s.end())
 		}
 	}

@@ -88,8 +88,8 @@ func (b *benchCommand) target(ctx context.Context, o options, out streams) (t *b
 // find returns the harness that runs on the data folder; nil for one that answers on --addr and uses the servers of the
 // environment.
 func (b *benchCommand) find(ctx context.Context, o options) (*runFile, error) {
-	if b.flags.Changed("partitions") || b.flags.Changed("members") || b.deployed || b.pprof {
-		return nil, usage(errors.New("--partitions, --members, --deployed and --pprof are for a stack that bench starts: leave --running out"))
+	if b.flags.Changed("partitions") || b.flags.Changed("members") || b.past.Orders > 0 || b.deployed || b.pprof {
+		return nil, usage(errors.New("--partitions, --members, --fill, --deployed and --pprof are for a stack that bench starts: leave --running out"))
 	}
 	if !o.ephemeral {
 		if running, err := findRunning(o.data); err != nil || running != nil {
