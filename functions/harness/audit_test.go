@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -129,4 +131,36 @@ func TestAuditingLogsWhatIsNew(t *testing.T) {
 	assert.Equal(t, 1, lines(nil, errors.New("away again")))
 	var none *auditing
 	assert.Nil(t, none.lastReport())
+}
+
+func TestAuditCommandReadsWhatHasChangedSinceItsLastAudit(t *testing.T) {
+	t.Parallel()
+	p := newStack(t).up(t, "--audit-interval", "0")
+	o := p.place(t, "SKU-123", 2)
+	p.awaitStatus(t, o.OrderID, "CONFIRMED")
+	file := filepath.Join(t.TempDir(), "checkpoint")
+	run := func() *process {
+		a := launch(t, p.stack.environ, "audit", "--data", p.stack.data, "--since", file)
+		<-a.ended
+		return a
+	}
+	first := run()
+	require.NoError(t, first.err, first.log.String())
+	assert.NotContains(t, first.stdout.String(), "changed since")
+	assert.FileExists(t, file)
+
+	second := run()
+	require.NoError(t, second.err, second.log.String())
+	assert.Contains(t, second.stdout.String(), "audited what has changed since ")
+
+	p.exec(t, schema.Orders, "UPDATE orders SET total_amount = 1 WHERE id = ?", o.OrderID)
+	third := run()
+	assert.Equal(t, exitFinding, third.exitCode(t))
+	assert.Contains(t, third.stdout.String(), "audited everything: the incremental audit found 1 breaches")
+	assert.NoFileExists(t, file, "the next audit is a full one")
+
+	require.NoError(t, os.WriteFile(file, []byte("something else"), 0o600))
+	fourth := run()
+	assert.Equal(t, exitUsage, fourth.exitCode(t))
+	assert.Contains(t, fourth.log.String(), "is damaged")
 }

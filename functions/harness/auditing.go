@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -18,13 +19,17 @@ type auditing struct {
 	every time.Duration
 	log   *slog.Logger
 
+	checkpoint *audit.Checkpoint // of the last audit; nil if it could have none
+	fullAgain  time.Time         // when the next audit reads everything
+
 	mu     sync.Mutex
 	last   *audit.Report
 	logged map[string]bool // the breaches of the last audit, so that each is logged once
 	failed bool            // the last audit could not read everything
 }
 
-// auditShare bounds the time that audits take: the pause after an audit is at least this many times its duration.
+// auditShare bounds the time that audits take: the pause after an audit is at least this many times its duration, and that
+// between two full ones is, too. In between only what has changed is audited.
 const auditShare = 20
 
 // newAuditing returns the auditing of a harness with this configuration, with a pause of at least every between audits.
@@ -48,13 +53,32 @@ func (a *auditing) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		begin := time.Now()
-		report, err := audit.Run(ctx, a.audit)
+		report, err := a.next(ctx, begin)
 		if ctx.Err() != nil {
 			return
 		}
 		a.note(report, err)
 		pause = health.Pause(a.every, auditShare, time.Since(begin), err)
+		if err == nil && report.Since == nil {
+			a.fullAgain = time.Now().Add(pause)
+			if a.checkpoint != nil && report.Full == "" {
+				pause = a.every
+			}
+		}
 	}
+}
+
+// next audits everything if that is due, else what has changed since the last audit.
+func (a *auditing) next(ctx context.Context, at time.Time) (*audit.Report, error) {
+	from := a.checkpoint
+	if !at.Before(a.fullAgain) {
+		from = nil
+	}
+	report, next, err := audit.RunSince(ctx, a.audit, from)
+	if err == nil || errors.Is(err, audit.ErrCheckpoint) {
+		a.checkpoint = next
+	}
+	return report, err
 }
 
 // note keeps a report and logs the breaches that the previous one did not have.

@@ -10,6 +10,44 @@ import (
 	"time"
 )
 
+const listNewestEvents = `-- name: ListNewestEvents :many
+SELECT id, created_at FROM outbox WHERE id < ? ORDER BY id DESC LIMIT ?
+`
+
+type ListNewestEventsParams struct {
+	BeforeID int64
+	Limit    int32
+}
+
+type ListNewestEventsRow struct {
+	ID        int64
+	CreatedAt time.Time
+}
+
+// ListNewestEvents pages backwards through the outbox in order of id.
+func (q *Queries) ListNewestEvents(ctx context.Context, arg ListNewestEventsParams) ([]ListNewestEventsRow, error) {
+	rows, err := q.db.QueryContext(ctx, listNewestEvents, arg.BeforeID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListNewestEventsRow
+	for rows.Next() {
+		var i ListNewestEventsRow
+		if err := rows.Scan(&i.ID, &i.CreatedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const walkEvents = `-- name: WalkEvents :many
 SELECT id, aggregate_id, type, headers, status, next_attempt_at, last_error, kafka_partition, kafka_offset
 FROM outbox WHERE id > ? ORDER BY id LIMIT ?

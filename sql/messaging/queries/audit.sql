@@ -2,3 +2,7 @@
 -- name: WalkEvents :many
 SELECT id, aggregate_id, type, headers, status, next_attempt_at, last_error, kafka_partition, kafka_offset
 FROM outbox WHERE id > ? ORDER BY id LIMIT ?;
+
+-- ListNewestEvents pages backwards through the outbox in order of id.
+-- name: ListNewestEvents :many
+SELECT id, created_at FROM outbox WHERE id < sqlc.arg(before_id) ORDER BY id DESC LIMIT ?;

@@ -31,6 +31,7 @@ func (a *auditor) across(of *view, in *Invariant, report func()) {
 		report()
 		return
 	}
+	a.keepOpen(of.id)
 	a.differences = append(a.differences, difference{of, in, report})
 }
 

@@ -47,7 +47,9 @@ type Options struct {
 	SagaTimeout time.Duration
 	// SentRetention is how long a sent outbox row is kept.
 	SentRetention time.Duration
-	Now           func() time.Time
+	// Margin is how far back from a checkpoint everything is read again: transactions of that time may not have been committed.
+	Margin time.Duration
+	Now    func() time.Time
 	// Avro reads the data of events in Avro; without it only their bytes are compared.
 	Avro *registry.Reader
 }
@@ -56,7 +58,7 @@ type Options struct {
 // KAFKA_USERS_SECRET, HARNESS_OVERLAY, PAYMENT_GATEWAY with its address, the variables of registry.Open, and SAGA_TIMEOUT and
 // OUTBOX_RETENTION, which default to the values in the manifests.
 func Configure(config map[string]string, grace time.Duration) (o Options, err error) {
-	o = Options{TopicPrefix: config["KAFKA_TOPIC_PREFIX"], Grace: grace, Now: time.Now}
+	o = Options{TopicPrefix: config["KAFKA_TOPIC_PREFIX"], Grace: grace, Margin: defaultMargin, Now: time.Now}
 	if grace < 0 {
 		return o, fmt.Errorf("the grace period is %s: give zero or more", grace)
 	}
@@ -123,6 +125,7 @@ type auditor struct {
 	hashes   hasher
 	pays     bool // orders are paid
 	ledger   *ledger
+	newer    *newer          // nil without a checkpoint
 	topics   *loading        // nil without the topics
 	consumed map[place]int64 // the lowest offset that some consumer group of the topic has not handled
 	ahead    []kafka.Loss    // records that were removed from their topic before their consumer reached them
@@ -143,18 +146,28 @@ type auditor struct {
 	exceptions                                                         []Exception
 }
 
-// Run audits once. An error means that it could not read something, and says nothing about the invariants.
-func Run(ctx context.Context, o Options) (report *Report, err error) {
+// Run audits everything once. An error means that it could not read something, and says nothing about the invariants.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	report, _, err := run(ctx, o, nil)
+	return report, err
+}
+
+// run audits once, with the checkpoints in n if there are any.
+func run(ctx context.Context, o Options, n *newer) (report *Report, _ *newer, err error) {
 	begin := time.Now()
 	a := &auditor{
-		o: o, at: o.Now(), hashes: hasher{maphash.MakeSeed()}, pays: o.Wiring.HasPayments(), ledger: &ledger{from: o.Ledger},
+		newer: n,
+		o:     o, at: o.Now(), hashes: hasher{maphash.MakeSeed()}, pays: o.Wiring.HasPayments(), ledger: &ledger{from: o.Ledger},
 		facts: map[string]*factTable{}, outboxes: map[string]string{}, waiting: map[uint64]struct{}{}, explained: map[uint64]struct{}{}, logged: map[string]int64{},
 	}
 	all := a.invariants()
+	if n != nil {
+		n.prepare(a)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := a.look(ctx); err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
+		return nil, nil, fmt.Errorf("audit: %w", err)
 	}
 	defer func() {
 		cancel()
@@ -165,12 +178,14 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 			err = errors.Join(err, fmt.Errorf("audit: %w", closed))
 		}
 	}()
-	for _, check := range []func(context.Context) error{a.walkOutboxes, a.walkOrders, a.checkStock, a.checkKeys, a.checkLost, a.checkTopics} {
+	for _, check := range []func(context.Context) error{a.mark, a.walkOutboxes, a.walkOrders, a.checkStock, a.checkKeys, a.checkLost, a.checkTopics} {
 		if err := check(ctx); err != nil {
-			return nil, fmt.Errorf("audit: %w", err)
+			return nil, nil, fmt.Errorf("audit: %w", err)
 		}
 	}
-	return &Report{At: a.at.UTC(), Took: time.Since(begin), Invariants: all, Exceptions: a.exceptions}, nil
+	report = &Report{At: a.at.UTC(), Took: time.Since(begin), Invariants: all, Exceptions: a.exceptions}
+	a.finish(report)
+	return report, n, nil
 }
 
 func (a *auditor) invariants() []*Invariant {
@@ -221,6 +236,17 @@ func (a *auditor) look(ctx context.Context) (err error) {
 	return nil
 }
 
+// mark finds what the next checkpoint will know, and recognizes the stack of the last one.
+func (a *auditor) mark(ctx context.Context) error {
+	if a.newer == nil {
+		return nil
+	}
+	if err := a.recognize(ctx); err != nil {
+		return err
+	}
+	return a.cover(ctx)
+}
+
 // readTopics begins to read the topics; then the reader is closed.
 func (a *auditor) readTopics(ctx context.Context, reader *kafka.Reader) (*loading, error) {
 	names := make([]string, len(a.o.Wiring.Topics))
@@ -235,13 +261,25 @@ func (a *auditor) readTopics(ctx context.Context, reader *kafka.Reader) (*loadin
 	if err != nil {
 		return nil, err
 	}
+	isDeadLetters := func(topic string) bool {
+		return slices.ContainsFunc(a.o.Wiring.Sources, func(s knative.KafkaSource) bool { return s.Delivery.DeadLetter == topic })
+	}
+	oldest := make([]int64, len(all))
+	for i, span := range all {
+		oldest[i] = span.From
+	}
+	if err := a.narrow(reader, all, isDeadLetters); err != nil {
+		return nil, err
+	}
 	l := &loading{ended: make(chan struct{})}
+	r := newRecords(a.hashes, all, oldest, replayed, isDeadLetters)
+	if from := a.since(); from != nil {
+		r.known, r.again, r.ends = from.Known, a.newer.again, from.ends()
+	}
 	go func() {
 		defer close(l.ended)
 		defer func() { _ = reader.Close() }() // only read, so nothing is lost
-		l.records, l.err = load(ctx, reader, a.o.Avro, a.hashes, all, replayed, func(topic string) bool {
-			return slices.ContainsFunc(a.o.Wiring.Sources, func(s knative.KafkaSource) bool { return s.Delivery.DeadLetter == topic })
-		})
+		l.records, l.err = r, r.load(ctx, reader, a.o.Avro)
 	}()
 	return l, nil
 }
@@ -256,6 +294,9 @@ func (a *auditor) checkTopics(ctx context.Context) error {
 		return a.topics.err
 	}
 	records.compare(a.once)
+	if records.late > 0 {
+		a.cannotJudge("%d records are of events from before the checkpoint", records.late)
+	}
 	a.checkUnmarked(records)
 	a.exceptions = append(records.exceptions(), a.exceptions...)
 	return a.checkDeferred(ctx, records)
@@ -322,6 +363,7 @@ func consumed(reader *kafka.Reader, sources []knative.KafkaSource) (lowest map[p
 // differ records a difference of an order: a breach, unless an exception or a change in flight explains it.
 func (a *auditor) differ(i *Invariant, order, format string, args ...any) {
 	hash := a.hashes.of(order)
+	a.keepOpen(order)
 	_, explained := a.explained[hash]
 	if !explained && a.topics != nil {
 		_, explained = a.topics.wait().set[hash]

@@ -80,6 +80,7 @@ func (a *auditor) walkOrders(ctx context.Context) error {
 		}
 		for _, v := range page.list {
 			a.checkOrder(v)
+			a.noteOrder(v)
 		}
 		return a.settle(ctx)
 	}); err != nil {
@@ -95,42 +96,55 @@ func (a *auditor) walkOrders(ctx context.Context) error {
 
 // readViews yields the orders of all services, range by range.
 func (a *auditor) readViews(ctx context.Context, yield func(*views) error) error {
-	for after := ""; after != lastID; {
+	after, err := a.readTouched(ctx, yield)
+	if err != nil {
+		return err
+	}
+	for after != lastID {
 		page := &views{byID: make(map[string]*view, orderPage)}
-		last, err := a.readOrders(ctx, page, after)
-		if err != nil {
+		if page.last, err = a.readRange(ctx, page, after, lastID, orderPage); err != nil {
 			return err
-		}
-		page.last = last
-		for _, read := range []func(context.Context, *views, string, string) error{a.readReservations, a.readNotifications, a.readPayments} {
-			if err := read(ctx, page, after, last); err != nil {
-				return err
-			}
 		}
 		if err := yield(page); err != nil {
 			return err
 		}
-		after = last
+		after = page.last
 	}
 	return nil
 }
 
-// readOrders reads a page of orders with their lines, and returns the last id of its range.
-func (a *auditor) readOrders(ctx context.Context, page *views, after string) (last string, err error) {
+// readRange reads what all services know of the first orders of a range, at most limit, and returns the last id that it has come to.
+func (a *auditor) readRange(ctx context.Context, page *views, after, end string, limit int32) (last string, err error) {
+	if last, err = a.readOrders(ctx, page, after, end, limit); err != nil {
+		return "", err
+	}
+	for _, read := range []func(context.Context, *views, string, string) error{a.readReservations, a.readNotifications, a.readPayments} {
+		if err := read(ctx, page, after, last); err != nil {
+			return "", err
+		}
+	}
+	return last, nil
+}
+
+// readOrders reads the first orders of a range with their lines, and returns the last id that it has come to.
+func (a *auditor) readOrders(ctx context.Context, page *views, after, end string, limit int32) (last string, err error) {
 	conn, err := a.snapshot.use(ctx, schema.Orders)
 	if err != nil {
 		return "", err
 	}
 	q := orders.New(conn)
-	rows, err := q.WalkOrders(ctx, orders.WalkOrdersParams{AfterID: after, Limit: orderPage})
+	rows, err := q.WalkOrders(ctx, orders.WalkOrdersParams{AfterID: after, Limit: limit})
 	if err != nil {
 		return "", fmt.Errorf("walk through the orders: %w", err)
 	}
-	last = lastID
-	if len(rows) == orderPage {
-		last = rows[len(rows)-1].ID
+	last = end
+	if len(rows) == int(limit) {
+		last = min(end, rows[len(rows)-1].ID)
 	}
 	for i := range rows {
+		if rows[i].ID > last {
+			break
+		}
 		page.of(rows[i].ID).order = &rows[i]
 	}
 	items, err := q.ListItemsBetween(ctx, orders.ListItemsBetweenParams{AfterID: after, LastID: last})
@@ -191,7 +205,7 @@ func (a *auditor) readNotifications(ctx context.Context, page *views, after, las
 		v := page.of(row.OrderID)
 		v.notified = append(v.notified, row)
 	}
-	page.notifications = len(rows)
+	page.notifications += len(rows)
 	return nil
 }
 
@@ -265,10 +279,11 @@ func (a *auditor) checkHoldings(v *view) {
 
 // inFlight returns whether the effects of an order's last change may still be missing.
 func (a *auditor) inFlight(v *view) bool {
-	if _, waits := a.waiting[a.hashes.of(v.id)]; waits {
-		return true
+	_, waits := a.waiting[a.hashes.of(v.id)]
+	if waits = waits || v.order.UpdatedAt.After(a.at.Add(-a.o.Grace)); waits {
+		a.keepOpen(v.id)
 	}
-	return v.order.UpdatedAt.After(a.at.Add(-a.o.Grace))
+	return waits
 }
 
 // checkEffects checks that nothing was done twice.
@@ -298,7 +313,7 @@ func (a *auditor) checkEffects(v *view) {
 // checkFacts compares the facts that a source has emitted about an order with its version. created and updated are the times
 // of the first and the last fact.
 func (a *auditor) checkFacts(source, order string, version int, created, updated time.Time) {
-	mask := a.facts[source].take(a.hashes.of(order)) // the remaining ones belong to no order
+	mask := a.facts[source].take(a.hashes.of(order)) | a.since().known(source, order) // the remaining ones belong to no order
 	if version > maxFact {
 		a.emitted.breach("order %s is at version %d of %s", order, version, source)
 		return

@@ -15,7 +15,7 @@ import (
 const eventPage = 5000
 
 // maxFact is more than any order has: it is confirmed or failed, and perhaps canceled; its money is held, and returned.
-const maxFact = 31
+const maxFact = 15
 
 // counted are the sources whose facts about an order are counted, in a row of the schema of the same name.
 var counted = []string{events.OrdersSource, events.InventorySource, events.PaymentsSource}
@@ -34,6 +34,7 @@ func belongs(schema, source, eventType string) bool {
 type outboxRows struct {
 	schema string
 	rows   []messaging.WalkEventsRow
+	again  bool // an incremental audit knows their facts, and not what has become of them
 }
 
 // walkOutboxes records the emitted facts and checks the sent ones.
@@ -44,7 +45,7 @@ func (a *auditor) walkOutboxes(ctx context.Context) error {
 	}
 	if err := readAhead(ctx, a.readOutboxes, func(page outboxRows) error {
 		for _, row := range page.rows {
-			a.checkRow(page.schema, row, exceptions[page.schema][0], exceptions[page.schema][1])
+			a.checkRow(page, row, exceptions[page.schema][0], exceptions[page.schema][1])
 		}
 		return nil
 	}); err != nil {
@@ -68,12 +69,19 @@ func (a *auditor) readOutboxes(ctx context.Context, yield func(outboxRows) error
 			return err
 		}
 		q := messaging.New(conn)
-		for after := int64(0); ; {
+		if err := a.readOpenRows(ctx, q, name, yield); err != nil {
+			return err
+		}
+		after := int64(0)
+		if from := a.since(); from != nil {
+			after = from.Outboxes[name]
+		}
+		for {
 			rows, err := q.WalkEvents(ctx, messaging.WalkEventsParams{ID: after, Limit: eventPage})
 			if err != nil {
 				return fmt.Errorf("walk through the outbox of %s: %w", name, err)
 			}
-			if err := yield(outboxRows{name, rows}); err != nil {
+			if err := yield(outboxRows{schema: name, rows: rows}); err != nil {
 				return err
 			}
 			if len(rows) < eventPage {
@@ -85,12 +93,33 @@ func (a *auditor) readOutboxes(ctx context.Context, yield func(outboxRows) error
 	return nil
 }
 
-func (a *auditor) checkRow(name string, row messaging.WalkEventsRow, parked, discarded *Exception) {
-	order := a.hashes.of(row.AggregateID)
-	id, source := a.fact(name, order, row)
+// readOpenRows yields the rows of an outbox that are known and may have changed. What is no longer there was sent and purged.
+func (a *auditor) readOpenRows(ctx context.Context, q *messaging.Queries, name string, yield func(outboxRows) error) error {
+	page := outboxRows{schema: name, again: true}
+	for _, id := range a.since().rows(name) {
+		rows, err := q.WalkEvents(ctx, messaging.WalkEventsParams{ID: id - 1, Limit: 1})
+		if err != nil {
+			return fmt.Errorf("read row %d of the outbox of %s again: %w", id, name, err)
+		}
+		if len(rows) == 1 && rows[0].ID == id {
+			page.rows = append(page.rows, rows[0])
+		}
+	}
+	return yield(page)
+}
+
+func (a *auditor) checkRow(of outboxRows, row messaging.WalkEventsRow, parked, discarded *Exception) {
+	name, order := of.schema, a.hashes.of(row.AggregateID)
+	var id, source string
+	if of.again {
+		id, source = identity(row.Headers)
+	} else {
+		id, source = a.fact(name, order, row)
+	}
+	open := true // what becomes of the row is not known yet
 	switch {
 	case row.Status == messaging.OutboxStatusSENT:
-		a.checkSent(name, source, id, order, row)
+		open = a.checkSent(name, source, id, order, row)
 	case row.Status == messaging.OutboxStatusDISCARDED:
 		a.except(discarded, row)
 	case row.Status == messaging.OutboxStatusERROR && row.NextAttemptAt == nil:
@@ -99,10 +128,11 @@ func (a *auditor) checkRow(name string, row messaging.WalkEventsRow, parked, dis
 		a.waiting[order] = struct{}{}
 		if a.topics != nil && a.o.Wiring.Captures() {
 			a.unmarked = append(a.unmarked, a.hashes.of(source, id))
-			return
+		} else {
+			a.emitted.count(toBeSent, 1)
 		}
-		a.emitted.count(toBeSent, 1)
 	}
+	a.noteRow(of, row, source, id, open)
 }
 
 // What rows wait for that are neither sent nor left to an operator.
@@ -148,7 +178,7 @@ func (a *auditor) fact(name string, hash uint64, row messaging.WalkEventsRow) (i
 		a.facts[source], a.outboxes[source] = &factTable{}, name
 	}
 	known := a.facts[source].of(hash)
-	if known.mask&(1<<n) != 0 {
+	if known.mask&(1<<n) != 0 || a.since().known(source, row.AggregateID)&(1<<n) != 0 {
 		a.once.breach("event %s of %s is in the outbox twice, again as row %d", id, source, row.ID)
 	}
 	known.mask |= 1 << n

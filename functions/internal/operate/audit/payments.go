@@ -53,7 +53,7 @@ func (a *auditor) readPayments(ctx context.Context, page *views, after, last str
 		p.entries[entry.Entry]++
 		p.sum += entry.Amount
 	}
-	page.paymentLog = len(log)
+	page.paymentLog += len(log)
 	return nil
 }
 

@@ -30,6 +30,11 @@ type records struct {
 	list   []*part
 	sorted []entry // by id
 
+	// In an incremental audit: the facts, the events of open rows, and the ends of the partitions at its checkpoint.
+	known *knownTable
+	again map[uint64]bool
+	ends  map[place]TopicEnd
+
 	replayed map[uint64]struct{} // dead letters that their consumers have handled after all
 
 	mu      sync.Mutex
@@ -38,6 +43,7 @@ type records struct {
 	settled int                 // replayed dead letters
 	set     map[uint64]struct{} // hashes of the orders with other dead letters
 	foreign int                 // records that are not CloudEvents in binary mode
+	late    int                 // new records whose event was in a record, or should have been, before the checkpoint
 }
 
 // loading is the reading of the topics.
@@ -59,6 +65,7 @@ type letter struct{ topic, consumer string }
 // part has the records of one partition.
 type part struct {
 	span       kafka.Span
+	oldest     int64 // the first offset of the partition: the span of an incremental audit begins later
 	deadLetter bool
 	// By offset from the start of the span; zero without an event.
 	events []record
@@ -107,26 +114,39 @@ func (h hasher) replay(topic string, partition int32, offset int64, consumer, so
 	return h.of(topic, strconv.Itoa(int(partition)), strconv.FormatInt(offset, 10), consumer, source, id)
 }
 
-// load reads all spans in parallel, and sorts their records.
-func load(ctx context.Context, reader *kafka.Reader, avro *registry.Reader, hashes hasher, all []kafka.Span, replayed map[uint64]struct{}, isDeadLetters func(topic string) bool) (*records, error) {
+// newRecords returns the records of spans, none of which is read yet. oldest are the first offsets of their partitions.
+func newRecords(hashes hasher, all []kafka.Span, oldest []int64, replayed map[uint64]struct{}, isDeadLetters func(topic string) bool) *records {
 	r := &records{
 		hashes: hashes, parts: make(map[place]*part, len(all)), replayed: replayed,
 		letters: map[letter][]string{}, counts: map[letter]int{}, set: map[uint64]struct{}{},
 	}
-	errs := make([]error, len(all))
-	var reading sync.WaitGroup
 	for i, span := range all {
-		p := &part{span: span, deadLetter: isDeadLetters(span.Topic), events: make([]record, span.To-span.From)}
+		p := &part{span: span, oldest: oldest[i], deadLetter: isDeadLetters(span.Topic), events: make([]record, span.To-span.From)}
 		r.parts[place{span.Topic, span.Partition}] = p
+		r.list = append(r.list, p)
+	}
+	return r
+}
+
+// load reads all spans in parallel, and sorts their records.
+func (r *records) load(ctx context.Context, reader *kafka.Reader, avro *registry.Reader) error {
+	errs := make([]error, len(r.list))
+	var reading sync.WaitGroup
+	for i, p := range r.list {
 		reading.Go(func() {
-			errs[i] = reader.Read(ctx, span, func(m *sarama.ConsumerMessage) error {
+			errs[i] = reader.Read(ctx, p.span, func(m *sarama.ConsumerMessage) error {
 				return r.add(ctx, avro, p, m)
 			})
 		})
 	}
 	reading.Wait()
 	r.sort()
-	return r, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+// isNew returns whether a record was added since the checkpoint of an incremental audit.
+func (r *records) isNew(p *part, offset int64) bool {
+	return r.known != nil && offset >= r.ends[place{p.span.Topic, p.span.Partition}].Read
 }
 
 // add records what is needed of a record. The parts are read in parallel, each by one goroutine. It fails if it needs the
@@ -164,6 +184,11 @@ func (r *records) add(ctx context.Context, avro *registry.Reader, p *part, m *sa
 		data, err := inJSON(ctx, avro, kind, contentType, m.Value)
 		if err != nil {
 			return fmt.Errorf("read %s/%d/%d: %w", m.Topic, m.Partition, m.Offset, err)
+		}
+		if !p.deadLetter && r.isNew(p, m.Offset) && r.known.knows(source, id) && !r.again[stable(source, id)] {
+			r.mu.Lock()
+			r.late++
+			r.mu.Unlock()
 		}
 		p.events[m.Offset-p.span.From] = record{r.hashes.of(source, id), r.hashes.of(kind, subject, at, string(data))}
 	}
@@ -210,8 +235,7 @@ func (r *records) setAside(m *sarama.ConsumerMessage, consumer, id, order string
 // sort puts the records in order of their ids, and those of one id in order of their places.
 func (r *records) sort() {
 	n := 0
-	for _, p := range r.parts {
-		r.list = append(r.list, p)
+	for _, p := range r.list {
 		n += len(p.events)
 	}
 	r.sorted = make([]entry, 0, n)
@@ -239,11 +263,18 @@ func (r *records) compare(once *Invariant) {
 	}
 	for first := 0; first < len(r.sorted); {
 		next := first + 1
+		alone := r.list[r.sorted[first].in].deadLetter // letters without the record that they are copies of
 		for ; next < len(r.sorted) && r.sorted[next].id == r.sorted[first].id; next++ {
 			if r.sorted[next].content != r.sorted[first].content {
 				once.breach("the records %s and %s have one source and id, and differ", name(r.sorted[first]), name(r.sorted[next]))
 			} else if !r.list[r.sorted[next].in].deadLetter && !r.list[r.sorted[first].in].deadLetter {
 				once.count("duplicate records", 1)
+			}
+			alone = alone && r.list[r.sorted[next].in].deadLetter
+		}
+		for _, letter := range r.sorted[first:next] {
+			if alone && r.isNew(r.list[letter.in], letter.offset) {
+				r.late++
 			}
 		}
 		first = next

@@ -31,8 +31,14 @@ type Report struct {
 	// At is the time of the snapshot, by the clock of the auditor.
 	At time.Time `json:"at"`
 	// Took is the duration of the audit, in nanoseconds.
-	Took       time.Duration `json:"took"`
-	Invariants []*Invariant  `json:"invariants"`
+	Took time.Duration `json:"took"`
+	// Since is the time of the checkpoint whose changes alone were audited, nil if everything was; FullAt is then the time of the
+	// last full audit.
+	Since  *time.Time `json:"since,omitempty"`
+	FullAt time.Time  `json:"fullAt,omitzero"`
+	// Full is why everything was audited in spite of a checkpoint; empty without one.
+	Full       string       `json:"full,omitempty"`
+	Invariants []*Invariant `json:"invariants"`
 	// Exceptions wait for an operator: they explain differences.
 	Exceptions []Exception `json:"exceptions"`
 }
@@ -138,6 +144,12 @@ func (r *Report) Write(w io.Writer) {
 		noun = "breach"
 	}
 	fmt.Fprintf(w, "%d %s; audited in %s\n", r.Breaches(), noun, r.Took.Round(time.Millisecond))
+	if r.Since != nil {
+		fmt.Fprintf(w, "audited what has changed since %s; everything was audited at %s\n", r.Since.Format(time.RFC3339), r.FullAt.Format(time.RFC3339))
+	}
+	if r.Full != "" {
+		fmt.Fprintf(w, "audited everything: %s\n", r.Full)
+	}
 }
 
 func list(w io.Writer, what string, listed []string, count int) {

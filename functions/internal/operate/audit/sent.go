@@ -25,27 +25,30 @@ type sentRow struct {
 	target      int32 // index into the targets
 }
 
-// checkSent looks up a sent event in its topic, or notes it until the topics are read.
-func (a *auditor) checkSent(name, source, id string, order uint64, row messaging.WalkEventsRow) {
+// checkSent looks up a sent event in its topic, or notes it until the topics are read. It returns whether a consumer group has not
+// handled it, as far as known.
+func (a *auditor) checkSent(name, source, id string, order uint64, row messaging.WalkEventsRow) (waits bool) {
 	if a.topics == nil {
-		return
+		return false
 	}
 	a.sent.count("sent", 1)
 	if row.KafkaPartition == nil || row.KafkaOffset == nil {
 		a.sent.breach("row %d in the outbox of %s is SENT without a position", row.ID, name)
-		return
+		return false
 	}
 	if *row.KafkaOffset < 0 {
 		// A KafkaSink acknowledges without the position: see package kafkasink.
 		a.sent.count("sent through a KafkaSink, place unknown", 1)
-		return
+		return false
 	}
 	s := sentRow{event: a.hashes.of(source, id), row: row.ID, offset: *row.KafkaOffset}
 	s.target = a.targetOf(name, place{a.o.TopicPrefix + row.Type, int32(*row.KafkaPartition)})
-	if next := a.targets[s.target].next; next != unconsumed && s.offset >= next {
+	next := a.targets[s.target].next
+	if waits = next != unconsumed && s.offset >= next; waits {
 		a.waiting[order] = struct{}{}
 	}
 	a.deferred = append(a.deferred, s)
+	return waits
 }
 
 // targetOf returns the index of a target, which it adds if it is new.
@@ -77,6 +80,9 @@ func (a *auditor) checkDeferred(ctx context.Context, records *records) error {
 		case t.part == nil:
 			a.sent.breach("%s: no such partition", where())
 		case s.offset < t.part.span.From:
+			if s.offset >= t.part.oldest {
+				a.cannotJudge("%s, before the records that are read", where())
+			}
 			a.sent.count("past the topic's retention", 1)
 		case s.offset >= t.part.span.To:
 			a.sent.breach("%s: the partition ends at %d", where(), t.part.span.To)

@@ -45,6 +45,7 @@ var messagingCalls = calls{
 	"ListHeld":            {shard(held)},
 	"ListHolders":         {[]string{order(retried), order(fresh)}},
 	"ListNew":             {messaging.ListNewParams{Shard: shard(fresh), Limit: page}},
+	"ListNewestEvents":    {messaging.ListNewestEventsParams{BeforeID: fresh, Limit: page}},
 	"ListNewOfEach":       {[]messaging.ListNewParams{{Shard: shard(fresh), Limit: page}, {Shard: shard(done), Limit: page}}},
 	"ListPendingShards":   {[]uint8{1, 3}},
 	"ListStored":          {messaging.ListStoredParams{ID: fresh, Limit: page}},
