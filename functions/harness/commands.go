@@ -85,7 +85,8 @@ func newProgram(out streams) *program {
 		p.command(&cobra.Command{
 			GroupID: groupOperate, Use: "audit", Short: "check the invariants of orders, stock and events, and fail if one is broken",
 			Example: `  harness audit
-  harness audit --data ./data --grace 1m --json`,
+  harness audit --data ./data --grace 1m --json
+  harness audit --since checkpoint`,
 		}, prepareAudit),
 		p.deadLetters(),
 		p.outboxes(),

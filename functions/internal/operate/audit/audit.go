@@ -7,6 +7,8 @@
 // It reads the database in one consistent snapshot, the topics beside it, and the ledger, and writes to none of them. Several
 // servers with a schema or more each have a snapshot each, and orders that differ between them are read again. Its
 // report has each invariant with its numbers and breaches, and the dead letters and parked rows that explain differences.
+//
+// Run audits everything. RunSince reads only what has changed since a Checkpoint, and says less: see since.go.
 package audit
 
 import (

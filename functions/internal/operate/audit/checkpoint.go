@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -123,7 +124,7 @@ func LoadCheckpoint(path string) (*Checkpoint, error) {
 
 // stackOf names what an audit reads.
 func stackOf(o Options) string {
-	names := []string{o.Server.Prefix, o.TopicPrefix, fmt.Sprint(len(o.Brokers) > 0)}
+	names := []string{o.Server.Prefix, o.TopicPrefix, strconv.FormatBool(len(o.Brokers) > 0)}
 	names = append(names, o.Wiring.Outboxes()...)
 	for _, topic := range o.Wiring.Topics {
 		names = append(names, topic.Name)

@@ -35,7 +35,7 @@ func stable(parts ...string) uint64 {
 		for i := range len(part) {
 			sum = (sum ^ uint64(part[i])) * 1099511628211
 		}
-		sum = (sum ^ 0) * 1099511628211
+		sum *= 1099511628211 // a zero byte ends each part
 	}
 	return max(1, sum) // zero is a free slot
 }

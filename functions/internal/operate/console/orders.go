@@ -123,14 +123,19 @@ func (c *Console) readAudit(context.Context) (any, error) {
 	if report == nil {
 		return nil, nil //nolint:nilnil // there is none yet
 	}
+	var since string
+	if report.Since != nil {
+		since = moment(*report.Since)
+	}
 	return struct {
 		At         string             `json:"at"`
+		Since      string             `json:"since,omitempty"` // only what has changed since then was audited
 		TookMillis float64            `json:"tookMillis"`
 		Breaches   int                `json:"breaches"`
 		Invariants []*audit.Invariant `json:"invariants"`
 		Exceptions []audit.Exception  `json:"exceptions"`
 	}{
-		moment(report.At), math.Round(report.Took.Seconds()*1e4) / 10, report.Breaches(), report.Invariants,
+		moment(report.At), since, math.Round(report.Took.Seconds()*1e4) / 10, report.Breaches(), report.Invariants,
 		append([]audit.Exception{}, report.Exceptions...),
 	}, nil
 }

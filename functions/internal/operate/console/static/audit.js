@@ -13,7 +13,7 @@ export default function audit({ main, live }) {
     audit: { regions: [summary, list, exceptions], show(report) {
       if (!report) return;
       summary.dataset.state = report.breaches ? 'bad' : 'ok';
-      summary.replaceChildren(report.breaches ? plural(report.breaches, 'breach', 'breaches') : 'Everything holds', h('span', { class: 'muted' }, ' at ', when(report.at), `, in ${report.tookMillis < 1000 ? `${Math.round(report.tookMillis)} ms` : `${(report.tookMillis / 1000).toFixed(1)} s`}`));
+      summary.replaceChildren(report.breaches ? plural(report.breaches, 'breach', 'breaches') : 'Everything holds', h('span', { class: 'muted' }, ' at ', when(report.at), `, in ${report.tookMillis < 1000 ? `${Math.round(report.tookMillis)} ms` : `${(report.tookMillis / 1000).toFixed(1)} s`}`, report.since ? [': what has changed since ', when(report.since)] : ''));
       const open = new Set([...list.querySelectorAll('details[open]')].map((d) => d.dataset.name));
       list.replaceChildren(...report.invariants.map((i) => invariant(i, open)));
       exceptions.hidden = report.exceptions.length === 0;
