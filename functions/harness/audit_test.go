@@ -164,3 +164,24 @@ func TestAuditCommandReadsWhatHasChangedSinceItsLastAudit(t *testing.T) {
 	assert.Equal(t, exitUsage, fourth.exitCode(t))
 	assert.Contains(t, fourth.log.String(), "is damaged")
 }
+
+func TestFullAuditsAreAsRareAsTheyTakeLong(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	full, changes := &audit.Report{}, &audit.Report{Since: &now}
+	found := &audit.Report{Full: "the incremental audit found 1 breaches"}
+	for name, c := range map[string]struct {
+		report     *audit.Report
+		checkpoint *audit.Checkpoint
+		want       time.Duration
+	}{
+		"after a full one":                        {full, &audit.Checkpoint{}, time.Second},
+		"after a full one with a breach":          {full, nil, time.Minute},
+		"after one that had to be full":           {found, &audit.Checkpoint{}, time.Minute},
+		"after one of changes":                    {changes, &audit.Checkpoint{}, time.Minute},
+		"after one of changes with too much open": {changes, nil, time.Hour},
+	} {
+		a := &auditing{every: time.Second, checkpoint: c.checkpoint, fullAgain: now.Add(time.Hour)}
+		assert.Equal(t, c.want, a.pauseAfter(c.report, now, time.Minute), name)
+	}
+}

@@ -58,14 +58,28 @@ func (a *auditing) run(ctx context.Context) {
 			return
 		}
 		a.note(report, err)
-		pause = health.Pause(a.every, auditShare, time.Since(begin), err)
-		if err == nil && report.Since == nil {
-			a.fullAgain = time.Now().Add(pause)
-			if a.checkpoint != nil && report.Full == "" {
-				pause = a.every
-			}
+		now := time.Now()
+		pause = health.Pause(a.every, auditShare, now.Sub(begin), err)
+		if err == nil {
+			pause = a.pauseAfter(report, now, pause)
 		}
 	}
+}
+
+// pauseAfter returns the wait after an audit, given that between audits of its duration. A full audit is followed by one of the
+// changes soon, unless that has just found that it is not enough; where there is no checkpoint the next one is full, and has to wait.
+func (a *auditing) pauseAfter(report *audit.Report, now time.Time, pause time.Duration) time.Duration {
+	if report.Since == nil {
+		a.fullAgain = now.Add(pause)
+		if a.checkpoint != nil && report.Full == "" {
+			return a.every
+		}
+		return pause
+	}
+	if a.checkpoint == nil {
+		return max(pause, a.fullAgain.Sub(now))
+	}
+	return pause
 }
 
 // next audits everything if that is due, else what has changed since the last audit.
