@@ -51,12 +51,11 @@ func RunSince(ctx context.Context, o Options, from *Checkpoint) (*Report, *Check
 		if err != nil {
 			return nil, nil, err
 		}
-		breaches := report.Breaches()
-		if breaches == 0 && n.unclear == "" {
+		if report.Breaches() == 0 && n.unclear == "" {
 			return report, n.next, nil
 		}
-		if why = n.unclear; breaches > 0 {
-			why = fmt.Sprintf("the incremental audit found %d breaches", breaches)
+		if why = n.unclear; report.Breaches() > 0 {
+			why = "the incremental audit found a breach"
 		}
 	}
 	report, n, err := run(ctx, o, &newer{})
