@@ -144,7 +144,7 @@ func (f *Function) Create(ctx context.Context, c Command) (Accepted, error) {
 	if leave == nil {
 		return first, err
 	}
-	var stored bool
+	var stored string
 	defer func() { leave(stored) }()
 	p, err := f.prepare(c)
 	if err != nil {
@@ -165,7 +165,7 @@ func (f *Function) Create(ctx context.Context, c Command) (Accepted, error) {
 	if refused != nil {
 		return f.refuse(ctx, p, c.KeyHash)
 	}
-	stored = true
+	stored = p.order.ID
 	f.Log.InfoContext(ctx, "order accepted", "function", f.Name, "order_id", p.order.ID, "correlation_id", c.Cause.CorrelationID)
 	return accepted(p.order.ID, p.order.CreatedAt, false), nil
 }

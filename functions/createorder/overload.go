@@ -41,35 +41,50 @@ func (f *Function) newGate(wait time.Duration) *admission.Gate {
 		return nil
 	}
 	o := admission.Options{MaxWait: wait, Function: cmp.Or(f.Door, f.Name), Log: f.Logger(), Metrics: f.Metrics}
-	o.Look = func(ctx context.Context) (admission.Sample, error) {
+	o.Look = func(ctx context.Context) (s admission.Sample, err error) {
 		now := f.Now()
-		s := admission.Sample{From: events.FirstOrderID(now.Add(-o.Horizon()))}
-		var err error
-		if s.IDs, err = orders.New(f.DB).ListPendingFrom(ctx, orders.ListPendingFromParams{FromID: s.From, Limit: admission.Highest}); err != nil {
+		s.From = events.FirstOrderID(now.Add(-o.Horizon()))
+		ids, err := orders.New(f.DB).ListPendingFrom(ctx, orders.ListPendingFromParams{FromID: s.From, Limit: admission.Highest})
+		if err != nil {
 			return s, fmt.Errorf("list the pending orders: %w", err)
 		}
-		if len(s.IDs) == 0 {
-			return s, nil
+		if len(ids) == admission.Highest {
+			s.From = ids[len(ids)-1]
 		}
-		oldest := s.IDs[len(s.IDs)-1]
-		if len(s.IDs) == admission.Highest {
-			s.From = oldest
-		}
-		recent := events.FirstOrderID(now.Add(-wait))
-		for s.Recent < len(s.IDs) && s.IDs[s.Recent] >= recent {
-			s.Recent++
-		}
-		if id, err := uuid.Parse(oldest); err == nil {
-			s.Oldest = max(0, now.Sub(time.Unix(id.Time().UnixTime())))
+		s.Orders = make([]admission.Order, len(ids))
+		for n, id := range ids {
+			s.Orders[n].ID = id
+			if made, err := uuid.Parse(id); err == nil {
+				s.Orders[n].Age = max(0, now.Sub(time.Unix(made.Time().UnixTime())))
+			}
 		}
 		return s, nil
 	}
 	return admission.New(o)
 }
 
-// enter admits an order that is to be stored, and returns what is to be called when it is, or will not be. If the order is
+// Refuse returns the problem for an order that would be refused, nil if it may be accepted or if its key has an order already. It
+// is for callers that would otherwise read and check the order in vain.
+func (f *Function) Refuse(ctx context.Context, keyHash []byte) error {
+	if f.Started() != nil || !f.gate.Full() { // Start sets the gate, as another goroutine
+		return nil
+	}
+	if keyHash != nil {
+		row, err := f.finding.Do(ctx, keyHash)
+		if err != nil {
+			return fmt.Errorf("look for the order of an idempotency key: %w", err)
+		}
+		if row != nil {
+			return nil
+		}
+	}
+	f.gate.Refuse()
+	return busy(f.gate.Again())
+}
+
+// enter admits an order that is to be stored, and returns what is to be called with its id when it is, or without when it will not be. If the order is
 // refused and its key has an order already, it returns that one's answer.
-func (f *Function) enter(ctx context.Context, requestHash, keyHash []byte) (leave func(stored bool), first Accepted, err error) {
+func (f *Function) enter(ctx context.Context, requestHash, keyHash []byte) (leave func(id string), first Accepted, err error) {
 	leave, err = f.gate.Enter(ctx)
 	if !errors.Is(err, admission.ErrBusy) {
 		return leave, Accepted{}, err

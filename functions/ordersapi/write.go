@@ -17,17 +17,19 @@ func (f *Function) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	command := createorder.Command{Channel: events.ChannelHTTP, Cause: rest.Cause(r, w.Header().Get(rest.CorrelationHeader))}
+	if key != "" {
+		command.KeyHash = createorder.KeyHashFor(r.Context(), key)
+	}
+	if err := f.Create.Refuse(r.Context(), command.KeyHash); err != nil {
+		return err
+	}
 	body, err := rest.Body(w, r)
 	if err != nil {
 		return err
 	}
-	order, err := f.Create.Parse(r.Context(), body)
-	if err != nil {
+	if command.Order, err = f.Create.Parse(r.Context(), body); err != nil {
 		return err
-	}
-	command := createorder.Command{Order: order, Channel: events.ChannelHTTP, Cause: rest.Cause(r, w.Header().Get(rest.CorrelationHeader))}
-	if key != "" {
-		command.KeyHash = createorder.KeyHashFor(r.Context(), key)
 	}
 	accepted, err := f.Create.Create(r.Context(), command)
 	if errors.Is(err, createorder.ErrKeyReused) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +28,10 @@ type system struct {
 	number  int
 	waits   []wait
 	looks   int
-	broken  error // of a look
+	could   float64       // orders that it could have ended
+	takes   time.Duration // that a look takes
+	uneven  *rand.Rand    // makes the speed differ from one tenth of a second to the next, nil for an even one
+	broken  error         // of a look
 	log     buffer
 }
 
@@ -81,6 +85,7 @@ func (s *system) run(ctx context.Context) {
 	const tick = 5 * time.Millisecond
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	changes, now := time.Now(), 1.0
 	for credit := 0.0; ; {
 		select {
 		case <-ticker.C:
@@ -88,7 +93,12 @@ func (s *system) run(ctx context.Context) {
 			return
 		}
 		s.mu.Lock()
-		credit = min(credit+s.speed*tick.Seconds(), s.speed*0.05) // idle time is lost, but for a batch
+		if s.uneven != nil && time.Since(changes) >= 100*time.Millisecond {
+			// Half of the time the speed is less than 0.9 of the mean, and one time in twenty next to nothing.
+			changes, now = time.Now(), min(s.uneven.ExpFloat64(), 2.5)/0.92
+		}
+		s.could += now * s.speed * tick.Seconds()
+		credit = min(credit+now*s.speed*tick.Seconds(), s.speed*0.05) // idle time is lost, but for a batch
 		for len(s.pending) > 0 && credit >= 1 && time.Since(s.pending[0].arrived) >= s.least {
 			s.waits = append(s.waits, wait{time.Now(), time.Since(s.pending[0].arrived)})
 			s.pending, credit = s.pending[1:], credit-1
@@ -99,30 +109,31 @@ func (s *system) run(ctx context.Context) {
 
 func at(t time.Time) string { return fmt.Sprintf("%020d", t.UnixNano()) }
 
-func (s *system) accept(arrived time.Time) {
+func (s *system) accept(arrived time.Time) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.number++
-	s.pending = append(s.pending, order{fmt.Sprintf("%s-%09d", at(time.Now()), s.number), arrived})
+	id = fmt.Sprintf("%s-%09d", at(time.Now()), s.number)
+	s.pending = append(s.pending, order{id, arrived})
+	return id
 }
 
 func (s *system) look(context.Context) (Sample, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.looks++
 	now := time.Now()
-	sample := Sample{From: at(now.Add(-2 * maxWait))}
+	sample := Sample{From: at(now.Add(-4 * maxWait))}
 	all := slices.Concat(s.pending, s.stuck)
+	takes, broken := s.takes, s.broken
+	s.mu.Unlock()
+	time.Sleep(takes)
 	slices.SortFunc(all, func(a, b order) int { return strings.Compare(b.id, a.id) })
 	for _, o := range all {
 		if o.id >= sample.From {
-			sample.IDs = append(sample.IDs, o.id)
-		}
-		if o.id >= at(now.Add(-maxWait)) {
-			sample.Recent++
+			sample.Orders = append(sample.Orders, Order{o.id, now.Sub(o.arrived)})
 		}
 	}
-	return sample, s.broken
+	return sample, broken
 }
 
 func (s *system) gate() *Gate {
@@ -153,8 +164,7 @@ func (s *system) offer(ctx context.Context, gates []*Gate, rate float64, span ti
 				return
 			}
 			result.accepted++
-			s.accept(arrived)
-			leave(true)
+			leave(s.accept(arrived))
 		})
 		time.Sleep(time.Duration(float64(time.Second)/rate) - time.Since(begun))
 	}
@@ -269,7 +279,7 @@ func TestNothingIsRefusedThatTheSystemCanDo(t *testing.T) {
 				assert.Zero(t, result.refused)
 				var looks int
 				s.change(func() { looks = s.looks })
-				assert.LessOrEqual(t, looks, 3*10*11, "samples are taken per time, not per order")
+				assert.LessOrEqual(t, looks, 3*10*21, "samples are taken per time, not per order")
 				if test.rate < 10 {
 					assert.LessOrEqual(t, looks, 3*11, "and rarely without a queue")
 				}
@@ -293,11 +303,11 @@ func TestALineIsServedInOrderOfArrival(t *testing.T) {
 				leave, err := g.Enter(ctx)
 				assert.NoError(t, err)
 				order = append(order, n) // one at a time, since each is let in by the one before
-				leave(false)
+				leave("")
 			})
 			synctest.Wait()
 		}
-		g.leave(false)
+		g.leave("")
 		waiting.Wait()
 		assert.Equal(t, []int{0, 1, 2, 3, 4}, order)
 	})
@@ -322,11 +332,12 @@ func TestAWaitInLineIsShort(t *testing.T) {
 		assert.Equal(t, 50*time.Millisecond+maxWait/4, time.Since(begun))
 		assert.Empty(t, of(g, &g.line))
 
-		for range first / 4 {
+		for range leastLine {
 			go func() { _, _ = g.Enter(ctx) }() // refused as well, later
 		}
 		synctest.Wait()
 		begun = time.Now()
+		assert.True(t, g.Full())
 		_, err = g.Enter(ctx)
 		require.ErrorIs(t, err, ErrBusy)
 		assert.Zero(t, time.Since(begun), "a full line refuses at once")
@@ -340,14 +351,17 @@ func TestAnOutageStoresOrdersAndChangesNoLimit(t *testing.T) {
 		s.offer(ctx, gates, 2000, 5*time.Second)
 		s.change(func() { s.speed = 0 })
 		time.Sleep(3 * maxWait) // the queue of the flood is older than what counts
-		known := of(gates[0], &gates[0].limit)
+		known := of(gates[0], &gates[0].pace.speed)
 		result := s.offer(ctx, gates, 250, 10*time.Second)
 		assert.Zero(t, result.refused, "nothing ends, but fewer come than half of what could")
-		assert.InDelta(t, known, of(gates[0], &gates[0].limit), 0.001)
+		assert.InDelta(t, known, of(gates[0], &gates[0].pace.speed), 0.001)
 		s.change(func() { s.speed = 1000 })
 		from := time.Now()
-		result = s.offer(ctx, gates, 250, 10*time.Second)
-		assert.Zero(t, result.refused)
+		s.offer(ctx, gates, 250, 5*time.Second)
+		later := time.Now()
+		result = s.offer(ctx, gates, 250, 5*time.Second)
+		assert.Zero(t, result.refused, "only those that would wait behind what was stored")
+		assert.LessOrEqual(t, p99(s.since(later)), maxWait)
 		assert.InDelta(t, 20*250, len(s.since(from)), 800, "what was stored ends, and what comes meanwhile")
 	})
 }
@@ -399,6 +413,6 @@ func TestNoGateAdmitsEverything(t *testing.T) {
 	var g *Gate
 	leave, err := g.Enter(t.Context())
 	require.NoError(t, err)
-	leave(true)
+	leave("1")
 	g.Close()
 }
