@@ -1,10 +1,12 @@
 package createorder
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,6 +78,32 @@ func TestARepeatedOrderIsAnsweredWhileOthersAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, ErrKeyReused)
 	_, err = f.Create(t.Context(), keyed("another", 1))
 	assertBusy(t, err)
+}
+
+func TestAnOrderIsRefusedBeforeItIsReadUnlessItIsARepetition(t *testing.T) {
+	f := New()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	f.Now = func() time.Time { return now }
+	functiontest.Start(t, f, map[string]string{"ADMIT_MAX_WAIT": "1m"})
+	accepted := keyed("accepted", 1)
+	_, err := f.Create(t.Context(), accepted)
+	require.NoError(t, err)
+	require.NoError(t, f.Refuse(t.Context(), nil))
+
+	var waiting sync.WaitGroup
+	ctx, leave := context.WithCancel(t.Context())
+	t.Cleanup(func() { leave(); waiting.Wait() })
+	for n := 0; n < 1000 && f.Refuse(t.Context(), nil) == nil; n++ {
+		waiting.Go(func() { _, _ = f.Create(ctx, keyed(fmt.Sprint("order ", n), 1)) })
+		time.Sleep(time.Millisecond)
+	}
+	problem, ok := errors.AsType[*rest.Problem](f.Refuse(t.Context(), KeyHash("new")))
+	require.True(t, ok)
+	assert.Equal(t, http.StatusServiceUnavailable, problem.Status)
+	require.NoError(t, f.Refuse(t.Context(), accepted.KeyHash))
+	again, err := f.Create(t.Context(), accepted)
+	require.NoError(t, err)
+	assert.True(t, again.Replayed)
 }
 
 func TestOrdersByCloudEventAreRefusedToo(t *testing.T) {

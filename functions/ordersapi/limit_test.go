@@ -1,9 +1,15 @@
 package ordersapi
 
 import (
+	"context"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -42,4 +48,32 @@ func TestEveryRouteIsLimited(t *testing.T) {
 	}
 	assert.InDelta(t, 4, functiontest.Counted(t, counted, "orders_limited_total", "rate"), 0)
 	assert.Equal(t, 1, mysqltest.Count(t, f.DB, "SELECT COUNT(*) FROM orders"))
+}
+
+func TestUnderOverloadABodyIsNotEvenRead(t *testing.T) {
+	f, counted := limited(t, map[string]string{"ADMIT_MAX_WAIT": "1m"})
+	f.Log = slog.New(slog.DiscardHandler) // of the requests that end while they wait
+	post := func(ctx context.Context, body io.Reader) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/api/orders", body)
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		f.Handle(w, r)
+		return w
+	}
+	unreadable := iotest.ErrReader(io.ErrUnexpectedEOF)
+	assert.Equal(t, http.StatusBadRequest, post(t.Context(), unreadable).Code)
+	var waiting sync.WaitGroup
+	ctx, leave := context.WithCancel(t.Context())
+	t.Cleanup(func() { leave(); waiting.Wait() })
+	for n := 0; n < 1000 && post(t.Context(), unreadable).Code == http.StatusBadRequest; n++ {
+		waiting.Go(func() { post(ctx, strings.NewReader(body)) })
+		time.Sleep(time.Millisecond)
+	}
+
+	w := post(t.Context(), unreadable)
+
+	p := refused(t, http.StatusServiceUnavailable, w)
+	assert.Contains(t, p.Detail, "more orders arrive than can be confirmed within 1m0s: this one was not stored")
+	assert.Equal(t, "60", w.Header().Get("Retry-After"))
+	assert.InDelta(t, 2, functiontest.Counted(t, counted, "orders_limited_total", "overload"), 0)
 }

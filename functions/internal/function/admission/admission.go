@@ -92,9 +92,10 @@ const (
 	// Highest is the highest limit, and how many ids a sample needs at most.
 	Highest = 10_000
 	// inLine is the part of MaxWait that an order may wait in line, and lineOf the part of which it holds the orders.
-	inLine, lineOf = 0.25, 0.15
-	// leastLine is how many may wait in line in any case, such as the clients of a small closed loop before the speed is known.
-	leastLine = 128
+	inLine, lineOf = 0.25, 0.2
+	// leastLine is how many may wait in line in any case, and unknownLine before it is known how fast orders end: as many as the
+	// clients of a closed loop that begin at once.
+	leastLine, unknownLine = 16, 128
 	// calm is how many times MaxWait no order is refused before the log says that it is over.
 	calm = 5
 )
@@ -187,6 +188,9 @@ func (g *Gate) Enter(ctx context.Context) (leave func(id string), err error) {
 
 // lineIsFull returns whether so many wait in line that another one might wait in vain.
 func (g *Gate) lineIsFull() bool {
+	if !g.pace.measured {
+		return len(g.line) >= unknownLine
+	}
 	return len(g.line) >= max(leastLine, g.pace.within(g.o.part(lineOf)))
 }
 

@@ -332,7 +332,7 @@ func TestAWaitInLineIsShort(t *testing.T) {
 		assert.Equal(t, 50*time.Millisecond+maxWait/4, time.Since(begun))
 		assert.Empty(t, of(g, &g.line))
 
-		for range leastLine {
+		for range unknownLine {
 			go func() { _, _ = g.Enter(ctx) }() // refused as well, later
 		}
 		synctest.Wait()

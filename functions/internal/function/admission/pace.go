@@ -14,6 +14,8 @@ type pace struct {
 	speed   float64    // how many orders end per second
 	best    float64    // the highest speed of the last minutes
 	share   float64    // of MaxWait
+
+	measured bool // whether the speed was that of a system with enough to do
 }
 
 // interval is the time between two samples.
@@ -26,8 +28,8 @@ type interval struct {
 }
 
 const (
-	// lowest is the lowest limit. Below it nothing is learned: so few orders are under way without a queue, too.
-	lowest = 64
+	// lowest is the lowest limit: so few orders are under way without a queue, too.
+	lowest = 32
 	// first is the limit before anything is known. A system that ends 100 orders per second keeps a MaxWait of a second
 	// even in the first flood.
 	first = 100
@@ -85,7 +87,7 @@ func (p *pace) learn(i interval) {
 	rate := float64(ended) / span.Seconds()
 	saturated := float64(full) >= 0.8*float64(len(p.past)-1)
 	if rate > p.speed || saturated {
-		p.speed = rate
+		p.speed, p.measured = rate, p.measured || saturated
 	}
 	p.best = max(p.speed, p.best*math.Exp(-gap.Seconds()/(bestSpan*p.maxWait.Seconds())))
 	if !i.full {

@@ -114,8 +114,8 @@ func New(store Store) *Metrics {
 	m.admissionLimit = store.Gauge("orders_admission_limit",
 		"How many orders may be under way before more are refused.", "function")
 	m.underWay = store.Gauge("orders_admission_under_way",
-		"Orders of the last ADMIT_MAX_WAIT that are PENDING or about to be stored, as the function sees them.", "function")
+		"Orders that are PENDING, or about to be stored, as the function sees them; PENDING for four ADMIT_MAX_WAIT at most.", "function")
 	m.oldest = store.Gauge("orders_admission_oldest_age_seconds",
-		"Age of the oldest PENDING order that is younger than twice ADMIT_MAX_WAIT, 0 without one.", "function")
+		"Age of the oldest PENDING order that is younger than four ADMIT_MAX_WAIT, 0 without one.", "function")
 	return m
 }
