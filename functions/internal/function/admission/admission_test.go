@@ -120,13 +120,17 @@ func (s *system) accept(arrived time.Time) (id string) {
 
 func (s *system) look(context.Context) (Sample, error) {
 	s.mu.Lock()
+	takes := s.takes
+	s.mu.Unlock()
+	time.Sleep(takes / 2)
+	s.mu.Lock()
 	s.looks++
 	now := time.Now()
 	sample := Sample{From: at(now.Add(-4 * maxWait))}
 	all := slices.Concat(s.pending, s.stuck)
-	takes, broken := s.takes, s.broken
+	broken := s.broken
 	s.mu.Unlock()
-	time.Sleep(takes)
+	time.Sleep(takes / 2)
 	slices.SortFunc(all, func(a, b order) int { return strings.Compare(b.id, a.id) })
 	for _, o := range all {
 		if o.id >= sample.From {
@@ -363,6 +367,26 @@ func TestAnOutageStoresOrdersAndChangesNoLimit(t *testing.T) {
 		assert.Zero(t, result.refused, "only those that would wait behind what was stored")
 		assert.LessOrEqual(t, p99(s.since(later)), maxWait)
 		assert.InDelta(t, 20*250, len(s.since(from)), 800, "what was stored ends, and what comes meanwhile")
+	})
+}
+
+func TestNoOrderCountsTwice(t *testing.T) {
+	t.Parallel()
+	simulate(t, 0, 1, func(ctx context.Context, s *system, gates []*Gate) {
+		s.takes = 40 * time.Millisecond // in which orders are stored that the sample sees, and others that it does not
+		var offering sync.WaitGroup
+		offering.Go(func() { s.offer(ctx, gates, 300, maxWait/4) })
+		for range 50 {
+			time.Sleep(7 * time.Millisecond)
+			synctest.Wait()
+			var stored, underWay int
+			s.change(func() { stored = s.number })
+			gates[0].mu.Lock()
+			underWay = gates[0].underWay()
+			gates[0].mu.Unlock()
+			assert.Equal(t, stored, underWay)
+		}
+		offering.Wait()
 	})
 }
 

@@ -29,7 +29,7 @@ type interval struct {
 
 const (
 	// lowest is the lowest limit: so few orders are under way without a queue, too.
-	lowest = 32
+	lowest = 64
 	// first is the limit before anything is known. A system that ends 100 orders per second keeps a MaxWait of a second
 	// even in the first flood.
 	first = 100
