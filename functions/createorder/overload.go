@@ -66,40 +66,45 @@ func (f *Function) newGate(wait time.Duration) *admission.Gate {
 // Refuse returns the problem for an order that would be refused, nil if it may be accepted or if its key has an order already. It
 // is for callers that would otherwise read and check the order in vain.
 func (f *Function) Refuse(ctx context.Context, keyHash []byte) error {
-	if f.Started() != nil || !f.gate.Full() { // Start sets the gate, as another goroutine
+	started := f.Started() == nil // Start sets the gate, as another goroutine
+	if !started || !f.gate.Full() {
 		return nil
 	}
-	if keyHash != nil {
-		row, err := f.finding.Do(ctx, keyHash)
-		if err != nil {
-			return fmt.Errorf("look for the order of an idempotency key: %w", err)
-		}
-		if row != nil {
-			return nil
-		}
+	if row, err := f.first(ctx, keyHash); row != nil || err != nil {
+		return err
 	}
 	f.gate.Refuse()
 	return busy(f.gate.Again())
 }
 
-// enter admits an order that is to be stored, and returns what is to be called with its id when it is, or without when it will not be. If the order is
-// refused and its key has an order already, it returns that one's answer.
+// enter admits an order that is to be stored, and returns what is to be called with its id once it is, or without when it will not
+// be. If the order is refused and its key has an order already, it returns that one's answer.
 func (f *Function) enter(ctx context.Context, requestHash, keyHash []byte) (leave func(id string), first Accepted, err error) {
 	leave, err = f.gate.Enter(ctx)
 	if !errors.Is(err, admission.ErrBusy) {
 		return leave, Accepted{}, err
 	}
-	if keyHash != nil {
-		row, err := f.finding.Do(ctx, keyHash)
-		if err != nil {
-			return nil, Accepted{}, fmt.Errorf("look for the order of an idempotency key: %w", err)
-		}
-		if row != nil {
-			first, err = again(orders.GetOrderByKeyRow{ID: row.ID, RequestHash: row.RequestHash, CreatedAt: row.CreatedAt}, requestHash, true)
-			return nil, first, err
-		}
+	row, err := f.first(ctx, keyHash)
+	if err != nil {
+		return nil, Accepted{}, err
 	}
-	return nil, Accepted{}, busy(f.gate.Again())
+	if row == nil {
+		return nil, Accepted{}, busy(f.gate.Again())
+	}
+	first, err = again(orders.GetOrderByKeyRow{ID: row.ID, RequestHash: row.RequestHash, CreatedAt: row.CreatedAt}, requestHash, true)
+	return nil, first, err
+}
+
+// first returns the order of an idempotency key, nil if there is none.
+func (f *Function) first(ctx context.Context, keyHash []byte) (*orders.ListOrdersByKeysRow, error) {
+	if keyHash == nil {
+		return nil, nil //nolint:nilnil // no key has no order
+	}
+	row, err := f.finding.Do(ctx, keyHash)
+	if err != nil {
+		return nil, fmt.Errorf("look for the order of an idempotency key: %w", err)
+	}
+	return row, nil
 }
 
 // busy is the answer to an order beyond what can be confirmed in time. It is a 503, not a 429, since it is not this client that
