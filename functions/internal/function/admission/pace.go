@@ -12,7 +12,8 @@ type pace struct {
 	maxWait time.Duration
 	past    []interval // of the last MaxWait, and one before
 	speed   float64    // how many orders end per second
-	best    float64    // the highest speed of the last minutes
+	steady  float64    // the speed over a longer time
+	best    float64    // the highest steady speed of the last minute
 	share   float64    // of MaxWait
 
 	measured bool // whether the speed was that of a system with enough to do
@@ -40,10 +41,12 @@ const (
 	lateShare = 0.01
 	// leastShare and mostShare bound the share. A smaller one would leave too little work under way to keep the system busy.
 	leastShare, mostShare = 0.25, 0.6
+	// keptShare is the share of the best speed below which the limit does not fall.
+	keptShare = 0.4
 	// shareStep is by how much the share falls if all orders of one MaxWait are late.
 	shareStep = 0.3
-	// bestSpan is how many times MaxWait the best speed takes to forget all but a third of the past.
-	bestSpan = 10
+	// steadySpan and bestSpan are how many times MaxWait the two speeds take to forget all but a third of the past.
+	steadySpan, bestSpan = 3, 60
 )
 
 func newPace(maxWait time.Duration) pace {
@@ -53,8 +56,8 @@ func newPace(maxWait time.Duration) pace {
 // limit returns how many orders may be under way.
 func (p *pace) limit() int {
 	// Where an order takes long without a queue, as on a machine that others use, a lower limit makes fewer orders end, and would
-	// fall with them. The best speed stops that.
-	fits := max(p.share*p.speed, leastShare*p.best) * p.maxWait.Seconds()
+	// fall with them. The best speed holds that up.
+	fits := max(p.share*p.speed, keptShare*p.best) * p.maxWait.Seconds()
 	return int(min(max(math.Round(fits), lowest), Highest))
 }
 
@@ -89,7 +92,9 @@ func (p *pace) learn(i interval) {
 	if rate > p.speed || saturated {
 		p.speed, p.measured = rate, p.measured || saturated
 	}
-	p.best = max(p.speed, p.best*math.Exp(-gap.Seconds()/(bestSpan*p.maxWait.Seconds())))
+	rest := func(span float64) float64 { return math.Exp(-gap.Seconds() / (span * p.maxWait.Seconds())) }
+	p.steady += (1 - rest(steadySpan)) * (p.speed - p.steady)
+	p.best = max(p.steady, p.best*rest(bestSpan))
 	if !i.full {
 		return
 	}

@@ -29,7 +29,7 @@ func TestAnUnevenSystemKeepsItsSpeedAndItsTime(t *testing.T) {
 			var could float64
 			s.change(func() { could = s.could })
 			assert.GreaterOrEqual(t, float64(len(waits)), 0.95*could, "seed %d", seed)
-			assert.LessOrEqual(t, p99(waits), 5*maxWait/4, "seed %d", seed)
+			assert.LessOrEqual(t, p99(waits), 3*maxWait/2, "seed %d", seed)
 		})
 	}
 }
@@ -37,7 +37,7 @@ func TestAnUnevenSystemKeepsItsSpeedAndItsTime(t *testing.T) {
 func TestTheGateFollowsTheSpeed(t *testing.T) {
 	t.Parallel()
 	simulate(t, 1000, 1, func(ctx context.Context, s *system, gates []*Gate) {
-		for _, speed := range []float64{1000, 400, 1000, 250, 2000} {
+		for _, speed := range []float64{1000, 600, 1000, 700, 2000} {
 			s.change(func() { s.speed = speed })
 			waits := settle(ctx, s, gates, speed, 4*time.Second, 5*time.Second)
 			assert.GreaterOrEqual(t, float64(len(waits)), 0.95*5*speed)
