@@ -30,6 +30,7 @@ func TestAnUnevenSystemKeepsItsSpeedAndItsTime(t *testing.T) {
 			s.change(func() { could = s.could })
 			assert.GreaterOrEqual(t, float64(len(waits)), 0.95*could, "seed %d", seed)
 			assert.LessOrEqual(t, p99(waits), 3*maxWait/2, "seed %d", seed)
+			assert.Less(t, of(gates[0], &gates[0].pace.share), mostShare, "seed %d", seed)
 		})
 	}
 }
@@ -42,6 +43,7 @@ func TestTheGateFollowsTheSpeed(t *testing.T) {
 			waits := settle(ctx, s, gates, speed, 4*time.Second, 5*time.Second)
 			assert.GreaterOrEqual(t, float64(len(waits)), 0.95*5*speed)
 			assert.LessOrEqual(t, p99(waits), maxWait)
+			assert.InEpsilon(t, speed, of(gates[0], &gates[0].pace.speed), 0.1)
 		}
 	})
 }
