@@ -146,17 +146,18 @@ func (i *installation) image(t *testing.T, service string) string {
 	return composed(t, nil).Services[service].Image
 }
 
-// await polls until something holds, at most two minutes.
+// await polls until something holds, at most four minutes: a broker that was killed, and the JVM that asks how it is, start beside
+// whatever else uses the machine.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(2 * time.Minute)
+	deadline := time.After(4 * time.Minute)
 	for !holds() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			require.FailNow(t, "two minutes are over", "before %s", what)
+			require.FailNow(t, "four minutes are over", "before %s", what)
 		}
 	}
 }
