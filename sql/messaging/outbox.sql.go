@@ -385,25 +385,24 @@ func (q *Queries) ListNew(ctx context.Context, arg ListNewParams) ([]ListNewRow,
 const listPendingShards = `-- name: ListPendingShards :many
 SELECT s.shard FROM outbox_shards s
 WHERE s.shard IN (/*SLICE:shards*/?) AND (
-  (SELECT COALESCE(n.next_attempt_at <= NOW(6), TRUE) FROM outbox n FORCE INDEX (outbox_due)
-    WHERE n.shard = s.shard AND n.status = 'NEW' ORDER BY n.next_attempt_at, n.id LIMIT 1)
+  (SELECT n.id FROM outbox n FORCE INDEX (outbox_due) WHERE n.shard = s.shard AND n.status = 'NEW' AND n.next_attempt_at IS NULL LIMIT 1) IS NOT NULL
   OR CASE s.shard
-    WHEN 0 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 0 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
-    WHEN 1 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 1 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
-    WHEN 2 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 2 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
-    WHEN 3 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 3 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
-    WHEN 4 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 4 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
-    WHEN 5 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 5 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
-    WHEN 6 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 6 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
-    WHEN 7 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 7 AND d.status = 'ERROR' AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 0 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 0 AND d.status IN ('NEW', 'ERROR') AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 1 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 1 AND d.status IN ('NEW', 'ERROR') AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 2 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 2 AND d.status IN ('NEW', 'ERROR') AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 3 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 3 AND d.status IN ('NEW', 'ERROR') AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 4 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 4 AND d.status IN ('NEW', 'ERROR') AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 5 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 5 AND d.status IN ('NEW', 'ERROR') AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 6 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 6 AND d.status IN ('NEW', 'ERROR') AND d.next_attempt_at <= NOW(6) LIMIT 1)
+    WHEN 7 THEN (SELECT d.id FROM outbox d FORCE INDEX (outbox_due) WHERE d.shard = 7 AND d.status IN ('NEW', 'ERROR') AND d.next_attempt_at <= NOW(6) LIMIT 1)
   END IS NOT NULL)
 ORDER BY s.shard
 `
 
-// ListPendingShards returns those of some shards that have new rows which nobody holds, or rows whose next attempt is due. Of
-// the new rows it reads the first one by the index: those that nobody holds stand before the others, and these in the order in
-// which they are due. The search for due rows names each shard: if it took the shard from the other table, MySQL would scan the
-// parked rows. It selects a single row instead of EXISTS, which MariaDB turns into a scan of the whole outbox.
+// ListPendingShards returns those of some shards that have new rows which nobody holds, or rows whose next attempt is due: refused
+// ones, and new ones that their process has not sent in time. The search for due rows names each shard: if it took the shard from
+// the other table, MySQL would scan the parked rows. It selects a single row instead of EXISTS, which MariaDB turns into a scan of
+// the whole outbox.
 func (q *Queries) ListPendingShards(ctx context.Context, shards []uint8) ([]uint8, error) {
 	query := listPendingShards
 	var queryParams []interface{}
