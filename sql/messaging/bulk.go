@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"example.com/orders/sql/bulk"
@@ -20,19 +19,6 @@ func (q *Queries) InsertEvents(ctx context.Context, events []InsertEventParams) 
 // InsertAllWaiting marks rows as waiting for their next attempt, with one statement.
 func (q *Queries) InsertAllWaiting(ctx context.Context, rows []InsertWaitingParams) error {
 	return bulk.Insert(ctx, q.db, insertWaiting, rows, func(w InsertWaitingParams) []any { return []any{w.ID, w.AggregateID} })
-}
-
-// Release ends the hold on rows that their process has not sent, with one statement: see ReleaseOne.
-func (q *Queries) Release(ctx context.Context, ids []int64) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	args := make([]any, len(ids))
-	for i, id := range ids {
-		args[i] = id
-	}
-	_, err := q.db.ExecContext(ctx, strings.Replace(releaseOne, "id = ?", "id IN (?"+strings.Repeat(", ?", len(ids)-1)+")", 1), args...)
-	return err
 }
 
 // Sent is the position in its topic of a published outbox row, and when a broker acknowledged it.

@@ -548,13 +548,23 @@ func (q *Queries) RecordRefusal(ctx context.Context, arg RecordRefusalParams) er
 	return err
 }
 
-const releaseOne = `-- name: ReleaseOne :exec
-UPDATE outbox SET next_attempt_at = NOW(6) WHERE id = ? AND status = 'NEW' AND next_attempt_at > NOW(6)
+const release = `-- name: Release :exec
+UPDATE outbox SET next_attempt_at = NOW(6) WHERE id IN (/*SLICE:ids*/?) AND status = 'NEW' AND next_attempt_at > NOW(6)
 `
 
-// ReleaseOne ends the hold on a row that its process has not sent: it is due now. It stays among the rows of ListHeld, since a relay
-// may have read the rows without a hold before, and looks for those that hold them back after. Release does so for many.
-func (q *Queries) ReleaseOne(ctx context.Context, id int64) error {
-	_, err := q.db.ExecContext(ctx, releaseOne, id)
+// Release ends the hold on rows that their process has not sent: they are due now. They stay among those of ListHeld, since a relay
+// may have read the rows without a hold before, and looks for those that hold them back after.
+func (q *Queries) Release(ctx context.Context, ids []int64) error {
+	query := release
+	var queryParams []interface{}
+	if len(ids) > 0 {
+		for _, v := range ids {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:ids*/?", strings.Repeat(",?", len(ids))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:ids*/?", "NULL", 1)
+	}
+	_, err := q.db.ExecContext(ctx, query, queryParams...)
 	return err
 }

@@ -61,10 +61,10 @@ SELECT id, aggregate_id, next_attempt_at
 FROM outbox FORCE INDEX (outbox_due)
 WHERE shard = ? AND status = 'NEW' AND next_attempt_at IS NOT NULL;
 
--- ReleaseOne ends the hold on a row that its process has not sent: it is due now. It stays among the rows of ListHeld, since a relay
--- may have read the rows without a hold before, and looks for those that hold them back after. Release does so for many.
--- name: ReleaseOne :exec
-UPDATE outbox SET next_attempt_at = NOW(6) WHERE id = ? AND status = 'NEW' AND next_attempt_at > NOW(6);
+-- Release ends the hold on rows that their process has not sent: they are due now. They stay among those of ListHeld, since a relay
+-- may have read the rows without a hold before, and looks for those that hold them back after.
+-- name: Release :exec
+UPDATE outbox SET next_attempt_at = NOW(6) WHERE id IN (sqlc.slice(ids)) AND status = 'NEW' AND next_attempt_at > NOW(6);
 
 -- ListNew lists the new rows of a shard in the order in which they were written, after an id. Each row says whether the
 -- shard also has rows with a next attempt at that moment.

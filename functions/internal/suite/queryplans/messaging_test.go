@@ -56,7 +56,6 @@ var messagingCalls = calls{
 	"OldestByStatus":      {messaging.OutboxStatusERROR},
 	"Park":                {messaging.ParkParams{LastError: text("refused"), ID: retried}},
 	"Release":             {[]int64{held, held + 1}},
-	"ReleaseOne":          {int64(held)},
 	"RecordRefusal":       {messaging.RecordRefusalParams{LastError: text("refused"), WaitMicros: 1, ID: fresh}},
 	"Requeue":             {int64(discarded)},
 	"Resend":              {messaging.ResendParams{LastError: text("lost"), ID: done}},
