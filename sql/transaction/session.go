@@ -134,7 +134,7 @@ func (s *session) ExecContext(ctx context.Context, text string, args []driver.Na
 // tellIDs hands out the ids that the server has given to the rows of some statements.
 func tellIDs(statements []statement, result driver.Result) {
 	of, known := result.(mysql.Result)
-	if !known {
+	if !known || len(statements) == 0 {
 		return
 	}
 	for n, id := range of.AllLastInsertIds() {
@@ -162,19 +162,20 @@ func (s *session) PrepareContext(ctx context.Context, text string) (driver.Stmt,
 }
 
 // send runs a statement together with what must precede it: the begin of its transaction, and deferred statements. If the
-// text is too long for the driver, they run one at a time. run gets the statements and their joint text.
+// text is too long for the driver, they run one at a time. run gets the statements of the text if there are several.
 func (s *session) send(ctx context.Context, last statement, run func([]statement, statement) error) error {
-	all := append(s.due(), last)
-	if len(all) == 1 {
-		return run(all, last)
+	all := s.due()
+	if len(all) == 0 {
+		return run(nil, last)
 	}
+	all = append(all, last)
 	if err := run(all, join(all)); !errors.Is(err, driver.ErrSkip) {
 		return oneOf(all, err)
 	}
 	if err := s.each(ctx, all[:len(all)-1]); err != nil {
 		return err
 	}
-	return run(all[len(all)-1:], last)
+	return run(nil, last)
 }
 
 // oneOf adds the names of all statements that an error of the server may concern: the caller knows only the last one.

@@ -33,7 +33,7 @@ type Collector[In, Out any] struct {
 	mu      sync.Mutex
 	waiting []Call[In, Out]
 	running int
-	full    chan struct{} // signalled when enough calls for a batch wait
+	full    chan struct{} // signalled when enough calls for a batch wait, if calls linger
 }
 
 // Call is a call whose caller does not wait.
@@ -87,7 +87,7 @@ func (c *Collector[In, Out]) Submit(calls ...Call[In, Out]) {
 		c.running++
 		go c.work()
 	}
-	if len(c.waiting) >= c.o.Size {
+	if c.o.Linger > 0 && len(c.waiting) >= c.o.Size {
 		select {
 		case c.full <- struct{}{}:
 		default:
