@@ -86,7 +86,7 @@ func (s Store) transact(ctx context.Context, run runner, work Work) (shards []ui
 		if err != nil {
 			return err
 		}
-		if shards, held, err = s.append(ctx, tx, emitted); err != nil {
+		if shards, held, err = s.append(ctx, tx, s.Now(), emitted); err != nil {
 			return err
 		}
 		failpoint.Pass(ctx, failpoint.BeforeCommit)
@@ -122,29 +122,33 @@ func (h *heldEvents) committed(d *Dispatcher) []stored {
 	return batch
 }
 
-// append stores events in tx, holds those that the dispatcher may publish, and returns the shards of the others.
-func (s Store) append(ctx context.Context, tx *transaction.Tx, emitted []event.Event) ([]uint8, *heldEvents, error) {
-	if len(emitted) == 0 || !s.Dispatcher.Taking() {
-		shards, err := Append(ctx, tx, s.Now(), emitted)
-		return shards, nil, err
+// append stores events in tx as of a time, holds those that the dispatcher may publish, and returns the shards of the others.
+func (s Store) append(ctx context.Context, tx *transaction.Tx, at time.Time, emitted []event.Event) (shards []uint8, held *heldEvents, err error) {
+	if len(emitted) == 0 {
+		return nil, nil, nil
 	}
-	rows, err := Encode(emitted, s.Now())
+	rows, err := Encode(emitted, at)
 	if err != nil {
 		return nil, nil, err
 	}
-	micros := int(s.Dispatcher.hold.Microseconds())
-	held := &heldEvents{at: s.Dispatcher.now()}
-	var shards []uint8
+	insert := tx.Deferred()
+	var hold *int
+	if s.Dispatcher.Taking() {
+		held = &heldEvents{at: s.Dispatcher.now()}
+		insert = tx.DeferredInsert(&held.firstID)
+		micros := int(s.Dispatcher.hold.Microseconds())
+		hold = &micros
+	}
 	for i, e := range emitted {
-		if !s.follows(e) {
+		if held == nil || !s.follows(e) {
 			shards = append(shards, rows[i].Shard)
 			continue
 		}
-		rows[i].HoldMicros = &micros
+		rows[i].HoldMicros = hold
 		held.places, held.events = append(held.places, i), append(held.events, e)
 	}
 	// The rows of one INSERT with as many values as rows have consecutive ids.
-	if err := messaging.New(tx.DeferredInsert(&held.firstID)).InsertEvents(ctx, rows); err != nil {
+	if err := messaging.New(insert).InsertEvents(ctx, rows); err != nil {
 		return nil, nil, fmt.Errorf("store %d events in the outbox: %w", len(rows), err)
 	}
 	return shards, held, nil
@@ -165,21 +169,8 @@ func (s Store) follows(e event.Event) bool {
 // Append stores events in tx, at the latest with its commit, for any relay, and returns their shards. Each event needs a
 // subject, the id of its aggregate.
 func Append(ctx context.Context, tx *transaction.Tx, at time.Time, emitted []event.Event) ([]uint8, error) {
-	if len(emitted) == 0 {
-		return nil, nil
-	}
-	rows, err := Encode(emitted, at)
-	if err != nil {
-		return nil, err
-	}
-	if err := messaging.New(tx.Deferred()).InsertEvents(ctx, rows); err != nil {
-		return nil, fmt.Errorf("store %d events in the outbox: %w", len(rows), err)
-	}
-	shards := make([]uint8, len(rows))
-	for i, row := range rows {
-		shards[i] = row.Shard
-	}
-	return shards, nil
+	shards, _, err := Store{}.append(ctx, tx, at, emitted)
+	return shards, err
 }
 
 // Encode returns the rows of events; Decode is its inverse.
