@@ -19,7 +19,7 @@ func TestTheTableHasWhatAMapHas(t *testing.T) {
 		require.Equal(t, want[order].mask, facts.mask, "of order %x", order)
 		facts.mask |= bit
 		facts.row = row
-		want[order] = emittedFacts{order: order, row: row, mask: facts.mask}
+		want[order] = emittedFacts{row: row, mask: facts.mask}
 	}
 	require.Greater(t, len(want), 5000, "the table has grown several times")
 
@@ -32,8 +32,8 @@ func TestTheTableHasWhatAMapHas(t *testing.T) {
 	}
 	assert.Zero(t, table.take(1<<60), "of an order that has none")
 	left := map[uint64]emittedFacts{}
-	for facts := range table.left() {
-		left[facts.order] = facts
+	for order, facts := range table.left() {
+		left[order] = facts
 	}
 	assert.Equal(t, want, left)
 }

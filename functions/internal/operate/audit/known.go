@@ -7,9 +7,8 @@ import (
 	"example.com/orders/events"
 )
 
-// knownOrder is what earlier audits have seen of an order: 16 bytes.
+// knownOrder is what earlier audits have seen of an order: 16 bytes with its key.
 type knownOrder struct {
-	order uint64 // its stable hash; zero in a free slot
 	// facts has for each of the sources counted bit n for the fact n. Facts of another source have an entry of their own.
 	facts [3]uint16
 	state knownState
@@ -22,11 +21,8 @@ const (
 	holding                        // and it holds its lines, else nothing
 )
 
-// knownTable has the orders that earlier audits have seen: see factTable.
-type knownTable struct {
-	slots []knownOrder
-	used  int
-}
+// knownTable has the orders that earlier audits have seen, by their stable hash.
+type knownTable struct{ table[knownOrder] }
 
 // stable is the hash of an order, or of a source's facts about it, in all audits: FNV-1a, of 64 bits.
 func stable(parts ...string) uint64 {
@@ -40,51 +36,19 @@ func stable(parts ...string) uint64 {
 	return max(1, sum) // zero is a free slot
 }
 
-// spread is where the search for an order begins: the low bits of FNV alone differ too little between ids that differ in their
-// last characters.
-func spread(order uint64) uint64 { return (order ^ order>>32) * 0x9e3779b97f4a7c15 >> 20 }
-
-func (t *knownTable) slot(order uint64) *knownOrder {
-	last := uint64(len(t.slots) - 1)
-	for at := spread(order) & last; ; at = (at + 1) & last {
-		if s := &t.slots[at]; s.order == order || s.order == 0 {
-			return s
-		}
-	}
-}
-
 // find returns what is known of an order; the zero value if it was never seen. A nil table knows none.
 func (t *knownTable) find(order uint64) knownOrder {
 	if t == nil || len(t.slots) == 0 {
 		return knownOrder{}
 	}
-	return *t.slot(order)
-}
-
-// of returns the entry of an order, which may be changed until the next call.
-func (t *knownTable) of(order uint64) *knownOrder {
-	if 4*(t.used+1) > 3*len(t.slots) {
-		old := t.slots
-		t.slots = make([]knownOrder, max(1024, 2*len(old)))
-		for _, s := range old {
-			if s.order != 0 {
-				*t.slot(s.order) = s
-			}
-		}
-	}
-	s := t.slot(order)
-	if s.order == 0 {
-		s.order = order
-		t.used++
-	}
-	return s
+	return t.slot(order).value
 }
 
 func (t *knownTable) clone() *knownTable {
 	if t == nil {
 		return &knownTable{}
 	}
-	return &knownTable{slices.Clone(t.slots), t.used}
+	return &knownTable{table[knownOrder]{slices.Clone(t.slots), t.used}}
 }
 
 // entryOf returns the key and the index under which the facts of a source about an order are known.
@@ -122,14 +86,14 @@ const knownSize = 16
 func (t *knownTable) MarshalBinary() ([]byte, error) {
 	all := make([]byte, 0, knownSize*t.used)
 	for _, s := range t.slots {
-		if s.order == 0 {
+		if s.key == 0 {
 			continue
 		}
-		all = binary.LittleEndian.AppendUint64(all, s.order)
-		for _, mask := range s.facts {
+		all = binary.LittleEndian.AppendUint64(all, s.key)
+		for _, mask := range s.value.facts {
 			all = binary.LittleEndian.AppendUint16(all, mask)
 		}
-		all = binary.LittleEndian.AppendUint16(all, uint16(s.state))
+		all = binary.LittleEndian.AppendUint16(all, uint16(s.value.state))
 	}
 	return all, nil
 }

@@ -87,7 +87,7 @@ func (a *auditor) walkOrders(ctx context.Context) error {
 		return err
 	}
 	for source, table := range a.facts {
-		for unknown := range table.left() {
+		for _, unknown := range table.left() {
 			a.emitted.breach("row %d in the outbox of %s is about an order that the schema does not have", unknown.row, a.outboxes[source])
 		}
 	}
