@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/operate/bench"
+	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/sql/schema"
 )
 
@@ -25,25 +26,14 @@ func (p *process) rowsOf(t *testing.T, name, table, column, order string) (all [
 	db, err := schema.Server{DSN: run.DSN, Prefix: p.stack.variable("MYSQL_SCHEMA_PREFIX")}.Open(name, 1)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
-	rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table+" WHERE "+column+" LIKE ?", order+"%")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, rows.Close()) }()
-	columns, err := rows.Columns()
-	require.NoError(t, err)
-	for rows.Next() {
-		values := make([]sql.NullString, len(columns))
-		into := make([]any, len(columns))
-		for i := range values {
-			into[i] = &values[i]
-		}
-		require.NoError(t, rows.Scan(into...))
+	columns, rows := mysqltest.Values(t, db, "SELECT * FROM "+table+" WHERE "+column+" LIKE ?", order+"%")
+	for _, values := range rows {
 		one := map[string]string{}
 		for i, column := range columns {
 			one[column] = shapeOf(t, column, order, values[i])
 		}
 		all = append(all, one)
 	}
-	require.NoError(t, rows.Err())
 	slices.SortFunc(all, func(a, b map[string]string) int {
 		return cmp.Or(cmp.Compare(a["type"], b["type"]), cmp.Compare(a["event_id"], b["event_id"]))
 	})

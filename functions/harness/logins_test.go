@@ -1,7 +1,6 @@
 package main
 
 import (
-	"database/sql"
 	"strings"
 	"testing"
 
@@ -9,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/testkit/functiontest"
+	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/knative"
 	"example.com/orders/sql/privilege"
 	"example.com/orders/sql/schema"
@@ -23,23 +23,13 @@ func (p *process) connections(t *testing.T) map[string]int {
 	db, err := schema.Server{DSN: run.DSN}.Open("", 1)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
-	rows, err := db.QueryContext(t.Context(), "SHOW PROCESSLIST")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, rows.Close()) }()
-	columns, err := rows.Columns()
-	require.NoError(t, err)
+	_, rows := mysqltest.Values(t, db, "SHOW PROCESSLIST")
 	logins := map[string]string{}
 	for _, user := range privilege.Names() {
 		logins[privilege.Login(prefix, user)] = user
 	}
 	counts := map[string]int{}
-	for rows.Next() {
-		values := make([]sql.NullString, len(columns))
-		into := make([]any, len(columns))
-		for n := range values {
-			into[n] = &values[n]
-		}
-		require.NoError(t, rows.Scan(into...))
+	for _, values := range rows {
 		login, in := values[1].String, values[3].String
 		if user, ok := logins[login]; ok {
 			counts[user]++
@@ -47,7 +37,6 @@ func (p *process) connections(t *testing.T) map[string]int {
 			counts["the administrator"]++
 		}
 	}
-	require.NoError(t, rows.Err())
 	return counts
 }
 

@@ -11,19 +11,9 @@ import (
 // Rows returns the rows of a query, each as one text, with NULL as such.
 func Rows(t testing.TB, db *sql.DB, query string, arguments ...any) (all []string) {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), query, arguments...)
-	require.NoError(t, err, query)
-	defer func() { _ = rows.Close() }()
-	columns, err := rows.Columns()
-	require.NoError(t, err)
-	for rows.Next() {
-		values := make([]sql.NullString, len(columns))
-		into := make([]any, len(columns))
-		for i := range values {
-			into[i] = &values[i]
-		}
-		require.NoError(t, rows.Scan(into...))
-		texts := make([]string, len(columns))
+	_, rows := Values(t, db, query, arguments...)
+	for _, values := range rows {
+		texts := make([]string, len(values))
 		for i, v := range values {
 			texts[i] = v.String
 			if !v.Valid {
@@ -32,8 +22,28 @@ func Rows(t testing.TB, db *sql.DB, query string, arguments ...any) (all []strin
 		}
 		all = append(all, strings.Join(texts, " | "))
 	}
-	require.NoError(t, rows.Err())
 	return all
+}
+
+// Values returns the names of the columns and the rows of a query.
+func Values(t testing.TB, db *sql.DB, query string, arguments ...any) (columns []string, all [][]sql.NullString) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), query, arguments...)
+	require.NoError(t, err, query)
+	defer func() { _ = rows.Close() }()
+	columns, err = rows.Columns()
+	require.NoError(t, err)
+	for rows.Next() {
+		values := make([]sql.NullString, len(columns))
+		into := make([]any, len(columns))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		require.NoError(t, rows.Scan(into...))
+		all = append(all, values)
+	}
+	require.NoError(t, rows.Err())
+	return columns, all
 }
 
 // Statements returns how many statements do sends through db, whose pool is limited to one connection.
