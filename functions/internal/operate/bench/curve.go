@@ -41,6 +41,10 @@ type Point struct {
 	Post            Latency `json:"post"`
 	Refusal         Latency `json:"refusal"`
 	PostToConfirmed Latency `json:"postToConfirmed"`
+	// Harness and Generator are the CPU seconds per second of the stack's processes and of the load generator, which takes
+	// them from the stack if both share a machine.
+	Harness   float64 `json:"harnessCpuPerSecond"`
+	Generator float64 `json:"generatorCpuPerSecond"`
 }
 
 // shares are the points of a curve, as shares of the capacity.
@@ -85,20 +89,22 @@ func Trace(ctx context.Context, target Target, o Options, each time.Duration, sh
 		open.Rate = c.Capacity * share
 		open.Orders = max(1, int(open.Rate*each.Seconds()))
 		show.say("%.0f orders per second, %g times the capacity", open.Rate, share)
-		all, err := r.load(ctx, open, shape, nil)
+		usage := startUsage(target.Processes)
+		all, err := r.load(ctx, open, shape, usage)
 		if err != nil {
 			return c, err
 		}
-		c.Points = append(c.Points, point(share, open.Rate, all))
+		c.Points = append(c.Points, point(share, open.Rate, all, usage.stop(all.confirmed())))
 	}
 	return c, nil
 }
 
 // point computes the results of an open loop.
-func point(share, rate float64, all samples) Point {
+func point(share, rate float64, all samples, used Usage) Point {
 	whole, refusal := &Report{}, newHistogram()
 	whole.fill(all)
-	p := Point{Share: share, Offered: rate, Confirmed: whole.ConfirmedPerSecond, Post: whole.Post, PostToConfirmed: whole.PostToConfirmed}
+	p := Point{Share: share, Offered: rate, Confirmed: whole.ConfirmedPerSecond, Post: whole.Post, PostToConfirmed: whole.PostToConfirmed,
+		Harness: used.HarnessSeconds / used.WallSeconds, Generator: used.GeneratorSeconds / used.WallSeconds}
 	var refused int
 	var last time.Duration
 	for i := range all {
@@ -122,10 +128,10 @@ func (c *Curve) Write(out io.Writer) error {
 	fmt.Fprintf(out, "%s, %d cores, load average %s; %s, flush at commit %d, binlog %t; %s\n", c.Machine.CPU, c.Machine.Cores, c.Machine.Load,
 		c.Stack.Database, c.Stack.Flush, c.Stack.Binlog, c.Stack.size())
 	fmt.Fprintf(out, "capacity: %.0f confirmed/s in a closed loop of %d orders; then an open loop for %g s each\n\n", c.Capacity, c.Load.Orders, c.Seconds)
-	fmt.Fprintln(w, "times capacity\toffered/s\taccepted/s\trefused/s\tconfirmed/s\tPOST to CONFIRMED p50\tp99\tPOST p99\trefusal p50\tp99\tother answers\t")
+	fmt.Fprintln(w, "times capacity\toffered/s\taccepted/s\trefused/s\tconfirmed/s\tPOST to CONFIRMED p50\tp99\tPOST p99\trefusal p50\tp99\tother answers\tcores: harness\tload\t")
 	for _, p := range c.Points {
-		fmt.Fprintf(w, "%g\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.1f\t%.0f\t%d\t\n", p.Share, p.Offered, p.Accepted, p.Refused, p.Confirmed,
-			p.PostToConfirmed.P50, p.PostToConfirmed.P99, p.Post.P99, p.Refusal.P50, p.Refusal.P99, p.Unanswered)
+		fmt.Fprintf(w, "%g\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.1f\t%.0f\t%d\t%.2f\t%.2f\t\n", p.Share, p.Offered, p.Accepted, p.Refused, p.Confirmed,
+			p.PostToConfirmed.P50, p.PostToConfirmed.P99, p.Post.P99, p.Refusal.P50, p.Refusal.P99, p.Unanswered, p.Harness, p.Generator)
 	}
 	if err := w.Flush(); err != nil || c.Audit == nil {
 		return err
