@@ -65,7 +65,7 @@ func TestBenchStartsAHarnessOfItsOwnAndLeavesNothingBehind(t *testing.T) {
 	temporary := t.TempDir()
 	var r bench.Report
 
-	b := runBench(t, append(s.environ, "TMPDIR="+temporary, "ADMIT_MAX_WAIT=0"), &r,
+	b := runBench(t, append(s.environ, "TMPDIR="+temporary), &r,
 		"--orders", "100", "--rate", "200", "--skus", "1", "--floor", "--floor-for", "100ms")
 
 	assert.Equal(t, []int{100, 100, 0, 0}, []int{r.Accepted, r.Confirmed, r.Failed, r.Lost})

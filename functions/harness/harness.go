@@ -222,6 +222,7 @@ func (h *harness) share(service knative.Service, f functions.Function) (config m
 	config = map[string]string{}
 	maps.Copy(config, service.Env)
 	maps.Copy(config, own)
+	config[admitVariable] = cmp.Or(own[admitVariable], admitMaxWait(h.wiring.HasPayments()))
 	if h.processes != nil {
 		h.servers.onlyAs(config, service.Name)
 	}
@@ -239,6 +240,17 @@ func (h *harness) share(service knative.Service, f functions.Function) (config m
 		}
 	}
 	return config, nil
+}
+
+const admitVariable = "ADMIT_MAX_WAIT"
+
+// admitMaxWait is how long an accepted order may take under overload unless ADMIT_MAX_WAIT is set. The manifests admit every order:
+// there, functions may be asleep, and more of them start only where there is a queue.
+func admitMaxWait(payments bool) string {
+	if payments { // a call to the gateway may take 3 s
+		return "5s"
+	}
+	return "1s"
 }
 
 // recordLoss returns a func that stores lost records for the audit.

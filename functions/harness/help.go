@@ -82,8 +82,8 @@ variable. These variables have no flag:
   RATE_LIMIT_WRITES    the same for requests that change something, which count in both
   TRUSTED_PROXIES      how many proxies in front append to X-Forwarded-For (default 0: it is not read)
   MAX_OPEN_ORDERS      how many orders of a customer may be PENDING at a time; not set: any number
-  ADMIT_MAX_WAIT       how long an accepted order may take while more arrive than can be confirmed, such as 1s; the others are
-                       refused with 503; overrides the manifests, which say 0: every order is accepted
+  ADMIT_MAX_WAIT       how long an accepted order may take while more arrive than can be confirmed (default 1s, in the overlay
+                       payment 5s); the others are refused with 503; 0: every order is accepted
   MAX_MAILS            how many mails an address gets within an hour; not set: any number
   MAIL_LINGER          how long a mail waits for others, to share their transactions (in the manifests 200ms)
   OUTBOX_DISPATCH      on, the default, or off: leave what was just committed to the relays, too

@@ -47,7 +47,7 @@ func valueOf(t testing.TB, scraped, series string) (value float64, ok bool) {
 // TestEveryMetricIsRead has the list of all metrics: each is read from a harness with confirmed, failed and canceled orders.
 func TestEveryMetricIsRead(t *testing.T) {
 	s := newStack(t)
-	s.environ = append(s.environ, "ADMIT_MAX_WAIT=1s")
+	s.environ = append(s.environ, admitVariable+"=") // not set: the default
 	p := s.up(t, "--audit-interval", "1s")
 	prefix := ""
 	for _, pair := range s.environ {

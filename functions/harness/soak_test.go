@@ -226,7 +226,6 @@ func TestSoak(t *testing.T) {
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, length, 20*time.Second, "less says nothing")
 	stack := newStack(t)
-	stack.environ = append(stack.environ, "ADMIT_MAX_WAIT=0") // the full load is more than can be confirmed
 	p := stack.up(t, "--audit-interval", "0")
 	s := &soak{url: p.url, address: strings.TrimPrefix(p.url, "http://")}
 	require.Equal(t, http.StatusCreated, p.do(t, http.MethodPut, "/api/inventory/MANY", nil, `{"availableQty":1000000000}`, nil))

@@ -92,7 +92,7 @@ const (
 	// Highest is the highest limit, and how many ids a sample needs at most.
 	Highest = 10_000
 	// inLine is the part of MaxWait that an order may wait in line, and lineOf the part of which it holds the orders.
-	inLine, lineOf = 0.25, 0.2
+	inLine, lineOf = 0.2, 0.15
 	// leastLine is how many may wait in line in any case, and unknownLine before it is known how fast orders end: as many as the
 	// clients of a closed loop that begin at once.
 	leastLine, unknownLine = 16, 128

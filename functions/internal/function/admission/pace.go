@@ -36,11 +36,11 @@ const (
 	first = 100
 	// dueAfter is the part of MaxWait within which an accepted order is to end. The rest is for the line before it, and for what
 	// follows its end until its client knows.
-	dueAfter = 0.65
+	dueAfter = 0.6
 	// lateShare is the part of the orders that may end later.
 	lateShare = 0.01
 	// leastShare and mostShare bound the share. A smaller one would leave too little work under way to keep the system busy.
-	leastShare, mostShare = 0.25, 0.6
+	leastShare, mostShare = 0.25, 0.5
 	// keptShare is the share of the best speed below which the limit does not fall.
 	keptShare = 0.4
 	// shareStep is by how much the share falls if all orders of one MaxWait are late.
