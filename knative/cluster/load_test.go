@@ -1,11 +1,13 @@
 package cluster
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,6 +100,34 @@ func atOnce(t *testing.T, c *cluster, service string, orders int) *load {
 	}
 	l.clients.Wait()
 	return l
+}
+
+// inTurn has clients place so many orders at orders-api, each one after the other, and returns when all are accepted.
+func inTurn(t *testing.T, c *cluster, clients, orders int) *load {
+	t.Helper()
+	l := newLoad(c, "orders-api")
+	var next atomic.Int64
+	for range clients {
+		l.clients.Go(func() {
+			for n := next.Add(1); n <= int64(orders); n = next.Add(1) {
+				l.customer(t, int(n))
+			}
+		})
+	}
+	l.clients.Wait()
+	return l
+}
+
+// nonePending waits until no order is PENDING.
+func nonePending(t *testing.T, c *cluster) {
+	t.Helper()
+	await(t, 5*time.Minute, "the end of every order", func() bool {
+		answer := c.call(t, http.MethodGet, "orders-api", "/api/orders?status=PENDING&limit=1", "")
+		var page struct {
+			Orders []order `json:"orders"`
+		}
+		return answer.status == http.StatusOK && json.Unmarshal([]byte(answer.body), &page) == nil && len(page.Orders) == 0
+	})
 }
 
 // count returns the number of orders accepted so far.

@@ -47,6 +47,27 @@ func TestABurstScalesOut(t *testing.T) {
 	}
 }
 
+// TestAClosedLoopIsConfirmed has clients place one order after the other, for long enough that every pod that it wants has started
+// in a first loop, which is not measured. It reports the confirmed orders per second and the CPU time of each program.
+func TestAClosedLoopIsConfirmed(t *testing.T) {
+	long(t)
+	c := open(t)
+	for _, loop := range []struct{ clients, orders int }{{64, 2000}, {16, 2000}, {64, 5000}} {
+		t.Run(fmt.Sprintf("%d clients, %d orders", loop.clients, loop.orders), func(t *testing.T) {
+			before := processors(t)
+			l := inTurn(t, c, loop.clients, loop.orders)
+			accepted := time.Since(l.begin)
+			nonePending(t, c)
+			took := time.Since(l.begin)
+			used := processors(t)
+			t.Logf("accepted in %s (%.0f/s), all ended in %s (%.0f/s)", accepted.Round(10*time.Millisecond), float64(loop.orders)/accepted.Seconds(),
+				took.Round(10*time.Millisecond), float64(loop.orders)/took.Seconds())
+			t.Logf("seconds of processors: %s", table(before, used))
+			l.settle(t)
+		})
+	}
+}
+
 // bound sets the containerConcurrency of all functions that an order passes.
 func bound(t *testing.T, concurrency int) {
 	t.Helper()
