@@ -199,12 +199,21 @@ func withConnectors(do overConnectors) runner {
 		if err != nil {
 			return err
 		}
-		c, err := connect.New(o.environ[connect.URLVariable])
+		c, err := kafkaConnect(o)
 		if err != nil {
-			return usage(err)
+			return err
 		}
 		return do(ctx, out, c, all)
 	}
+}
+
+// kafkaConnect returns a client of the Kafka Connect at CONNECT_URL.
+func kafkaConnect(o options) (*connect.Client, error) {
+	c, err := connect.New(o.environ[connect.URLVariable])
+	if err != nil {
+		return nil, usage(err)
+	}
+	return c, nil
 }
 
 func eachConnector(ctx context.Context, out streams, all []knative.Connector, done string, do func(context.Context, string) error) error {
@@ -233,7 +242,11 @@ func cdcApply(ctx context.Context, o options, out streams) error {
 	if err := onOneServer(d.config, all); err != nil {
 		return usage(err)
 	}
-	return withConnectors(putConnectors)(ctx, o, out)
+	c, err := kafkaConnect(o)
+	if err != nil {
+		return err
+	}
+	return putConnectors(ctx, out, c, all)
 }
 
 // onOneServer fails if the outboxes of connectors are on several servers: all of them follow that of CDC_MYSQL_HOST.

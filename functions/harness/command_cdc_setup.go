@@ -107,9 +107,9 @@ func cdcRemove(flags *pflag.FlagSet) runner {
 		if err != nil {
 			return err
 		}
-		c, err := connect.New(o.environ[connect.URLVariable])
+		c, err := kafkaConnect(o)
 		if err != nil {
-			return usage(err)
+			return err
 		}
 		if err := removeConnectors(ctx, out, c, all, anew); err != nil {
 			return err
