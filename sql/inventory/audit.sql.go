@@ -7,6 +7,7 @@ package inventory
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -84,6 +85,57 @@ func (q *Queries) ListReservationLogBetween(ctx context.Context, arg ListReserva
 	return items, nil
 }
 
+const listReservationLogOf = `-- name: ListReservationLogOf :many
+SELECT order_id, sku, delta_reserved, status
+FROM reservation_log FORCE INDEX (reservation_log_order) WHERE order_id IN (/*SLICE:order_ids*/?) ORDER BY order_id
+`
+
+type ListReservationLogOfRow struct {
+	OrderID       string
+	Sku           string
+	DeltaReserved int64
+	Status        ReservationLogStatus
+}
+
+// ListReservationLogOf reads the log of some orders.
+func (q *Queries) ListReservationLogOf(ctx context.Context, orderIds []string) ([]ListReservationLogOfRow, error) {
+	query := listReservationLogOf
+	var queryParams []interface{}
+	if len(orderIds) > 0 {
+		for _, v := range orderIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", strings.Repeat(",?", len(orderIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListReservationLogOfRow
+	for rows.Next() {
+		var i ListReservationLogOfRow
+		if err := rows.Scan(
+			&i.OrderID,
+			&i.Sku,
+			&i.DeltaReserved,
+			&i.Status,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listReservationsBetween = `-- name: ListReservationsBetween :many
 SELECT order_id, version, created_at, updated_at
 FROM reservations WHERE order_id > ? AND order_id <= ? ORDER BY order_id
@@ -111,6 +163,57 @@ func (q *Queries) ListReservationsBetween(ctx context.Context, arg ListReservati
 	var items []ListReservationsBetweenRow
 	for rows.Next() {
 		var i ListReservationsBetweenRow
+		if err := rows.Scan(
+			&i.OrderID,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listReservationsOf = `-- name: ListReservationsOf :many
+SELECT order_id, version, created_at, updated_at
+FROM reservations FORCE INDEX (PRIMARY) WHERE order_id IN (/*SLICE:order_ids*/?) ORDER BY order_id
+`
+
+type ListReservationsOfRow struct {
+	OrderID   string
+	Version   int
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// ListReservationsOf reads the reservations of some orders.
+func (q *Queries) ListReservationsOf(ctx context.Context, orderIds []string) ([]ListReservationsOfRow, error) {
+	query := listReservationsOf
+	var queryParams []interface{}
+	if len(orderIds) > 0 {
+		for _, v := range orderIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", strings.Repeat(",?", len(orderIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListReservationsOfRow
+	for rows.Next() {
+		var i ListReservationsOfRow
 		if err := rows.Scan(
 			&i.OrderID,
 			&i.Version,

@@ -7,6 +7,7 @@ package messaging
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -80,6 +81,67 @@ func (q *Queries) WalkEvents(ctx context.Context, arg WalkEventsParams) ([]WalkE
 	var items []WalkEventsRow
 	for rows.Next() {
 		var i WalkEventsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.AggregateID,
+			&i.Type,
+			&i.Headers,
+			&i.Status,
+			&i.NextAttemptAt,
+			&i.LastError,
+			&i.KafkaPartition,
+			&i.KafkaOffset,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const walkEventsOf = `-- name: WalkEventsOf :many
+SELECT id, aggregate_id, type, headers, status, next_attempt_at, last_error, kafka_partition, kafka_offset
+FROM outbox FORCE INDEX (PRIMARY) WHERE id IN (/*SLICE:ids*/?) ORDER BY id
+`
+
+type WalkEventsOfRow struct {
+	ID             int64
+	AggregateID    string
+	Type           string
+	Headers        string
+	Status         OutboxStatus
+	NextAttemptAt  *time.Time
+	LastError      *string
+	KafkaPartition *int
+	KafkaOffset    *int64
+}
+
+// WalkEventsOf reads some rows of the outbox by their ids, in this order, without the payloads.
+func (q *Queries) WalkEventsOf(ctx context.Context, ids []int64) ([]WalkEventsOfRow, error) {
+	query := walkEventsOf
+	var queryParams []interface{}
+	if len(ids) > 0 {
+		for _, v := range ids {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:ids*/?", strings.Repeat(",?", len(ids))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:ids*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WalkEventsOfRow
+	for rows.Next() {
+		var i WalkEventsOfRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.AggregateID,

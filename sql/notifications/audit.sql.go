@@ -10,7 +10,7 @@ import (
 )
 
 const listNotificationsBetween = `-- name: ListNotificationsBetween :many
-SELECT order_id, order_version, type, status
+SELECT order_id, order_version, status
 FROM notifications WHERE order_id > ? AND order_id <= ? ORDER BY order_id
 `
 
@@ -22,7 +22,6 @@ type ListNotificationsBetweenParams struct {
 type ListNotificationsBetweenRow struct {
 	OrderID      string
 	OrderVersion int
-	Type         string
 	Status       NotificationsStatus
 }
 
@@ -36,12 +35,7 @@ func (q *Queries) ListNotificationsBetween(ctx context.Context, arg ListNotifica
 	var items []ListNotificationsBetweenRow
 	for rows.Next() {
 		var i ListNotificationsBetweenRow
-		if err := rows.Scan(
-			&i.OrderID,
-			&i.OrderVersion,
-			&i.Type,
-			&i.Status,
-		); err != nil {
+		if err := rows.Scan(&i.OrderID, &i.OrderVersion, &i.Status); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -7,6 +7,7 @@ package orders
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -153,6 +154,61 @@ func (q *Queries) WalkOrders(ctx context.Context, arg WalkOrdersParams) ([]WalkO
 	var items []WalkOrdersRow
 	for rows.Next() {
 		var i WalkOrdersRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Status,
+			&i.TotalAmount,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const walkOrdersOf = `-- name: WalkOrdersOf :many
+SELECT id, status, total_amount, version, created_at, updated_at
+FROM orders FORCE INDEX (PRIMARY) WHERE id IN (/*SLICE:ids*/?) ORDER BY id
+`
+
+type WalkOrdersOfRow struct {
+	ID          string
+	Status      OrdersStatus
+	TotalAmount int64
+	Version     int
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+// WalkOrdersOf reads some orders by their ids, in this order.
+func (q *Queries) WalkOrdersOf(ctx context.Context, ids []string) ([]WalkOrdersOfRow, error) {
+	query := walkOrdersOf
+	var queryParams []interface{}
+	if len(ids) > 0 {
+		for _, v := range ids {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:ids*/?", strings.Repeat(",?", len(ids))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:ids*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WalkOrdersOfRow
+	for rows.Next() {
+		var i WalkOrdersOfRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.Status,

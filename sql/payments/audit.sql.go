@@ -7,6 +7,7 @@ package payments
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -89,6 +90,57 @@ func (q *Queries) ListPaymentLogBetween(ctx context.Context, arg ListPaymentLogB
 	return items, nil
 }
 
+const listPaymentLogOf = `-- name: ListPaymentLogOf :many
+SELECT order_id, entry, amount, currency
+FROM payment_log FORCE INDEX (payment_log_order) WHERE order_id IN (/*SLICE:order_ids*/?) ORDER BY order_id, id
+`
+
+type ListPaymentLogOfRow struct {
+	OrderID  string
+	Entry    PaymentLogEntry
+	Amount   int64
+	Currency string
+}
+
+// ListPaymentLogOf reads the log of some orders.
+func (q *Queries) ListPaymentLogOf(ctx context.Context, orderIds []string) ([]ListPaymentLogOfRow, error) {
+	query := listPaymentLogOf
+	var queryParams []interface{}
+	if len(orderIds) > 0 {
+		for _, v := range orderIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", strings.Repeat(",?", len(orderIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListPaymentLogOfRow
+	for rows.Next() {
+		var i ListPaymentLogOfRow
+		if err := rows.Scan(
+			&i.OrderID,
+			&i.Entry,
+			&i.Amount,
+			&i.Currency,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listPaymentsBetween = `-- name: ListPaymentsBetween :many
 SELECT order_id, status, amount, currency, reference, version, requested_at, created_at, updated_at
 FROM payments WHERE order_id > ? AND order_id <= ? ORDER BY order_id
@@ -121,6 +173,67 @@ func (q *Queries) ListPaymentsBetween(ctx context.Context, arg ListPaymentsBetwe
 	var items []ListPaymentsBetweenRow
 	for rows.Next() {
 		var i ListPaymentsBetweenRow
+		if err := rows.Scan(
+			&i.OrderID,
+			&i.Status,
+			&i.Amount,
+			&i.Currency,
+			&i.Reference,
+			&i.Version,
+			&i.RequestedAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listPaymentsOf = `-- name: ListPaymentsOf :many
+SELECT order_id, status, amount, currency, reference, version, requested_at, created_at, updated_at
+FROM payments FORCE INDEX (PRIMARY) WHERE order_id IN (/*SLICE:order_ids*/?) ORDER BY order_id
+`
+
+type ListPaymentsOfRow struct {
+	OrderID     string
+	Status      PaymentsStatus
+	Amount      int64
+	Currency    string
+	Reference   *string
+	Version     int
+	RequestedAt time.Time
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+// ListPaymentsOf reads the payments of some orders.
+func (q *Queries) ListPaymentsOf(ctx context.Context, orderIds []string) ([]ListPaymentsOfRow, error) {
+	query := listPaymentsOf
+	var queryParams []interface{}
+	if len(orderIds) > 0 {
+		for _, v := range orderIds {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", strings.Repeat(",?", len(orderIds))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:order_ids*/?", "NULL", 1)
+	}
+	rows, err := q.db.QueryContext(ctx, query, queryParams...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListPaymentsOfRow
+	for rows.Next() {
+		var i ListPaymentsOfRow
 		if err := rows.Scan(
 			&i.OrderID,
 			&i.Status,

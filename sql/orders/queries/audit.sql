@@ -3,6 +3,11 @@
 SELECT id, status, total_amount, version, created_at, updated_at
 FROM orders WHERE id > sqlc.arg(after_id) ORDER BY id LIMIT ?;
 
+-- WalkOrdersOf reads some orders by their ids, in this order.
+-- name: WalkOrdersOf :many
+SELECT id, status, total_amount, version, created_at, updated_at
+FROM orders FORCE INDEX (PRIMARY) WHERE id IN (sqlc.slice(ids)) ORDER BY id;
+
 -- ListItemsBetween reads the lines of a range of order ids, without the first and including the last.
 -- name: ListItemsBetween :many
 SELECT order_id, sku, unit_price, quantity

@@ -102,7 +102,7 @@ func (a *auditor) readViews(ctx context.Context, yield func(*views) error) error
 	}
 	for after != lastID {
 		page := &views{byID: make(map[string]*view, orderPage)}
-		if page.last, err = a.readRange(ctx, page, after, lastID, orderPage); err != nil {
+		if page.last, err = a.readRange(ctx, page, after); err != nil {
 			return err
 		}
 		if err := yield(page); err != nil {
@@ -113,66 +113,94 @@ func (a *auditor) readViews(ctx context.Context, yield func(*views) error) error
 	return nil
 }
 
-// readRange reads what all services know of the first orders of a range, at most limit, and returns the last id that it has come to.
-func (a *auditor) readRange(ctx context.Context, page *views, after, end string, limit int32) (last string, err error) {
-	if last, err = a.readOrders(ctx, page, after, end, limit); err != nil {
-		return "", err
-	}
-	for _, read := range []func(context.Context, *views, string, string) error{a.readReservations, a.readNotifications, a.readPayments} {
-		if err := read(ctx, page, after, last); err != nil {
-			return "", err
-		}
-	}
-	return last, nil
-}
-
-// readOrders reads the first orders of a range with their lines, and returns the last id that it has come to.
-func (a *auditor) readOrders(ctx context.Context, page *views, after, end string, limit int32) (last string, err error) {
+// readRange reads what all services know of the orders after an id, up to orderPage of them, and returns the last id that it has
+// come to.
+func (a *auditor) readRange(ctx context.Context, page *views, after string) (last string, err error) {
 	conn, err := a.snapshot.use(ctx, schema.Orders)
 	if err != nil {
 		return "", err
 	}
-	q := orders.New(conn)
-	rows, err := q.WalkOrders(ctx, orders.WalkOrdersParams{AfterID: after, Limit: limit})
+	rows, err := orders.New(conn).WalkOrders(ctx, orders.WalkOrdersParams{AfterID: after, Limit: orderPage})
 	if err != nil {
 		return "", fmt.Errorf("walk through the orders: %w", err)
 	}
-	last = end
-	if len(rows) == int(limit) {
-		last = min(end, rows[len(rows)-1].ID)
+	last = lastID
+	if len(rows) == orderPage {
+		last = rows[len(rows)-1].ID
 	}
 	for i := range rows {
-		if rows[i].ID > last {
-			break
-		}
 		page.of(rows[i].ID).order = &rows[i]
 	}
-	items, err := q.ListItemsBetween(ctx, orders.ListItemsBetweenParams{AfterID: after, LastID: last})
+	some := chosen{}
+	some.between.AfterID, some.between.LastID = after, last
+	return last, a.readRest(ctx, page, some)
+}
+
+// readList reads what all services know of some orders.
+func (a *auditor) readList(ctx context.Context, page *views, ids []string) error {
+	conn, err := a.snapshot.use(ctx, schema.Orders)
 	if err != nil {
-		return "", fmt.Errorf("read the lines of the orders: %w", err)
+		return err
+	}
+	rows, err := orders.New(conn).WalkOrdersOf(ctx, ids)
+	if err != nil {
+		return fmt.Errorf("read the orders that have changed: %w", err)
+	}
+	for _, row := range rows {
+		order := orders.WalkOrdersRow(row)
+		page.of(row.ID).order = &order
+	}
+	return a.readRest(ctx, page, chosen{list: ids})
+}
+
+// readRest reads what there is about orders beside their rows.
+func (a *auditor) readRest(ctx context.Context, page *views, some chosen) error {
+	for _, read := range []func(context.Context, *views, chosen) error{a.readItems, a.readReservations, a.readNotifications, a.readPayments} {
+		if err := read(ctx, page, some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *auditor) readItems(ctx context.Context, page *views, some chosen) error {
+	conn, err := a.snapshot.use(ctx, schema.Orders)
+	if err != nil {
+		return err
+	}
+	q := orders.New(conn)
+	items, err := read(ctx, some, q.ListItemsBetween, q.ListItems, func(row orders.ListItemsRow) orders.ListItemsBetweenRow {
+		return orders.ListItemsBetweenRow(row)
+	})
+	if err != nil {
+		return fmt.Errorf("read the lines of the orders: %w", err)
 	}
 	for _, item := range items {
 		v := page.of(item.OrderID)
 		v.items = append(v.items, events.Item{SKU: item.Sku, Quantity: item.Quantity, UnitPrice: item.UnitPrice})
 		v.line(item.Sku).wanted += item.Quantity
 	}
-	return last, nil
+	return nil
 }
 
-func (a *auditor) readReservations(ctx context.Context, page *views, after, last string) error {
+func (a *auditor) readReservations(ctx context.Context, page *views, some chosen) error {
 	conn, err := a.snapshot.use(ctx, schema.Inventory)
 	if err != nil {
 		return err
 	}
 	q := inventory.New(conn)
-	rows, err := q.ListReservationsBetween(ctx, inventory.ListReservationsBetweenParams{AfterID: after, LastID: last})
+	rows, err := read(ctx, some, q.ListReservationsBetween, q.ListReservationsOf, func(row inventory.ListReservationsOfRow) inventory.ListReservationsBetweenRow {
+		return inventory.ListReservationsBetweenRow(row)
+	})
 	if err != nil {
 		return fmt.Errorf("read the reservations: %w", err)
 	}
 	for i := range rows {
 		page.of(rows[i].OrderID).reservation = &rows[i]
 	}
-	log, err := q.ListReservationLogBetween(ctx, inventory.ListReservationLogBetweenParams{AfterID: after, LastID: last})
+	log, err := read(ctx, some, q.ListReservationLogBetween, q.ListReservationLogOf, func(row inventory.ListReservationLogOfRow) inventory.ListReservationLogBetweenRow {
+		return inventory.ListReservationLogBetweenRow(row)
+	})
 	if err != nil {
 		return fmt.Errorf("read the log of the reservations: %w", err)
 	}
@@ -192,12 +220,15 @@ func (a *auditor) readReservations(ctx context.Context, page *views, after, last
 	return nil
 }
 
-func (a *auditor) readNotifications(ctx context.Context, page *views, after, last string) error {
+func (a *auditor) readNotifications(ctx context.Context, page *views, some chosen) error {
 	conn, err := a.snapshot.use(ctx, schema.Notifications)
 	if err != nil {
 		return err
 	}
-	rows, err := notifications.New(conn).ListNotificationsBetween(ctx, notifications.ListNotificationsBetweenParams{AfterID: after, LastID: last})
+	q := notifications.New(conn)
+	rows, err := read(ctx, some, q.ListNotificationsBetween, q.ListNotifications, func(row notifications.ListNotificationsRow) notifications.ListNotificationsBetweenRow {
+		return notifications.ListNotificationsBetweenRow{OrderID: row.OrderID, OrderVersion: row.OrderVersion, Status: row.Status}
+	})
 	if err != nil {
 		return fmt.Errorf("read the notifications: %w", err)
 	}

@@ -95,17 +95,20 @@ func (a *auditor) readOutboxes(ctx context.Context, yield func(outboxRows) error
 
 // readOpenRows yields the rows of an outbox that are known and may have changed. What is no longer there was sent and purged.
 func (a *auditor) readOpenRows(ctx context.Context, q *messaging.Queries, name string, yield func(outboxRows) error) error {
-	page := outboxRows{schema: name, again: true}
-	for _, id := range a.since().rows(name) {
-		rows, err := q.WalkEvents(ctx, messaging.WalkEventsParams{ID: id - 1, Limit: 1})
+	for some := range slices.Chunk(a.since().rows(name), listed) {
+		rows, err := q.WalkEventsOf(ctx, some)
 		if err != nil {
-			return fmt.Errorf("read row %d of the outbox of %s again: %w", id, name, err)
+			return fmt.Errorf("read rows of the outbox of %s again: %w", name, err)
 		}
-		if len(rows) == 1 && rows[0].ID == id {
-			page.rows = append(page.rows, rows[0])
+		page := outboxRows{schema: name, again: true}
+		for _, row := range rows {
+			page.rows = append(page.rows, messaging.WalkEventsRow(row))
+		}
+		if err := yield(page); err != nil {
+			return err
 		}
 	}
-	return yield(page)
+	return nil
 }
 
 func (a *auditor) checkRow(of outboxRows, row messaging.WalkEventsRow, parked, discarded *Exception) {

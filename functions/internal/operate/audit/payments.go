@@ -24,7 +24,7 @@ type paid struct {
 	sum     int64 // of the log: what is held, in minor units
 }
 
-func (a *auditor) readPayments(ctx context.Context, page *views, after, last string) error {
+func (a *auditor) readPayments(ctx context.Context, page *views, some chosen) error {
 	if !a.pays {
 		return nil
 	}
@@ -33,14 +33,18 @@ func (a *auditor) readPayments(ctx context.Context, page *views, after, last str
 		return err
 	}
 	q := payments.New(conn)
-	rows, err := q.ListPaymentsBetween(ctx, payments.ListPaymentsBetweenParams{AfterID: after, LastID: last})
+	rows, err := read(ctx, some, q.ListPaymentsBetween, q.ListPaymentsOf, func(row payments.ListPaymentsOfRow) payments.ListPaymentsBetweenRow {
+		return payments.ListPaymentsBetweenRow(row)
+	})
 	if err != nil {
 		return fmt.Errorf("read the payments: %w", err)
 	}
 	for i := range rows {
 		page.of(rows[i].OrderID).paid.row = &rows[i]
 	}
-	log, err := q.ListPaymentLogBetween(ctx, payments.ListPaymentLogBetweenParams{AfterID: after, LastID: last})
+	log, err := read(ctx, some, q.ListPaymentLogBetween, q.ListPaymentLogOf, func(row payments.ListPaymentLogOfRow) payments.ListPaymentLogBetweenRow {
+		return payments.ListPaymentLogBetweenRow(row)
+	})
 	if err != nil {
 		return fmt.Errorf("read the log of the payments: %w", err)
 	}

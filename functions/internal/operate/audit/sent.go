@@ -106,7 +106,7 @@ func (a *auditor) nameOf(ctx context.Context, outbox string, row int64) (string,
 	if err != nil {
 		return "", err
 	}
-	rows, err := messaging.New(conn).WalkEvents(ctx, messaging.WalkEventsParams{ID: row - 1, Limit: 1})
+	rows, err := messaging.New(conn).WalkEventsOf(ctx, []int64{row})
 	if err != nil {
 		return "", fmt.Errorf("read row %d of the outbox of %s again: %w", row, outbox, err)
 	}

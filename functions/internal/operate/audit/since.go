@@ -101,11 +101,11 @@ func (a *auditor) recognize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rows, err := orders.New(conn).WalkOrders(ctx, orders.WalkOrdersParams{AfterID: before(from.Newest), Limit: 1})
+	rows, err := orders.New(conn).WalkOrdersOf(ctx, []string{from.Newest})
 	if err != nil {
 		return fmt.Errorf("look for an order of the checkpoint: %w", err)
 	}
-	if len(rows) == 0 || rows[0].ID != from.Newest || !rows[0].CreatedAt.Equal(from.NewestAt) {
+	if len(rows) == 0 || !rows[0].CreatedAt.Equal(from.NewestAt) {
 		return from.foreign(fmt.Sprintf("it does not have order %s", from.Newest))
 	}
 	return nil
@@ -287,11 +287,8 @@ func (a *auditor) narrow(reader *kafka.Reader, all []kafka.Span, isDeadLetters f
 	return nil
 }
 
-// before returns the greatest text of its length below an order id, which is never empty.
-func before(id string) string { return id[:len(id)-1] + string(id[len(id)-1]-1) }
-
-// manyOrders is the number of single orders in one page.
-const manyOrders = 200
+// listed is the number of ids in one statement. From 1000 on, MariaDB would make a table of them and join it.
+const listed = 500
 
 // readTouched yields the orders that are known and have changed or are under way. It returns the id after which all orders are
 // read.
@@ -306,14 +303,11 @@ func (a *auditor) readTouched(ctx context.Context, yield func(*views) error) (af
 	}
 	slices.Sort(ids)
 	ids = slices.DeleteFunc(slices.Compact(ids), func(id string) bool { return id == "" || id > from.After })
-	for some := range slices.Chunk(ids, manyOrders) {
-		page := &views{byID: make(map[string]*view, len(some))}
-		for _, id := range some {
-			if _, err := a.readRange(ctx, page, before(id), id, 1); err != nil {
-				return "", err
-			}
+	for some := range slices.Chunk(ids, listed) {
+		page := &views{byID: make(map[string]*view, len(some)), last: some[len(some)-1]}
+		if err := a.readList(ctx, page, some); err != nil {
+			return "", err
 		}
-		page.last = some[len(some)-1]
 		if err := yield(page); err != nil {
 			return "", err
 		}

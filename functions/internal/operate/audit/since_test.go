@@ -353,6 +353,42 @@ func TestAnIncrementalAuditOfNothingReadsLittle(t *testing.T) {
 	assert.Equal(t, []int{121, 363, 242, 363}, read(t, s.audit()))
 }
 
+func TestAnIncrementalAuditOfManyOrdersTakesAsManyStatementsAsOfOne(t *testing.T) {
+	t.Parallel()
+	p := startPaying(t, newTopicsOf(t, paymentOverlay))
+	p.exec(schema.Inventory, "UPDATE inventory SET available_qty = 1000000")
+	p.exec(schema.Inventory, "UPDATE stock_log SET delta = 1000000")
+	var all []string
+	for range 60 {
+		all = append(all, p.order(2))
+	}
+	p.settle()
+	from := p.checkpoint()
+	server, traffic := mysqltest.Counted(t, p.options.Server)
+	p.options.Server = server
+	statements := func(from *audit.Checkpoint) (int64, *audit.Checkpoint) {
+		before := traffic.Statements.Load()
+		r, next := p.incremental(from)
+		require.Equal(t, len(next.Orders), find(t, r, audit.Totals).Numbers["orders"], "it reads those that are under way, and no other")
+		return traffic.Statements.Load() - before, next
+	}
+
+	p.takeBack(all[0])
+	changed, next := statements(from)
+	underWay, _ := statements(next)
+	for _, id := range all[1:] {
+		p.takeBack(id)
+	}
+	changedMany, next := statements(from)
+	require.Len(t, next.Orders, len(all))
+	require.Len(t, next.Rows, len(all))
+	underWayMany, _ := statements(next)
+
+	assert.Positive(t, changed)
+	assert.Equal(t, changed, changedMany)
+	assert.Equal(t, underWay, underWayMany)
+}
+
 // read returns how many orders, rows of outboxes and of reservation_log, and records an audit has read.
 func read(t *testing.T, r *audit.Report) []int {
 	t.Helper()

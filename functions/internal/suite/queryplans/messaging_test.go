@@ -60,5 +60,6 @@ var messagingCalls = calls{
 	"Requeue":             {int64(discarded)},
 	"Resend":              {messaging.ResendParams{LastError: text("lost"), ID: done}},
 	"WalkEvents":          {messaging.WalkEventsParams{ID: fresh, Limit: page}},
+	"WalkEventsOf":        {[]int64{fresh, done}},
 	"WatchWaiting":        {messaging.WatchWaitingParams{Shards: []uint8{1, 3}, Status: messaging.OutboxStatusERROR, Limit: page}},
 }

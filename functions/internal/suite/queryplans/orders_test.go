@@ -59,6 +59,7 @@ var orderCalls = calls{
 	"SkipOrders":        {orders.SkipOrdersParams{BeforeID: order(fresh), Offset: page}},
 	"TallyStatuses":     {},
 	"WalkOrders":        {orders.WalkOrdersParams{AfterID: order(fresh), Limit: page}},
+	"WalkOrdersOf":      {[]string{order(fresh), order(done)}},
 	"LockAllCustomers":  {[]uint16{1, 2}},
 	"LockCustomers":     {uint16(1)},
 }
