@@ -46,17 +46,12 @@ func (a *auditor) breachAcross(of *view, in *Invariant, format string, args ...a
 }
 
 // settle reads the orders with differences again, and reports the differences of those that are as they were.
-func (a *auditor) settle(ctx context.Context) (err error) {
+func (a *auditor) settle(ctx context.Context) error {
 	found := a.differences
 	a.differences = nil
 	if len(found) == 0 {
 		return nil
 	}
-	r, err := a.openAgain()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.close()) }()
 	type orderIn struct {
 		of *view
 		in *Invariant
@@ -65,7 +60,8 @@ func (a *auditor) settle(ctx context.Context) (err error) {
 	for _, d := range found {
 		moved, known := changed[d.of]
 		if !known {
-			if moved, err = r.moved(ctx, d.of, a.pays); err != nil {
+			var err error
+			if moved, err = a.again.moved(ctx, d.of, a.pays); err != nil {
 				return fmt.Errorf("read order %s again: %w", d.of.id, err)
 			}
 			changed[d.of] = moved
@@ -80,43 +76,68 @@ func (a *auditor) settle(ctx context.Context) (err error) {
 	return nil
 }
 
-// again reads rows as they are now.
+// again reads rows as they are now. Its pools stay open until the end of the audit.
 type again struct {
-	orders, inventory, payments *sql.DB
+	server schema.Server
+	pools  map[string]*sql.DB // by schema
 }
 
-func (a *auditor) openAgain() (r again, err error) {
-	for name, into := range map[string]**sql.DB{schema.Orders: &r.orders, schema.Inventory: &r.inventory, schema.Payments: &r.payments} {
-		if *into, err = a.o.Server.Open(name, 1); err != nil {
-			return r, errors.Join(err, r.close())
-		}
+// pool returns the pool of a schema, of one connection.
+func (r *again) pool(name string) (*sql.DB, error) {
+	if db := r.pools[name]; db != nil {
+		return db, nil
 	}
-	return r, nil
+	db, err := r.server.Open(name, 1)
+	if err != nil {
+		return nil, err
+	}
+	r.pools[name] = db
+	return db, nil
 }
 
-func (r again) close() error {
+func (r *again) close() error {
 	var errs []error
-	for _, db := range []*sql.DB{r.orders, r.inventory, r.payments} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
+	for _, db := range r.pools {
+		errs = append(errs, db.Close())
 	}
 	return errors.Join(errs...)
 }
 
 // moved returns whether an order, its reservation or its payment has changed since it was read.
-func (r again) moved(ctx context.Context, v *view, pays bool) (bool, error) {
-	order, err := orders.New(r.orders).GetOrderVersion(ctx, v.id)
-	if err != nil || len(order) > 0 && (v.order == nil || order[0].Status != v.order.Status || order[0].Version != v.order.Version) {
-		return true, err
+func (r *again) moved(ctx context.Context, v *view, pays bool) (bool, error) {
+	if moved, err := r.orderMoved(ctx, v); moved || err != nil {
+		return moved, err
 	}
-	reservation, err := inventory.New(r.inventory).GetReservationVersion(ctx, v.id)
-	if err != nil || len(reservation) > 0 && (v.reservation == nil || reservation[0] != v.reservation.Version) {
-		return true, err
+	if moved, err := r.reservationMoved(ctx, v); moved || err != nil || !pays {
+		return moved, err
 	}
-	if !pays {
-		return false, nil
+	return r.paymentMoved(ctx, v)
+}
+
+func (r *again) orderMoved(ctx context.Context, v *view) (bool, error) {
+	db, err := r.pool(schema.Orders)
+	if err != nil {
+		return false, err
 	}
-	payment, err := payments.New(r.payments).GetPaymentVersion(ctx, v.id)
-	return err != nil || len(payment) > 0 && (v.paid.row == nil || payment[0].Status != v.paid.row.Status || payment[0].Version != v.paid.row.Version), err
+	now, err := orders.New(db).GetOrderVersion(ctx, v.id)
+	return len(now) > 0 && (v.order == nil || now[0].Status != v.order.Status || now[0].Version != v.order.Version), err
+}
+
+func (r *again) reservationMoved(ctx context.Context, v *view) (bool, error) {
+	db, err := r.pool(schema.Inventory)
+	if err != nil {
+		return false, err
+	}
+	now, err := inventory.New(db).GetReservationVersion(ctx, v.id)
+	return len(now) > 0 && (v.reservation == nil || now[0] != v.reservation.Version), err
+}
+
+func (r *again) paymentMoved(ctx context.Context, v *view) (bool, error) {
+	db, err := r.pool(schema.Payments)
+	if err != nil {
+		return false, err
+	}
+	now, err := payments.New(db).GetPaymentVersion(ctx, v.id)
+	row := v.paid.row
+	return len(now) > 0 && (row == nil || now[0].Status != row.Status || now[0].Version != row.Version), err
 }

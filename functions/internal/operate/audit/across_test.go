@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/functions/internal/operate/audit"
+	"example.com/orders/functions/internal/testkit/mysqltest"
 	"example.com/orders/sql/schema"
 )
 
@@ -99,4 +100,22 @@ func TestABreachBetweenServersIsSeenWhileOtherOrdersChange(t *testing.T) {
 			assert.Equal(t, 1, find(t, r, audit.Holdings).Numbers[changed], "the order that was confirmed meanwhile")
 		})
 	}
+}
+
+func TestPagesWithDifferencesShareTheirConnections(t *testing.T) {
+	t.Parallel()
+	p := startPaying(t, newTopicsOf(t, paymentOverlay))
+	p.order(2)
+	_, from := p.incremental(p.checkpoint())
+	require.Len(t, from.Orders, 1)
+	p.order(2) // read in another page than the order that is known
+	server, traffic := mysqltest.Counted(t, p.options.Server)
+	p.options.Server = server
+	p.apart(p.settle)
+
+	r, _ := p.incremental(from)
+
+	require.Equal(t, 2, find(t, r, audit.Holdings).Numbers[changed])
+	again := []string{schema.Orders, schema.Inventory} // the reservations have changed, so nobody asks for the payments
+	assert.EqualValues(t, len(schema.All)+len(again), traffic.Connections.Load())
 }

@@ -13,6 +13,7 @@ package audit
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -140,6 +141,7 @@ type auditor struct {
 	deferred  []sentRow             // rows whose records were not read yet
 	unmarked  []uint64              // the hashes of the events of rows that a connector publishes, and that are not marked as sent
 
+	again       again
 	differences []difference     // of the orders that are being checked
 	logged      map[string]int64 // reserved units of each SKU, by reservation_log
 
@@ -161,6 +163,7 @@ func run(ctx context.Context, o Options, n *newer) (report *Report, _ *newer, er
 		newer: n,
 		o:     o, at: o.Now(), hashes: hasher{maphash.MakeSeed()}, pays: o.Wiring.HasPayments(), ledger: &ledger{from: o.Ledger},
 		facts: map[string]*factTable{}, outboxes: map[string]string{}, waiting: map[uint64]struct{}{}, explained: map[uint64]struct{}{}, logged: map[string]int64{},
+		again: again{o.Server, map[string]*sql.DB{}},
 	}
 	all := a.invariants()
 	if n != nil {
@@ -176,7 +179,7 @@ func run(ctx context.Context, o Options, n *newer) (report *Report, _ *newer, er
 		if a.topics != nil {
 			<-a.topics.ended
 		}
-		if closed := a.snapshot.end(ctx); closed != nil {
+		if closed := errors.Join(a.snapshot.end(ctx), a.again.close()); closed != nil {
 			err = errors.Join(err, fmt.Errorf("audit: %w", closed))
 		}
 	}()

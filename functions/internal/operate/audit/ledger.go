@@ -7,7 +7,6 @@ import (
 
 	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/sql/payments"
-	"example.com/orders/sql/schema"
 )
 
 // ledgerTime bounds the reading of one page of the ledger.
@@ -114,21 +113,12 @@ func agree(row *payments.ListPaymentsBetweenRow, h *gateway.Holding) bool {
 
 // readAgain reads the payments of orders as they are now, and reports those that are as they were: see checkLedger.
 func (a *auditor) readAgain(ctx context.Context, differ []*view) error {
-	if len(differ) == 0 {
-		return nil
-	}
-	db, err := a.o.Server.Open(schema.Payments, 1)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }() // only read
-	q := payments.New(db)
 	for _, v := range differ {
-		now, err := q.GetPaymentVersion(ctx, v.id)
+		moved, err := a.again.paymentMoved(ctx, v)
 		if err != nil {
 			return fmt.Errorf("read the payment of order %s again: %w", v.id, err)
 		}
-		if row := v.paid.row; len(now) > 0 && (row == nil || now[0].Status != row.Status || now[0].Version != row.Version) {
+		if moved {
 			a.gateway.count("in flight", 1)
 			continue
 		}
