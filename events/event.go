@@ -207,7 +207,11 @@ func extensions(e event.Event) map[string]any {
 }
 
 func attribute(e event.Event, name string) string {
-	s, err := types.ToString(extensions(e)[name])
+	value, found := extensions(e)[name]
+	if !found {
+		return "" // ToString would make an error that nobody reads
+	}
+	s, err := types.ToString(value)
 	if err != nil {
 		return ""
 	}
