@@ -109,8 +109,17 @@ func (p *parser) value(depth int) (value, bool) {
 	}
 }
 
+// usualMembers returns how many members an object at a depth has in the documents of this project, for which the parser then
+// allocates once.
+func usualMembers(depth int) int {
+	if depth == 1 {
+		return 10
+	}
+	return 4
+}
+
 func (p *parser) object(depth int) (value, bool) {
-	o := &Object{doc: p.doc, path: string(p.path), members: make([]member, 0, 4)}
+	o := &Object{doc: p.doc, path: string(p.path), members: make([]member, 0, usualMembers(depth))}
 	outer := len(p.path)
 	for p.next('}') {
 		name, ok := p.text()
