@@ -14,6 +14,9 @@ import (
 	"example.com/orders/functions/internal/web/httpbinding"
 )
 
+// contentType is the header with the media type of an event's data.
+const contentType = "content-type"
+
 // Encode returns the record of an event, in the binary mode of the Kafka binding of CloudEvents: the value is exactly the
 // event's data, the attributes are headers, the key is the extension partitionkey, and the topic has the name of the event's
 // type. It fails for an event that violates CloudEvents, since no consumer could decode it.
@@ -45,7 +48,12 @@ func Decode(m *sarama.ConsumerMessage, namespace, name string) event.Event {
 }
 
 func decodeCloudEvent(m *sarama.ConsumerMessage) (event.Event, bool) {
-	message := kafka_sarama.NewMessageFromConsumerMessage(m)
+	// NewMessageFromConsumerMessage would add the record's position, for which KafkaSource has other names.
+	headers := make(map[string][]byte, len(m.Headers))
+	for _, h := range m.Headers {
+		headers[strings.ToLower(string(h.Key))] = h.Value
+	}
+	message := kafka_sarama.NewMessage(m.Value, string(headers[contentType]), headers)
 	encoding := message.ReadEncoding()
 	if encoding == binding.EncodingUnknown {
 		return event.Event{}, false
@@ -57,10 +65,6 @@ func decodeCloudEvent(m *sarama.ConsumerMessage) (event.Event, bool) {
 	e, err := binding.ToEvent(context.Background(), message)
 	if err != nil || e.Validate() != nil {
 		return event.Event{}, false
-	}
-	// The SDK's encoder adds the record's position; KafkaSource has other names for it.
-	for _, extension := range []string{"kafkaoffset", "kafkapartition", "kafkatopic"} {
-		e.SetExtension(extension, nil)
 	}
 	return *e, true
 }
@@ -80,7 +84,7 @@ func foreign(m *sarama.ConsumerMessage, namespace, name string) event.Event {
 	}
 	for _, h := range m.Headers {
 		key := strings.ToLower(string(h.Key))
-		if key == "content-type" {
+		if key == contentType {
 			e.SetDataContentType(string(h.Value))
 			continue
 		}
