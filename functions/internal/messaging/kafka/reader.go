@@ -51,19 +51,55 @@ func (r *Reader) Spans(topic string) ([]Span, error) {
 	if err != nil {
 		return nil, fmt.Errorf("partitions of %s: %w", topic, err)
 	}
+	oldest, err := r.offsetsAt(topic, partitions, sarama.OffsetOldest)
+	if err != nil {
+		return nil, fmt.Errorf("oldest offsets of %s: %w", topic, err)
+	}
+	newest, err := r.offsetsAt(topic, partitions, sarama.OffsetNewest)
+	if err != nil {
+		return nil, fmt.Errorf("newest offsets of %s: %w", topic, err)
+	}
 	spans := make([]Span, len(partitions))
 	for i, partition := range partitions {
-		from, err := r.client.GetOffset(topic, partition, sarama.OffsetOldest)
-		if err != nil {
-			return nil, fmt.Errorf("oldest offset of %s/%d: %w", topic, partition, err)
-		}
-		to, err := r.client.GetOffset(topic, partition, sarama.OffsetNewest)
-		if err != nil {
-			return nil, fmt.Errorf("newest offset of %s/%d: %w", topic, partition, err)
-		}
-		spans[i] = Span{Topic: topic, Partition: partition, From: from, To: to}
+		spans[i] = Span{Topic: topic, Partition: partition, From: oldest[partition], To: newest[partition]}
 	}
 	return spans, nil
+}
+
+// offsetsAt returns the offset of each partition at a time, by one request to each broker. After an error it asks again with new
+// metadata, as sarama's GetOffset does: the broker may no longer lead a partition.
+func (r *Reader) offsetsAt(topic string, partitions []int32, at int64) (map[int32]int64, error) {
+	offsets, err := listOffsets(r.client, topic, partitions, at)
+	if err == nil {
+		return offsets, nil
+	}
+	if err := r.client.RefreshMetadata(topic); err != nil {
+		return nil, err
+	}
+	return listOffsets(r.client, topic, partitions, at)
+}
+
+func listOffsets(client sarama.Client, topic string, partitions []int32, at int64) (map[int32]int64, error) {
+	admin, err := sarama.NewClusterAdminFromClient(client) // closing it would close the client
+	if err != nil {
+		return nil, err
+	}
+	asked := make(map[int32]int64, len(partitions))
+	for _, partition := range partitions {
+		asked[partition] = at
+	}
+	answers, err := admin.ListOffsets(map[string]map[int32]int64{topic: asked}, nil)
+	if err != nil {
+		return nil, err
+	}
+	offsets := make(map[int32]int64, len(partitions))
+	for partition, answer := range answers[topic] {
+		if answer.Err != nil && !errors.Is(answer.Err, sarama.ErrNoError) {
+			return nil, fmt.Errorf("partition %d: %w", partition, answer.Err)
+		}
+		offsets[partition] = answer.Offset
+	}
+	return offsets, nil
 }
 
 // Since returns the offset of a partition's first record from a time on, and its end if there is none.

@@ -64,6 +64,43 @@ func TestReaderReadsTheRecordsOfItsSpans(t *testing.T) {
 	assert.ErrorIs(t, r.Read(t.Context(), spans[0], func(*sarama.ConsumerMessage) error { return enough }), enough)
 }
 
+func TestReaderAsksForTheSpansOfAllPartitionsAtOnce(t *testing.T) {
+	c := kafkatest.Fake(t)
+	name := topic(t, c, "order.created", 3)
+	r := newReader(t, c)
+	asked := c.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: name, Count: -1, Observe: true})
+
+	spans, err := r.Spans(name)
+
+	require.NoError(t, err)
+	assert.Equal(t, []kafka.Span{{Topic: name, Partition: 0}, {Topic: name, Partition: 1}, {Topic: name, Partition: 2}}, spans)
+	assert.EqualValues(t, 2, asked.Hits(), "the oldest and the newest offsets")
+}
+
+func TestReaderAsksAnotherBrokerForSpansIfTheLeaderHasChanged(t *testing.T) {
+	c := kafkatest.Fake(t)
+	name := topic(t, c, "order.created", 2)
+	r := newReader(t, c)
+	c.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: name, Err: kerr.NotLeaderForPartition, Count: 1})
+	metadata := c.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Count: -1, Observe: true})
+
+	spans, err := r.Spans(name)
+
+	require.NoError(t, err)
+	assert.Len(t, spans, 2)
+	assert.NotZero(t, metadata.Hits())
+}
+
+func TestReaderFailsIfABrokerRefusesASpan(t *testing.T) {
+	c := kafkatest.Fake(t)
+	name := topic(t, c, "order.created", 2)
+	r := newReader(t, c)
+	c.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: name, Err: kerr.UnknownServerError, Count: -1})
+	_, err := r.Spans(name)
+	assert.ErrorIs(t, err, sarama.ErrUnknown)
+	assert.ErrorContains(t, err, name)
+}
+
 func TestReaderDoesNotMakeTheTopicThatItLooksFor(t *testing.T) {
 	c := kafkatest.Start(t)
 	r := newReader(t, c)
