@@ -73,6 +73,16 @@ func collectSeldom(environ map[string]string) {
 	}
 }
 
+// collectOften collects the heap as often as Go does by default, until restore is called: it is for work that holds much. It changes
+// nothing if GOGC is set.
+func collectOften() (restore func()) {
+	was := debug.SetGCPercent(100)
+	if was != gcPercent {
+		debug.SetGCPercent(was)
+	}
+	return func() { debug.SetGCPercent(was) }
+}
+
 // up starts everything, serves until ctx ends, and drains.
 func up(ctx context.Context, o options, out streams) (err error) {
 	begin := time.Now()
