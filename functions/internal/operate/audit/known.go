@@ -100,6 +100,8 @@ func (t *knownTable) MarshalBinary() ([]byte, error) {
 
 // UnmarshalBinary is the inverse of MarshalBinary.
 func (t *knownTable) UnmarshalBinary(all []byte) error {
+	// All at once: the entries come in the order of their slots, which a smaller table would put side by side.
+	t.grow(len(all) / knownSize)
 	for ; len(all) >= knownSize; all = all[knownSize:] {
 		s := t.of(binary.LittleEndian.Uint64(all))
 		for i := range s.facts {

@@ -27,19 +27,29 @@ func (t *table[V]) slot(key uint64) *slot[V] {
 
 // of returns the value of a key, zero at first. It may be changed until the next call.
 func (t *table[V]) of(key uint64) *V {
-	if 4*(t.used+1) > 3*len(t.slots) {
-		old := t.slots
-		t.slots = make([]slot[V], max(1024, 2*len(old)))
-		for _, s := range old {
-			if s.key != 0 {
-				*t.slot(s.key) = s
-			}
-		}
-	}
+	t.grow(t.used + 1)
 	s := t.slot(key)
 	if s.key == 0 {
 		s.key = key
 		t.used++
 	}
 	return &s.value
+}
+
+// grow makes room for n keys.
+func (t *table[V]) grow(n int) {
+	size := max(1024, len(t.slots))
+	for 4*n > 3*size {
+		size *= 2
+	}
+	if size == len(t.slots) {
+		return
+	}
+	old := t.slots
+	t.slots = make([]slot[V], size)
+	for _, s := range old {
+		if s.key != 0 {
+			*t.slot(s.key) = s
+		}
+	}
 }
