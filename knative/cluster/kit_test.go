@@ -241,6 +241,7 @@ spec:
           args: %s
           env:
             - {name: MYSQL_DSN, valueFrom: {secretKeyRef: {name: orders-mysql, key: admin}}}
+            - {name: MYSQL_ALLOW_PLAINTEXT, value: "true"}
             - {name: KAFKA_BROKERS, valueFrom: {secretKeyRef: {name: orders-kafka, key: brokers}}}
             - {name: FUNCTIONS_TOKEN, valueFrom: {secretKeyRef: {name: orders-sink, key: token, optional: true}}}
             - {name: FUNCTIONS_URL, value: "http://{consumer}.orders.svc.cluster.local"}
