@@ -74,7 +74,7 @@ func TestReaderAsksForTheSpansOfAllPartitionsAtOnce(t *testing.T) {
 
 	require.NoError(t, err)
 	assert.Equal(t, []kafka.Span{{Topic: name, Partition: 0}, {Topic: name, Partition: 1}, {Topic: name, Partition: 2}}, spans)
-	assert.EqualValues(t, 2, asked.Hits(), "the oldest and the newest offsets")
+	assert.Equal(t, 2, asked.Hits(), "the oldest and the newest offsets")
 }
 
 func TestReaderAsksAnotherBrokerForSpansIfTheLeaderHasChanged(t *testing.T) {
