@@ -228,7 +228,7 @@ func removeBacklog(ctx context.Context, db *sql.DB, drained bool) error {
 		return nil
 	}
 	if drained {
-		if err := awaitMarks(ctx, db, first.Int64, last.Int64); err != nil {
+		if err := awaitMarks(ctx, db, "outbox WHERE id BETWEEN ? AND ? AND type = ?", first.Int64, last.Int64, backlogType); err != nil {
 			return err
 		}
 	}
@@ -241,26 +241,6 @@ func removeBacklog(ctx context.Context, db *sql.DB, drained bool) error {
 		})
 		if err != nil {
 			return fmt.Errorf("remove the rows of the backlog: %w", err)
-		}
-	}
-	return nil
-}
-
-// marksWithin bounds the wait for the relays' marks: a dead relay leaves rows for the next sweep.
-const marksWithin = 10 * time.Second
-
-// awaitMarks returns once no row of the backlog is new, or after marksWithin.
-func awaitMarks(ctx context.Context, db *sql.DB, first, last int64) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(marksWithin); time.Now().Before(end); <-tick.C {
-		var unmarked bool
-		if err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM outbox WHERE id BETWEEN ? AND ? AND type = ? AND status = 'NEW')",
-			first, last, backlogType).Scan(&unmarked); err != nil {
-			return fmt.Errorf("wait for the relays to mark the backlog: %w", err)
-		}
-		if !unmarked {
-			return nil
 		}
 	}
 	return nil

@@ -217,19 +217,13 @@ func (d database) marks(ctx context.Context) (map[string]int64, error) {
 	return marks, nil
 }
 
-// markedWithin is how long published events may wait for the marks of their rows, which come after the records.
-const markedWithin = 10 * time.Second
-
 // outbox returns the time from storing to the broker's acknowledgement of the rows after the marks. The time of storing is
-// before the commit, so it includes the commit. It waits until all of them are marked as sent or parked; what is not after a
-// while is left out.
+// before the commit, so it includes the commit. Rows that are not marked after marksWithin are left out.
 func (d database) outbox(ctx context.Context, marks map[string]int64) (Latency, error) {
 	times := newHistogram()
-	patience, cancel := context.WithTimeout(ctx, markedWithin)
-	defer cancel()
 	for _, name := range d.outboxes {
-		if err := d.awaitMarks(patience, name, marks[name]); err != nil && ctx.Err() == nil && patience.Err() == nil {
-			return Latency{}, fmt.Errorf("wait for the marks in the outbox of %s: %w", name, err)
+		if err := awaitMarks(ctx, d.of(name), "`"+d.prefix+name+"`.outbox WHERE id > ?", marks[name]); err != nil {
+			return Latency{}, fmt.Errorf("the outbox of %s: %w", name, err)
 		}
 		if err := d.addOutbox(ctx, times, name, marks[name]); err != nil {
 			return Latency{}, fmt.Errorf("read how long the outbox of %s took: %w", name, err)
@@ -238,22 +232,23 @@ func (d database) outbox(ctx context.Context, marks map[string]int64) (Latency, 
 	return times.latency(), nil
 }
 
-// awaitMarks waits until no row after a mark is new, or ctx ends.
-func (d database) awaitMarks(ctx context.Context, name string, after int64) error {
-	tick := time.NewTicker(50 * time.Millisecond)
+// marksWithin bounds the wait for the marks of published rows: a dead relay leaves rows for the next sweep.
+const marksWithin = 10 * time.Second
+
+// awaitMarks returns once none of some rows of an outbox is new, or after marksWithin. Which rows says SQL from the table's name on.
+func awaitMarks(ctx context.Context, db *sql.DB, which string, args ...any) error {
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		var waiting bool
-		query := "SELECT EXISTS(SELECT 1 FROM `" + d.prefix + name + "`.outbox WHERE id > ? AND status = 'NEW')"
-		if err := d.of(name).QueryRowContext(ctx, query, after).Scan(&waiting); err != nil || !waiting {
-			return err
+	for end := time.Now().Add(marksWithin); time.Now().Before(end); <-tick.C {
+		var unmarked bool
+		if err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+which+" AND status = 'NEW')", args...).Scan(&unmarked); err != nil {
+			return fmt.Errorf("wait for the marks of published rows: %w", err)
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
+		if !unmarked {
+			return nil
 		}
 	}
+	return nil
 }
 
 func (d database) addOutbox(ctx context.Context, times histogram, name string, after int64) (err error) {
