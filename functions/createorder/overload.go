@@ -16,21 +16,22 @@ import (
 	"example.com/orders/sql/orders"
 )
 
-const waitVariable = "ADMIT_MAX_WAIT"
+// WaitVariable says how long an accepted order may take while more arrive than can be confirmed.
+const WaitVariable = "ADMIT_MAX_WAIT"
 
 // The bounds of ADMIT_MAX_WAIT: within less, an order may not end on an idle machine, and more is no limit to a client.
 const shortestWait, longestWait = 200 * time.Millisecond, time.Minute
 
 // maxWait reads ADMIT_MAX_WAIT, 0 if everything is admitted.
 func maxWait(config map[string]string) (time.Duration, error) {
-	text := config[waitVariable]
+	text := config[WaitVariable]
 	if text == "" || text == "0" {
 		return 0, nil
 	}
 	wait, err := time.ParseDuration(text)
 	if err != nil || wait < shortestWait || wait > longestWait {
 		return 0, fmt.Errorf("%s is %q: give how long an accepted order may take under overload, from %s to %s, or 0 to accept every order",
-			waitVariable, text, shortestWait, longestWait)
+			WaitVariable, text, shortestWait, longestWait)
 	}
 	return wait, nil
 }

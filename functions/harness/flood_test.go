@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/functions/createorder"
 	"example.com/orders/functions/internal/testkit/openapitest"
 )
 
@@ -111,7 +112,7 @@ func TestAFloodIsRefusedAndWhatIsAcceptedEnds(t *testing.T) {
 	clients, err := strconv.Atoi(or(os.Getenv("FLOOD_CONNECTIONS"), "300"))
 	require.NoError(t, err)
 	s := newStack(t)
-	s.environ = append(s.environ, admitVariable+"=500ms")
+	s.environ = append(s.environ, createorder.WaitVariable+"=500ms")
 	p := s.up(t, "--max-connections", strconv.Itoa(clients+100))
 	require.Equal(t, http.StatusCreated, p.do(t, http.MethodPut, "/api/inventory/FLOOD", nil, `{"availableQty":1000000}`, nil))
 	f := newFlood(p, clients)

@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"example.com/orders/functions"
+	"example.com/orders/functions/createorder"
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/functions/internal/function/host"
@@ -222,7 +223,7 @@ func (h *harness) share(service knative.Service, f functions.Function) (config m
 	config = map[string]string{}
 	maps.Copy(config, service.Env)
 	maps.Copy(config, own)
-	config[admitVariable] = cmp.Or(own[admitVariable], admitMaxWait(h.wiring.HasPayments()))
+	config[createorder.WaitVariable] = cmp.Or(own[createorder.WaitVariable], admitMaxWait(h.wiring.HasPayments()))
 	if h.processes != nil {
 		h.servers.onlyAs(config, service.Name)
 	}
@@ -241,8 +242,6 @@ func (h *harness) share(service knative.Service, f functions.Function) (config m
 	}
 	return config, nil
 }
-
-const admitVariable = "ADMIT_MAX_WAIT"
 
 // admitMaxWait is how long an accepted order may take under overload unless ADMIT_MAX_WAIT is set. The manifests admit every order:
 // there, functions may be asleep, and more of them start only where there is a queue.

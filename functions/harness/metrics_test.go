@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
+
+	"example.com/orders/functions/createorder"
 )
 
 // scrape reads the metrics like Prometheus.
@@ -47,7 +49,7 @@ func valueOf(t testing.TB, scraped, series string) (value float64, ok bool) {
 // TestEveryMetricIsRead has the list of all metrics: each is read from a harness with confirmed, failed and canceled orders.
 func TestEveryMetricIsRead(t *testing.T) {
 	s := newStack(t)
-	s.environ = append(s.environ, admitVariable+"=") // not set: the default
+	s.environ = append(s.environ, createorder.WaitVariable+"=") // not set: the default
 	p := s.up(t, "--audit-interval", "1s")
 	prefix := ""
 	for _, pair := range s.environ {

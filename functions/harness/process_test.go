@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/orders/functions/createorder"
 	"example.com/orders/functions/internal/testkit/functiontest"
 	"example.com/orders/functions/internal/testkit/kafkatest"
 	"example.com/orders/functions/internal/testkit/mysqltest"
@@ -72,7 +73,7 @@ func withoutKafka(t testing.TB) stack {
 		t.Skip("needs a database server: run without -short")
 	}
 	// Other tests take the cores for a second now and then, and no order is to be refused for that.
-	s := stack{data: t.TempDir(), environ: []string{eventVersion(t), admitVariable + "=0"}}
+	s := stack{data: t.TempDir(), environ: []string{eventVersion(t), createorder.WaitVariable + "=0"}}
 	if os.Getenv("MYSQL_DSN") != "" {
 		s.environ = append(s.environ, "MYSQL_SCHEMA_PREFIX="+mysqltest.Empty(t).Prefix, privilege.SecretVariable+"=secret-of-the-tests")
 	}
