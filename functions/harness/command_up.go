@@ -63,7 +63,7 @@ func prepareUp(environ map[string]string) func(*pflag.FlagSet) runner {
 }
 
 // gcPercent is how much the heap grows between garbage collections. The live heap is 15 to 30 MiB. Beside Go's default, twice as
-// much saves an eighth of an order's CPU for some 10 MiB, and three times as much another tenth for some 25.
+// much saves an eighth of an order's CPU for some 10 MiB, and three times as much a little more for some 25.
 const gcPercent = 300
 
 // collectSeldom sets gcPercent, unless GOGC is set.

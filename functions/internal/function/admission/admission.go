@@ -145,7 +145,7 @@ func (g *Gate) Refuse() {
 }
 
 // Enter admits an order, or returns ErrBusy. leave must be called with the order's id once it is stored, or with an empty id if it
-// will not be. Orders enter in the order of their arrival. A few wait in line, for a quarter of MaxWait at most, so that clients
+// will not be. Orders enter in the order of their arrival. A few wait in line, for a fifth of MaxWait at most, so that clients
 // which wait for each answer slow down instead of being refused; the error is that of ctx if it ends meanwhile.
 func (g *Gate) Enter(ctx context.Context) (leave func(id string), err error) {
 	if g == nil {
