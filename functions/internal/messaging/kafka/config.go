@@ -57,12 +57,12 @@ func consumerConfig(clientID string, drain time.Duration) *sarama.Config {
 	// The broker answers a joining member only once all others have given up theirs.
 	c.Net.ReadTimeout = c.Consumer.Group.Rebalance.Timeout + 10*time.Second
 	c.Consumer.Offsets.Initial = sarama.OffsetOldest
-	c.Consumer.Offsets.AutoCommit.Interval = 500 * time.Millisecond
+	c.Consumer.Offsets.AutoCommit.Interval = time.Second
 	c.Consumer.Return.Errors = true
 	c.Consumer.Fetch.Min = 1
-	// A long poll: a source gets a new record at once. This is also how long a source takes to stop, and a shorter one costs CPU
-	// while there is nothing to do.
-	c.Consumer.MaxWaitTime = 500 * time.Millisecond
+	// A long poll: a source gets a new record at once. This is also how long a source takes to stop or to begin with a partition,
+	// and a shorter one costs CPU while there is nothing to do.
+	c.Consumer.MaxWaitTime = time.Second
 	c.Consumer.MaxProcessingTime = time.Second
 	// A member learns from its heartbeat that the group rebalances, or that its broker is gone.
 	c.Consumer.Group.Heartbeat.Interval = time.Second

@@ -94,7 +94,7 @@ func (s *Source) Run(ctx context.Context) {
 // connect returns the client of the consumer group, or nil if ctx ended first.
 func (s *Source) connect(ctx context.Context, retry *reconnect) sarama.ConsumerGroup {
 	for ctx.Err() == nil {
-		client, err := sarama.NewClient(s.o.Brokers, s.o.Login.apply(consumerConfig(s.o.Spec.Name, s.o.Drain)))
+		client, err := newMemberClient(s.o.Brokers, s.o.Login.apply(consumerConfig(s.o.Spec.Name, s.o.Drain)))
 		if err == nil {
 			var group sarama.ConsumerGroup
 			if group, err = sarama.NewConsumerGroupFromClient(s.o.Spec.Group, client); err == nil {

@@ -16,6 +16,7 @@ import (
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"example.com/orders/functions/internal/messaging/delivery"
 	"example.com/orders/functions/internal/testkit/kafkatest"
@@ -62,6 +63,42 @@ func TestSourceContinuesAtItsCommittedOffset(t *testing.T) {
 
 	p.awaitHandled(t, "2")
 	assert.Equal(t, []string{"1", "2"}, p.deliveries())
+}
+
+func TestSourceCommitsWhileItWaitsForRecords(t *testing.T) {
+	c := kafkatest.Fake(t)
+	name := topic(t, c, "order.created", 1)
+	publish(t, newProducer(t, c), fact("1", "a", "x"))
+	committed := make(chan struct{}, 1)
+	c.Fake.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.Fake.KeepControl()
+		select {
+		case committed <- struct{}{}:
+		default: // the first one counts
+		}
+		return nil, nil, false
+	})
+	early, polled := make(chan bool, 1), false
+	c.Fake.ControlKey(int16(kmsg.Fetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		c.Fake.KeepControl()
+		if request.(*kmsg.FetchRequest).Topics[0].Partitions[0].FetchOffset == 0 || polled {
+			return nil, nil, false
+		}
+		polled = true
+		c.Fake.SleepControl(func() { // a long poll, which ends before the client gives it up
+			select {
+			case <-committed:
+				early <- true
+			case <-time.After(5 * time.Second):
+				early <- false
+			}
+		})
+		return nil, nil, false
+	})
+	p := newProbe(nil)
+	start(t, options(t, c, name, p))
+	p.awaitHandled(t, "1")
+	assert.True(t, <-early, "the commit waited for the poll")
 }
 
 func TestSourceTriesAgainOrSetsAsideByTheAnswer(t *testing.T) {

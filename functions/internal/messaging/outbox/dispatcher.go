@@ -68,8 +68,9 @@ const (
 	queued = 256
 	// senders is the number of batches under way: one more is formed while the broker stores another.
 	senders = 2
-	// markEvery is how long a mark may wait for others, and markAt the number of marks that do not wait.
-	markEvery = 200 * time.Millisecond
+	// markEvery is how long a mark may wait for others, and markAt the number of marks that do not wait. Both bound what is sent
+	// again after a crash; a mark's transaction keeps those of orders waiting for the disk.
+	markEvery = time.Second
 	markAt    = 250
 	// slow is how long a sender may wait for the broker while the dispatcher takes events.
 	slow = 250 * time.Millisecond
