@@ -2,8 +2,8 @@ package events
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
+	"strconv"
 )
 
 // Contract is one published version of a fact. Neither its schema nor its bounds ever change: another version does.
@@ -71,6 +71,6 @@ func newest(eventType string) Data {
 	return nil
 }
 
-func schemaFile(d Data) string { return fmt.Sprintf("%s.v%d.json", d.Type(), d.Version()) }
+func schemaFile(d Data) string { return d.Type() + ".v" + strconv.Itoa(d.Version()) + ".json" }
 
 func schemaURI(d Data) string { return "https://example.com/orders/schemas/" + schemaFile(d) }

@@ -120,7 +120,7 @@ func checkAttributes(e event.Event) error {
 	if !validText(e.ID()) {
 		bad = append(bad, "id")
 	}
-	for name, value := range extensions(e) {
+	for name, value := range Extensions(e) {
 		if s, ok := value.(string); ok && !validText(s) {
 			bad = append(bad, name)
 		}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -184,8 +185,8 @@ func encode(d Data) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
-	head := fmt.Sprintf(`{"eventType":%q,"version":%d,`, d.Type(), d.Version())
-	return append([]byte(head), fields[1:]...), nil
+	head := `{"eventType":"` + d.Type() + `","version":` + strconv.Itoa(d.Version()) + `,`
+	return slices.Concat([]byte(head), fields[1:]), nil
 }
 
 // ParseID splits an event id "{orderId}#{n}", n from 1 and without leading zeros.
@@ -198,8 +199,8 @@ func ParseID(id string) (orderID string, n int, err error) {
 	return orderID, n, nil
 }
 
-// extensions returns the extensions of e for reading only: the method of the event copies them.
-func extensions(e event.Event) map[string]any {
+// Extensions returns the extensions of e for reading only: the method of the event copies them.
+func Extensions(e event.Event) map[string]any {
 	if v1, ok := e.Context.(*event.EventContextV1); ok {
 		return v1.Extensions
 	}
@@ -207,7 +208,7 @@ func extensions(e event.Event) map[string]any {
 }
 
 func attribute(e event.Event, name string) string {
-	value, found := extensions(e)[name]
+	value, found := Extensions(e)[name]
 	if !found {
 		return "" // ToString would make an error that nobody reads
 	}

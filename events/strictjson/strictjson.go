@@ -222,8 +222,8 @@ func (o *Object) objects(name string, v value) []*Object {
 		o.Fail(name, "must be an array of objects")
 		return nil
 	}
-	list := make([]*Object, len(v.array))
-	for i, element := range v.array {
+	list := make([]*Object, len(*v.array))
+	for i, element := range *v.array {
 		if element.kind == object {
 			list[i] = o.open(element.object)
 			continue
