@@ -11,6 +11,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
 
+	"example.com/orders/events"
 	"example.com/orders/functions/internal/web/httpbinding"
 )
 
@@ -25,10 +26,31 @@ func Encode(ctx context.Context, e event.Event) (*sarama.ProducerMessage, error)
 		return nil, fmt.Errorf("encode event %q: %w", e.ID(), err)
 	}
 	m := &sarama.ProducerMessage{Topic: e.Type()}
-	if err := kafka_sarama.WriteProducerMessage(binding.WithForceBinary(ctx), (*binding.EventMessage)(&e), m); err != nil {
+	if err := kafka_sarama.WriteProducerMessage(ctx, outgoing{(*binding.EventMessage)(&e), m}, m); err != nil {
 		return nil, fmt.Errorf("encode event %s: %w", e.ID(), err)
 	}
 	return m, nil
+}
+
+// outgoing is an event that is written in binary mode, into a record with room for its headers.
+type outgoing struct {
+	*binding.EventMessage
+
+	record *sarama.ProducerMessage
+}
+
+// attributes is how many attributes CloudEvents has, the optional ones included.
+const attributes = 8
+
+func (outgoing) ReadEncoding() binding.Encoding { return binding.EncodingBinary }
+
+func (o outgoing) ReadStructured(context.Context, binding.StructuredWriter) error {
+	return binding.ErrNotStructured
+}
+
+func (o outgoing) ReadBinary(ctx context.Context, w binding.BinaryWriter) error {
+	o.record.Headers = make([]sarama.RecordHeader, 0, attributes+len(events.Extensions(event.Event(*o.EventMessage))))
+	return o.EventMessage.ReadBinary(ctx, w)
 }
 
 // ForeignType is the type that Knative gives to a record that is not a CloudEvent.
@@ -47,11 +69,24 @@ func Decode(m *sarama.ConsumerMessage, namespace, name string) event.Event {
 	return e
 }
 
+// usualNames has the names of the headers that facts have.
+var usualNames = map[string]string{
+	contentType: contentType,
+	"ce_id":     "ce_id", "ce_source": "ce_source", "ce_specversion": "ce_specversion", "ce_type": "ce_type",
+	"ce_dataschema": "ce_dataschema", "ce_subject": "ce_subject", "ce_time": "ce_time",
+	"ce_partitionkey": "ce_partitionkey", "ce_correlationid": "ce_correlationid", "ce_causationid": "ce_causationid",
+	"ce_traceparent": "ce_traceparent", "ce_tracestate": "ce_tracestate",
+}
+
 func decodeCloudEvent(m *sarama.ConsumerMessage) (event.Event, bool) {
 	// NewMessageFromConsumerMessage would add the record's position, for which KafkaSource has other names.
 	headers := make(map[string][]byte, len(m.Headers))
 	for _, h := range m.Headers {
-		headers[strings.ToLower(string(h.Key))] = h.Value
+		name, usual := usualNames[string(h.Key)] // without an allocation
+		if !usual {
+			name = strings.ToLower(string(h.Key))
+		}
+		headers[name] = h.Value
 	}
 	message := kafka_sarama.NewMessage(m.Value, string(headers[contentType]), headers)
 	encoding := message.ReadEncoding()

@@ -221,10 +221,14 @@ func encodeHeaders(e event.Event) (string, error) {
 		ID: e.ID(), Source: e.Source(), Subject: e.Subject(), Time: e.Time(),
 		DataContentType: e.DataContentType(), DataSchema: e.DataSchema(),
 	}
-	if extensions := e.Extensions(); len(extensions) > 0 {
+	if extensions := events.Extensions(e); len(extensions) > 0 {
 		h.Extensions = make(map[string]string, len(extensions))
 		for name, value := range extensions {
-			h.Extensions[name] = fmt.Sprint(value)
+			text, isText := value.(string)
+			if !isText {
+				text = fmt.Sprint(value)
+			}
+			h.Extensions[name] = text
 		}
 	}
 	text, err := json.Marshal(h)
