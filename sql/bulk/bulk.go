@@ -27,7 +27,8 @@ func Insert[T any](ctx context.Context, db Execer, query string, rows []T, args 
 	var text strings.Builder
 	text.Grow(len(query) + (len(placeholders)+2)*(len(rows)-1))
 	text.WriteString(query[:end])
-	values := args(rows[0])
+	first := args(rows[0])
+	values := append(make([]any, 0, len(first)*len(rows)), first...)
 	for _, row := range rows[1:] {
 		text.WriteString(", ")
 		text.WriteString(placeholders)

@@ -71,6 +71,8 @@ type session struct {
 	begun      bool        // the server has begun it
 	waiting    []statement // its deferred statements
 	broken     bool        // it could not be ended
+
+	args []driver.NamedValue // of join, empty and for the next one
 }
 
 // together separates the statements of one text.
@@ -169,7 +171,10 @@ func (s *session) send(ctx context.Context, last statement, run func([]statement
 		return run(nil, last)
 	}
 	all = append(all, last)
-	if err := run(all, join(all)); !errors.Is(err, driver.ErrSkip) {
+	joined := s.join(all)
+	err := run(all, joined)
+	clear(joined.args) // the driver has copied what it sends
+	if !errors.Is(err, driver.ErrSkip) {
 		return oneOf(all, err)
 	}
 	if err := s.each(ctx, all[:len(all)-1]); err != nil {
@@ -195,18 +200,15 @@ func oneOf(all []statement, err error) error {
 	return fmt.Errorf("%w (in one of %s)", err, strings.Join(names, ", "))
 }
 
-// join joins statements into one text.
-func join(statements []statement) (all statement) {
-	texts, args := make([]string, len(statements)), 0
+// join joins statements into one text. Its arguments are valid until the next call.
+func (s *session) join(statements []statement) (all statement) {
+	texts, args := make([]string, len(statements)), s.args[:0]
 	for i, one := range statements {
 		texts[i] = one.text
-		args += len(one.args)
+		args = append(args, one.args...)
 	}
-	all.text, all.args = strings.Join(texts, together), make([]driver.NamedValue, 0, args)
-	for _, one := range statements {
-		all.args = append(all.args, one.args...)
-	}
-	return all
+	s.args = args
+	return statement{text: strings.Join(texts, together), args: args}
 }
 
 // due returns the statements that must be sent first, and forgets them: the caller sends them.
