@@ -2,6 +2,7 @@ package base
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -34,20 +35,19 @@ func (b *Base) report(ctx context.Context, e event.Event, begin time.Time, outco
 	}
 	ctx = tracing.Of(ctx, e)
 	b.Metrics.CountEvent(b.Name, counted(outcome, err), time.Since(begin))
-	attributes := []any{
-		"function", b.Name, "event_id", e.ID(), "event_type", e.Type(),
-		"correlation_id", events.CauseOf(e).CorrelationID, "duration", time.Since(begin).Round(time.Microsecond),
-	}
+	attributes := append(make([]slog.Attr, 0, 7),
+		slog.String("function", b.Name), slog.String("event_id", e.ID()), slog.String("event_type", e.Type()),
+		slog.String("correlation_id", events.CauseOf(e).CorrelationID), slog.Duration("duration", time.Since(begin).Round(time.Microsecond)))
 	if e.Subject() != "" {
-		attributes = append(attributes, "order_id", e.Subject())
+		attributes = append(attributes, slog.String("order_id", e.Subject()))
 	}
 	switch {
 	case err == nil:
-		b.Log.InfoContext(ctx, "event handled", append(attributes, "outcome", outcome)...)
+		b.Log.LogAttrs(ctx, slog.LevelInfo, "event handled", append(attributes, slog.String("outcome", outcome))...)
 	case delivery.IsPoison(err):
-		b.Log.ErrorContext(ctx, "event is poison", append(attributes, "error", err)...)
+		b.Log.LogAttrs(ctx, slog.LevelError, "event is poison", append(attributes, slog.Any("error", err))...)
 	default:
-		b.Log.WarnContext(ctx, "event failed, will be retried", append(attributes, "error", err)...)
+		b.Log.LogAttrs(ctx, slog.LevelWarn, "event failed, will be retried", append(attributes, slog.Any("error", err))...)
 	}
 	return delivery.Result(err)
 }
