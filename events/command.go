@@ -75,7 +75,7 @@ func (c CreateOrder) Validate() error {
 // Fingerprint returns the SHA-256 of the decoded content: requests that differ only in white space, in the order of fields
 // or in escapes have the same one. The order of the lines matters.
 func (c CreateOrder) Fingerprint() [sha256.Size]byte {
-	b := appendText(nil, c.CustomerEmail)
+	b := appendText(make([]byte, 0, 256), c.CustomerEmail)
 	for _, item := range c.Items {
 		b = appendText(b, item.SKU)
 		b = binary.BigEndian.AppendUint64(b, uint64(item.Quantity))

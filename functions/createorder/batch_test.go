@@ -74,7 +74,8 @@ func TestCreatesThatWaitAreStoredTogether(t *testing.T) {
 	const n = 64
 	batch := make([]pending, n)
 	for i := range batch {
-		p, err := f.prepare(keyed(fmt.Sprint("k-", i), 1))
+		command := keyed(fmt.Sprint("k-", i), 1)
+		p, err := f.prepare(command, command.Order.Fingerprint())
 		require.NoError(t, err)
 		batch[i] = p
 	}
@@ -91,7 +92,8 @@ func TestAKeyThatIsHeldHoldsUpOthersForAShortTimeOnly(t *testing.T) {
 	holder, _ := hold(t, f, keyed("held", 1))
 	var batch []pending
 	for _, key := range []string{"a", "b", "held", "c"} {
-		p, err := f.prepare(keyed(key, 1))
+		command := keyed(key, 1)
+		p, err := f.prepare(command, command.Order.Fingerprint())
 		require.NoError(t, err)
 		batch = append(batch, p)
 	}

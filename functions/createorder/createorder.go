@@ -5,6 +5,7 @@ package createorder
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -146,11 +147,10 @@ func (f *Function) Create(ctx context.Context, c Command) (Accepted, error) {
 	}
 	var stored string
 	defer func() { leave(stored) }()
-	p, err := f.prepare(c)
+	p, err := f.prepare(c, asked)
 	if err != nil {
 		return Accepted{}, err
 	}
-	p.order.RequestHash = asked[:] // with the prices as the client sent them, or left them out
 	if owner := identity.From(ctx).Owner(); owner != "" {
 		p.order.Owner = &owner
 	}
@@ -179,10 +179,11 @@ type pending struct {
 	customer []byte // whose open orders are limited, nil without a limit
 }
 
-// prepare builds the rows and the event of a command. It chooses the order's id before the transaction: if the outcome of
-// the first commit is unknown, the repeated transaction finds its own order.
-func (f *Function) prepare(c Command) (pending, error) {
-	id, now, fingerprint := f.NewID(), f.Now(), c.Order.Fingerprint()
+// prepare builds the rows and the event of a command; asked is the fingerprint of the order with the prices as the client sent
+// them, or left them out. It chooses the order's id before the transaction: if the outcome of the first commit is unknown, the
+// repeated transaction finds its own order.
+func (f *Function) prepare(c Command, asked [sha256.Size]byte) (pending, error) {
+	id, now := f.NewID(), f.Now()
 	total, err := events.Total(c.Order.Items)
 	if err != nil {
 		return pending{}, err
@@ -191,7 +192,7 @@ func (f *Function) prepare(c Command) (pending, error) {
 		order: orders.InsertOrderParams{
 			ID: id, CustomerEmail: c.Order.CustomerEmail, Status: orders.OrdersStatusPENDING,
 			TotalAmount: total, Currency: f.Currency, Version: 1,
-			IdempotencyKeyHash: c.KeyHash, RequestHash: fingerprint[:], CorrelationID: c.Cause.CorrelationID,
+			IdempotencyKeyHash: c.KeyHash, RequestHash: asked[:], CorrelationID: c.Cause.CorrelationID,
 			CreatedAt: now, UpdatedAt: now,
 		},
 		items: make([]orders.InsertItemParams, len(c.Order.Items)),

@@ -165,7 +165,7 @@ func TestTheLimitTakesFewStatementsForABatch(t *testing.T) {
 	batch := make([]pending, 64)
 	for i := range batch {
 		command := of(fmt.Sprint("customer-", i/8, "@example.com"), fmt.Sprint("k-", i))
-		p, err := f.prepare(command)
+		p, err := f.prepare(command, command.Order.Fingerprint())
 		require.NoError(t, err)
 		p.customer = f.customer(t.Context(), command.Order.CustomerEmail)
 		batch[i] = p

@@ -2,12 +2,13 @@ package oneline
 
 import (
 	"regexp"
+	"strings"
 	"unicode/utf8"
 )
 
 // address is what looks like an e-mail address in any text: a local part, @ and a domain, of all scripts, up to the
 // brackets, quotes and marks that texts put around one.
-var address = regexp.MustCompile(`([^\s<>()\[\],;:"\\@]+)@([^\s<>()\[\],;:"'\\@]+)`)
+var address = regexp.MustCompile(`[^\s<>()\[\],;:"\\@]+@[^\s<>()\[\],;:"'\\@]+`)
 
 // readable is the length in characters from which a local part keeps its first and its last one.
 const readable = 4
@@ -16,8 +17,7 @@ const readable = 4
 // alice@example.com becomes a…e@example.com, and bob@example.com …@example.com.
 func Masked(text string) string {
 	return address.ReplaceAllStringFunc(text, func(found string) string {
-		parts := address.FindStringSubmatch(found)
-		local, domain := parts[1], parts[2]
+		local, domain, _ := strings.Cut(found, "@")
 		if utf8.RuneCountInString(local) < readable {
 			return "…@" + domain
 		}

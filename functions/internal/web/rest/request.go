@@ -34,7 +34,7 @@ func Body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 // ReadBody reads a body of at most most bytes. Its error is a *Problem: 415 for a compressed body, 413 for a larger one, 408
 // for one that does not arrive in time, 400 for one that breaks off.
 func ReadBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
-	for _, coding := range strings.Split(strings.Join(r.Header.Values("Content-Encoding"), ","), ",") {
+	for coding := range strings.SplitSeq(strings.Join(r.Header.Values("Content-Encoding"), ","), ",") {
 		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
 			return nil, NewProblem(http.StatusUnsupportedMediaType, "send the body as it is, without a Content-Encoding")
 		}
