@@ -3,6 +3,8 @@ package events_test
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"net/mail"
 	"strings"
 	"testing"
 
@@ -131,6 +133,31 @@ func TestOrdersOfSKUsThatArePathsAreRefused(t *testing.T) {
 		assert.Equal(t, ok, checkSchema(t, schema, body) == nil, sku)
 		assert.Equal(t, ok, events.ValidSKU(sku), sku)
 	}
+}
+
+// Plain addresses do not reach the parser: the answer is the same.
+func TestFactsHaveTheAddressesThatAParserTakes(t *testing.T) {
+	const letters = "a9.@-_ \"(é\x7f"
+	chosen := []rune(letters)
+	random := rand.New(rand.NewPCG(1, 2))
+	taken := 0
+	for range 20_000 {
+		email := make([]rune, random.IntN(12))
+		for i := range email {
+			email[i] = chosen[random.IntN(len(chosen))]
+			if random.IntN(2) == 0 {
+				email[i] = chosen[random.IntN(4)]
+			}
+		}
+		address, err := mail.ParseAddress(string(email))
+		want := err == nil && address.Name == "" && address.Address == string(email) && !strings.ContainsRune(string(email), '\x7f')
+		d := events.OrderCanceled{OrderID: orderID, CustomerEmail: string(email), PreviousStatus: events.StatusPending, CreatedAt: createdAt}
+		require.Equal(t, want, d.Validate() == nil, "%q", string(email))
+		if want {
+			taken++
+		}
+	}
+	assert.Greater(t, taken, 100)
 }
 
 // TestFactsAboutOldOrdersAreEmittedAndRead follows an order that was accepted under the older rules to its end.

@@ -312,6 +312,26 @@ func TestAStatementThatWaitedAndFailsCommitsNothing(t *testing.T) {
 	}
 }
 
+func TestEachRoundTripHasItsOwnArguments(t *testing.T) {
+	db := open(t, servertest.Empty(t))
+	db.SetMaxOpenConns(1) // so that all transactions have one session
+	for id, names := range [][]string{{"a", "b", "c"}, {"d"}, {"e", "f"}} {
+		require.NoError(t, transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error {
+			for n, name := range names {
+				later(t, tx, "INSERT INTO facts (id, name) VALUES (?, ?)", 10*id+n, name)
+			}
+			var last string
+			require.NoError(t, tx.QueryRowContext(ctx, "SELECT name FROM facts WHERE id = ?", 10*id+len(names)-1).Scan(&last))
+			assert.Equal(t, names[len(names)-1], last)
+			later(t, tx, "UPDATE facts SET at = ? WHERE id = ?", time.Now(), 10*id)
+			return nil
+		}))
+	}
+	var all string
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT GROUP_CONCAT(id, name, at IS NOT NULL ORDER BY id) FROM facts").Scan(&all))
+	assert.Equal(t, "0a1,1b0,2c0,10d1,20e1,21f0", all)
+}
+
 func TestARollbackForgetsWhatWaits(t *testing.T) {
 	db := open(t, servertest.Empty(t))
 	db.SetMaxOpenConns(1)
