@@ -23,6 +23,10 @@ import (
 	"example.com/orders/knative"
 )
 
+// maxPollRecords is max.poll.records of Knative's consumers: a poll returns no more records, and an unordered source polls only
+// while fewer are in flight, those that wait for a retry included.
+const maxPollRecords = 50
+
 // Source is a KafkaSource: it posts the records of a topic to a function.
 type Source struct {
 	Brokers []string
@@ -56,19 +60,27 @@ func (s Source) Run(ctx context.Context) error {
 	var working sync.WaitGroup
 	defer working.Wait()
 	working.Go(func() { d.commit(ctx, client) })
+	inFlight := 0
+	ended := make(chan struct{}, 2*maxPollRecords)
 	for ctx.Err() == nil {
-		client.PollFetches(ctx).EachPartition(func(fetched kgo.FetchTopicPartition) {
+		for inFlight >= maxPollRecords || len(ended) > 0 {
+			<-ended
+			inFlight--
+		}
+		client.PollRecords(ctx, maxPollRecords).EachPartition(func(fetched kgo.FetchTopicPartition) {
 			p := d.partition(fetched.Partition)
 			p.begin(fetched.Records)
 			if s.Spec.Ordered {
 				p.queue(ctx, &working, fetched.Records, d.handle)
 				return
 			}
+			inFlight += len(fetched.Records)
 			for _, record := range fetched.Records {
 				working.Go(func() {
 					if d.handle(ctx, record) {
 						p.finish(record)
 					}
+					ended <- struct{}{}
 				})
 			}
 		})
