@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -100,16 +101,21 @@ func countPods(ctx context.Context, t *testing.T) map[string]int {
 	return most
 }
 
-// processors returns the CPU seconds of the programs on this machine, by name.
+// processors returns the CPU seconds of the kernel and of the cluster's programs, by name.
 func processors(t *testing.T) map[string]float64 {
 	t.Helper()
-	used := map[string]float64{}
-	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	network, err := os.Readlink("/proc/self/ns/net") // of the node
 	require.NoError(t, err)
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue // it has ended
+	used := map[string]float64{}
+	processes, err := filepath.Glob("/proc/[0-9]*")
+	require.NoError(t, err)
+	for _, process := range processes {
+		_, program := os.Readlink(process + "/exe") // the kernel's threads have none
+		at, _ := os.Readlink(process + "/ns/net")
+		group, _ := os.ReadFile(process + "/cgroup")
+		text, err := os.ReadFile(process + "/stat")
+		if err != nil || (program == nil && at != network && !bytes.Contains(group, []byte("kubepods"))) {
+			continue // it has ended, or is not of the cluster
 		}
 		begin, end := strings.IndexByte(string(text), '('), strings.LastIndexByte(string(text), ')')
 		name := string(text[begin+1 : end])
