@@ -61,7 +61,7 @@ func TestLoadRefusesBrokenManifests(t *testing.T) {
 		"service of no function":      {reserve, "orders.example.com/function", "function", "name the folder of the function"},
 		"unknown visibility":          {reserve, "cluster-local", "private", "give cluster-local"},
 		"scale without bounds":        {reserve, "max-scale", "target", "the scale has no bounds"},
-		"no concurrency":              {reserve, "containerConcurrency: 32", "containerConcurrency: 0", "bound the requests"},
+		"no concurrency":              {reserve, "containerConcurrency: 64", "containerConcurrency: 0", "bound the requests"},
 		"no timeout of requests":      {reserve, "      timeoutSeconds: 30\n", "", "timeoutSeconds is missing"},
 		"address on loopback":         {reserve, "value: :8080", "value: 127.0.0.1:8080", "give :8080"},
 		"privileges to gain":          {reserve, "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "securityContext.allowPrivilegeEscalation must be false"},
