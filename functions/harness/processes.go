@@ -42,8 +42,8 @@ type processes struct {
 	release   []func()          // give the ports back
 }
 
-// underWay is how many records of a partition are posted at once: what Knative's dispatcher takes from a partition of an
-// unordered source at a time (max.poll.records of its consumers), as long as each consumer has no more than one.
+// underWay is how many records of a partition are posted at once. Knative's dispatcher takes as many of an unordered source in one
+// poll (max.poll.records), of all its partitions, and polls while fewer are under way.
 const underWay = 50
 
 // idleWithin is how long a connection to a function may be silent, as in Knative's dispatcher. The functions' runtime closes
