@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -109,6 +110,7 @@ func (d *Dispatcher) take(batch []stored) {
 	d.mu.Unlock()
 	select {
 	case d.queue <- batch:
+		runtime.Gosched() // the sender goes first: answers and log lines can wait
 	default: // their hold ends
 		d.settle(len(batch))
 	}
