@@ -48,8 +48,8 @@ func TestABurstScalesOut(t *testing.T) {
 	}
 }
 
-// TestAClosedLoopIsConfirmed has clients place one order after the other, for long enough that every pod that it wants has started
-// in a first loop, which is not measured. It reports the confirmed orders per second and the CPU time of each program.
+// TestAClosedLoopIsConfirmed has clients place one order after the other. Pods start during the first loop. It reports the confirmed
+// orders per second and the CPU time of each program.
 func TestAClosedLoopIsConfirmed(t *testing.T) {
 	long(t)
 	c := open(t)
