@@ -94,8 +94,12 @@ func TestOrdersFlowWithAServerForEachSchema(t *testing.T) {
 				assert.Equal(t, []string{name}, schemasOn(t, server, c.prefix))
 			}
 
-			assert.Contains(t, s.operate(t, "", "outbox list --state sent --schema inventory"), "inventory.reserved")
-			assert.Contains(t, s.operate(t, "", "payments list --state refunded"), placed[0].OrderID)
+			for command, row := range map[string]string{
+				"outbox list --state sent --schema inventory": "inventory.reserved",
+				"payments list --state refunded":              placed[0].OrderID,
+			} {
+				p.await(t, command, func() bool { return strings.Contains(s.operate(t, "", command), row) })
+			}
 			p.produce(t, s, "order.created", "order-1", "no event at all")
 			n := consumers(t, "order.created")
 			p.awaitLetters(t, s, n)
