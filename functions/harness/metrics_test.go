@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/orders/events"
-
 	"example.com/orders/functions/createorder"
 )
 

@@ -44,14 +44,15 @@ var propagator propagation.TraceContext
 // Of returns ctx in the trace of an event: the span that emitted the event is the parent of spans in it. For an event
 // without a trace, ctx has none.
 func Of(ctx context.Context, e event) context.Context {
-	if _, traced := events.Extensions(e)["traceparent"]; !traced {
+	cause := events.CauseOf(e)
+	if cause.Traceparent == "" {
 		if trace.SpanContextFromContext(ctx).IsValid() {
 			return trace.ContextWithSpanContext(ctx, trace.SpanContext{})
 		}
 		return ctx
 	}
 	// Extract keeps the span of ctx if it cannot read the trace context.
-	cause, outside := events.CauseOf(e), trace.ContextWithSpanContext(ctx, trace.SpanContext{})
+	outside := trace.ContextWithSpanContext(ctx, trace.SpanContext{})
 	return propagator.Extract(outside, propagation.MapCarrier{"traceparent": cause.Traceparent, "tracestate": cause.Tracestate})
 }
 
