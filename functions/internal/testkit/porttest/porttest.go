@@ -11,7 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const lowest, highest = 20000, 31999
+// The servers of CI have ports from 23000 on. One that takes long to start would else find a test on its port, and whoever waits for
+// the server would take the test for it.
+const lowest, highest = 20000, 22999
 
 // Try calls listen with one port after another until it succeeds. No other test, in any process, gets that port before this
 // one ends, even while it has no listener.
@@ -19,7 +21,7 @@ func Try(t testing.TB, listen func(port int) error) {
 	t.Helper()
 	var err error
 	for range 50 {
-		if err = take(t, lowest+rand.N(highest-lowest), listen); err == nil {
+		if err = take(t, lowest+rand.N(highest-lowest+1), listen); err == nil {
 			return
 		}
 	}
