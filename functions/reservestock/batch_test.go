@@ -271,6 +271,9 @@ func TestStatementsOfABatchFindTheirRowsByThePrimaryKey(t *testing.T) {
 						Status: inventory.ReservationsStatusRESERVED, UpdatedAt: time.Now(), OrderIds: ids[:2],
 					})
 				},
+				"TakeStock": func() error {
+					return q.TakeStock(t.Context(), inventory.TakeStockParams{Skus: []string{"SKU-0", "SKU-2"}, Quantities: []string{"0", "0"}, UpdatedAt: time.Now()})
+				},
 			} {
 				require.NoError(t, run(), name)
 				require.Len(t, p.Lookups, 1, name)

@@ -327,3 +327,67 @@ func (q *Queries) SetLevel(ctx context.Context, arg SetLevelParams) error {
 	)
 	return err
 }
+
+const takeStock = `-- name: TakeStock :exec
+UPDATE inventory FORCE INDEX (PRIMARY)
+SET reserved_qty = reserved_qty + CAST(ELT(FIELD(sku, /*SLICE:skus*/?), /*SLICE:quantities*/?) AS SIGNED),
+    available_qty = available_qty - CAST(ELT(FIELD(sku, /*SLICE:skus*/?), /*SLICE:quantities*/?) AS SIGNED),
+    version = version + 1, updated_at = ?
+WHERE sku IN (/*SLICE:skus*/?)
+`
+
+type TakeStockParams struct {
+	Skus       []string
+	Quantities []string
+	UpdatedAt  time.Time
+}
+
+// TakeStock moves units from available to reserved, of the n-th SKU the n-th quantity. A SKU with too few violates
+// inventory_available, and nothing is moved; SKUs that do not exist are left out.
+func (q *Queries) TakeStock(ctx context.Context, arg TakeStockParams) error {
+	query := takeStock
+	var queryParams []interface{}
+	if len(arg.Skus) > 0 {
+		for _, v := range arg.Skus {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:skus*/?", strings.Repeat(",?", len(arg.Skus))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:skus*/?", "NULL", 1)
+	}
+	if len(arg.Quantities) > 0 {
+		for _, v := range arg.Quantities {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:quantities*/?", strings.Repeat(",?", len(arg.Quantities))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:quantities*/?", "NULL", 1)
+	}
+	if len(arg.Skus) > 0 {
+		for _, v := range arg.Skus {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:skus*/?", strings.Repeat(",?", len(arg.Skus))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:skus*/?", "NULL", 1)
+	}
+	if len(arg.Quantities) > 0 {
+		for _, v := range arg.Quantities {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:quantities*/?", strings.Repeat(",?", len(arg.Quantities))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:quantities*/?", "NULL", 1)
+	}
+	queryParams = append(queryParams, arg.UpdatedAt)
+	if len(arg.Skus) > 0 {
+		for _, v := range arg.Skus {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:skus*/?", strings.Repeat(",?", len(arg.Skus))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:skus*/?", "NULL", 1)
+	}
+	_, err := q.db.ExecContext(ctx, query, queryParams...)
+	return err
+}

@@ -24,6 +24,29 @@ func (q *Queries) DeleteReservationLog(ctx context.Context, orderID string) (int
 	return result.RowsAffected()
 }
 
+const insertReservation = `-- name: InsertReservation :exec
+INSERT INTO reservations (order_id, status, version, created_at, updated_at)
+VALUES (?, ?, 1, ?, ?)
+`
+
+type InsertReservationParams struct {
+	OrderID   string
+	Status    ReservationsStatus
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// InsertReservation stores the reservation of an order with its first fact; error 1062 means that the order has a row.
+func (q *Queries) InsertReservation(ctx context.Context, arg InsertReservationParams) error {
+	_, err := q.db.ExecContext(ctx, insertReservation,
+		arg.OrderID,
+		arg.Status,
+		arg.CreatedAt,
+		arg.UpdatedAt,
+	)
+	return err
+}
+
 const insertReservationLog = `-- name: InsertReservationLog :exec
 INSERT INTO reservation_log (source, event_id, sku, order_id, delta_reserved, status, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -48,6 +71,36 @@ func (q *Queries) InsertReservationLog(ctx context.Context, arg InsertReservatio
 		arg.OrderID,
 		arg.DeltaReserved,
 		arg.Status,
+		arg.CreatedAt,
+	)
+	return err
+}
+
+const insertTakenLog = `-- name: InsertTakenLog :exec
+INSERT INTO reservation_log (source, event_id, sku, order_id, delta_reserved, status, created_at)
+VALUES (?, ?, ?, ?, IF(ROW_COUNT() = CAST(? AS SIGNED), CAST(? AS SIGNED), NULL), 'RESERVED', ?)
+`
+
+type InsertTakenLogParams struct {
+	Source        string
+	EventID       string
+	Sku           string
+	OrderID       string
+	Moved         int64
+	DeltaReserved int64
+	CreatedAt     time.Time
+}
+
+// InsertTakenLog logs the units of one SKU that TakeStock, the statement before, has reserved. Error 1048 means that TakeStock has
+// moved the units of another number of SKUs. InsertTakenLogs logs several with one statement.
+func (q *Queries) InsertTakenLog(ctx context.Context, arg InsertTakenLogParams) error {
+	_, err := q.db.ExecContext(ctx, insertTakenLog,
+		arg.Source,
+		arg.EventID,
+		arg.Sku,
+		arg.OrderID,
+		arg.Moved,
+		arg.DeltaReserved,
 		arg.CreatedAt,
 	)
 	return err

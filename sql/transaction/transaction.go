@@ -20,7 +20,14 @@ import (
 var ReadCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
 
 // Tx is a transaction.
-type Tx struct{ tx *sql.Tx }
+type Tx struct {
+	tx     *sql.Tx
+	shared bool
+}
+
+// Shared returns whether the transaction is one of RunShared. An error of such a transaction is not the last word: what failed is
+// tried again alone, so it may assume what is nearly always true.
+func (t *Tx) Shared() bool { return t.shared }
 
 // ExecContext runs a statement.
 func (t *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
@@ -77,12 +84,16 @@ const (
 // Once runs work in one transaction at READ COMMITTED, and commits unless work returns an error. If ctx ends before the
 // commit, nothing is committed. If the connection is lost during the commit, its outcome is unknown.
 func Once(ctx context.Context, db *sql.DB, work func(context.Context, *Tx) error) error {
+	return once(ctx, false, db, work)
+}
+
+func once(ctx context.Context, shared bool, db *sql.DB, work func(context.Context, *Tx) error) error {
 	tx, err := db.BeginTx(ctx, ReadCommitted)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // without effect after a commit
-	if err := work(ctx, &Tx{tx}); err != nil {
+	if err := work(ctx, &Tx{tx, shared}); err != nil {
 		return err
 	}
 	if err := commit(ctx, tx); err != nil {
@@ -95,22 +106,22 @@ func Once(ctx context.Context, db *sql.DB, work func(context.Context, *Tx) error
 // wait with jitter. So work must set its results anew each time. If the connection was lost during the commit, the first
 // attempt may have been committed: work must detect that by what it reads or by a unique key.
 func Run(ctx context.Context, db *sql.DB, work func(context.Context, *Tx) error) error {
-	return retryWhile(ctx, retryable, db, work)
+	return retryWhile(ctx, false, retryable, db, work)
 }
 
-// RunShared is Run for a batch. It does not retry a lock wait timeout, since a row that one caller needs would hold up all
-// others.
+// RunShared is Run for a batch, each of whose members the caller tries again alone, by Run, if it fails. It does not retry a lock
+// wait timeout, since a row that one of them needs would hold up all others.
 func RunShared(ctx context.Context, db *sql.DB, work func(context.Context, *Tx) error) error {
-	return retryWhile(ctx, func(err error) bool { return retryable(err) && !dberror.IsLockWaitTimeout(err) }, db, work)
+	return retryWhile(ctx, true, func(err error) bool { return retryable(err) && !dberror.IsLockWaitTimeout(err) }, db, work)
 }
 
 // retryable returns whether an immediate retry may succeed after err: not if the server is full.
 func retryable(err error) bool { return dberror.IsTransient(err) && !dberror.IsFull(err) }
 
 // retryWhile runs a transaction until it succeeds or retryable returns false for its error.
-func retryWhile(ctx context.Context, retryable func(error) bool, db *sql.DB, work func(context.Context, *Tx) error) error {
+func retryWhile(ctx context.Context, shared bool, retryable func(error) bool, db *sql.DB, work func(context.Context, *Tx) error) error {
 	for try := 1; ; try++ {
-		err := Once(ctx, db, work)
+		err := once(ctx, shared, db, work)
 		if err == nil || !retryable(err) || try == tries {
 			return err
 		}

@@ -29,6 +29,15 @@ UPDATE inventory
 SET available_qty = available_qty + sqlc.arg(delta), version = version + 1, updated_at = sqlc.arg(updated_at)
 WHERE sku = sqlc.arg(sku) AND available_qty + sqlc.arg(delta) >= 0;
 
+-- TakeStock moves units from available to reserved, of the n-th SKU the n-th quantity. A SKU with too few violates
+-- inventory_available, and nothing is moved; SKUs that do not exist are left out.
+-- name: TakeStock :exec
+UPDATE inventory FORCE INDEX (PRIMARY)
+SET reserved_qty = reserved_qty + CAST(ELT(FIELD(sku, sqlc.slice(skus)), sqlc.slice(quantities)) AS SIGNED),
+    available_qty = available_qty - CAST(ELT(FIELD(sku, sqlc.slice(skus)), sqlc.slice(quantities)) AS SIGNED),
+    version = version + 1, updated_at = sqlc.arg(updated_at)
+WHERE sku IN (sqlc.slice(skus));
+
 -- ReturnStock moves units from reserved to available; it affects no row if fewer are reserved.
 -- name: ReturnStock :execrows
 UPDATE inventory

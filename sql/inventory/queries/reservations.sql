@@ -5,6 +5,11 @@ INSERT INTO reservations (order_id, status, version, created_at, updated_at)
 VALUES (?, 'PENDING', 0, ?, ?)
 ON DUPLICATE KEY UPDATE order_id = order_id;
 
+-- InsertReservation stores the reservation of an order with its first fact; error 1062 means that the order has a row.
+-- name: InsertReservation :exec
+INSERT INTO reservations (order_id, status, version, created_at, updated_at)
+VALUES (?, ?, 1, ?, ?);
+
 -- LockReservation reads the order's row and locks it until the transaction ends.
 -- name: LockReservation :one
 SELECT order_id, status, version FROM reservations WHERE order_id = ? FOR UPDATE;
@@ -17,6 +22,12 @@ UPDATE reservations SET status = ?, version = ?, updated_at = ? WHERE order_id =
 -- name: InsertReservationLog :exec
 INSERT INTO reservation_log (source, event_id, sku, order_id, delta_reserved, status, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- InsertTakenLog logs the units of one SKU that TakeStock, the statement before, has reserved. Error 1048 means that TakeStock has
+-- moved the units of another number of SKUs. InsertTakenLogs logs several with one statement.
+-- name: InsertTakenLog :exec
+INSERT INTO reservation_log (source, event_id, sku, order_id, delta_reserved, status, created_at)
+VALUES (?, ?, ?, ?, IF(ROW_COUNT() = CAST(sqlc.arg(moved) AS SIGNED), CAST(sqlc.arg(delta_reserved) AS SIGNED), NULL), 'RESERVED', ?);
 
 -- ListHeld sums what the log holds for an order, in order of SKU.
 -- name: ListHeld :many

@@ -9,6 +9,10 @@ var (
 		Source: "/orders", EventID: order(absent) + "#1", Sku: unit(1), OrderID: order(absent), DeltaReserved: 1,
 		Status: inventory.ReservationLogStatusRESERVED, CreatedAt: now,
 	}
+	// The statement before is a query, whose count is -1.
+	taken = inventory.InsertTakenLogParams{
+		Source: "/orders", EventID: order(absent) + "#1", Sku: unit(1), OrderID: order(absent), Moved: -1, DeltaReserved: 1, CreatedAt: now,
+	}
 )
 
 var inventoryCalls = calls{
@@ -19,11 +23,14 @@ var inventoryCalls = calls{
 	"GetReservationVersion": {order(done)},
 	"GetStock":              {unit(1)},
 	"GetStockLogByKey":      {key(1)},
+	"InsertReservation":     {inventory.InsertReservationParams{OrderID: order(absent), Status: inventory.ReservationsStatusRESERVED, CreatedAt: now, UpdatedAt: now}},
 	"InsertReservationLog":  {logged},
 	"InsertReservationLogs": {[]inventory.InsertReservationLogParams{logged}},
 	"InsertStockLog": {inventory.InsertStockLogParams{
 		Sku: unit(1), Delta: 1, Reason: "delivery", IdempotencyKeyHash: key(absent), RequestHash: key(absent), CorrelationID: "flow", CreatedAt: now,
 	}},
+	"InsertTakenLog":            {taken},
+	"InsertTakenLogs":           {[]inventory.InsertTakenLogParams{taken}},
 	"ListHeld":                  {order(done)},
 	"ListReservationLogBetween": {inventory.ListReservationLogBetweenParams{AfterID: order(fresh), LastID: order(fresh + page)}},
 	"ListReservationLogOf":      {[]string{order(fresh), order(done)}},
@@ -46,6 +53,7 @@ var inventoryCalls = calls{
 	"SetLevel":       {level},
 	"SetLevels":      {[]inventory.SetLevelParams{level}},
 	"SetReservation": {inventory.SetReservationParams{Status: inventory.ReservationsStatusRELEASED, Version: 2, UpdatedAt: now, OrderID: order(done)}},
+	"TakeStock":      {inventory.TakeStockParams{Skus: []string{unit(1), unit(2)}, Quantities: []string{"1", "2"}, UpdatedAt: now}},
 	"WalkStockLog":   {inventory.WalkStockLogParams{ID: fresh, Limit: page}},
 	"WatchStock":     {int64(10)},
 }
