@@ -65,7 +65,13 @@ func TestSimulationFindsWhatIsBroken(t *testing.T) {
 		}},
 		"releasing does not log what it gives back":               {drop: map[string]func(call) bool{"release-stock": dropping("InsertReservationLog")}},
 		"reserving takes what is there and says that it took all": {drop: map[string]func(call) bool{"reserve-stock": dropping("SetLevel")}},
-		"the outbox loses what a function emits":                  {drop: map[string]func(call) bool{"finalize-order": dropping("InsertEvent")}},
+		"an order that comes alone pays no heed to its row": {rewrite: map[string]func(string) string{
+			"reserve-stock": replacing("InsertReservation", "VALUES (?, ?, 1, ?, ?)", "VALUES (?, ?, 1, ?, ?) ON DUPLICATE KEY UPDATE status = status"),
+		}},
+		"an order that comes alone takes one unit less": {rewrite: map[string]func(string) string{
+			"reserve-stock": replacing("TakeStock", "available_qty = available_qty -", "available_qty = available_qty + 1 -"),
+		}},
+		"the outbox loses what a function emits": {drop: map[string]func(call) bool{"finalize-order": dropping("InsertEvent")}},
 		"an order's state guards nothing": {rewrite: map[string]func(string) string{
 			"finalize-order": replacing("LockOrders", "status,", "'PENDING' AS status,"),
 		}},
