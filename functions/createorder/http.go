@@ -68,7 +68,7 @@ func (f *Function) command(ctx context.Context, w http.ResponseWriter, e event.E
 		return Command{}, err
 	}
 	hash := rest.KeyHash(events.OrderCreateType, e.Source(), identity.From(ctx).Account(), e.ID())
-	if extension, ok := e.Extensions()["idempotencykey"]; ok {
+	if extension, ok := events.Extensions(e)["idempotencykey"]; ok {
 		text, _ := types.Format(extension) // a decoded extension can always be formatted
 		key, err := rest.ParseIdempotencyKey(text)
 		if err != nil {
@@ -84,7 +84,7 @@ func (f *Function) command(ctx context.Context, w http.ResponseWriter, e event.E
 // correlate puts the correlation id into the answer's headers: that of the event's extension, else that of the request, else
 // a new one.
 func (f *Function) correlate(w http.ResponseWriter, r *http.Request, e event.Event) {
-	if extension, ok := e.Extensions()["correlationid"]; ok {
+	if extension, ok := events.Extensions(e)["correlationid"]; ok {
 		text, _ := types.Format(extension) // a decoded extension can always be formatted
 		r.Header.Set(rest.CorrelationHeader, text)
 	}
