@@ -50,14 +50,14 @@ func launchMember(o options, out streams) (*benchMember, error) {
 		return nil, fmt.Errorf("the data folder (--data): %w", err)
 	}
 	m := &benchMember{options: o, ended: make(chan struct{})}
-	path := filepath.Join(o.data, benchLog)
+	path := m.log()
 	log, err := os.Create(path)
 	if err != nil {
 		return nil, fmt.Errorf("make the log of the harness: %w", err)
 	}
 	defer func() { _ = log.Close() }() // the child has its own
 	fmt.Fprintf(out.stderr, "starting a harness, its log is %s\n", path)
-	m.cmd = exec.CommandContext(context.Background(), program, "up", "--addr", o.addr, "--data", o.data, "--ephemeral=false", "--log", o.logFormat, fmt.Sprintf("--pprof=%t", o.pprof), fmt.Sprintf("--deployed=%t", o.deployed))
+	m.cmd = exec.CommandContext(context.Background(), program, "up", "--addr", o.addr, "--data", o.data, "--ephemeral=false", "--log", "json", fmt.Sprintf("--pprof=%t", o.pprof), fmt.Sprintf("--deployed=%t", o.deployed))
 	for name, value := range o.environ {
 		if slices.Contains([]string{"HARNESS_OPS_ADDR", certVariable, keyVariable}, name) {
 			continue // several cannot have one address, and this process calls them by HTTP
@@ -133,7 +133,10 @@ func (m *benchMember) await(ctx context.Context) error {
 }
 
 // logged is the end of the harness's log.
-func (m *benchMember) logged() string { return tail(filepath.Join(m.options.data, benchLog)) }
+func (m *benchMember) logged() string { return tail(m.log()) }
+
+// log is the file with its log.
+func (m *benchMember) log() string { return filepath.Join(m.options.data, benchLog) }
 
 // tail is the end of a log.
 func tail(path string) string {

@@ -210,6 +210,13 @@ func (s *benchStack) processes() (all []bench.Process) {
 	return all
 }
 
+func (s *benchStack) logs() (all []string) {
+	for _, m := range s.members {
+		all = append(all, m.log())
+	}
+	return all
+}
+
 // end stops the harnesses, all at the same time, and removes what was temporary.
 func (s *benchStack) end() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -44,7 +44,7 @@ func (b *benchCommand) target(ctx context.Context, o options, out streams) (t *b
 			return nil, err
 		}
 		o, t.release, t.where = stack.options, stack.end, stack.where()
-		t.APIs, t.Processes, t.Started = stack.apis(), stack.processes(), true
+		t.APIs, t.Processes, t.Logs, t.Started = stack.apis(), stack.processes(), stack.logs(), true
 	}
 	s, disconnect, err := reach(ctx, o, out, needsDatabase|needsKafka)
 	if err != nil {

@@ -59,6 +59,14 @@ func TestBenchMeasuresTheHarnessThatRuns(t *testing.T) {
 	assert.Contains(t, b.log.String(), "by bench@example.com, and the SKUs, BENCH-0 to BENCH-19 with 1000000000 units each, are in the harness at "+p.url+", where they stay")
 }
 
+// assertStored checks when confirmations were committed, by the log. The line of the last one may be written after the report.
+func assertStored(t *testing.T, r *bench.Report) {
+	t.Helper()
+	assert.GreaterOrEqual(t, r.PostToStored.Count, int64(r.Confirmed-1))
+	assert.Greater(t, r.PostToStored.P50, r.Post.P50/2)
+	assert.Less(t, r.PostToStored.P50, r.PostToConfirmed.Max)
+}
+
 func TestBenchStartsAHarnessOfItsOwnAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -70,6 +78,7 @@ func TestBenchStartsAHarnessOfItsOwnAndLeavesNothingBehind(t *testing.T) {
 
 	assert.Equal(t, []int{100, 100, 0, 0}, []int{r.Accepted, r.Confirmed, r.Failed, r.Lost})
 	assert.True(t, r.Stack.Started)
+	assertStored(t, &r)
 	assert.Equal(t, 1, r.Stack.Flush, "durable at every commit")
 	require.NotNil(t, r.Floor)
 	assert.Positive(t, r.Floor.Before.Orders.PerSecond)

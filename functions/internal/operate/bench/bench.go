@@ -31,6 +31,9 @@ type Target struct {
 	// Processes are the harnesses, and functions in their own processes, if they are on this machine; without them the report
 	// has no CPU and memory.
 	Processes []Process
+	// Logs are the files with the logs of the harnesses, in JSON. The report says when confirmations were committed only if they are
+	// in there.
+	Logs []string
 	// Token is that of an operator where people log in; nil elsewhere. Orders then have the prices of the catalogue, in Currency.
 	Token    *identity.Token
 	Currency string
@@ -211,6 +214,9 @@ func (r *runner) measure(ctx context.Context, shape *shape, report *Report) erro
 	after, countErr := r.database.counters(ctx)
 	if countErr != nil {
 		return countErr
+	}
+	if err := run.readStored(r.target.Logs, r.watch.begin); err != nil {
+		return err
 	}
 	report.fill(run)
 	report.PerOrder = perOrder(before, after, run.ended())

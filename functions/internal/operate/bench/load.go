@@ -21,11 +21,13 @@ import (
 type sample struct {
 	due      time.Duration // when the request was due: latencies count from here
 	answered time.Duration
-	status   int // of HTTP; 0 without an answer
-	retried  int // how often it was refused and, in a closed loop, sent again
+	status   int    // of HTTP; 0 without an answer
+	retried  int    // how often it was refused and, in a closed loop, sent again
+	id       string // of the order, empty if it was not accepted
 	ended    time.Duration
 	end      outcome
 	relayed  time.Duration // from the time of order.confirmed until it was read
+	stored   time.Duration // when the confirmation was committed, 0 if that is not known
 }
 
 // samples has all orders of a load.
@@ -94,7 +96,7 @@ func (r *runner) load(ctx context.Context, o Options, shape *shape, usage *usage
 					sleep(ctx, again)
 					id, status, again = r.post(ctx, n, body)
 				}
-				all[n].answered, all[n].status = time.Since(begin), status
+				all[n].answered, all[n].status, all[n].id = time.Since(begin), status, id
 				if id != "" {
 					r.watch.accepted(id, n)
 				}

@@ -37,6 +37,9 @@ type Report struct {
 
 	Post            Latency `json:"post"`
 	PostToConfirmed Latency `json:"postToConfirmed"`
+	// PostToStored is the time until the status CONFIRMED was committed, at the latest: when finalize-order had logged it. Its count
+	// is 0 if the logs were not read.
+	PostToStored Latency `json:"postToStored"`
 	// Outbox is the time from storing an event, of any type and before the commit, to the broker's acknowledgement.
 	Outbox Latency `json:"outbox"`
 	// Relayed is the time from an order.confirmed's own time until it was read from its topic.
@@ -179,7 +182,7 @@ type Speed struct {
 
 // fill computes the results of the load.
 func (r *Report) fill(all samples) {
-	post, toConfirmed, relayed := newHistogram(), newHistogram(), newHistogram()
+	post, toConfirmed, toStored, relayed := newHistogram(), newHistogram(), newHistogram(), newHistogram()
 	var lastAnswer, lastConfirmed time.Duration
 	refused := map[string]int{}
 	for i := range all {
@@ -197,6 +200,9 @@ func (r *Report) fill(all samples) {
 			r.Confirmed++
 			lastConfirmed = max(lastConfirmed, s.ended)
 			toConfirmed.add(s.ended - s.due)
+			if s.stored > 0 {
+				toStored.add(s.stored - s.due)
+			}
 			if s.relayed > 0 {
 				relayed.add(s.relayed)
 			}
@@ -211,7 +217,7 @@ func (r *Report) fill(all samples) {
 	}
 	r.AcceptedPerSecond = perSecond(r.Accepted, lastAnswer)
 	r.ConfirmedPerSecond = perSecond(r.Confirmed, lastConfirmed)
-	r.Post, r.PostToConfirmed, r.Relayed = post.latency(), toConfirmed.latency(), relayed.latency()
+	r.Post, r.PostToConfirmed, r.PostToStored, r.Relayed = post.latency(), toConfirmed.latency(), toStored.latency(), relayed.latency()
 	r.Timeline = timeline(all)
 }
 
@@ -268,6 +274,9 @@ func (r *Report) Write(out io.Writer) error {
 	}
 	row("POST", r.Post, "")
 	row("POST to CONFIRMED", r.PostToConfirmed, "")
+	if r.PostToStored.Count > 0 {
+		row("POST to CONFIRMED in MySQL", r.PostToStored, "")
+	}
 	row("stored to acknowledged by Kafka", r.Outbox, "")
 	row("order.confirmed to reader", r.Relayed, "")
 	if f := r.Floor; f != nil {

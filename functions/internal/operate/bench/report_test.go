@@ -50,8 +50,8 @@ func TestTimesOutOfTheHistogramCountAsItsBounds(t *testing.T) {
 func loaded() samples {
 	ms := time.Millisecond
 	return samples{
-		{due: 0, answered: 10 * ms, status: 201, ended: 100 * ms, end: confirmed, relayed: 2 * ms},
-		{due: 100 * ms, answered: 120 * ms, status: 201, ended: 500 * ms, end: confirmed, relayed: 4 * ms},
+		{due: 0, answered: 10 * ms, status: 201, ended: 100 * ms, end: confirmed, relayed: 2 * ms, stored: 60 * ms},
+		{due: 100 * ms, answered: 120 * ms, status: 201, ended: 500 * ms, end: confirmed, relayed: 4 * ms, stored: 200 * ms},
 		{due: 200 * ms, answered: 230 * ms, status: 201, ended: 1000 * ms, end: failed},
 		{due: 300 * ms, answered: 340 * ms, status: 201},
 		{due: 400 * ms, answered: 800 * ms, status: 503},
@@ -71,6 +71,8 @@ func TestReportReckonsUpTheOrders(t *testing.T) {
 	assert.InEpsilon(t, 40, r.Post.Max, .001)
 	assert.Equal(t, int64(2), r.PostToConfirmed.Count)
 	assert.InEpsilon(t, 400, r.PostToConfirmed.Max, .001)
+	assert.Equal(t, int64(2), r.PostToStored.Count)
+	assert.InEpsilon(t, 100, r.PostToStored.Max, .001)
 	assert.InEpsilon(t, 4, r.Relayed.Max, .001)
 }
 
@@ -120,7 +122,7 @@ func TestReportAsJSONHasTheNamesThatProgramsRelyOn(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &fields))
 	for _, name := range []string{
 		"at", "machine", "stack", "load", "accepted", "refused", "confirmed", "failed", "lost", "acceptedPerSecond",
-		"confirmedPerSecond", "post", "postToConfirmed", "outbox", "relayed", "usage", "perOrder", "floor", "ratio",
+		"confirmedPerSecond", "post", "postToConfirmed", "postToStored", "outbox", "relayed", "usage", "perOrder", "floor", "ratio",
 		"postRatio", "confirmedRatio", "timeline", "audit",
 	} {
 		assert.Contains(t, fields, name)
@@ -138,7 +140,7 @@ func TestReportForPeopleNamesWhatWasMeasured(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, r.Write(&out))
 	for _, words := range []string{
-		"4 accepted, 2 confirmed, 1 failed, 1 lost, 1 × HTTP 503", "5 accepted/s, 4 confirmed/s", "POST to CONFIRMED", "p99.9",
+		"4 accepted, 2 confirmed, 1 failed, 1 lost, 1 × HTTP 503", "5 accepted/s, 4 confirmed/s", "POST to CONFIRMED", "POST to CONFIRMED in MySQL", "p99.9",
 		"floor: order, 8 at once", "of the floor", "0.42 CPU seconds per 1,000", "Questions 41.7", "2.00 times, 0.300 ms: orders: SELECT ?", "all is well",
 	} {
 		assert.Contains(t, out.String(), words)
