@@ -3,12 +3,14 @@
 package deploy
 
 import (
+	"log/slog"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
 
 	"example.com/orders/functions/internal/function/host"
+	"example.com/orders/functions/internal/observe/tracing"
 )
 
 // Function is a function behind the CloudEvents reader.
@@ -19,6 +21,7 @@ func New(f any) *Function {
 	dropReferences()
 	collectSeldom()
 	runOnOneProcessor()
+	logInJSON()
 	served, err := host.New(f)
 	if err != nil {
 		panic(err)
@@ -63,3 +66,7 @@ func runOnOneProcessor() {
 		runtime.GOMAXPROCS(1)
 	}
 }
+
+// logInJSON logs on standard error, a line of JSON for each record, as func's runtime does itself, with the trace of the event. Go's
+// own log has no trace, and no time below a second.
+func logInJSON() { slog.SetDefault(slog.New(tracing.Log(slog.NewJSONHandler(os.Stderr, nil)))) }

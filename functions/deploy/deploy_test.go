@@ -2,12 +2,20 @@ package deploy
 
 import (
 	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"testing"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/orders/functions/internal/observe/tracing"
 )
 
 type function struct{}
@@ -40,4 +48,28 @@ func TestADeployedFunctionRunsOnOneProcessorUnlessTheEnvironmentSaysOtherwise(t 
 	t.Setenv("GOMAXPROCS", "")
 	New(function{})
 	assert.Equal(t, 1, runtime.GOMAXPROCS(0))
+}
+
+func TestADeployedFunctionLogsInJSONWithTheAttempt(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	require.NoError(t, err)
+	terminal, before := os.Stderr, slog.Default()
+	t.Cleanup(func() { os.Stderr = terminal; slog.SetDefault(before); assert.NoError(t, file.Close()) })
+	os.Stderr = file
+
+	New(function{})
+	begin := time.Now()
+	slog.InfoContext(tracing.WithAttempt(t.Context(), 3), "event handled", "function", "notify")
+
+	text, err := os.ReadFile(file.Name())
+	require.NoError(t, err)
+	var line struct {
+		Time       time.Time
+		Msg, Level string
+		Function   string
+		Attempt    int
+	}
+	require.NoError(t, json.Unmarshal(text, &line), string(text))
+	assert.Equal(t, []any{"event handled", "INFO", "notify", 3}, []any{line.Msg, line.Level, line.Function, line.Attempt})
+	assert.WithinRange(t, line.Time, begin, time.Now())
 }

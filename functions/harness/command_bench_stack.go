@@ -213,6 +213,9 @@ func (s *benchStack) processes() (all []bench.Process) {
 func (s *benchStack) logs() (all []string) {
 	for _, m := range s.members {
 		all = append(all, m.log())
+		for name := range m.run.Functions {
+			all = append(all, logOfFunction(logsOfFunctions(m.options.data), name))
+		}
 	}
 	return all
 }

@@ -56,7 +56,7 @@ func newProcesses(services []knative.Service, config map[string]string, folder s
 	transport := direct.Transport()
 	transport.MaxIdleConnsPerHost, transport.MaxIdleConns, transport.IdleConnTimeout = 256, 0, idleWithin
 	p := &processes{
-		log: log, folder: filepath.Join(folder, "functions"), pprof: profiles,
+		log: log, folder: logsOfFunctions(folder), pprof: profiles,
 		client: &http.Client{Transport: transport}, addresses: map[string]string{},
 		own: ownToken(config),
 	}
@@ -203,7 +203,12 @@ func (r *remote) Start(_ context.Context, config map[string]string) error {
 	return nil
 }
 
-func (r *remote) logPath() string { return filepath.Join(r.folder, r.service.Name+".log") }
+func (r *remote) logPath() string { return logOfFunction(r.folder, r.service.Name) }
+
+// logsOfFunctions is the folder with the logs of functions in their own processes, in a data folder.
+func logsOfFunctions(data string) string { return filepath.Join(data, "functions") }
+
+func logOfFunction(folder, name string) string { return filepath.Join(folder, name+".log") }
 
 // Ready tells whether the process answers that it can work.
 func (r *remote) Ready(ctx context.Context) (bool, error) {

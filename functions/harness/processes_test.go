@@ -191,6 +191,7 @@ func TestBenchRunsEachFunctionAsAProcessAndLeavesNoneBehind(t *testing.T) {
 	runBench(t, append(s.environ, "TMPDIR="+temporary, mark), &r, "--deployed", "--ephemeral", "--orders", "100", "--concurrency", "16")
 
 	assert.Equal(t, []int{100, 100, 0, 0}, []int{r.Accepted, r.Confirmed, r.Failed, r.Lost})
+	assertStored(t, &r)
 	assert.Equal(t, len(wiring.Services), r.Stack.Functions)
 	assert.Len(t, r.Usage.FunctionSeconds, len(wiring.Services))
 	assert.Positive(t, r.Usage.FunctionSeconds["orders-api"])

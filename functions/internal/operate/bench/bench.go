@@ -31,8 +31,8 @@ type Target struct {
 	// Processes are the harnesses, and functions in their own processes, if they are on this machine; without them the report
 	// has no CPU and memory.
 	Processes []Process
-	// Logs are the files with the logs of the harnesses, in JSON. The report says when confirmations were committed only if they are
-	// in there.
+	// Logs are the files with the logs of the harnesses, and of functions in their own processes, in JSON. Without them the report
+	// does not say when confirmations were committed.
 	Logs []string
 	// Token is that of an operator where people log in; nil elsewhere. Orders then have the prices of the catalogue, in Currency.
 	Token    *identity.Token
