@@ -113,6 +113,16 @@ func (w warehouse) pausing(ctx context.Context, orderID string) (now func() time
 	}, reached, goOn
 }
 
+// rejectOne lets reserve-stock reject an order an hour ahead, so that it decides about all later ones under the locks.
+func (w warehouse) rejectOne(t *testing.T) {
+	t.Helper()
+	w.reserve.Now = func() time.Time { return time.Now().Add(time.Hour) }
+	order := functiontest.Created(t, events.Item{SKU: "NONE", Quantity: 1, UnitPrice: 1})
+	require.NoError(t, w.reserve.Handle(t.Context(), functiontest.Event(t, order, 1)))
+	require.Equal(t, []string{events.InventoryRejectedType}, outboxtest.Types(outboxtest.Drain(t, w.db)))
+}
+
+// The first one has written everything but not committed when the second one starts and waits for it.
 func TestReserveAndReleaseOfOneOrderMeet(t *testing.T) {
 	for _, by := range []string{events.OrderCanceledType, events.OrderFailedType} {
 		for name, c := range map[string]struct {
@@ -125,12 +135,12 @@ func TestReserveAndReleaseOfOneOrderMeet(t *testing.T) {
 			t.Run(by+": "+name, func(t *testing.T) {
 				w := openWarehouse(t)
 				w.set(t, "A", 10)
+				w.rejectOne(t)
 				order := functiontest.Created(t, events.Item{SKU: "A", Quantity: 4, UnitPrice: 1})
 				reserve, release := functiontest.Event(t, order, 1), ended(t, order.OrderID, by)
 				now, reached, goOn := w.pausing(t.Context(), order.OrderID)
 				var first, second <-chan error
 
-				// The first one has written everything but not committed when the second one starts and waits for it.
 				if c.reserveFirst {
 					w.reserve.Now = now
 					first = handled(t.Context(), w.reserve.Handle, reserve)
@@ -143,7 +153,7 @@ func TestReserveAndReleaseOfOneOrderMeet(t *testing.T) {
 				case err := <-first:
 					require.Fail(t, "the first one was not stopped", "%v", err)
 				}
-				require.Zero(t, mysqltest.Count(t, w.db, "SELECT COUNT(*) FROM reservations"), "nothing is committed yet")
+				require.Zero(t, w.statuses(t, order.OrderID), "nothing is committed yet")
 				if c.reserveFirst {
 					second = handled(t.Context(), w.release.Handle, release)
 				} else {
@@ -154,13 +164,46 @@ func TestReserveAndReleaseOfOneOrderMeet(t *testing.T) {
 				require.NoError(t, <-first)
 				require.NoError(t, <-second)
 
-				assert.Equal(t, c.emitted, outboxtest.Types(outboxtest.Drain(t, w.db)))
-				available, reserved := w.assertExplained(t, "A")
-				assert.Equal(t, [2]int{10, 0}, [2]int{available, reserved})
-				assert.Equal(t, 1, mysqltest.Count(t, w.db, "SELECT COUNT(*) FROM reservations WHERE order_id = ? AND status = 'RELEASED'", order.OrderID))
+				w.assertReleased(t, order.OrderID, c.emitted)
 			})
 		}
 	}
+}
+
+// An order that comes alone is reserved in one round trip, in which it waits for the row of its SKU when the release starts.
+func TestTakingAndReleaseOfOneOrderMeet(t *testing.T) {
+	w := openWarehouse(t)
+	w.set(t, "A", 10)
+	order := functiontest.Created(t, events.Item{SKU: "A", Quantity: 4, UnitPrice: 1})
+	holder, err := w.db.BeginTx(t.Context(), transaction.ReadCommitted)
+	require.NoError(t, err)
+	_, err = holder.ExecContext(t.Context(), "SELECT sku FROM inventory WHERE sku = 'A' FOR UPDATE")
+	require.NoError(t, err)
+
+	first := handled(t.Context(), w.reserve.Handle, functiontest.Event(t, order, 1))
+	servertest.AwaitRunning(t, w.db, "TakeStock", 1)
+	second := handled(t.Context(), w.release.Handle, ended(t, order.OrderID, events.OrderCanceledType))
+	servertest.AwaitRunning(t, w.db, "OpenReservation", 1)
+	require.NoError(t, holder.Rollback())
+	require.NoError(t, <-first)
+	require.NoError(t, <-second)
+
+	w.assertReleased(t, order.OrderID, []string{events.InventoryReservedType, events.InventoryReleasedType}, []string{})
+}
+
+// statuses is the number of rows of an order in reservations.
+func (w warehouse) statuses(t *testing.T, orderID string) int {
+	t.Helper()
+	return mysqltest.Count(t, w.db, "SELECT COUNT(*) FROM reservations WHERE order_id = ?", orderID)
+}
+
+// assertReleased asserts that an order, of SKU A, holds nothing, and that one of some lists of facts was emitted.
+func (w warehouse) assertReleased(t *testing.T, orderID string, emitted ...[]string) {
+	t.Helper()
+	assert.Contains(t, emitted, outboxtest.Types(outboxtest.Drain(t, w.db)))
+	available, reserved := w.assertExplained(t, "A")
+	assert.Equal(t, [2]int{10, 0}, [2]int{available, reserved})
+	assert.Equal(t, 1, mysqltest.Count(t, w.db, "SELECT COUNT(*) FROM reservations WHERE order_id = ? AND status = 'RELEASED'", orderID))
 }
 
 // Both stop at the order's row and continue at once: either may be first, and a deadlock between them is retried.
@@ -184,18 +227,14 @@ func TestReserveAndReleaseThatWaitForTheSameRowLeaveNothingReserved(t *testing.T
 				start[0], start[1] = start[1], start[0]
 			}
 			first := start[0]()
-			servertest.AwaitRunning(t, w.db, "OpenReservation", 1)
+			servertest.AwaitRunning(t, w.db, "INSERT INTO reservations", 1)
 			second := start[1]()
-			servertest.AwaitRunning(t, w.db, "OpenReservation", 2)
+			servertest.AwaitRunning(t, w.db, "INSERT INTO reservations", 2)
 			require.NoError(t, holder.Rollback())
 			require.NoError(t, <-first)
 			require.NoError(t, <-second)
 
-			emitted := outboxtest.Types(outboxtest.Drain(t, w.db))
-			assert.Contains(t, [][]string{{events.InventoryReservedType, events.InventoryReleasedType}, {}}, emitted)
-			available, reserved := w.assertExplained(t, "A")
-			assert.Equal(t, [2]int{10, 0}, [2]int{available, reserved})
-			assert.Equal(t, 1, mysqltest.Count(t, w.db, "SELECT COUNT(*) FROM reservations WHERE status = 'RELEASED'"))
+			w.assertReleased(t, order.OrderID, []string{events.InventoryReservedType, events.InventoryReleasedType}, []string{})
 		})
 	}
 }
