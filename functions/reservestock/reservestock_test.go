@@ -2,6 +2,7 @@ package reservestock
 
 import (
 	"database/sql"
+	"math"
 	"strconv"
 	"strings"
 	"testing"
@@ -150,6 +151,7 @@ func TestReserveTakesAllOrNothing(t *testing.T) {
 // The listed units are those after the concurrent change has committed, not before it.
 func TestReserveListsTheUnitsUnderTheLock(t *testing.T) {
 	f := functiontest.Start(t, New(), nil)
+	f.careful.Store(math.MaxInt64)
 	stock(t, f.DB, "A", 10)
 	other, err := f.DB.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
