@@ -32,6 +32,9 @@ type installation struct {
 
 const project = "orders-composed"
 
+// dockerWithin bounds a command of the docker client. Beside other tests on two cores a build has taken more than eight minutes.
+const dockerWithin = 20 * time.Minute
+
 // newInstallation clones and writes an .env with free ports. Everything of the project is removed with the test.
 func newInstallation(t *testing.T) *installation {
 	t.Helper()
@@ -90,7 +93,7 @@ func (i *installation) command(ctx context.Context, args ...string) *exec.Cmd {
 // attempt runs the docker client and returns its standard output; an error includes its standard error.
 func (i *installation) attempt(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), dockerWithin)
 	defer cancel()
 	command := i.command(ctx, args...)
 	var stdout, stderr bytes.Buffer
