@@ -106,23 +106,25 @@ func once(ctx context.Context, shared bool, db *sql.DB, work func(context.Contex
 // wait with jitter. So work must set its results anew each time. If the connection was lost during the commit, the first
 // attempt may have been committed: work must detect that by what it reads or by a unique key.
 func Run(ctx context.Context, db *sql.DB, work func(context.Context, *Tx) error) error {
-	return retryWhile(ctx, false, retryable, db, work)
+	return retry(ctx, false, db, work)
 }
 
 // RunShared is Run for a batch, each of whose members the caller tries again alone, by Run, if it fails. It does not retry a lock
 // wait timeout, since a row that one of them needs would hold up all others.
 func RunShared(ctx context.Context, db *sql.DB, work func(context.Context, *Tx) error) error {
-	return retryWhile(ctx, true, func(err error) bool { return retryable(err) && !dberror.IsLockWaitTimeout(err) }, db, work)
+	return retry(ctx, true, db, work)
 }
 
 // retryable returns whether an immediate retry may succeed after err: not if the server is full.
-func retryable(err error) bool { return dberror.IsTransient(err) && !dberror.IsFull(err) }
+func retryable(err error, shared bool) bool {
+	return dberror.IsTransient(err) && !dberror.IsFull(err) && (!shared || !dberror.IsLockWaitTimeout(err))
+}
 
-// retryWhile runs a transaction until it succeeds or retryable returns false for its error.
-func retryWhile(ctx context.Context, shared bool, retryable func(error) bool, db *sql.DB, work func(context.Context, *Tx) error) error {
+// retry runs a transaction until it succeeds or its error is not retryable.
+func retry(ctx context.Context, shared bool, db *sql.DB, work func(context.Context, *Tx) error) error {
 	for try := 1; ; try++ {
 		err := once(ctx, shared, db, work)
-		if err == nil || !retryable(err) || try == tries {
+		if err == nil || !retryable(err, shared) || try == tries {
 			return err
 		}
 		wait := time.NewTimer(rand.N(firstWait << try))
