@@ -15,14 +15,6 @@ func (q *Queries) InsertReservationLogs(ctx context.Context, rows []InsertReserv
 	})
 }
 
-// InsertTakenLogs logs the units of several SKUs that TakeStock, the statement before, has reserved, with one statement. It fails
-// unless TakeStock has moved the units of as many SKUs as rows says.
-func (q *Queries) InsertTakenLogs(ctx context.Context, rows []InsertTakenLogParams) error {
-	return bulk.Insert(ctx, q.db, insertTakenLog, rows, func(r InsertTakenLogParams) []any {
-		return []any{r.Source, r.EventID, r.Sku, r.OrderID, r.Moved, r.DeltaReserved, r.CreatedAt}
-	})
-}
-
 // SetLevels writes the levels of several SKUs, whose rows are locked, with one statement.
 func (q *Queries) SetLevels(ctx context.Context, rows []SetLevelParams) error {
 	return bulk.Insert(ctx, q.db, setLevel, rows, func(r SetLevelParams) []any {

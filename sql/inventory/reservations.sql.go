@@ -76,36 +76,6 @@ func (q *Queries) InsertReservationLog(ctx context.Context, arg InsertReservatio
 	return err
 }
 
-const insertTakenLog = `-- name: InsertTakenLog :exec
-INSERT INTO reservation_log (source, event_id, sku, order_id, delta_reserved, status, created_at)
-VALUES (?, ?, ?, ?, IF(ROW_COUNT() = CAST(? AS SIGNED), CAST(? AS SIGNED), NULL), 'RESERVED', ?)
-`
-
-type InsertTakenLogParams struct {
-	Source        string
-	EventID       string
-	Sku           string
-	OrderID       string
-	Moved         int64
-	DeltaReserved int64
-	CreatedAt     time.Time
-}
-
-// InsertTakenLog logs the units of one SKU that TakeStock, the statement before, has reserved. Error 1048 means that TakeStock has
-// moved the units of another number of SKUs. InsertTakenLogs logs several with one statement.
-func (q *Queries) InsertTakenLog(ctx context.Context, arg InsertTakenLogParams) error {
-	_, err := q.db.ExecContext(ctx, insertTakenLog,
-		arg.Source,
-		arg.EventID,
-		arg.Sku,
-		arg.OrderID,
-		arg.Moved,
-		arg.DeltaReserved,
-		arg.CreatedAt,
-	)
-	return err
-}
-
 const listHeld = `-- name: ListHeld :many
 SELECT sku, CAST(SUM(delta_reserved) AS SIGNED) AS quantity
 FROM reservation_log WHERE order_id = ? GROUP BY sku HAVING SUM(delta_reserved) > 0 ORDER BY sku

@@ -312,6 +312,52 @@ func TestAStatementThatWaitedAndFailsCommitsNothing(t *testing.T) {
 	}
 }
 
+func TestNothingIsCommittedUnlessTheStatementBeforeHasChangedAsManyRows(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		args []any
+		rows int
+	}{
+		"an UPDATE of two rows":          {"UPDATE facts SET name = ? WHERE id IN (1, 2)", []any{"new"}, 2},
+		"an UPDATE of a row that is not": {"UPDATE facts SET name = ? WHERE id = 9", []any{"new"}, 0},
+		"an UPDATE that changes nothing": {"UPDATE facts SET name = ? WHERE id = 1", []any{"old"}, 0},
+		"an INSERT of two rows":          {"INSERT INTO facts (id, name) VALUES (3, ?), (4, 'new')", []any{"new"}, 2},
+		"a DELETE of a row":              {"DELETE FROM facts WHERE id = ?", []any{1}, 1},
+	} {
+		together := func(t *testing.T, rest string) {
+			t.Helper()
+			server := servertest.Empty(t)
+			server.DSN += "?maxAllowedPacket=600"
+			db := open(t, server)
+			servertest.Exec(t, db, "INSERT INTO facts (id, name) VALUES (1, 'old'), (2, 'old')")
+			commit := func(n int) error {
+				return transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error {
+					later(t, tx, "INSERT INTO facts (id, name) VALUES (?, 'kept')", 100)
+					later(t, tx, c.text+rest, c.args...)
+					require.NoError(t, tx.Deferred().MustHaveChanged(ctx, n))
+					later(t, tx, "INSERT INTO facts (id, name) VALUES (?, 'kept')", 101)
+					return nil
+				})
+			}
+			kept := func() (n int) {
+				require.NoError(t, db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM facts WHERE name IN ('new', 'kept')").Scan(&n))
+				return n
+			}
+			for _, wrong := range []int{c.rows - 1, c.rows + 1} {
+				err := commit(wrong)
+				require.True(t, dberror.IsServer(err), "%v", err)
+				assert.ErrorContains(t, err, "MustHaveChanged")
+				assert.False(t, dberror.IsTransient(err), "%v", err)
+				assert.Zero(t, kept())
+			}
+			require.NoError(t, commit(c.rows))
+			assert.GreaterOrEqual(t, kept(), 2)
+		}
+		t.Run(name, func(t *testing.T) { together(t, "") })
+		t.Run(name+", one at a time", func(t *testing.T) { together(t, strings.Repeat(" ", 400)) })
+	}
+}
+
 func TestEachRoundTripHasItsOwnArguments(t *testing.T) {
 	db := open(t, servertest.Empty(t))
 	db.SetMaxOpenConns(1) // so that all transactions have one session

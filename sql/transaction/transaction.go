@@ -70,6 +70,17 @@ func (d Deferred) ExecContext(ctx context.Context, query string, args ...any) (s
 	return d.tx.ExecContext(context.WithValue(ctx, deferredKey{}, d.id), query, args...)
 }
 
+// MustHaveChanged defers a check of the deferred statement before it: unless that has changed n rows, the check fails, so that
+// nothing is committed. An INSERT has changed as many rows as it has inserted.
+func (d Deferred) MustHaveChanged(ctx context.Context, n int) error {
+	_, err := d.ExecContext(ctx, mustHaveChanged, n)
+	return err
+}
+
+// mustHaveChanged fails with error 1690, out of range, if another number of rows was changed: MySQL has no statement for that outside
+// stored programs.
+const mustHaveChanged = "-- name: MustHaveChanged :exec\nSET @must_have_changed = POW(IF(ROW_COUNT() = ?, 0, 10), 999)"
+
 // deferredKey marks a deferred statement in the ctx, the only way through database/sql from a Deferred to its session. Its value
 // is where the first id of an INSERT goes, a nil *int64 if nobody asks.
 type deferredKey struct{}

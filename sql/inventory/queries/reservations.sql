@@ -23,12 +23,6 @@ UPDATE reservations SET status = ?, version = ?, updated_at = ? WHERE order_id =
 INSERT INTO reservation_log (source, event_id, sku, order_id, delta_reserved, status, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
--- InsertTakenLog logs the units of one SKU that TakeStock, the statement before, has reserved. Error 1048 means that TakeStock has
--- moved the units of another number of SKUs. InsertTakenLogs logs several with one statement.
--- name: InsertTakenLog :exec
-INSERT INTO reservation_log (source, event_id, sku, order_id, delta_reserved, status, created_at)
-VALUES (?, ?, ?, ?, IF(ROW_COUNT() = CAST(sqlc.arg(moved) AS SIGNED), CAST(sqlc.arg(delta_reserved) AS SIGNED), NULL), 'RESERVED', ?);
-
 -- ListHeld sums what the log holds for an order, in order of SKU.
 -- name: ListHeld :many
 SELECT sku, CAST(SUM(delta_reserved) AS SIGNED) AS quantity

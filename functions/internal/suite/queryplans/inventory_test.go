@@ -9,10 +9,6 @@ var (
 		Source: "/orders", EventID: order(absent) + "#1", Sku: unit(1), OrderID: order(absent), DeltaReserved: 1,
 		Status: inventory.ReservationLogStatusRESERVED, CreatedAt: now,
 	}
-	// The statement before is a query, whose count is -1.
-	taken = inventory.InsertTakenLogParams{
-		Source: "/orders", EventID: order(absent) + "#1", Sku: unit(1), OrderID: order(absent), Moved: -1, DeltaReserved: 1, CreatedAt: now,
-	}
 )
 
 var inventoryCalls = calls{
@@ -29,8 +25,6 @@ var inventoryCalls = calls{
 	"InsertStockLog": {inventory.InsertStockLogParams{
 		Sku: unit(1), Delta: 1, Reason: "delivery", IdempotencyKeyHash: key(absent), RequestHash: key(absent), CorrelationID: "flow", CreatedAt: now,
 	}},
-	"InsertTakenLog":            {taken},
-	"InsertTakenLogs":           {[]inventory.InsertTakenLogParams{taken}},
 	"ListHeld":                  {order(done)},
 	"ListReservationLogBetween": {inventory.ListReservationLogBetweenParams{AfterID: order(fresh), LastID: order(fresh + page)}},
 	"ListReservationLogOf":      {[]string{order(fresh), order(done)}},
