@@ -18,6 +18,7 @@ import (
 	"example.com/orders/functions/internal/function/admission"
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/function/batch"
+	"example.com/orders/functions/internal/function/saga"
 	"example.com/orders/functions/internal/messaging/failpoint"
 	"example.com/orders/functions/internal/observe/tracing"
 	"example.com/orders/functions/internal/web/identity"
@@ -166,6 +167,7 @@ func (f *Function) Create(ctx context.Context, c Command) (Accepted, error) {
 		return f.refuse(ctx, p, c.KeyHash)
 	}
 	stored = p.order.ID
+	f.Recent.Add(p.row())
 	f.Log.InfoContext(ctx, "order accepted", "function", f.Name, "order_id", p.order.ID, "correlation_id", c.Cause.CorrelationID)
 	return accepted(p.order.ID, p.order.CreatedAt, false), nil
 }
@@ -177,6 +179,14 @@ type pending struct {
 	created event.Event
 
 	customer []byte // whose open orders are limited, nil without a limit
+}
+
+// row returns the order as it is stored.
+func (p pending) row() saga.Order {
+	return saga.Order{
+		ID: p.order.ID, CustomerEmail: p.order.CustomerEmail, Status: p.order.Status,
+		TotalAmount: p.order.TotalAmount, Version: p.order.Version, CorrelationID: p.order.CorrelationID,
+	}
 }
 
 // prepare builds the rows and the event of a command; asked is the fingerprint of the order with the prices as the client sent

@@ -19,7 +19,7 @@ import (
 )
 
 // Function confirms or fails orders. It ignores events about an order that is no longer pending; release-stock returns the
-// stock that was reserved for it.
+// stock that was reserved for it. An order that comes alone and was accepted by this process is not read first.
 type Function struct{ base.Base }
 
 // New returns the function as it is deployed.
@@ -33,7 +33,7 @@ func New() *Function {
 
 func (f *Function) confirm(ctx context.Context, tx *transaction.Tx, facts []base.Fact[events.InventoryReserved]) ([][]event.Event, error) {
 	now := f.Now()
-	return end(ctx, tx, facts, func(reserved base.Fact[events.InventoryReserved]) saga.Change {
+	return end(ctx, tx, f.Recent, facts, func(reserved base.Fact[events.InventoryReserved]) saga.Change {
 		return saga.Change{
 			OrderID: reserved.Data.OrderID, To: orders.OrdersStatusCONFIRMED, At: now, Cause: events.CauseOf(reserved.Event),
 			Fact: func(o saga.Order) events.Data {
@@ -45,14 +45,14 @@ func (f *Function) confirm(ctx context.Context, tx *transaction.Tx, facts []base
 
 func (f *Function) fail(ctx context.Context, tx *transaction.Tx, facts []base.Fact[events.InventoryRejected]) ([][]event.Event, error) {
 	now := f.Now()
-	return end(ctx, tx, facts, func(rejected base.Fact[events.InventoryRejected]) saga.Change {
+	return end(ctx, tx, f.Recent, facts, func(rejected base.Fact[events.InventoryRejected]) saga.Change {
 		return failure(rejected.Event, now, rejected.Data.Reason, rejected.Data.Shortages)
 	})
 }
 
 func (f *Function) decline(ctx context.Context, tx *transaction.Tx, facts []base.Fact[events.PaymentDeclined]) ([][]event.Event, error) {
 	now := f.Now()
-	return end(ctx, tx, facts, func(declined base.Fact[events.PaymentDeclined]) saga.Change {
+	return end(ctx, tx, f.Recent, facts, func(declined base.Fact[events.PaymentDeclined]) saga.Change {
 		return failure(declined.Event, now, declined.Data.Reason, nil)
 	})
 }
@@ -68,12 +68,12 @@ func failure(e event.Event, at time.Time, reason string, shortages []events.Shor
 }
 
 // end applies the change of each fact. All get the same time, so that one statement can make them.
-func end[T events.Data](ctx context.Context, tx *transaction.Tx, facts []base.Fact[T], change func(base.Fact[T]) saga.Change) ([][]event.Event, error) {
+func end[T events.Data](ctx context.Context, tx *transaction.Tx, recent *saga.Recent, facts []base.Fact[T], change func(base.Fact[T]) saga.Change) ([][]event.Event, error) {
 	changes := make([]saga.Change, len(facts))
 	for n, fact := range facts {
 		changes[n] = change(fact)
 	}
-	applied, err := saga.Apply(ctx, tx, changes...)
+	applied, err := recent.Apply(ctx, tx, changes...)
 	if errors.Is(err, saga.ErrUnknownOrder) {
 		// The order was committed before its order.created was published, so it will not appear later.
 		return nil, delivery.Poison(err)

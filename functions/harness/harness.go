@@ -22,6 +22,7 @@ import (
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/functions/internal/function/host"
+	"example.com/orders/functions/internal/function/saga"
 	"example.com/orders/functions/internal/messaging/kafka"
 	"example.com/orders/functions/internal/messaging/outbox"
 	"example.com/orders/functions/internal/messaging/registry"
@@ -58,6 +59,7 @@ type harness struct {
 	handlers    map[string]http.Handler                             // the same, as HTTP handlers
 	deliver     map[string]func(context.Context, event.Event) error // the functions that take CloudEvents
 	dispatchers map[string]*outbox.Dispatcher                       // by schema; nil where the functions run in other processes
+	recent      *saga.Recent                                        // the orders that were accepted last
 	pokers      map[string]*poker                                   // by schema
 	sources     []*kafka.Source
 	deadLetters *kafka.Producer
@@ -78,7 +80,7 @@ func (h *harness) start(ctx context.Context, o options) error {
 	zerolog.SetGlobalLevel(zerolog.WarnLevel) // func's runtime logs that each function has a Start
 	h.functions, h.handlers = map[string]functions.Function{}, map[string]http.Handler{}
 	h.deliver, h.pokers = map[string]func(context.Context, event.Event) error{}, map[string]*poker{}
-	h.dispatchers = map[string]*outbox.Dispatcher{}
+	h.dispatchers, h.recent = map[string]*outbox.Dispatcher{}, saga.NewRecent()
 	var err error
 	h.own = ownToken(h.servers.config)
 	if h.token, err = identity.NewToken(h.own, sinkToken); err != nil {
@@ -230,6 +232,7 @@ func (h *harness) share(service knative.Service, f functions.Function) (config m
 	base := f.Shared()
 	base.Log, base.Poke, base.Metrics = h.log, h.poke, h.metrics.Metrics
 	base.Dispatcher = h.dispatcher(cmp.Or(base.Schema, service.Outbox()))
+	base.Recent = h.recent
 	if base.Schema != "" { // the relay has its own pool
 		if base.DB, err = h.pools.get(base.Schema); err != nil {
 			return nil, err

@@ -125,6 +125,22 @@ func TestOrdersFlowWithAServerForEachSchema(t *testing.T) {
 	}
 }
 
+// In one process finalize-order does not read an order that create-order has just stored.
+func TestAnOrderThatComesAloneIsNotReadAgain(t *testing.T) {
+	t.Parallel()
+	server, servers := servertest.Start(t, "--general-log=ON", "--log-output=TABLE"), map[string]schema.Server{}
+	for _, name := range schema.All {
+		servers[name] = server
+	}
+	p := apart(t, "alone_", servers).up(t)
+	for range 5 { // an attempt that meets another one is repeated with a look
+		p.awaitStatus(t, p.place(t, "SKU-123", 1).OrderID, "CONFIRMED")
+	}
+	log := mysqltest.Pool(t, server, "")
+	changed := "SELECT COUNT(*) FROM mysql.general_log WHERE argument LIKE '%name: SetStatusFrom %' AND argument NOT LIKE 'SELECT%'"
+	assert.Positive(t, mysqltest.Count(t, log, changed))
+}
+
 func TestBenchMeasuresSeveralServersAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	rest, stock := servertest.Start(t), servertest.Start(t)

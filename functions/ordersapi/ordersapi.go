@@ -59,7 +59,7 @@ func (f *Function) Start(ctx context.Context, config map[string]string) error {
 	}{f.Create, f.Cancel} {
 		base := fronted.Shared()
 		base.DB, base.Now, base.NewID, base.Poke, base.Log = f.DB, f.Now, f.NewID, f.Poke, f.Log
-		base.Dispatcher, base.Identity, base.Metrics = f.Dispatcher, f.Identity, f.Metrics
+		base.Dispatcher, base.Recent, base.Identity, base.Metrics = f.Dispatcher, f.Recent, f.Identity, f.Metrics
 		if err := fronted.Start(ctx, config); err != nil {
 			return err
 		}

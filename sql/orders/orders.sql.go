@@ -597,6 +597,32 @@ func (q *Queries) LockOrders(ctx context.Context, ids []string) ([]LockOrdersRow
 	return items, nil
 }
 
+const setStatusFrom = `-- name: SetStatusFrom :exec
+UPDATE orders FORCE INDEX (PRIMARY)
+SET status = ?, failure_reason = ?, version = version + 1, updated_at = ?
+WHERE id = ? AND version = ?
+`
+
+type SetStatusFromParams struct {
+	Status        OrdersStatus
+	FailureReason *string
+	UpdatedAt     time.Time
+	ID            string
+	Version       int
+}
+
+// SetStatusFrom is SetStatuses for an order whose row is not locked; it changes the row of one version only.
+func (q *Queries) SetStatusFrom(ctx context.Context, arg SetStatusFromParams) error {
+	_, err := q.db.ExecContext(ctx, setStatusFrom,
+		arg.Status,
+		arg.FailureReason,
+		arg.UpdatedAt,
+		arg.ID,
+		arg.Version,
+	)
+	return err
+}
+
 const setStatuses = `-- name: SetStatuses :exec
 UPDATE orders FORCE INDEX (PRIMARY)
 SET status = ?, failure_reason = ?, version = version + 1, updated_at = ?

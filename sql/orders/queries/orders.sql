@@ -70,3 +70,9 @@ FROM orders FORCE INDEX (PRIMARY) WHERE id IN (sqlc.slice(ids)) ORDER BY id FOR 
 UPDATE orders FORCE INDEX (PRIMARY)
 SET status = sqlc.arg(status), failure_reason = sqlc.narg(failure_reason), version = version + 1, updated_at = sqlc.arg(updated_at)
 WHERE id IN (sqlc.slice(ids));
+
+-- SetStatusFrom is SetStatuses for an order whose row is not locked; it changes the row of one version only.
+-- name: SetStatusFrom :exec
+UPDATE orders FORCE INDEX (PRIMARY)
+SET status = sqlc.arg(status), failure_reason = sqlc.narg(failure_reason), version = version + 1, updated_at = sqlc.arg(updated_at)
+WHERE id = sqlc.arg(id) AND version = sqlc.arg(version);

@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"example.com/orders/events"
+	"example.com/orders/functions/internal/function/saga"
 	"example.com/orders/functions/internal/messaging/failpoint"
 	"example.com/orders/functions/internal/messaging/outbox"
 	"example.com/orders/functions/internal/messaging/registry"
@@ -50,7 +51,9 @@ type Base struct {
 	// Dispatcher publishes the events of the schema that this process commits; without it, and for events that it does not take,
 	// the relay is woken.
 	Dispatcher *outbox.Dispatcher
-	Log        *slog.Logger
+	// Recent remembers the orders that this process has accepted last; it may be nil.
+	Recent *saga.Recent
+	Log    *slog.Logger
 	// Metrics counts the outcomes of events; it may be nil.
 	Metrics *metrics.Metrics
 	// Identity reads who makes a request; the variables of identity.New set it. Functions that people and programs call ask it,

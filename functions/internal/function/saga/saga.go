@@ -80,7 +80,7 @@ func Apply(ctx context.Context, tx *transaction.Tx, changes ...Change) ([]Applie
 			return nil, err
 		}
 		applied[n].Facts = []event.Event{e}
-		to := outcome{c.To, c.Reason, c.At}
+		to := c.outcome()
 		moved[to] = append(moved[to], c.OrderID)
 		after := before
 		after.Status, after.Version = c.To, before.Version+1
@@ -103,6 +103,8 @@ type outcome struct {
 	reason string
 	at     time.Time
 }
+
+func (c Change) outcome() outcome { return outcome{c.To, c.Reason, c.At} }
 
 func (o outcome) failureReason() *string {
 	if o.reason == "" {

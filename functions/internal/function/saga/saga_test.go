@@ -41,7 +41,12 @@ type services struct {
 
 func start(t *testing.T) services {
 	t.Helper()
-	s := services{mysqltest.Open(t, schema.Orders), createorder.New(), cancelorder.New(), finalizeorder.New(), expireorders.New()}
+	return startOn(t, mysqltest.Open(t, schema.Orders))
+}
+
+func startOn(t *testing.T, db *sql.DB) services {
+	t.Helper()
+	s := services{db, createorder.New(), cancelorder.New(), finalizeorder.New(), expireorders.New()}
 	// By the clock of expire-orders every order is late.
 	s.expire.Now = func() time.Time { return time.Now().UTC().Add(time.Hour) }
 	for _, f := range []functiontest.Function{s.create, s.cancel, s.finalize, s.expire} {
@@ -51,6 +56,26 @@ func start(t *testing.T) services {
 	}
 	return s
 }
+
+// bothWays runs a test with functions in processes of their own, and in one that remembers the orders that it has accepted.
+func bothWays(t *testing.T, test func(*testing.T, services)) {
+	t.Helper()
+	t.Run("in processes of their own", func(t *testing.T) { test(t, start(t)) })
+	t.Run("in one process", func(t *testing.T) {
+		s := start(t)
+		s.remember()
+		test(t, s)
+	})
+}
+
+// remember makes the functions share a memory, as in one process.
+func (s services) remember() {
+	s.create.Recent = saga.NewRecent()
+	s.finalize.Recent = s.create.Recent
+}
+
+// atTheRow is a part of the statements that wait for the row of an order.
+const atTheRow = "orders FORCE INDEX (PRIMARY)"
 
 func (s services) place(t *testing.T) (orderID string) {
 	t.Helper()
@@ -137,95 +162,101 @@ func permutations(rest []string) [][]string {
 }
 
 func TestEveryOrderOfStepsEndsInALegalState(t *testing.T) {
-	s := start(t)
-	for _, sequence := range permutations([]string{"cancel", "reserved", "rejected", "expire"}) {
-		t.Run(strings.Join(sequence, " "), func(t *testing.T) {
-			orderID := s.place(t)
-			for _, step := range sequence {
-				for range 2 { // each is delivered twice
-					require.NoError(t, steps[step].do(t.Context(), s, orderID))
+	bothWays(t, func(t *testing.T, s services) {
+		t.Helper()
+		for _, sequence := range permutations([]string{"cancel", "reserved", "rejected", "expire"}) {
+			t.Run(strings.Join(sequence, " "), func(t *testing.T) {
+				orderID := s.place(t)
+				for _, step := range sequence {
+					for range 2 { // each is delivered twice
+						require.NoError(t, steps[step].do(t.Context(), s, orderID))
+					}
 				}
-			}
-			wantEmitted, wantStatus := after(sequence...)
-			emitted := outboxtest.Drain(t, s.db)
-			assert.Equal(t, wantEmitted, outboxtest.Types(emitted))
-			assert.Equal(t, wantStatus, functiontest.Stored(t, s.db, orderID).Status)
-			assertNumbered(t, s, orderID, emitted)
-		})
-	}
+				wantEmitted, wantStatus := after(sequence...)
+				emitted := outboxtest.Drain(t, s.db)
+				assert.Equal(t, wantEmitted, outboxtest.Types(emitted))
+				assert.Equal(t, wantStatus, functiontest.Stored(t, s.db, orderID).Status)
+				assertNumbered(t, s, orderID, emitted)
+			})
+		}
+	})
 }
 
 func TestTwoStepsThatMeetAtTheOrderEndAsOneAfterTheOther(t *testing.T) {
-	s := start(t)
-	for _, pair := range permutations([]string{"cancel", "reserved", "rejected", "expire"}) {
-		if pair[2] > pair[3] {
-			continue // the two steps that are left out have no order
-		}
-		first, second := pair[0], pair[1]
-		t.Run(first+" and then "+second, func(t *testing.T) {
-			orderID := s.place(t)
-			holder, err := s.db.BeginTx(t.Context(), transaction.ReadCommitted)
-			require.NoError(t, err)
-			defer func() { _ = holder.Rollback() }() // without effect after the commit below
-			_, err = orders.New(holder).LockOrders(t.Context(), []string{orderID})
-			require.NoError(t, err)
-			done := make(chan error, 2)
-			for waiting, step := range []string{first, second} {
-				go func() { done <- steps[step].do(t.Context(), s, orderID) }()
-				servertest.AwaitRunning(t, s.db, "name: LockOrders ", waiting+1)
+	bothWays(t, func(t *testing.T, s services) {
+		t.Helper()
+		for _, pair := range permutations([]string{"cancel", "reserved", "rejected", "expire"}) {
+			if pair[2] > pair[3] {
+				continue // the two steps that are left out have no order
 			}
+			first, second := pair[0], pair[1]
+			t.Run(first+" and then "+second, func(t *testing.T) {
+				orderID := s.place(t)
+				holder, err := s.db.BeginTx(t.Context(), transaction.ReadCommitted)
+				require.NoError(t, err)
+				defer func() { _ = holder.Rollback() }() // without effect after the commit below
+				_, err = orders.New(holder).LockOrders(t.Context(), []string{orderID})
+				require.NoError(t, err)
+				done := make(chan error, 2)
+				for waiting, step := range []string{first, second} {
+					go func() { done <- steps[step].do(t.Context(), s, orderID) }()
+					servertest.AwaitRunning(t, s.db, atTheRow, waiting+1)
+				}
 
-			require.NoError(t, holder.Commit())
-			require.NoError(t, <-done)
-			require.NoError(t, <-done)
+				require.NoError(t, holder.Commit())
+				require.NoError(t, <-done)
+				require.NoError(t, <-done)
 
-			emitted := outboxtest.Drain(t, s.db)
-			assertNumbered(t, s, orderID, emitted)
-			status := functiontest.Stored(t, s.db, orderID).Status
-			// The server chooses which of two waiting transactions continues first.
-			forward, forwardStatus := after(first, second)
-			backward, backwardStatus := after(second, first)
-			assert.Contains(t, [][]string{forward, backward}, outboxtest.Types(emitted))
-			assert.Contains(t, []orders.OrdersStatus{forwardStatus, backwardStatus}, status)
-		})
-	}
+				emitted := outboxtest.Drain(t, s.db)
+				assertNumbered(t, s, orderID, emitted)
+				status := functiontest.Stored(t, s.db, orderID).Status
+				// The server chooses which of two waiting transactions continues first.
+				forward, forwardStatus := after(first, second)
+				backward, backwardStatus := after(second, first)
+				assert.Contains(t, [][]string{forward, backward}, outboxtest.Types(emitted))
+				assert.Contains(t, []orders.OrdersStatus{forwardStatus, backwardStatus}, status)
+			})
+		}
+	})
 }
 
 // The first one has done its work and is about to commit when the second one starts.
 func TestAStepThatComesBeforeTheCommitOfAnotherSeesIt(t *testing.T) {
-	s := start(t)
-	for _, pair := range permutations([]string{"cancel", "reserved", "rejected", "expire"}) {
-		if pair[2] > pair[3] {
-			continue
-		}
-		first, second := pair[0], pair[1]
-		t.Run(first+" and then "+second, func(t *testing.T) {
-			orderID := s.place(t)
-			done := make(chan error, 1)
-			require.NoError(t, transaction.Once(t.Context(), s.db, func(ctx context.Context, tx *transaction.Tx) error {
-				applied, err := saga.Apply(ctx, tx, change(orderID, steps[first].to))
-				require.NoError(t, err)
-				require.Len(t, applied[0].Facts, 1)
-				go func() { done <- steps[second].do(t.Context(), s, orderID) }()
-				servertest.AwaitRunning(t, s.db, "name: LockOrders ", 1)
-				return nil
-			}))
-			require.NoError(t, <-done)
-
-			_, want := after(first, second)
-			row := functiontest.Stored(t, s.db, orderID)
-			assert.Equal(t, want, row.Status)
-			emitted := outboxtest.Drain(t, s.db) // without the fact of the first one, which was not stored
-			if want == steps[first].to {
-				assert.Equal(t, 2, row.Version)
-				assert.Equal(t, []string{events.OrderCreatedType}, outboxtest.Types(emitted))
-			} else {
-				assert.Equal(t, 3, row.Version)
-				require.Len(t, emitted, 2)
-				assert.Equal(t, orderID+"#3", emitted[1].ID())
+	bothWays(t, func(t *testing.T, s services) {
+		t.Helper()
+		for _, pair := range permutations([]string{"cancel", "reserved", "rejected", "expire"}) {
+			if pair[2] > pair[3] {
+				continue
 			}
-		})
-	}
+			first, second := pair[0], pair[1]
+			t.Run(first+" and then "+second, func(t *testing.T) {
+				orderID := s.place(t)
+				done := make(chan error, 1)
+				require.NoError(t, transaction.Once(t.Context(), s.db, func(ctx context.Context, tx *transaction.Tx) error {
+					applied, err := saga.Apply(ctx, tx, change(orderID, steps[first].to))
+					require.NoError(t, err)
+					require.Len(t, applied[0].Facts, 1)
+					go func() { done <- steps[second].do(t.Context(), s, orderID) }()
+					servertest.AwaitRunning(t, s.db, atTheRow, 1)
+					return nil
+				}))
+				require.NoError(t, <-done)
+
+				_, want := after(first, second)
+				row := functiontest.Stored(t, s.db, orderID)
+				assert.Equal(t, want, row.Status)
+				emitted := outboxtest.Drain(t, s.db) // without the fact of the first one, which was not stored
+				if want == steps[first].to {
+					assert.Equal(t, 2, row.Version)
+					assert.Equal(t, []string{events.OrderCreatedType}, outboxtest.Types(emitted))
+				} else {
+					assert.Equal(t, 3, row.Version)
+					require.Len(t, emitted, 2)
+					assert.Equal(t, orderID+"#3", emitted[1].ID())
+				}
+			})
+		}
+	})
 }
 
 func change(orderID string, to orders.OrdersStatus) saga.Change {
@@ -239,26 +270,28 @@ func change(orderID string, to orders.OrdersStatus) saga.Change {
 }
 
 func TestAllStepsAtTheSameTimeEndInALegalState(t *testing.T) {
-	s := start(t)
-	var names []string
-	for name := range steps {
-		names = append(names, name)
-	}
-	for range 10 {
-		orderID := s.place(t)
-		functiontest.Concurrently(3*len(names), func(i int) {
-			assert.NoError(t, steps[names[i%len(names)]].do(t.Context(), s, orderID))
-		})
-		emitted := outboxtest.Drain(t, s.db)
-		assertNumbered(t, s, orderID, emitted)
-		status := functiontest.Stored(t, s.db, orderID).Status
-		legal := map[string]orders.OrdersStatus{}
-		for _, sequence := range permutations(names) {
-			types, end := after(sequence...)
-			legal[strings.Join(types, " ")] = end
+	bothWays(t, func(t *testing.T, s services) {
+		t.Helper()
+		var names []string
+		for name := range steps {
+			names = append(names, name)
 		}
-		assert.Equal(t, legal[strings.Join(outboxtest.Types(emitted), " ")], status)
-	}
+		for range 10 {
+			orderID := s.place(t)
+			functiontest.Concurrently(3*len(names), func(i int) {
+				assert.NoError(t, steps[names[i%len(names)]].do(t.Context(), s, orderID))
+			})
+			emitted := outboxtest.Drain(t, s.db)
+			assertNumbered(t, s, orderID, emitted)
+			status := functiontest.Stored(t, s.db, orderID).Status
+			legal := map[string]orders.OrdersStatus{}
+			for _, sequence := range permutations(names) {
+				types, end := after(sequence...)
+				legal[strings.Join(types, " ")] = end
+			}
+			assert.Equal(t, legal[strings.Join(outboxtest.Types(emitted), " ")], status)
+		}
+	})
 }
 
 func TestApplyMovesAnOrderOnOnlyAlongTheRules(t *testing.T) {

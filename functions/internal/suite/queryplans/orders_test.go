@@ -55,6 +55,7 @@ var orderCalls = calls{
 	"LockOrders":        {[]string{order(fresh), order(done)}},
 	"OldestPending":     {},
 	"SetPrice":          {cost},
+	"SetStatusFrom":     {orders.SetStatusFromParams{Status: orders.OrdersStatusFAILED, UpdatedAt: now, ID: order(fresh), Version: 1}},
 	"SetStatuses":       {orders.SetStatusesParams{Status: orders.OrdersStatusFAILED, UpdatedAt: now, Ids: []string{order(fresh), order(done)}}},
 	"SkipOrders":        {orders.SkipOrdersParams{BeforeID: order(fresh), Offset: page}},
 	"TallyStatuses":     {},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/orders/functions/internal/function/base"
+	"example.com/orders/functions/internal/function/saga"
 	"example.com/orders/functions/internal/messaging/outbox"
 )
 
@@ -28,8 +29,9 @@ func (d *dispatching) restart(ctx context.Context, r *run) {
 	if err := d.dispatcher.Open(ctx, outbox.Relay{DB: d.bed.pools[d.schema]}); err != nil {
 		r.violate("open the dispatcher of %s: %v", d.schema, err)
 	}
+	recent := saga.NewRecent()
 	for _, f := range d.functions {
-		f.Dispatcher = d.dispatcher
+		f.Dispatcher, f.Recent = d.dispatcher, recent
 	}
 }
 
