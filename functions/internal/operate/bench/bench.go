@@ -139,11 +139,15 @@ func start(ctx context.Context, target Target, o Options, show *Progress) (_ *ru
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &runner{target: target, options: o, show: show, database: db, client: newClient(o.Concurrency), until: precisely}
-	if r.watch, err = watch(ctx, target.Brokers, target.TopicPrefix); err != nil {
+	alarm, err := newAlarm()
+	if err != nil {
 		return nil, nil, errors.Join(err, db.close())
 	}
-	return r, func() error { return errors.Join(r.watch.close(), db.close()) }, nil
+	r := &runner{target: target, options: o, show: show, database: db, client: newClient(o.Concurrency), until: alarm.until}
+	if r.watch, err = watch(ctx, target.Brokers, target.TopicPrefix); err != nil {
+		return nil, nil, errors.Join(err, alarm.close(), db.close())
+	}
+	return r, func() error { return errors.Join(r.watch.close(), alarm.close(), db.close()) }, nil
 }
 
 // runner is one run.

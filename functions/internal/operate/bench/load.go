@@ -74,21 +74,17 @@ func (r *runner) load(ctx context.Context, o Options, shape *shape, usage *usage
 	stopShowing := r.show.follow(ctx, counts, usage)
 	defer stopShowing()
 
-	var next atomic.Int64
+	turns := make(chan int)
 	var workers sync.WaitGroup
+	workers.Go(func() { r.schedule(ctx, o, begin, turns) })
 	for range min(o.Concurrency, o.Orders) {
 		workers.Go(func() {
-			for {
-				n := int(next.Add(1)) - 1
-				if n >= o.Orders || ctx.Err() != nil {
-					return
-				}
+			for n := range turns {
 				body := shape.body(n)
 				all[n].due = time.Since(begin)
 				if o.Rate > 0 {
-					// A late worker sends at once, and its latency counts from the time when the request was due.
+					// If every worker was busy it is late, and its latency counts from the time when it was due.
 					all[n].due = due(n, o.Rate)
-					r.until(ctx, begin.Add(all[n].due))
 				}
 				id, status, again := r.post(ctx, n, body)
 				for o.Rate == 0 && again > 0 && ctx.Err() == nil {
@@ -112,6 +108,22 @@ func (r *runner) load(ctx context.Context, o Options, shape *shape, usage *usage
 		return nil, fmt.Errorf("not one of %d orders was accepted: %v", o.Orders, refusals(all))
 	}
 	return all, r.watch.await(ctx, o.Patience)
+}
+
+// schedule gives each order its turn: with a rate when it is due, and otherwise when a worker is free. It closes turns after the last
+// one, or when ctx ends.
+func (r *runner) schedule(ctx context.Context, o Options, begin time.Time, turns chan<- int) {
+	defer close(turns)
+	for n := range o.Orders {
+		if o.Rate > 0 {
+			r.until(ctx, begin.Add(due(n, o.Rate)))
+		}
+		select {
+		case turns <- n:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func none(all samples) bool {
@@ -143,17 +155,6 @@ func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
-	}
-}
-
-// late is how much a timer of the Go runtime may be late in an idle process: it waits for events in whole milliseconds.
-const late = 2 * time.Millisecond
-
-// precisely waits until a time, or until ctx ends. Being late would count as the harness's latency.
-func precisely(ctx context.Context, at time.Time) {
-	sleep(ctx, time.Until(at)-late)
-	for d := time.Until(at); d > 0 && ctx.Err() == nil; d = time.Until(at) {
-		nap(d)
 	}
 }
 

@@ -258,20 +258,23 @@ func TestProgressIsALineNowAndThenWhereThereIsNoTerminal(t *testing.T) {
 
 // Delays of the generator would count as latency of the harness.
 func TestTheTimetableIsKeptToFractionsOfAMillisecond(t *testing.T) {
+	alarm, err := newAlarm()
+	require.NoError(t, err)
+	defer func() { require.NoError(t, alarm.close()) }()
 	lateness := make([]time.Duration, 41)
 	begin := time.Now()
 	for n := range lateness {
 		at := begin.Add(time.Duration(n+1) * 20 * time.Millisecond)
-		precisely(t.Context(), at)
+		alarm.until(t.Context(), at)
 		lateness[n] = time.Since(at)
 		assert.GreaterOrEqual(t, lateness[n], time.Duration(0))
 	}
 	slices.Sort(lateness)
 	assert.Less(t, lateness[len(lateness)/4], 500*time.Microsecond, "of all: %v", lateness)
 
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
 	begin = time.Now()
-	precisely(ended, begin.Add(time.Hour))
+	alarm.until(ctx, begin.Add(time.Hour))
 	assert.Less(t, time.Since(begin), time.Minute)
 }
