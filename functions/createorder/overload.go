@@ -96,12 +96,21 @@ func (f *Function) enter(ctx context.Context, requestHash, keyHash []byte) (leav
 	return nil, first, err
 }
 
-// first returns the order of an idempotency key, nil if there is none.
+// lookWithin bounds the look for the order of a key while orders are refused. A client that is to come again later hears so at once,
+// even if the database does not answer; it gets the answer of its first request then.
+const lookWithin = 250 * time.Millisecond
+
+// first returns the order of an idempotency key, nil if there is none or if that is not known in time.
 func (f *Function) first(ctx context.Context, keyHash []byte) (*orders.ListOrdersByKeysRow, error) {
 	if keyHash == nil {
 		return nil, nil //nolint:nilnil // no key has no order
 	}
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
 	row, err := f.finding.Do(ctx, keyHash)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, nil //nolint:nilnil // as if the key were new
+	}
 	if err != nil {
 		return nil, fmt.Errorf("look for the order of an idempotency key: %w", err)
 	}

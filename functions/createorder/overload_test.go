@@ -106,6 +106,23 @@ func TestAnOrderIsRefusedBeforeItIsReadUnlessItIsARepetition(t *testing.T) {
 	assert.True(t, again.Replayed)
 }
 
+func TestARefusalDoesNotWaitForADatabaseThatDoesNotAnswer(t *testing.T) {
+	f, accepted, _ := full(t)
+	f.DB.SetMaxOpenConns(1)
+	busy, err := f.DB.Conn(t.Context())
+	require.NoError(t, err)
+	begun := time.Now()
+	_, err = f.Create(t.Context(), keyed("order 0", 1))
+	assertBusy(t, err)
+	assert.Less(t, time.Since(begun), batches.Timeout)
+
+	require.NoError(t, busy.Close())
+	require.Eventually(t, func() bool {
+		again, err := f.Create(t.Context(), keyed("order 0", 1))
+		return err == nil && again.Replayed && again.OrderID == accepted[0].OrderID
+	}, 10*time.Second, 10*time.Millisecond)
+}
+
 func TestOrdersByCloudEventAreRefusedToo(t *testing.T) {
 	f, _, _ := full(t)
 	w := post(f, binary("Ce-Id", "one more"), body)
