@@ -64,7 +64,7 @@ func needed(t *testing.T) map[string][]statement {
 	add := func(user string, outboxes []string, roots []types.Object, without ...types.Object) {
 		for text, in := range p.statements(roots, without...) {
 			schemas := []string{in}
-			if in == "messaging" {
+			if in == "messaging" || in == "transaction" { // of each service
 				schemas = outboxes
 			}
 			for _, name := range schemas {
