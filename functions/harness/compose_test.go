@@ -241,7 +241,9 @@ func TestComposeDescribesKafkaToItsClients(t *testing.T) {
 				}
 			}
 			assert.Contains(t, kafka.Volumes, "kafka-data:"+kafka.value(t, "KAFKA_LOG_DIRS"))
-			assert.Contains(t, kafka.Healthcheck.Test[1], advertised[inside].Host)
+			check := strings.Join(kafka.Healthcheck.Test, " ")
+			assert.Contains(t, check, "--bootstrap-server "+advertised[inside].Host)
+			assert.Contains(t, check, "/dev/tcp/"+strings.Replace(advertised[inside].Host, ":", "/", 1))
 		})
 	}
 }
