@@ -23,8 +23,7 @@ func take(ctx context.Context, tx *transaction.Tx, o order, now time.Time) (even
 	for i, w := range wanted {
 		skus[i], quantities[i] = w.SKU, strconv.FormatInt(w.Quantity, 10)
 	}
-	later := tx.Deferred()
-	q := inventory.New(later)
+	q := inventory.New(tx.Deferred())
 	if err := q.InsertReservation(ctx, inventory.InsertReservationParams{
 		OrderID: o.id, Status: inventory.ReservationsStatusRESERVED, CreatedAt: now, UpdatedAt: now,
 	}); err != nil {
@@ -33,7 +32,7 @@ func take(ctx context.Context, tx *transaction.Tx, o order, now time.Time) (even
 	if err := q.TakeStock(ctx, inventory.TakeStockParams{Skus: skus, Quantities: quantities, UpdatedAt: now}); err != nil {
 		return event.Event{}, fmt.Errorf("take the units of %d SKUs for order %s: %w", len(skus), o.id, err)
 	}
-	if err := later.MustHaveChanged(ctx, len(wanted)); err != nil {
+	if err := tx.MustHaveChanged(ctx, len(wanted)); err != nil {
 		return event.Event{}, fmt.Errorf("compare the SKUs that were taken for order %s: %w", o.id, err)
 	}
 	if err := q.InsertReservationLogs(ctx, logRows(o.event, o.id, inventory.ReservationsStatusRESERVED, wanted, now)); err != nil {

@@ -334,7 +334,7 @@ func TestNothingIsCommittedUnlessTheStatementBeforeHasChangedAsManyRows(t *testi
 				return transaction.Once(t.Context(), db, func(ctx context.Context, tx *transaction.Tx) error {
 					later(t, tx, "INSERT INTO facts (id, name) VALUES (?, 'kept')", 100)
 					later(t, tx, c.text+rest, c.args...)
-					require.NoError(t, tx.Deferred().MustHaveChanged(ctx, n))
+					require.NoError(t, tx.MustHaveChanged(ctx, n))
 					later(t, tx, "INSERT INTO facts (id, name) VALUES (?, 'kept')", 101)
 					return nil
 				})

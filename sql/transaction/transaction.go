@@ -72,8 +72,8 @@ func (d Deferred) ExecContext(ctx context.Context, query string, args ...any) (s
 
 // MustHaveChanged defers a check of the deferred statement before it: unless that has changed n rows, the check fails, so that
 // nothing is committed. An INSERT has changed as many rows as it has inserted.
-func (d Deferred) MustHaveChanged(ctx context.Context, n int) error {
-	_, err := d.ExecContext(ctx, mustHaveChanged, n)
+func (t *Tx) MustHaveChanged(ctx context.Context, n int) error {
+	_, err := t.Deferred().ExecContext(ctx, mustHaveChanged, n)
 	return err
 }
 

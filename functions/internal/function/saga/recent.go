@@ -70,13 +70,13 @@ func assume(ctx context.Context, tx *transaction.Tx, before Order, c Change) (Ap
 	if err != nil {
 		return Applied{}, err
 	}
-	later, to := tx.Deferred(), c.outcome()
-	if err := orders.New(later).SetStatusFrom(ctx, orders.SetStatusFromParams{
+	to := c.outcome()
+	if err := orders.New(tx.Deferred()).SetStatusFrom(ctx, orders.SetStatusFromParams{
 		Status: to.status, FailureReason: to.failureReason(), UpdatedAt: to.at, ID: before.ID, Version: before.Version,
 	}); err != nil {
 		return Applied{}, fmt.Errorf("set order %s to %s: %w", before.ID, to.status, err)
 	}
-	if err := later.MustHaveChanged(ctx, 1); err != nil {
+	if err := tx.MustHaveChanged(ctx, 1); err != nil {
 		return Applied{}, fmt.Errorf("compare the version of order %s: %w", before.ID, err)
 	}
 	return Applied{before, []event.Event{e}}, nil
