@@ -12,7 +12,7 @@ import (
 // by up to two milliseconds in an idle process, which waits for events in whole milliseconds. A thread that sleeps in a system call
 // keeps its place among GOMAXPROCS for up to ten, so a few of them would hold up all requests.
 type alarm struct {
-	fd    int // of file, whose method Fd would make it blocking
+	fd    int // of timer, whose method Fd would make it blocking
 	timer *os.File
 }
 
@@ -26,7 +26,7 @@ func newAlarm() (*alarm, error) {
 
 func (a *alarm) close() error { return a.timer.Close() }
 
-// until waits until a time, or until ctx ends. It must not be called concurrently, nor after its ctx has ended.
+// until waits until a time, or until ctx ends; after that the alarm is of no more use. It must not be called concurrently.
 func (a *alarm) until(ctx context.Context, at time.Time) {
 	stop := context.AfterFunc(ctx, func() { _ = a.timer.SetReadDeadline(time.Now()) })
 	defer stop()
