@@ -44,6 +44,7 @@ type Function struct {
 	storing *batch.Collector[pending, error]
 	gate    *admission.Gate // nil if every order is admitted; ADMIT_MAX_WAIT sets it
 	finding *batch.Collector[[]byte, *orders.ListOrdersByKeysRow]
+	within  time.Duration // in place of lookWithin; 0 for that
 }
 
 // New returns the function as it is deployed.

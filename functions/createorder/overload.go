@@ -71,11 +71,12 @@ func (f *Function) Refuse(ctx context.Context, keyHash []byte) error {
 	if !started || !f.gate.Full() {
 		return nil
 	}
-	if row, err := f.first(ctx, keyHash); row != nil || err != nil {
+	row, err := f.first(ctx, keyHash)
+	if row != nil || err != nil && !errors.Is(err, errNotLookedUp) {
 		return err
 	}
 	f.gate.Refuse()
-	return busy(f.gate.Again())
+	return f.busy(err)
 }
 
 // enter admits an order that is to be stored, and returns what is to be called with its id once it is, or without when it will not
@@ -86,11 +87,11 @@ func (f *Function) enter(ctx context.Context, requestHash, keyHash []byte) (leav
 		return leave, Accepted{}, err
 	}
 	row, err := f.first(ctx, keyHash)
+	if row == nil && err == nil || errors.Is(err, errNotLookedUp) {
+		return nil, Accepted{}, f.busy(err)
+	}
 	if err != nil {
 		return nil, Accepted{}, err
-	}
-	if row == nil {
-		return nil, Accepted{}, busy(f.gate.Again())
 	}
 	first, err = again(orders.GetOrderByKeyRow{ID: row.ID, RequestHash: row.RequestHash, CreatedAt: row.CreatedAt}, requestHash, true)
 	return nil, first, err
@@ -100,16 +101,19 @@ func (f *Function) enter(ctx context.Context, requestHash, keyHash []byte) (leav
 // even if the database does not answer; it gets the answer of its first request then.
 const lookWithin = 250 * time.Millisecond
 
-// first returns the order of an idempotency key, nil if there is none or if that is not known in time.
+// errNotLookedUp means that it was not known within lookWithin whether a key has an order.
+var errNotLookedUp = errors.New("the look for the order of an idempotency key took too long")
+
+// first returns the order of an idempotency key, nil if there is none, or errNotLookedUp.
 func (f *Function) first(ctx context.Context, keyHash []byte) (*orders.ListOrdersByKeysRow, error) {
 	if keyHash == nil {
 		return nil, nil //nolint:nilnil // no key has no order
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(f.within, lookWithin))
 	defer cancel()
 	row, err := f.finding.Do(ctx, keyHash)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, nil //nolint:nilnil // as if the key were new
+		return nil, errNotLookedUp
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look for the order of an idempotency key: %w", err)
@@ -117,10 +121,15 @@ func (f *Function) first(ctx context.Context, keyHash []byte) (*orders.ListOrder
 	return row, nil
 }
 
-// busy is the answer to an order beyond what can be confirmed in time. It is a 503, not a 429, since it is not this client that
-// asks for too much; Knative delivers an event again after either.
-func busy(after time.Duration) *rest.Problem {
-	return rest.UnavailableFor(fmt.Sprintf("more orders arrive than can be confirmed within %s: this one was not stored, send it again after that", after), after)
+// busy is the answer to an order beyond what can be confirmed in time; err is nil or errNotLookedUp. It is a 503, not a 429, since
+// it is not this client that asks for too much; Knative delivers an event again after either. Only of an order whose key is
+// known to have none it says that it was not stored: the client may have lost the answer to the first request.
+func (f *Function) busy(err error) *rest.Problem {
+	after, became := f.gate.Again(), "this one was not stored, send it again after that"
+	if err != nil {
+		became = "whether an earlier request with this idempotency key stored one is not known yet, send it again with that key after that"
+	}
+	return rest.UnavailableFor(fmt.Sprintf("more orders arrive than can be confirmed within %s: %s", after, became), after)
 }
 
 // findings bounds the keys that are looked up by one statement: while orders are refused, their retries must not cost a

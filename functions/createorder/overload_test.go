@@ -20,11 +20,11 @@ import (
 )
 
 // full starts a function and places orders until one is refused; accepted has those that were not. The clock stands still, so
-// that their age never tells them apart from new ones.
+// that their age never tells them apart from new ones. A look for a key has a minute.
 func full(t *testing.T) (f *Function, accepted []Accepted, counted *exposition.Registry) {
 	t.Helper()
 	f, counted = New(), exposition.New()
-	f.Metrics = counted.Metrics
+	f.Metrics, f.within = counted.Metrics, time.Minute
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	f.Now = func() time.Time { return now }
 	functiontest.Start(t, f, map[string]string{"ADMIT_MAX_WAIT": "1s"})
@@ -42,10 +42,15 @@ func full(t *testing.T) (f *Function, accepted []Accepted, counted *exposition.R
 
 func assertBusy(t *testing.T, err error) {
 	t.Helper()
+	assertBusyWith(t, "this one was not stored", err)
+}
+
+func assertBusyWith(t *testing.T, became string, err error) {
+	t.Helper()
 	problem, ok := errors.AsType[*rest.Problem](err)
 	require.True(t, ok, "%v", err)
 	assert.Equal(t, http.StatusServiceUnavailable, problem.Status)
-	assert.Contains(t, problem.Detail, "more orders arrive than can be confirmed within 1s: this one was not stored")
+	assert.Contains(t, problem.Detail, "more orders arrive than can be confirmed within 1s: "+became)
 }
 
 func TestOrdersAreRefusedWhileTooManyAreUnderWay(t *testing.T) {
@@ -82,6 +87,7 @@ func TestARepeatedOrderIsAnsweredWhileOthersAreRefused(t *testing.T) {
 
 func TestAnOrderIsRefusedBeforeItIsReadUnlessItIsARepetition(t *testing.T) {
 	f := New()
+	f.within = time.Minute
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	f.Now = func() time.Time { return now }
 	functiontest.Start(t, f, map[string]string{"ADMIT_MAX_WAIT": "1m"})
@@ -107,16 +113,20 @@ func TestAnOrderIsRefusedBeforeItIsReadUnlessItIsARepetition(t *testing.T) {
 }
 
 func TestARefusalDoesNotWaitForADatabaseThatDoesNotAnswer(t *testing.T) {
-	f, accepted, _ := full(t)
+	f, accepted, counted := full(t)
+	f.within = lookWithin
 	f.DB.SetMaxOpenConns(1)
 	busy, err := f.DB.Conn(t.Context())
 	require.NoError(t, err)
+	const notKnown = "whether an earlier request with this idempotency key stored one is not known yet"
 	begun := time.Now()
 	_, err = f.Create(t.Context(), keyed("order 0", 1))
-	assertBusy(t, err)
+	assertBusyWith(t, notKnown, err)
 	assert.Less(t, time.Since(begun), batches.Timeout)
+	assert.InDelta(t, 2, functiontest.Counted(t, counted, "orders_limited_total", "overload"), 0)
 
 	require.NoError(t, busy.Close())
+	f.within = time.Minute
 	require.Eventually(t, func() bool {
 		again, err := f.Create(t.Context(), keyed("order 0", 1))
 		return err == nil && again.Replayed && again.OrderID == accepted[0].OrderID
