@@ -33,7 +33,7 @@ func TestRecordsRemovedWhileTheHarnessWasDownAreReportedEverywhere(t *testing.T)
 
 	p.awaitLog(t, "records lost: they were removed before they were handled")
 	p.awaitMetric(t, `orders_records_lost_total{consumer="reserve-stock",topic="`+topic+`"} 7`)
-	p.awaitMetric(t, fmt.Sprintf(`orders_audit_breaches{invariant="lost"} %d`, 7*consumers(t, "order.created")))
+	p.awaitAudited(t, fmt.Sprintf(`orders_audit_breaches{invariant="lost"} %d`, 7*consumers(t, "order.created")))
 	audit := launch(t, s.environ, "audit", "--data", s.data)
 	<-audit.ended
 	require.Error(t, audit.err)

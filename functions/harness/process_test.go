@@ -182,16 +182,22 @@ func (p *process) kill(t testing.TB) {
 // await polls until something holds, at most a minute and while the harness runs.
 func (p *process) await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
+	p.awaitWithin(t, time.Minute, what, holds)
+}
+
+// awaitWithin is await with another bound.
+func (p *process) awaitWithin(t testing.TB, bound time.Duration, what string, holds func() bool) {
+	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(time.Minute)
+	deadline := time.After(bound)
 	for !holds() {
 		select {
 		case <-tick.C:
 		case <-p.ended:
 			require.FailNow(t, "the harness has ended", "before %s: %v", what, p.err)
 		case <-deadline:
-			require.FailNow(t, "a minute is over", "before %s", what)
+			require.FailNow(t, bound.String()+" are over", "before %s", what)
 		}
 	}
 }

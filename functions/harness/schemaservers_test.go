@@ -109,7 +109,7 @@ func TestOrdersFlowWithAServerForEachSchema(t *testing.T) {
 			for _, name := range schema.WithOutbox {
 				assert.Equal(t, http.StatusOK, p.get(t, "/console/outbox/"+name+"/1", nil), name)
 			}
-			p.awaitMetric(t, `orders_audit_breaches{invariant="holdings"} 0`)
+			p.awaitAudited(t, `orders_audit_breaches{invariant="holdings"} 0`)
 			p.audit(t)
 			p.stop(t)
 			p.audit(t)
