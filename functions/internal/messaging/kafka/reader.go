@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -51,53 +53,95 @@ func (r *Reader) Spans(topic string) ([]Span, error) {
 	if err != nil {
 		return nil, fmt.Errorf("partitions of %s: %w", topic, err)
 	}
-	oldest, err := r.offsetsAt(topic, partitions, sarama.OffsetOldest)
-	if err != nil {
-		return nil, fmt.Errorf("oldest offsets of %s: %w", topic, err)
+	spans, err := r.spans(map[string][]int32{topic: partitions})
+	return spans[topic], err
+}
+
+// SpansOf returns the current spans of several topics, by two requests to each broker however many they are. A topic that does
+// not exist has none.
+func (r *Reader) SpansOf(topics []string) (map[string][]Span, error) {
+	spans, err := r.spansOf(topics)
+	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) { // one is gone, which the client knows now
+		return r.spansOf(topics)
 	}
-	newest, err := r.offsetsAt(topic, partitions, sarama.OffsetNewest)
-	if err != nil {
-		return nil, fmt.Errorf("newest offsets of %s: %w", topic, err)
+	return spans, err
+}
+
+func (r *Reader) spansOf(topics []string) (map[string][]Span, error) {
+	of := make(map[string][]int32, len(topics))
+	for _, topic := range topics {
+		partitions, err := r.client.Partitions(topic)
+		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("partitions of %s: %w", topic, err)
+		}
+		of[topic] = partitions
 	}
-	spans := make([]Span, len(partitions))
-	for i, partition := range partitions {
-		spans[i] = Span{Topic: topic, Partition: partition, From: oldest[partition], To: newest[partition]}
+	return r.spans(of)
+}
+
+// spans returns the spans of partitions by topic, in the order of the partitions.
+func (r *Reader) spans(of map[string][]int32) (map[string][]Span, error) {
+	spans := make(map[string][]Span, len(of))
+	if len(of) == 0 {
+		return spans, nil
+	}
+	oldest, err := r.offsetsAt(of, sarama.OffsetOldest)
+	if err != nil {
+		return nil, fmt.Errorf("oldest offsets: %w", err)
+	}
+	newest, err := r.offsetsAt(of, sarama.OffsetNewest)
+	if err != nil {
+		return nil, fmt.Errorf("newest offsets: %w", err)
+	}
+	for topic, partitions := range of {
+		for _, p := range partitions {
+			spans[topic] = append(spans[topic], Span{Topic: topic, Partition: p, From: oldest[topic][p], To: newest[topic][p]})
+		}
 	}
 	return spans, nil
 }
 
 // offsetsAt returns the offset of each partition at a time, by one request to each broker. After an error it asks again with new
 // metadata, as sarama's GetOffset does: the broker may no longer lead a partition.
-func (r *Reader) offsetsAt(topic string, partitions []int32, at int64) (map[int32]int64, error) {
-	offsets, err := listOffsets(r.client, topic, partitions, at)
+func (r *Reader) offsetsAt(of map[string][]int32, at int64) (map[string]map[int32]int64, error) {
+	offsets, err := listOffsets(r.client, of, at)
 	if err == nil {
 		return offsets, nil
 	}
-	if err := r.client.RefreshMetadata(topic); err != nil {
+	if err := r.client.RefreshMetadata(slices.Collect(maps.Keys(of))...); err != nil {
 		return nil, err
 	}
-	return listOffsets(r.client, topic, partitions, at)
+	return listOffsets(r.client, of, at)
 }
 
-func listOffsets(client sarama.Client, topic string, partitions []int32, at int64) (map[int32]int64, error) {
+func listOffsets(client sarama.Client, of map[string][]int32, at int64) (map[string]map[int32]int64, error) {
 	admin, err := sarama.NewClusterAdminFromClient(client) // closing it would close the client
 	if err != nil {
 		return nil, err
 	}
-	asked := make(map[int32]int64, len(partitions))
-	for _, partition := range partitions {
-		asked[partition] = at
+	asked := make(map[string]map[int32]int64, len(of))
+	for topic, partitions := range of {
+		asked[topic] = make(map[int32]int64, len(partitions))
+		for _, partition := range partitions {
+			asked[topic][partition] = at
+		}
 	}
-	answers, err := admin.ListOffsets(map[string]map[int32]int64{topic: asked}, nil)
+	answers, err := admin.ListOffsets(asked, nil)
 	if err != nil {
 		return nil, err
 	}
-	offsets := make(map[int32]int64, len(partitions))
-	for partition, answer := range answers[topic] {
-		if answer.Err != nil && !errors.Is(answer.Err, sarama.ErrNoError) {
-			return nil, fmt.Errorf("partition %d: %w", partition, answer.Err)
+	offsets := make(map[string]map[int32]int64, len(of))
+	for topic, partitions := range answers {
+		offsets[topic] = make(map[int32]int64, len(partitions))
+		for partition, answer := range partitions {
+			if answer.Err != nil && !errors.Is(answer.Err, sarama.ErrNoError) {
+				return nil, fmt.Errorf("%s/%d: %w", topic, partition, answer.Err)
+			}
+			offsets[topic][partition] = answer.Offset
 		}
-		offsets[partition] = answer.Offset
 	}
 	return offsets, nil
 }

@@ -77,6 +77,42 @@ func TestReaderAsksForTheSpansOfAllPartitionsAtOnce(t *testing.T) {
 	assert.Equal(t, 2, asked.Hits(), "the oldest and the newest offsets")
 }
 
+func TestReaderAsksForTheSpansOfAllTopicsAtOnce(t *testing.T) {
+	c := kafkatest.Fake(t)
+	created, confirmed := topic(t, c, "order.created", 2), topic(t, c, "order.confirmed", 1)
+	values(t, newProducer(t, c), confirmed, "0", "1")
+	r := newReader(t, c)
+	asked := c.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Count: -1, Observe: true})
+
+	spans, err := r.SpansOf([]string{created, c.Prefix + "missing", confirmed, created})
+
+	require.NoError(t, err)
+	assert.Equal(t, map[string][]kafka.Span{
+		created:   {{Topic: created, Partition: 0}, {Topic: created, Partition: 1}},
+		confirmed: {{Topic: confirmed, To: 2}},
+	}, spans)
+	assert.Equal(t, 2, asked.Hits(), "the oldest and the newest offsets")
+	spans, err = r.SpansOf([]string{c.Prefix + "missing"})
+	require.NoError(t, err)
+	assert.Empty(t, spans)
+}
+
+func TestReaderLeavesOutATopicThatIsGone(t *testing.T) {
+	c := kafkatest.Fake(t)
+	created, confirmed := topic(t, c, "order.created", 1), topic(t, c, "order.confirmed", 1)
+	r := newReader(t, c)
+	spans, err := r.SpansOf([]string{created, confirmed})
+	require.NoError(t, err)
+	require.Len(t, spans, 2)
+	admin, err := sarama.NewClusterAdmin(c.Brokers, c.Config())
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, admin.Close()) }()
+	require.NoError(t, admin.DeleteTopic(confirmed))
+	spans, err = r.SpansOf([]string{created, confirmed})
+	require.NoError(t, err)
+	assert.Equal(t, map[string][]kafka.Span{created: {{Topic: created}}}, spans)
+}
+
 func TestReaderAsksAnotherBrokerForSpansIfTheLeaderHasChanged(t *testing.T) {
 	c := kafkatest.Fake(t)
 	name := topic(t, c, "order.created", 2)

@@ -20,8 +20,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/IBM/sarama"
-
 	"example.com/orders/functions/internal/function/base"
 	"example.com/orders/functions/internal/function/gateway"
 	"example.com/orders/functions/internal/messaging/kafka"
@@ -258,9 +256,13 @@ func (a *auditor) readTopics(ctx context.Context, reader *kafka.Reader) (*loadin
 	for i, topic := range a.o.Wiring.Topics {
 		names[i] = topic.Name
 	}
-	all, err := spans(reader, names)
+	of, err := reader.SpansOf(names)
 	if err != nil {
 		return nil, err
+	}
+	var all []kafka.Span
+	for _, name := range names {
+		all = append(all, of[name]...)
 	}
 	replayed, err := a.readReplayed(ctx)
 	if err != nil {
@@ -337,13 +339,18 @@ func (a *auditor) readReplayed(ctx context.Context) (map[uint64]struct{}, error)
 // consumed asks how far every consumer group has come, and what was removed from the topics beyond that.
 func consumed(reader *kafka.Reader, sources []knative.KafkaSource) (lowest map[place]int64, ahead []kafka.Loss, err error) {
 	lowest = map[place]int64{}
+	topics := make([]string, len(sources))
+	for i, source := range sources {
+		topics[i] = source.Topic
+	}
+	of, err := reader.SpansOf(topics) // before the offsets, so that the spans contain what a group reaches meanwhile
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, source := range sources {
-		spans, err := reader.Spans(source.Topic) // before the offsets, so that the spans contain what a group reaches meanwhile
-		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+		spans := of[source.Topic]
+		if len(spans) == 0 {
 			continue // a missing topic has nothing to handle
-		}
-		if err != nil {
-			return nil, nil, err
 		}
 		offsets, err := reader.Offsets(source.Group, source.Topic)
 		if err != nil {

@@ -94,21 +94,6 @@ func (h hasher) of(parts ...string) uint64 {
 	return max(1, sum.Sum64()) // zero means none
 }
 
-// spans reads the current spans of the topics. A missing topic has none.
-func spans(reader *kafka.Reader, topics []string) (all []kafka.Span, err error) {
-	for _, topic := range topics {
-		found, err := reader.Spans(topic)
-		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, found...)
-	}
-	return all, nil
-}
-
 // replay returns the hash of a replayed dead letter. A letter that is not an event is identified by its position alone.
 func (h hasher) replay(topic string, partition int32, offset int64, consumer, source, id string) uint64 {
 	return h.of(topic, strconv.Itoa(int(partition)), strconv.FormatInt(offset, 10), consumer, source, id)

@@ -278,11 +278,15 @@ func (a *auditor) narrow(reader *kafka.Reader, all []kafka.Span, isDeadLetters f
 		if seen && !isDeadLetters(span.Topic) {
 			all[i].From = max(span.From, end.Keep)
 		}
-		keep, err := reader.Since(span.Topic, span.Partition, a.at.Add(-a.o.Margin))
-		if err != nil {
-			return err
+		keep := span.To
+		if keep > max(span.From, end.Keep) { // else nothing came after what was too old to keep before
+			since, err := reader.Since(span.Topic, span.Partition, a.at.Add(-a.o.Margin))
+			if err != nil {
+				return err
+			}
+			keep = min(since, span.To)
 		}
-		n.next.Topics = append(n.next.Topics, TopicEnd{Topic: span.Topic, Partition: span.Partition, Read: span.To, Keep: min(keep, span.To)})
+		n.next.Topics = append(n.next.Topics, TopicEnd{Topic: span.Topic, Partition: span.Partition, Read: span.To, Keep: keep})
 	}
 	return nil
 }

@@ -13,10 +13,14 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"example.com/orders/events"
 	"example.com/orders/functions/internal/operate/audit"
+	"example.com/orders/functions/internal/testkit/kafkatest"
 	"example.com/orders/functions/internal/testkit/mysqltest"
+	"example.com/orders/knative"
 	"example.com/orders/sql/schema"
 )
 
@@ -351,6 +355,27 @@ func TestAnIncrementalAuditOfNothingReadsLittle(t *testing.T) {
 	assert.Equal(t, []int{0, 0, 0, 0}, read(t, little))
 	assert.Equal(t, []int{1, 3, 2, 3}, read(t, one))
 	assert.Equal(t, []int{121, 363, 242, 363}, read(t, s.audit()))
+}
+
+// The harness audits twice a minute.
+func TestAnIncrementalAuditOfNothingAsksKafkaLittle(t *testing.T) {
+	t.Parallel()
+	c := withTopics(t, kafkatest.Fake(t), knative.BaseName)
+	s := start(t, c)
+	s.order(2)
+	s.settle()
+	from := s.checkpoint()
+	asked := c.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Count: -1, Observe: true})
+
+	_, next := s.incremental(from)
+
+	assert.Equal(t, 4, asked.Hits(), "the oldest and the newest offsets of all topics, and of those with consumers")
+	assert.Equal(t, from.Topics, next.Topics)
+	s.order(2)
+	s.settle()
+	_, next = s.incremental(next)
+	assert.Greater(t, asked.Hits(), 8, "and where the records begin that are too new to be forgotten")
+	assert.NotEqual(t, from.Topics, next.Topics)
 }
 
 func TestAnIncrementalAuditOfManyOrdersTakesAsManyStatementsAsOfOne(t *testing.T) {

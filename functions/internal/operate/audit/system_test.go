@@ -54,7 +54,11 @@ func newTopics(t *testing.T) kafkatest.Cluster {
 
 func newTopicsOf(t *testing.T, overlay string) kafkatest.Cluster {
 	t.Helper()
-	c := kafkatest.Start(t)
+	return withTopics(t, kafkatest.Start(t), overlay)
+}
+
+func withTopics(t *testing.T, c kafkatest.Cluster, overlay string) kafkatest.Cluster {
+	t.Helper()
 	o, err := audit.Configure(map[string]string{"MYSQL_DSN": "not@tcp(needed)/", "KAFKA_TOPIC_PREFIX": c.Prefix, knative.OverlayVariable: overlay}, 0)
 	require.NoError(t, err)
 	require.NoError(t, kafka.EnsureTopics(t.Context(), c.Brokers, o.Wiring.Topics))

@@ -109,42 +109,33 @@ func (c *Console) takeSample(ctx context.Context) (now sample, lags map[string]i
 	err = c.withReader(ctx, func(reader *kafka.Reader) error {
 		now = sample{at: time.Now(), topics: map[string]int64{}, handled: map[string]int64{}}
 		lags = map[string]int64{}
-		for _, source := range c.o.Wiring.Sources {
-			committed, err := reader.Committed(source.Group, source.Topic)
-			if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-				continue
-			}
-			if err != nil {
+		var topics []string
+		committed := make([]map[int32]int64, len(c.o.Wiring.Sources))
+		for i, source := range c.o.Wiring.Sources {
+			var err error
+			if committed[i], err = reader.Committed(source.Group, source.Topic); err != nil && !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
 				return err
 			}
-			spans, err := reader.Spans(source.Topic) // after the offsets: what is handled meanwhile counts as lag, which is never negative
-			if err != nil {
-				return err
-			}
-			group := c.plain(source.Group)
-			total := int64(0)
-			for _, span := range spans {
-				total += span.To
-				at := max(committed[span.Partition], span.From)
-				now.handled[group] += at
-				lags[group] += max(0, span.To-at)
-			}
-			now.topics[c.plain(source.Topic)] = total
+			topics = append(topics, source.Topic)
 		}
 		for _, topic := range c.topology.Topics {
-			if _, ok := now.topics[topic.Name]; ok {
-				continue
-			}
-			spans, err := reader.Spans(c.o.TopicPrefix + topic.Name)
-			if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			now.topics[topic.Name] = 0
+			topics = append(topics, c.o.TopicPrefix+topic.Name)
+		}
+		spans, err := reader.SpansOf(topics) // after the offsets: what is handled meanwhile counts as lag, which is never negative
+		if err != nil {
+			return err
+		}
+		for topic, spans := range spans {
 			for _, span := range spans {
-				now.topics[topic.Name] += span.To
+				now.topics[c.plain(topic)] += span.To
+			}
+		}
+		for i, source := range c.o.Wiring.Sources {
+			group := c.plain(source.Group)
+			for _, span := range spans[source.Topic] {
+				at := max(committed[i][span.Partition], span.From)
+				now.handled[group] += at
+				lags[group] += max(0, span.To-at)
 			}
 		}
 		return nil

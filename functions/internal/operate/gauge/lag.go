@@ -49,19 +49,26 @@ func (l *lag) read(context.Context) (values []prometheus.Metric, err error) {
 }
 
 func (l *lag) measure() (values []prometheus.Metric, err error) {
-	counted := map[string]bool{}
-	for _, source := range l.sources {
+	var topics []string
+	committed := make([]map[int32]int64, len(l.sources))
+	for i, source := range l.sources {
 		// Before the ends of the partitions, which only grow, so that the lag is never below zero.
-		committed, err := l.reader.Committed(source.Group, source.Topic)
-		if err != nil {
+		if committed[i], err = l.reader.Committed(source.Group, source.Topic); err != nil {
 			return nil, err
 		}
-		spans, err := l.reader.Spans(source.Topic)
-		if err != nil {
-			return nil, err
+		topics = append(topics, source.Topic)
+		if source.Delivery.DeadLetter != "" {
+			topics = append(topics, source.Delivery.DeadLetter)
 		}
-		for _, span := range spans {
-			behind := span.To - max(committed[span.Partition], span.From) // records past the retention will not be handled any more
+	}
+	spans, err := l.reader.SpansOf(topics)
+	if err != nil {
+		return nil, err
+	}
+	counted := map[string]bool{}
+	for i, source := range l.sources {
+		for _, span := range spans[source.Topic] {
+			behind := span.To - max(committed[i][span.Partition], span.From) // records past the retention will not be handled any more
 			values = append(values, gauge(consumerLag, float64(max(0, behind)), source.Group, source.Topic, strconv.Itoa(int(span.Partition))))
 		}
 		letters := source.Delivery.DeadLetter
@@ -69,11 +76,8 @@ func (l *lag) measure() (values []prometheus.Metric, err error) {
 			continue
 		}
 		counted[letters] = true
-		if spans, err = l.reader.Spans(letters); err != nil {
-			return nil, err
-		}
 		n := int64(0)
-		for _, span := range spans {
+		for _, span := range spans[letters] {
 			n += span.To - span.From
 		}
 		values = append(values, gauge(deadLetterRecords, float64(n), letters))
