@@ -44,12 +44,12 @@ type Function struct {
 	storing *batch.Collector[pending, error]
 	gate    *admission.Gate // nil if every order is admitted; ADMIT_MAX_WAIT sets it
 	finding *batch.Collector[[]byte, *orders.ListOrdersByKeysRow]
-	within  time.Duration // in place of lookWithin; 0 for that
+	within  time.Duration // bounds the look for the order of a key; lookWithin but for tests
 }
 
 // New returns the function as it is deployed.
 func New() *Function {
-	return &Function{Base: base.Base{Name: "create-order", Schema: schema.Orders}}
+	return &Function{Base: base.Base{Name: "create-order", Schema: schema.Orders}, within: lookWithin}
 }
 
 // Start reads CURRENCY, ORDER_CREATED_VERSION, MAX_OPEN_ORDERS and ADMIT_MAX_WAIT, and opens the database.

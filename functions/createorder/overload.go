@@ -71,12 +71,11 @@ func (f *Function) Refuse(ctx context.Context, keyHash []byte) error {
 	if !started || !f.gate.Full() {
 		return nil
 	}
-	row, err := f.first(ctx, keyHash)
-	if row != nil || err != nil && !errors.Is(err, errNotLookedUp) {
-		return err
+	_, err := f.first(ctx, keyHash)
+	if _, refused := errors.AsType[*rest.Problem](err); refused {
+		f.gate.Refuse()
 	}
-	f.gate.Refuse()
-	return f.busy(err)
+	return err
 }
 
 // enter admits an order that is to be stored, and returns what is to be called with its id once it is, or without when it will not
@@ -87,9 +86,6 @@ func (f *Function) enter(ctx context.Context, requestHash, keyHash []byte) (leav
 		return leave, Accepted{}, err
 	}
 	row, err := f.first(ctx, keyHash)
-	if row == nil && err == nil || errors.Is(err, errNotLookedUp) {
-		return nil, Accepted{}, f.busy(err)
-	}
 	if err != nil {
 		return nil, Accepted{}, err
 	}
@@ -101,34 +97,37 @@ func (f *Function) enter(ctx context.Context, requestHash, keyHash []byte) (leav
 // even if the database does not answer; it gets the answer of its first request then.
 const lookWithin = 250 * time.Millisecond
 
-// errNotLookedUp means that it was not known within lookWithin whether a key has an order.
-var errNotLookedUp = errors.New("the look for the order of an idempotency key took too long")
+// What became of a refused order, as its client is told. The client may have lost the answer to a request before with the same key,
+// so it hears that nothing was stored only if the key is known to have no order.
+const (
+	notStored = "this one was not stored, send it again after that"
+	notKnown  = "whether an earlier request with this idempotency key stored one is not known yet, send it again with that key after that"
+)
 
-// first returns the order of an idempotency key, nil if there is none, or errNotLookedUp.
+// first returns the order of the idempotency key of an order that finds no room. If there is none, or if that is not known in time,
+// the error is the problem to refuse it with.
 func (f *Function) first(ctx context.Context, keyHash []byte) (*orders.ListOrdersByKeysRow, error) {
 	if keyHash == nil {
-		return nil, nil //nolint:nilnil // no key has no order
+		return nil, f.busy(notStored)
 	}
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(f.within, lookWithin))
+	ctx, cancel := context.WithTimeout(ctx, f.within)
 	defer cancel()
 	row, err := f.finding.Do(ctx, keyHash)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, errNotLookedUp
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, f.busy(notKnown)
+	case err != nil:
 		return nil, fmt.Errorf("look for the order of an idempotency key: %w", err)
+	case row == nil:
+		return nil, f.busy(notStored)
 	}
 	return row, nil
 }
 
-// busy is the answer to an order beyond what can be confirmed in time; err is nil or errNotLookedUp. It is a 503, not a 429, since
-// it is not this client that asks for too much; Knative delivers an event again after either. Only of an order whose key is
-// known to have none it says that it was not stored: the client may have lost the answer to the first request.
-func (f *Function) busy(err error) *rest.Problem {
-	after, became := f.gate.Again(), "this one was not stored, send it again after that"
-	if err != nil {
-		became = "whether an earlier request with this idempotency key stored one is not known yet, send it again with that key after that"
-	}
+// busy is the answer to an order beyond what can be confirmed in time. It is a 503, not a 429, since it is not this client that
+// asks for too much; Knative delivers an event again after either.
+func (f *Function) busy(became string) *rest.Problem {
+	after := f.gate.Again()
 	return rest.UnavailableFor(fmt.Sprintf("more orders arrive than can be confirmed within %s: %s", after, became), after)
 }
 
