@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -49,25 +47,34 @@ type Span struct {
 // Spans returns the current span of each partition of a topic. It returns an error that wraps
 // sarama.ErrUnknownTopicOrPartition if the topic does not exist.
 func (r *Reader) Spans(topic string) ([]Span, error) {
-	partitions, err := r.client.Partitions(topic)
-	if err != nil {
-		return nil, fmt.Errorf("partitions of %s: %w", topic, err)
+	spans, err := r.SpansOf([]string{topic})
+	if err == nil && len(spans) == 0 {
+		err = fmt.Errorf("partitions of %s: %w", topic, sarama.ErrUnknownTopicOrPartition)
 	}
-	spans, err := r.spans(map[string][]int32{topic: partitions})
 	return spans[topic], err
 }
 
 // SpansOf returns the current spans of several topics, by two requests to each broker however many they are. A topic that does
-// not exist has none.
+// not exist has none. After an error it asks again with new metadata, as sarama's GetOffset does: the broker may no longer lead a
+// partition, or a topic is gone.
 func (r *Reader) SpansOf(topics []string) (map[string][]Span, error) {
-	spans, err := r.spansOf(topics)
-	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) { // one is gone, which the client knows now
-		return r.spansOf(topics)
+	for again := false; ; again = true {
+		of, err := r.partitions(topics)
+		if err != nil {
+			return nil, err
+		}
+		spans, err := r.spans(of)
+		if err == nil || again {
+			return spans, err
+		}
+		if err := r.client.RefreshMetadata(topics...); err != nil && !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+			return nil, fmt.Errorf("metadata of %v: %w", topics, err)
+		}
 	}
-	return spans, err
 }
 
-func (r *Reader) spansOf(topics []string) (map[string][]Span, error) {
+// partitions returns the partitions of those topics that exist.
+func (r *Reader) partitions(topics []string) (map[string][]int32, error) {
 	of := make(map[string][]int32, len(topics))
 	for _, topic := range topics {
 		partitions, err := r.client.Partitions(topic)
@@ -79,7 +86,7 @@ func (r *Reader) spansOf(topics []string) (map[string][]Span, error) {
 		}
 		of[topic] = partitions
 	}
-	return r.spans(of)
+	return of, nil
 }
 
 // spans returns the spans of partitions by topic, in the order of the partitions.
@@ -88,11 +95,11 @@ func (r *Reader) spans(of map[string][]int32) (map[string][]Span, error) {
 	if len(of) == 0 {
 		return spans, nil
 	}
-	oldest, err := r.offsetsAt(of, sarama.OffsetOldest)
+	oldest, err := listOffsets(r.client, of, sarama.OffsetOldest)
 	if err != nil {
 		return nil, fmt.Errorf("oldest offsets: %w", err)
 	}
-	newest, err := r.offsetsAt(of, sarama.OffsetNewest)
+	newest, err := listOffsets(r.client, of, sarama.OffsetNewest)
 	if err != nil {
 		return nil, fmt.Errorf("newest offsets: %w", err)
 	}
@@ -104,19 +111,7 @@ func (r *Reader) spans(of map[string][]int32) (map[string][]Span, error) {
 	return spans, nil
 }
 
-// offsetsAt returns the offset of each partition at a time, by one request to each broker. After an error it asks again with new
-// metadata, as sarama's GetOffset does: the broker may no longer lead a partition.
-func (r *Reader) offsetsAt(of map[string][]int32, at int64) (map[string]map[int32]int64, error) {
-	offsets, err := listOffsets(r.client, of, at)
-	if err == nil {
-		return offsets, nil
-	}
-	if err := r.client.RefreshMetadata(slices.Collect(maps.Keys(of))...); err != nil {
-		return nil, err
-	}
-	return listOffsets(r.client, of, at)
-}
-
+// listOffsets returns the offset of each partition at a time, by one request to each broker.
 func listOffsets(client sarama.Client, of map[string][]int32, at int64) (map[string]map[int32]int64, error) {
 	admin, err := sarama.NewClusterAdminFromClient(client) // closing it would close the client
 	if err != nil {
