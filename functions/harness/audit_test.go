@@ -47,14 +47,21 @@ func (p *process) metrics(t *testing.T) string {
 
 func (p *process) awaitMetric(t *testing.T, line string) {
 	t.Helper()
-	p.await(t, line, func() bool { return strings.Contains(p.metrics(t), line+"\n") })
+	p.awaitMetricWithin(t, time.Minute, line)
 }
 
-// awaitAudited waits for a metric of the audits. The harness pauses after each for twenty times as long as it took, which is
-// minutes on a machine that is busy with other things.
+func (p *process) awaitMetricWithin(t *testing.T, bound time.Duration, line string) {
+	t.Helper()
+	p.awaitWithin(t, bound, line, func() bool { return strings.Contains(p.metrics(t), line+"\n") })
+}
+
+// auditWithin bounds the wait for an audit. The harness pauses after each for twenty times as long as it took, which is minutes on a
+// machine that is busy with other things.
+const auditWithin = 10 * time.Minute
+
 func (p *process) awaitAudited(t *testing.T, line string) {
 	t.Helper()
-	p.awaitWithin(t, 10*time.Minute, line, func() bool { return strings.Contains(p.metrics(t), line+"\n") })
+	p.awaitMetricWithin(t, auditWithin, line)
 }
 
 func TestAuditCommandFailsWhenSomethingIsWrong(t *testing.T) {
@@ -111,7 +118,7 @@ func TestHarnessLogsABreachOnce(t *testing.T) {
 	p.awaitAudited(t, `orders_audit_breaches{invariant="totals"} 0`)
 	assert.Equal(t, 1, logged())
 	breach()
-	p.awaitWithin(t, 10*time.Minute, "the breach that came back is logged", func() bool { return logged() == 2 })
+	p.awaitWithin(t, auditWithin, "the breach that came back is logged", func() bool { return logged() == 2 })
 }
 
 func TestAuditingLogsWhatIsNew(t *testing.T) {
